@@ -1,0 +1,62 @@
+# The two commands of the README: `make demo` and `make test`. Everything is installed into .venv from the locks.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test lint bench vectors contracts lock clean help
+
+help:
+	@echo "make demo       run a committee of four on real orders, settle, audit (about two minutes)"
+	@echo "make test       lint, type-check and run all tests"
+	@echo "make bench      measure the cryptography against its floor"
+	@echo "make vectors    write the sealing vectors again"
+	@echo "make contracts  compile the contracts again"
+	@echo "make lock       resolve the locked dependencies again"
+
+# The project itself is put on the path by a .pth file: nothing is built, nothing is fetched.
+define link_project
+	@$(BIN)/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'mpc_sequencer.pth').write_text(str(pathlib.Path.cwd()) + '\n')"
+	@printf '#!%s/%s/python\nfrom mpc_sequencer.cli import main\nmain()\n' "$(CURDIR)" "$(BIN)" > $(BIN)/mpcseq
+	@chmod +x $(BIN)/mpcseq
+endef
+
+$(VENV)/runtime.stamp: requirements.lock
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "error: python 3.11 or newer is needed"; echo "hint: make PYTHON=python3.11 ..."; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked dependencies into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements.lock
+	$(link_project)
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
+	@echo "installing the locked development dependencies ..."
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: $(VENV)/runtime.stamp
+	@$(BIN)/mpcseq demo $(DEMO)
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/runtime.stamp
+	@$(BIN)/mpcseq bench crypto
+
+vectors: $(VENV)/dev.stamp
+	$(BIN)/python tests/vectors/make_sealing.py
+
+contracts: $(VENV)/dev.stamp
+	$(BIN)/python contracts/build.py
+
+lock:
+	uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-emit-index-url --quiet -o requirements.lock
+	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-header --no-emit-index-url --quiet -c requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build run

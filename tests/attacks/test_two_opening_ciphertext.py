@@ -1,0 +1,94 @@
+"""Attack: a ciphertext that opens for some subsets of shares and not for others, so that honest nodes fork.
+
+A sponsor and one accomplice among the members agree on a point D. The accomplice adds D to its share, so a
+subset A that holds it combines to P + lambda D, with its lambda in A. The sponsor encrypts under exactly that
+point: u, v, the proof and everything inside are honest, and r is the hash it should be. A node that combined
+A would open the order; one that combined another subset would not. Requiring rY = P refuses it everywhere;
+then verified shares give every node the same verdict.
+"""
+
+import pytest
+import reference as ref
+from sealing_kit import Committee, refusal, seeded
+
+import threshold
+from threshold import BundleContext
+
+COMMITTEE = Committee.dealt()
+ACCOMPLICE = 1
+TARGET = (1, 2, 3)  # the subset the sponsor makes it open for
+D = ref.multiply(424242, ref.G)
+LABEL = COMMITTEE.label()
+SIGMA, PADDED = seeded("sponsor"), ref.pad(b"fork the nodes", 64)
+CONTEXT = BundleContext(COMMITTEE.key.key_id, 0, seeded("block"), ACCOMPLICE)
+
+
+def bent_point() -> bytes:
+    """rY + lambda D for the target subset."""
+    r, _ = ref.exponents(SIGMA, LABEL.encode(), PADDED)
+    bend = ref.multiply(ref.lagrange(ACCOMPLICE, list(TARGET)), D)
+    return ref.compress(ref.add(ref.multiply(r, ref.decompress(COMMITTEE.key.public_key)), bend))
+
+
+def two_opening_ciphertext() -> bytes:
+    label = LABEL.encode()
+    r, s = ref.exponents(SIGMA, label, PADDED)
+    u, v = ref.compress(ref.multiply(r, ref.G)), ref.compress(ref.multiply(r, ref.G2))
+    c = ref.aead_encrypt(ref.tagged("MPCSEQ/v1/kem", bent_point() + u), label + u + v, SIGMA + PADDED)
+    return ref.proven(label, u, v, r, s, c)
+
+
+@pytest.fixture
+def checked() -> threshold.CheckedCiphertext:
+    return COMMITTEE.check(two_opening_ciphertext(), LABEL)
+
+
+def bent_shares(checked: threshold.CheckedCiphertext) -> dict[int, bytes]:
+    shares = COMMITTEE.shares(checked)
+    shares[ACCOMPLICE] = ref.compress(ref.add(ref.decompress(shares[ACCOMPLICE]), D))
+    return shares
+
+
+def test_the_attack_is_real_the_cipher_authenticates_for_the_target_subset_only(
+    checked: threshold.CheckedCiphertext,
+) -> None:
+    shares = bent_shares(checked)
+    opened_by = []
+    for subset in COMMITTEE.subsets():
+        point = threshold.combine({i: shares[i] for i in subset}, 3)
+        u, v, _, _, c = ref.split(checked.encoded)
+        if ref.aead_decrypt(ref.tagged("MPCSEQ/v1/kem", point + u), LABEL.encode() + u + v, c) is not None:
+            opened_by.append(subset)
+    assert opened_by == [TARGET]
+
+
+def test_no_subset_opens_it_with_the_bent_share_or_without(checked: threshold.CheckedCiphertext) -> None:
+    assert COMMITTEE.verdicts(checked, bent_shares(checked)) == {"opening.failed"}
+    assert COMMITTEE.verdicts(checked, COMMITTEE.shares(checked)) == {"opening.failed"}
+
+
+def test_the_target_subset_is_refused_for_the_bent_point_and_nothing_else(
+    checked: threshold.CheckedCiphertext,
+) -> None:
+    with pytest.raises(threshold.ThresholdError, match="rY") as caught:
+        COMMITTEE.opened_by(checked, bent_shares(checked), TARGET)
+    assert (caught.value.code, caught.value.field) == ("opening.failed", "point")
+
+
+def test_the_accomplices_bundle_does_not_verify_and_the_others_do(
+    checked: threshold.CheckedCiphertext,
+) -> None:
+    shares, us = bent_shares(checked), [checked.ciphertext.u]
+    for secret, key in zip(COMMITTEE.dealing.shares, COMMITTEE.dealing.verification_keys, strict=True):
+        context = BundleContext(COMMITTEE.key.key_id, 0, CONTEXT.block_id, secret.index)
+        bundle = [shares[secret.index]]
+        proof = threshold.prove_bundle(secret, context, us, bundle, entropy=seeded("entropy"))
+        if secret.index == ACCOMPLICE:
+            with refusal("bundle.proof"):
+                threshold.verify_bundle(key, context, us, bundle, proof)
+        else:
+            threshold.verify_bundle(key, context, us, bundle, proof)
+
+
+def test_it_is_not_a_valid_opening_for_the_public_either(checked: threshold.CheckedCiphertext) -> None:
+    assert not threshold.verify_opening(COMMITTEE.key, LABEL.encode(), checked.encoded, SIGMA, PADDED)

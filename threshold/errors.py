@@ -1,0 +1,74 @@
+"""What can be wrong with bytes that came from somebody else, one code per cause.
+
+Rule: a decoder or check that refuses raises `ThresholdError` and has changed nothing. The error carries
+a code from `CODES`, the field, the value seen (public bytes only, shortened) and what was expected, so that a
+log line or a reply to the sender needs no further context.
+
+A caller who breaks this library's own contract (a secret share used after `erase`, an index outside the
+committee) gets `UsageError` instead: that is a bug on our side and never evidence against a peer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+SEEN_HEX_DIGITS_MAX: Final = 80
+
+CODES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "label.length": "A label is exactly 101 bytes.",
+        "label.version": "The label's first byte names a version this library does not know.",
+        "label.field": "A label's field does not fit its width on the wire.",
+        "label.validity": "valid_from_ms is not before valid_until_ms.",
+        "label.chain": "The label was made for another chain id.",
+        "label.settlement": "The label was made for another settlement contract.",
+        "label.key": "The label was made for another threshold key.",
+        "label.bucket": "The label's size bucket is not one of those the deployment lists.",
+        "message.length": "The message and its length prefix do not fit the size bucket.",
+        "sigma.length": "The encryptor's randomness is exactly 32 bytes.",
+        "ciphertext.length": "The ciphertext's length is not the one its size bucket fixes.",
+        "ciphertext.version": "The ciphertext's first byte names a version this library does not know.",
+        "point.encoding": "A point is 33 bytes: 02 or 03, then x below the field's prime.",
+        "point.off_curve": "No point of secp256k1 has this x coordinate.",
+        "point.infinity": "The point at infinity is refused wherever a point is expected.",
+        "scalar.range": "A scalar is 32 bytes, big-endian, from 1 to N - 1.",
+        "tdh2.proof": "The proof that the ciphertext is well formed under this label does not hold.",
+        "share.encoding": "A decryption share is not a point.",
+        "share.count": "The number of shares is not the threshold.",
+        "share.index": "A share's index is outside 1..65535.",
+        "share.sum": "The shares interpolate to the point at infinity.",
+        "bundle.count": "A bundle holds as many shares as the block has ciphertexts, at least one.",
+        "bundle.proof": "The batch proof does not show that the shares were made with the member's key.",
+        "proof.length": "A batch proof is exactly 98 bytes.",
+        "opening.failed": "The ciphertext does not open under this point to what was honestly sealed.",
+    }
+)
+
+
+class ThresholdError(ValueError):
+    """A peer's fault. `code` is a key of `CODES`; `seen` never holds a secret."""
+
+    def __init__(self, code: str, field: str, seen: str, expected: str) -> None:
+        if code not in CODES:
+            raise KeyError(code)
+        super().__init__(code, field, seen, expected)
+        self.code = code
+        self.field = field
+        self.seen = seen
+        self.expected = expected
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.field}: seen {self.seen}, expected {self.expected}"
+
+
+class UsageError(ValueError):
+    """The caller broke this library's contract; never caused by a peer's bytes alone."""
+
+
+def show(data: bytes) -> str:
+    """Public bytes for an error message: their length and at most `SEEN_HEX_DIGITS_MAX` hex digits."""
+    digits = data[: SEEN_HEX_DIGITS_MAX // 2].hex()
+    dots = "..." if len(data) * 2 > SEEN_HEX_DIGITS_MAX else ""
+    return f"{len(data)} bytes 0x{digits}{dots}"
