@@ -1,0 +1,65 @@
+"""The domain registry: every tagged hash and every EIP-712 type the sequencer signs, each in one place, once.
+
+Hash tags of the sealing library are in :mod:`threshold.tags`; both kinds of registry refuse a second use of one name,
+and ``tests/core/test_domains.py`` lists the union. A tag is ``MPCSEQ/v1/<what>``; its hash is the BIP-340 tagged hash
+``SHA256(SHA256(tag) || SHA256(tag) || x)``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mpc_sequencer.core.eip712 import StructType
+from threshold.tags import Tag
+
+# --- hashes -----------------------------------------------------------------------------------------------------
+ORDER_ID: Final = Tag("MPCSEQ/v1/order")  # label || SHA256(ciphertext)
+LABEL_HASH: Final = Tag("MPCSEQ/v1/label")  # label; what the account signature binds
+ENVELOPE_HASH: Final = Tag("MPCSEQ/v1/envelope")  # order_id || sponsor signature: one signature variant
+LIST_ENTRIES: Final = Tag("MPCSEQ/v1/list-entries")  # order ids in receive order
+HEAD_RESULTS: Final = Tag("MPCSEQ/v1/head-results")  # canonical encoding of a head's results
+CHECKPOINT: Final = Tag("MPCSEQ/v1/chain-checkpoint")  # canonical encoding of a chain checkpoint
+GENESIS: Final = Tag("MPCSEQ/v1/genesis")  # canonical encoding of what a deployment fixes for ever
+BLOCK_ID: Final = Tag("MPCSEQ/v1/block")  # canonical encoding of a block header
+BLOCK_INPUTS: Final = Tag("MPCSEQ/v1/block-inputs")  # struct hashes of the heads, then of the lists
+CARRY: Final = Tag("MPCSEQ/v1/carry")  # inputs_root || order_id: place in the queue after an overflow
+BATCH_LEAF: Final = Tag("MPCSEQ/v1/batch-leaf")  # order_id || envelope_hash
+BATCH_NODE: Final = Tag("MPCSEQ/v1/batch-node")
+CERTIFIED: Final = Tag("MPCSEQ/v1/certified")  # canonical encoding of the results a block certifies
+BUNDLE_SHARES: Final = Tag("MPCSEQ/v1/bundle-shares")  # shares || proof, what a bundle's signature covers
+ENTROPY: Final = Tag("MPCSEQ/v1/entropy")  # boot entropy || counter: randomness handed to the core as a value
+DRAW: Final = Tag("MPCSEQ/v1/draw")  # coin || order_id: a batch's random priorities
+STATE_KEY: Final = Tag("MPCSEQ/v1/state-key")  # kind u8 || identifier: a leaf's place in the state tree
+STATE_LEAF: Final = Tag("MPCSEQ/v1/state-leaf")  # key || value
+STATE_NODE: Final = Tag("MPCSEQ/v1/state-node")  # left || right
+FILL_LEAF: Final = Tag("MPCSEQ/v1/fill-leaf")  # canonical encoding of a fill
+FILL_NODE: Final = Tag("MPCSEQ/v1/fill-node")
+RESULT: Final = Tag("MPCSEQ/v1/result")  # previous result || height u64 || state_root || fills_root
+RANGE_FILLS: Final = Tag("MPCSEQ/v1/range-fills")  # fills roots of a settlement range in height order
+RANGE_DATA: Final = Tag("MPCSEQ/v1/range-data")  # block ids of a settlement range in height order
+
+# --- signatures -------------------------------------------------------------------------------------------------
+SPONSOR_TYPE: Final = StructType("Sponsor(bytes32 orderId)")
+LIMIT_ORDER_TYPE: Final = StructType(
+    "LimitOrder(address account,uint64 nonce,bytes32 labelHash,uint32 market,uint8 side,uint8 timeInForce,"
+    "uint64 priceTicks,uint64 quantityLots)"
+)
+WITHDRAWAL_TYPE: Final = StructType(
+    "Withdrawal(address account,uint64 nonce,bytes32 labelHash,uint16 asset,uint128 amount)"
+)
+RECEIPT_TYPE: Final = StructType(
+    "Receipt(uint64 epoch,uint64 incarnation,bytes32 orderId,uint16 node,uint64 listNumber,uint64 receivedMs)"
+)
+LIST_TYPE: Final = StructType(
+    "List(uint64 epoch,uint64 incarnation,uint16 node,uint64 number,bytes32 prevHash,bytes32 entriesHash)"
+)
+HEAD_TYPE: Final = StructType(
+    "Head(uint64 epoch,uint64 incarnation,uint16 node,uint64 view,uint64 timeMs,uint64 listNumber,"
+    "bytes32 listHash,bytes32 resultsHash,bytes32 checkpointHash)"
+)
+NOTARIZE_TYPE: Final = StructType("Notarize(uint64 epoch,uint64 view,bytes32 blockId)")
+NULLIFY_TYPE: Final = StructType("Nullify(uint64 epoch,uint64 view)")
+FINALIZE_TYPE: Final = StructType("Finalize(uint64 epoch,uint64 view,bytes32 blockId)")
+BUNDLE_TYPE: Final = StructType(
+    "Bundle(uint64 epoch,uint64 height,bytes32 blockId,uint16 node,bytes32 sharesHash)"
+)

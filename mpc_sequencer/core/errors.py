@@ -1,0 +1,95 @@
+"""Two families of errors, as h11 draws the line: a peer's fault and our own misuse.
+
+:class:`ProtocolError` is a peer's or a client's fault. It carries one ``code`` per cause, the field, the value seen
+and what was expected, and never a secret; handlers turn it into a refusal and leave their state as it was.
+:class:`threshold.ThresholdError` has the same shape for sealed data. :class:`ConfigError` is the operator's: it is
+shown as ``error:`` and ``hint:``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+SEEN_CHARACTERS_MAX: Final = 120
+
+CODES: Final[Mapping[str, str]] = {
+    "wire.malformed": "the bytes are not one complete canonical MessagePack value",
+    "wire.type": "a field has another type than the message's",
+    "wire.bound": "a field is outside its length or range",
+    "wire.canonical": "the value has another, canonical encoding",
+    "wire.size": "the message is larger than its bound",
+    "label.validity": "the label's window is empty or longer than allowed",
+    "label.expired": "the label's window has ended",
+    "label.not_yet_valid": "the label's window starts too far ahead",
+    "label.chain": "the label names another chain",
+    "label.settlement": "the label names another settlement contract",
+    "label.key": "the label names another threshold key",
+    "sponsor.signature": "the sponsor's signature does not recover to the label's sponsor",
+    "signature.encoding": "a signature is not r || s || v with low s and v of 27 or 28",
+    "signature.signer": "a signature recovers to another signer",
+    "credit.exhausted": "the sponsor's bond does not cover another order",
+    "intake.duplicate": "the order was admitted before; the first receipt comes with this code",
+    "intake.full": "the member holds as many pending orders as it may",
+    "intake.sponsor_full": "the sponsor has as many pending orders as it may",
+    "intake.lists_full": "the member has too many lists outside finalized blocks",
+    "intake.sequenced": "the order has been sequenced already",
+    "member.unknown": "no such member in the committee",
+    "member.sender": "the message names another member than its sender",
+    "epoch.unknown": "the message belongs to another epoch or incarnation",
+    "list.number": "the list does not continue its author's lists",
+    "list.chain": "the list's predecessor hash is not its author's last list",
+    "list.duplicate": "the list names an order twice",
+    "list.equivocation": "a second, different list of one number",
+    "vote.view": "the vote's view is outside what is kept",
+    "vote.kind": "the vote's kind or block does not fit",
+    "certificate.quorum": "the certificate has fewer signers than the quorum",
+    "certificate.order": "the certificate's signers are not strictly ascending",
+    "block.leader": "the proposal is not by its view's leader",
+    "block.parent": "the block's parent is not the notarized block it must extend",
+    "block.heads": "the block names too few heads, or heads out of order or of another view",
+    "block.lists": "the block's heads go back behind lists of its ancestors",
+    "block.derived": "a derived part of the block is not the function of its inputs",
+    "block.time": "the block's time is too far from the member's clock",
+    "bundle.block": "the bundle is for another block or has another number of shares",
+    "bundle.path": "the bundle's certificate does not finalize its block",
+    "action.account_signature": "the plaintext is not signed by its account",
+    "action.label": "the plaintext names another label",
+    "nonce.consumed": "the account's nonce was used before",
+    "nonce.too_high": "the account's nonce is too far ahead",
+    "market.unknown": "no such market",
+    "order.side": "the side is neither buy nor sell",
+    "order.time_in_force": "the time in force is neither GTC nor IOC",
+    "order.price": "the price is zero or above its bound",
+    "order.quantity": "the quantity is zero or above its bound",
+    "balance.insufficient": "the account's free balance does not cover the order",
+    "asset.unknown": "no such asset",
+    "withdrawal.amount": "the amount is zero or above its bound",
+}
+
+
+def _show(value: object) -> str:
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return text if len(text) <= SEEN_CHARACTERS_MAX else text[: SEEN_CHARACTERS_MAX - 1] + "…"
+
+
+class ProtocolError(ValueError):
+    """What a peer or client sent breaks a rule: ``code`` (in :data:`CODES`), ``field``, ``seen``, ``expected``."""
+
+    def __init__(self, code: str, field: str, seen: object, expected: object) -> None:
+        if code not in CODES:
+            raise KeyError(code)
+        self.code = code
+        self.field = field
+        self.seen = _show(seen)
+        self.expected = _show(expected)
+        super().__init__(f"{code}: {field} is {self.seen}, expected {self.expected}")
+
+
+class ConfigError(Exception):
+    """The operator's configuration or surroundings do not allow to start; shown with a hint, exit status 2."""
+
+    def __init__(self, cause: str, hint: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.hint = hint

@@ -1,0 +1,74 @@
+"""Every bound of the protocol, its unit last in its name. A value here is consensus-critical where so marked:
+members with different values would disagree about the validity of a block."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- identities ---------------------------------------------------------------------------------------------------
+COMMITTEE_MEMBERS_MIN: Final = 4
+COMMITTEE_MEMBERS_MAX: Final = 64
+UINT_MAX: Final = (1 << 63) - 1  # integers on the wire; larger ones are refused by the decoder
+
+# --- sealed orders (consensus) ------------------------------------------------------------------------------------
+SIZE_BUCKETS_BYTES: Final = (256,)
+VALIDITY_MS_MAX: Final = 10 * 60 * 1000  # a label's span, and the life of a listing
+CLIENT_CLOCK_SLACK_MS: Final = 5_000  # how far a client may be ahead of a member when it picks a label's window
+ENVELOPE_BYTES_MAX: Final = 1_024
+ORDER_CHARGE_WEI: Final = 10**12  # flat charge on a sponsor's bond per batched order, never refunded
+
+# --- lists, heads, blocks (consensus) -----------------------------------------------------------------------------
+LIST_ENTRIES_MAX: Final = 1_024
+LISTS_PER_MEMBER_MAX: Final = 256  # lists outside finalized blocks; past it a member admits nothing
+LISTS_PER_BLOCK_MAX: Final = 1_024
+BATCH_ORDERS_MAX: Final = 512
+BLOCK_TIME_SKEW_MS_MAX: Final = 2_000
+RESULT_LAG_HEIGHTS: Final = 64  # uncertified counting heights past which batches are empty
+HEAD_RESULTS_MAX: Final = 128
+CERTIFIED_PER_BLOCK_MAX: Final = 128
+
+# --- timing (local) -----------------------------------------------------------------------------------------------
+LIST_INTERVAL_MS_MIN: Final = 10
+BLOCK_INTERVAL_MS_MIN: Final = 40  # a loaded leader waits this long after its parent, so that blocks fill
+VIEW_TIMEOUT_MS: Final = 1_500
+VIEW_TIMEOUT_INACTIVE_MS: Final = 150  # for a leader whose last turn was nullified
+VIEW_TIMEOUT_DOUBLINGS_MAX: Final = 6
+HEARTBEAT_MS: Final = 2_000
+FETCH_RETRY_MS: Final = 250
+
+# --- agreement (local memory) -------------------------------------------------------------------------------------
+VIEWS_AHEAD_MAX: Final = 64  # votes for views further ahead than this are dropped
+BLOCKS_KEPT_HEIGHTS: Final = 256  # finalized blocks kept in memory to serve peers
+HEADER_PATH_MAX: Final = 64  # blocks between a finalized block and the certificate that finalizes it
+
+# --- intake (local memory) ----------------------------------------------------------------------------------------
+PENDING_ORDERS_MAX: Final = 50_000
+PENDING_ORDERS_PER_SPONSOR_MAX: Final = 5_000
+ORPHAN_LISTS_MAX: Final = 512  # lists of a member that arrived before their predecessor
+
+# --- messages -----------------------------------------------------------------------------------------------------
+FRAME_BYTES_MAX: Final = 4 << 20
+SUBMIT_ENVELOPES_MAX: Final = 512
+FETCH_IDS_MAX: Final = 1_024
+FETCH_BODIES_BYTES_MAX: Final = 2 << 20
+LOG_ENTRY_BYTES_MAX: Final = 65_535  # C2SP tlog-tiles: an entry's length is a u16
+PEER_QUEUE_MESSAGES_MAX: Final = 20_000
+CLIENT_QUEUE_MESSAGES_MAX: Final = 10_000
+CLIENTS_MAX: Final = 256
+CLIENT_WATCH_ORDERS_MAX: Final = 100_000
+
+# --- reveal -------------------------------------------------------------------------------------------------------
+REVEAL_ORDERS_PER_STEP: Final = 48  # crypto per step of the core, so that a step stays under 20 ms
+
+# --- execution (consensus) ----------------------------------------------------------------------------------------
+MARKETS_MAX: Final = 1 << 16
+PRICE_TICKS_MAX: Final = (1 << 48) - 1
+QUANTITY_LOTS_MAX: Final = (1 << 48) - 1
+AMOUNT_MAX: Final = (1 << 127) - 1  # base units of one asset, so that a delta fits an int128
+NONCE_WINDOW: Final = 1_024
+NONCE_AHEAD_MAX: Final = 1 << 20
+
+# --- settlement (consensus) ---------------------------------------------------------------------------------------
+SETTLEMENT_RANGE_HEIGHTS: Final = 64
+SETTLEMENT_RANGE_MS: Final = 4_000
+SETTLEMENT_ACCOUNTS_MAX: Final = 1_500

@@ -1,0 +1,30 @@
+"""Merkle tree hash over an ordered sequence, in the shape of RFC 6962 with tagged hashes.
+
+The left subtree holds the largest power of two of leaves smaller than the whole; one leaf is its own root; the empty
+sequence has the root of 32 zero bytes. Leaves and nodes are hashed under tags of their own (see
+:mod:`mpc_sequencer.core.domains`), so neither can be taken for the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from threshold.tags import Tag
+
+EMPTY_ROOT = bytes(32)
+
+
+def merkle_root(leaves: Sequence[bytes], node: Tag) -> bytes:
+    """The root (32 bytes) over leaf hashes, ``node`` hashing pairs.
+
+    Computed level by level: pairing neighbours and carrying an odd last hash up unchanged gives RFC 6962's shape.
+    """
+    if not leaves:
+        return EMPTY_ROOT
+    level = list(leaves)
+    while len(level) > 1:
+        paired = [node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+        if len(level) % 2:
+            paired.append(level[-1])
+        level = paired
+    return level[0]

@@ -1,0 +1,84 @@
+"""secp256k1 signatures over 32-byte digests, as Ethereum has them: ``r || s || v``, 65 bytes, low s, v 27 or 28.
+
+Signing is libsecp256k1's: RFC 6979 nonces, constant time in the key. Recovery and verification are variable-time on
+public values only. A consensus key signs and never does Diffie-Hellman.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from coincurve import PrivateKey, PublicKey
+
+from mpc_sequencer.core import eip712
+from mpc_sequencer.core.errors import ProtocolError
+
+SIGNATURE_BYTES: Final = 65
+ADDRESSES_KEPT: Final = 65_536
+GROUP_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+_HALF_ORDER_BYTES: Final = (GROUP_ORDER // 2).to_bytes(32, "big")
+
+
+class Signer:
+    """A consensus or account key that signs EIP-712 digests. Never shows its secret."""
+
+    __slots__ = ("_key", "address", "public_key")
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = PrivateKey(secret)
+        self.public_key = self._key.public_key.format()
+        self.address = address_of(self.public_key)
+
+    def __repr__(self) -> str:
+        return f"Signer(0x{self.address.hex()})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a signer cannot be pickled")
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        """``r || s || v`` over a 32-byte digest."""
+        raw = self._key.sign_recoverable(digest, hasher=None)
+        return raw[:64] + bytes((raw[64] + 27,))
+
+
+def address_of(public_key: bytes) -> bytes:
+    """The 20-byte account address of a 33-byte compressed public key; raises ``ValueError`` off the curve."""
+    return _address_of_key(PublicKey(public_key).format(compressed=False)[1:])
+
+
+def check_encoding(signature: bytes, field: str) -> None:
+    """Refuse a signature that is not 65 bytes with low s and v of 27 or 28 (``signature.encoding``)."""
+    if len(signature) != SIGNATURE_BYTES or signature[64] not in (27, 28) or signature[32:64] > _HALF_ORDER_BYTES:
+        raise ProtocolError("signature.encoding", field, signature, "r || s || v, low s, v of 27 or 28")
+
+
+def recover_key(digest: bytes, signature: bytes, field: str) -> bytes:
+    """The uncompressed public key (64 bytes) that signed ``digest``; raises ``signature.encoding`` for none."""
+    check_encoding(signature, field)
+    try:
+        key = PublicKey.from_signature_and_message(
+            signature[:64] + bytes((signature[64] - 27,)), digest, hasher=None
+        )
+    except Exception:
+        # coincurve raises a bare Exception where recovery has no solution
+        raise ProtocolError("signature.encoding", field, signature, "a signature that recovers to a key") from None
+    return key.format(compressed=False)[1:]
+
+
+@lru_cache(maxsize=ADDRESSES_KEPT)
+def _address_of_key(key: bytes) -> bytes:
+    """Keccak from Python costs as much as a tenth of the recovery, and accounts come back."""
+    return eip712.keccak256(key)[12:]
+
+
+def recover_address(digest: bytes, signature: bytes, field: str) -> bytes:
+    """The address that signed ``digest``; raises ``signature.encoding`` where there is none."""
+    return _address_of_key(recover_key(digest, signature, field))
+
+
+def check_signer(digest: bytes, signature: bytes, address: bytes, field: str) -> None:
+    """Refuse a signature over ``digest`` that is not ``address``'s (``signature.signer``)."""
+    seen = recover_address(digest, signature, field)
+    if seen != address:
+        raise ProtocolError("signature.signer", field, seen, address.hex())

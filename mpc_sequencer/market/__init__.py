@@ -1,0 +1,34 @@
+"""Integer matching and accounts: what every member computes from a final batch, and nothing else.
+
+Pure: no clock, randomness, sockets or files. :class:`Engine` is the door; the parts behind it are
+``height`` (the steps of one height), ``clearing`` (the uniform-price auction), ``book``, ``accounts``,
+``nonces``, ``state`` and ``tree``.
+"""
+
+from mpc_sequencer.market.engine import Engine
+from mpc_sequencer.market.types import (
+    OUTCOME_CODES,
+    BatchOrder,
+    Fill,
+    HeightResult,
+    Market,
+    Outcome,
+    PreparedOrder,
+    RestingOrder,
+    genesis_result,
+    result_hash,
+)
+
+__all__ = [
+    "OUTCOME_CODES",
+    "BatchOrder",
+    "Engine",
+    "Fill",
+    "HeightResult",
+    "Market",
+    "Outcome",
+    "PreparedOrder",
+    "RestingOrder",
+    "genesis_result",
+    "result_hash",
+]

@@ -1,0 +1,130 @@
+"""The market engine: a deterministic function of final batches (docs/protocol-execution.md).
+
+``prepare`` is the expensive half, about one signature recovery per order, and needs no state: a node may do
+it in small steps while shares still arrive. ``execute`` is the rest. Neither raises on anything a trader
+sent. The work of a height grows with its batch and with the resting orders it fills (at the one price level
+a side is rationed at, with that level's orders), and with the logarithm of accounts and resting orders
+through the state tree; never with the book.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from mpc_sequencer.core import eip712, signing
+from mpc_sequencer.core.actions import SignedAction, label_hash
+from mpc_sequencer.core.codec import decode
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.limits import UINT_MAX
+from mpc_sequencer.market import types
+from mpc_sequencer.market.height import HeightRun
+from mpc_sequencer.market.nonces import NonceState
+from mpc_sequencer.market.state import State, checked_terms, dump_snapshot, load_snapshot
+from mpc_sequencer.market.types import BatchOrder, HeightResult, Market, PreparedOrder, RestingOrder
+
+COIN_BYTES: Final = 32
+DOMAIN_SEPARATOR_BYTES: Final = 32
+ACCOUNT_BYTES: Final = 20
+
+
+class Engine:
+    """Accounts and books of one deployment. Every method but ``credit`` and ``execute`` leaves the state
+    alone."""
+
+    __slots__ = ("_domain_separator", "_state")
+
+    def __init__(self, markets: Sequence[Market], assets: Sequence[int], domain_separator: bytes) -> None:
+        """Raises ``ValueError`` where the terms are out of bounds (see :func:`checked_terms`)."""
+        if len(domain_separator) != DOMAIN_SEPARATOR_BYTES:
+            raise ValueError(
+                f"domain separator of {len(domain_separator)} bytes, expected {DOMAIN_SEPARATOR_BYTES}"
+            )
+        self._domain_separator = domain_separator
+        self._state = State(*checked_terms(markets, assets))
+
+    def credit(self, account: bytes, asset: int, amount: int) -> None:
+        """A deposit of ``amount`` base units enters free. Raises ``ValueError``, changing nothing, for an
+        unknown asset, an account that is not 20 bytes, or a supply outside 0 .. 2^127-1."""
+        if asset not in self._state.assets or len(account) != ACCOUNT_BYTES:
+            raise ValueError(f"no credit of asset {asset} to account {account.hex()}")
+        self._state.ledger.credit(account, asset, amount)
+
+    def prepare(self, order: BatchOrder) -> PreparedOrder:
+        """Step 2: decode the plaintext, check that it is for this label and signed by its account. Pure."""
+        if order.plaintext is None:
+            return PreparedOrder(order.order_id, None, types.MALFORMED)
+        try:
+            signed: SignedAction = decode(SignedAction, order.plaintext)
+        except ProtocolError:
+            return PreparedOrder(order.order_id, None, types.PLAINTEXT)
+        action = signed.action
+        if action.label_hash != label_hash(order.label):
+            return PreparedOrder(order.order_id, None, types.LABEL)
+        digest = eip712.digest(self._domain_separator, action.struct_hash())
+        try:
+            signing.check_signer(digest, signed.signature, action.account, "account_signature")
+        except ProtocolError:
+            return PreparedOrder(order.order_id, None, types.SIGNATURE)
+        return PreparedOrder(order.order_id, action, None)
+
+    def execute(self, height: int, coin: bytes, prepared: Sequence[PreparedOrder]) -> HeightResult:
+        """Execute a final batch, prepared by :meth:`prepare`; its sequence does not matter.
+
+        Raises ``ValueError``, changing nothing, where the caller errs: a coin that is not 32 bytes, a
+        height out of range, an order id that is not 32 bytes or appears twice.
+        """
+        if len(coin) != COIN_BYTES or not 0 <= height <= UINT_MAX:
+            raise ValueError(f"height {height} with a coin of {len(coin)} bytes, expected {COIN_BYTES}")
+        if len({order.order_id for order in prepared}) != len(prepared):
+            raise ValueError("an order id appears twice in the batch")
+        if any(len(order.order_id) != COIN_BYTES for order in prepared):
+            raise ValueError("an order id is not 32 bytes")
+        return HeightRun(self._state, height, coin).run(prepared)
+
+    def state_root(self) -> bytes:
+        """The root over accounts, resting orders and reference prices, 32 bytes."""
+        return self._state.root()
+
+    def balance(self, account: bytes, asset: int) -> tuple[int, int]:
+        """``(free, locked)`` in base units; zeros for what is unknown."""
+        held = self._state.ledger.get(account)
+        free, locked = (0, 0) if held is None else held.balances.get(asset, (0, 0))
+        return free, locked
+
+    def nonce_state(self, account: bytes) -> tuple[int, int]:
+        """``(highest nonce, window)``; bit i of the window is set where nonce ``highest - i`` is used."""
+        held = self._state.ledger.get(account)
+        return (0, 0) if held is None else (held.nonces.highest, held.nonces.window)
+
+    def nonce_refusal(self, account: bytes, nonce: int) -> str | None:
+        """The outcome code an action of ``account`` with ``nonce`` would meet now, or None where it is
+        usable."""
+        held = self._state.ledger.get(account)
+        return (NonceState() if held is None else held.nonces).refusal(nonce)
+
+    def resting(self, order_id: bytes) -> RestingOrder | None:
+        """The order as it rests in the book, or None."""
+        return self._state.orders.get(order_id)
+
+    def book(self, market: int, depth: int) -> Mapping[str, tuple[tuple[int, int, int], ...]]:
+        """``bids`` and ``asks``, best ``depth`` levels each as rows ``(price_ticks, lots, orders)``. Raises
+        ``KeyError`` for an unknown market."""
+        return self._state.books[market].depth(depth)
+
+    def reference_price_ticks(self, market: int) -> int:
+        """The last clearing price, at first the configured one. Raises ``KeyError`` for an unknown market."""
+        return self._state.reference_prices_ticks[market]
+
+    def dump(self) -> bytes:
+        """The whole state and its terms, canonical: equal states give equal bytes."""
+        return dump_snapshot(self._state.snapshot(self._domain_separator))
+
+    @classmethod
+    def load(cls, data: bytes) -> Engine:
+        """The engine whose :meth:`dump` is ``data``. Raises ``ValueError`` (a ``ProtocolError`` where the
+        bytes do not decode) for anything that is no engine's dump."""
+        snapshot = load_snapshot(data)
+        engine = cls((), (), snapshot.domain_separator)
+        engine._state = State.of_snapshot(snapshot)
+        return engine

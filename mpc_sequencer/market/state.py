@@ -1,0 +1,197 @@
+"""Everything a height starts from: accounts, books, reference prices, and the tree over them.
+
+The tree follows lazily: what a height or a deposit touches is noted, and :meth:`State.root` brings those
+leaves up to date, in work proportional to what was touched. A snapshot holds the state and nothing derived
+from it, in one canonical form: two members in the same state write the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from mpc_sequencer.core.actions import BUY
+from mpc_sequencer.core.codec import decode, encode
+from mpc_sequencer.core.limits import MARKETS_MAX
+from mpc_sequencer.core.types import Address, Hash32, Value
+from mpc_sequencer.market.accounts import Ledger
+from mpc_sequencer.market.book import Book
+from mpc_sequencer.market.tree import ACCOUNT_KIND, MARKET_KIND, ORDER_KIND, StateTree, state_key
+from mpc_sequencer.market.types import (
+    ASSET_ID_MAX,
+    AccountValue,
+    AssetId,
+    Market,
+    PriceTicks,
+    RestingOrder,
+    checked_market,
+)
+
+
+class Snapshot(Value, frozen=True):
+    """A state with the terms it runs under; markets by id, assets ascending, accounts by address, orders by
+    id, reference prices in the order of the markets."""
+
+    version: Literal[1]
+    domain_separator: Hash32
+    markets: Annotated[tuple[Market, ...], Meta(max_length=MARKETS_MAX)]
+    assets: tuple[AssetId, ...]
+    reference_prices_ticks: tuple[PriceTicks, ...]
+    accounts: tuple[tuple[Address, AccountValue], ...]
+    orders: tuple[tuple[Hash32, RestingOrder], ...]
+
+
+def checked_terms(
+    markets: Sequence[Market], assets: Sequence[int]
+) -> tuple[dict[int, Market], frozenset[int]]:
+    """Markets by id, ascending, and the assets. Raises ``ValueError`` (of which a ``ProtocolError`` is one)
+    where a market is out of bounds or trades an unlisted asset, or an id is listed twice."""
+    for asset in assets:
+        if not 0 <= asset <= ASSET_ID_MAX:
+            raise ValueError(f"asset id {asset} is outside 0 .. {ASSET_ID_MAX}")
+    if len(set(assets)) != len(assets) or len({market.id for market in markets}) != len(markets):
+        raise ValueError("an asset id or a market id is listed twice")
+    if len(markets) > MARKETS_MAX:
+        raise ValueError(f"{len(markets)} markets, expected at most {MARKETS_MAX}")
+    for market in markets:
+        checked_market(market)
+        if not {market.base_asset, market.quote_asset} <= set(assets):
+            raise ValueError(f"market {market.id} trades an asset that is not listed")
+    return {market.id: market for market in sorted(markets, key=lambda market: market.id)}, frozenset(assets)
+
+
+def lock_of(market: Market, side: int, price_ticks: int, quantity_lots: int) -> tuple[int, int]:
+    """The asset and the base units that back an order: a buy locks its whole cost at the limit, a sell its
+    base."""
+    if side == BUY:
+        return market.quote_asset, price_ticks * quantity_lots * market.quote_units_per_tick_lot
+    return market.base_asset, quantity_lots * market.base_units_per_lot
+
+
+class State:
+    """The mutable state of the market engine. Only a height under way and deposits change it."""
+
+    __slots__ = (
+        "_touched_markets", "_touched_orders", "_tree", "assets", "books", "ledger", "markets", "orders",
+        "reference_prices_ticks",
+    )  # fmt: skip
+
+    def __init__(self, markets: Mapping[int, Market], assets: frozenset[int]) -> None:
+        self.markets = dict(markets)
+        self.assets = assets
+        self.ledger = Ledger()
+        self.orders: dict[bytes, RestingOrder] = {}
+        self.books = {market_id: Book(self.orders) for market_id in self.markets}
+        self.reference_prices_ticks = {
+            market_id: market.reference_price_ticks for market_id, market in self.markets.items()
+        }
+        self._tree = StateTree()
+        self._touched_orders: set[bytes] = set()
+        self._touched_markets: set[int] = set(self.markets)
+
+    def set_reference_price(self, market_id: int, price_ticks: int) -> None:
+        self.reference_prices_ticks[market_id] = price_ticks
+        self._touched_markets.add(market_id)
+
+    def add_order(self, order_id: bytes, order: RestingOrder) -> None:
+        """Put an order, whose lock is made already, into its market's book."""
+        self.books[order.market].add(order_id, order)
+        self._touched_orders.add(order_id)
+
+    def reduce_order(self, order_id: bytes, lots: int) -> None:
+        """Take filled lots off a resting order."""
+        self.books[self.orders[order_id].market].reduce(order_id, lots)
+        self._touched_orders.add(order_id)
+
+    def root(self) -> bytes:
+        """The state root, 32 bytes."""
+        values: dict[bytes, bytes | None] = {}
+        for account in self.ledger.take_touched():
+            held = self.ledger.get(account)
+            value = None if held is None else held.value()
+            values[state_key(ACCOUNT_KIND, account)] = None if value is None else encode(value)
+        for order_id in self._touched_orders:
+            order = self.orders.get(order_id)
+            values[state_key(ORDER_KIND, order_id)] = None if order is None else encode(order)
+        for market_id in self._touched_markets:
+            key = state_key(MARKET_KIND, market_id.to_bytes(4, "big"))
+            values[key] = encode((self.reference_prices_ticks[market_id],))
+        self._touched_orders.clear()
+        self._touched_markets.clear()
+        self._tree.update(values)
+        return self._tree.root()
+
+    def snapshot(self, domain_separator: bytes) -> Snapshot:
+        """The state as a canonical value; equal states give equal encodings."""
+        accounts = ((account, held.value()) for account, held in self.ledger)
+        return Snapshot(
+            version=1,
+            domain_separator=domain_separator,
+            markets=tuple(self.markets.values()),
+            assets=tuple(sorted(self.assets)),
+            reference_prices_ticks=tuple(self.reference_prices_ticks.values()),
+            accounts=tuple(sorted((account, value) for account, value in accounts if value is not None)),
+            orders=tuple(sorted(self.orders.items())),
+        )
+
+    @classmethod
+    def of_snapshot(cls, snapshot: Snapshot) -> State:
+        """The state a snapshot describes. Raises ``ValueError`` where it describes none that heights could
+        reach."""
+        markets, assets = checked_terms(snapshot.markets, snapshot.assets)
+        for name, ids in (
+            ("markets", [market.id for market in snapshot.markets]),
+            ("assets", snapshot.assets),
+            ("accounts", [account for account, _ in snapshot.accounts]),
+            ("orders", [order_id for order_id, _ in snapshot.orders]),
+        ):
+            _check_ascending(name, ids)
+        if len(snapshot.reference_prices_ticks) != len(markets):
+            raise ValueError("reference prices and markets differ in number")
+        state = cls(markets, assets)
+        for market_id, price_ticks in zip(markets, snapshot.reference_prices_ticks, strict=True):
+            state.set_reference_price(market_id, price_ticks)
+        for account, value in snapshot.accounts:
+            state.ledger.restore(account, value)
+        state._restore_orders(snapshot)
+        return state
+
+    def _restore_orders(self, snapshot: Snapshot) -> None:
+        locked: Counter[tuple[bytes, int]] = Counter()
+        for order_id, order in snapshot.orders:
+            if order.market not in self.markets:
+                raise ValueError(f"order {order_id.hex()} rests in unknown market {order.market}")
+            asset, amount = lock_of(
+                self.markets[order.market], order.side, order.price_ticks, order.remaining_lots
+            )
+            locked[order.account, asset] += amount
+            self.add_order(order_id, order)
+        for account, value in snapshot.accounts:
+            for asset, _, amount_bytes in value.balances:
+                amount = int.from_bytes(amount_bytes, "big")
+                if asset not in self.assets or locked.pop((account, asset), 0) != amount:
+                    raise ValueError(
+                        f"account {account.hex()} locks {amount} of asset {asset}, unlike its orders"
+                    )
+        if locked or any(book.is_crossed() for book in self.books.values()):
+            raise ValueError("an order rests without its lock, or a book is crossed")
+
+
+def dump_snapshot(snapshot: Snapshot) -> bytes:
+    """The canonical encoding."""
+    return encode(snapshot)
+
+
+def load_snapshot(data: bytes) -> Snapshot:
+    """Decode a snapshot; raises :class:`~mpc_sequencer.core.errors.ProtocolError`."""
+    return decode(Snapshot, data, bytes_max=len(data))
+
+
+def _check_ascending(name: str, ids: Iterable[int] | Iterable[bytes]) -> None:
+    listed = list(ids)
+    if any(first >= second for first, second in pairwise(listed)):  # type: ignore[operator]
+        raise ValueError(f"{name} are not strictly ascending")

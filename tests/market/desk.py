@@ -1,0 +1,100 @@
+"""Accounts, markets and orders for the market's tests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from mpc_sequencer.core import eip712
+from mpc_sequencer.core.actions import (
+    BUY,
+    GTC,
+    IOC,
+    SELL,
+    Action,
+    LimitOrder,
+    Withdrawal,
+    label_hash,
+    with_account_signature,
+)
+from mpc_sequencer.core.codec import encode
+from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.market import BatchOrder, Engine, HeightResult, Market, PreparedOrder
+
+BASE, QUOTE, OTHER = 1, 2, 3
+ASSETS = (BASE, QUOTE, OTHER)
+SEPARATOR = eip712.domain_separator(31337, bytes(range(20)))
+SPOT = Market(1, BASE, QUOTE, 10, 3, 12, "BASE/QUOTE")
+CROSS = Market(7, OTHER, QUOTE, 1, 1, 5, "OTHER/QUOTE")
+MARKETS = (SPOT, CROSS)
+SIGNERS = tuple(Signer(hashlib.sha256(bytes((i,))).digest()) for i in range(1, 6))
+ACCOUNTS = tuple(signer.address for signer in SIGNERS)
+LABEL = bytes((1,)) + bytes(100)
+COIN = hashlib.sha256(b"coin").digest()
+
+
+def order_id(name: object) -> bytes:
+    return hashlib.sha256(repr(name).encode()).digest()
+
+
+def engine(
+    markets: Sequence[Market] = MARKETS, amount: int = 10**9, accounts: Iterable[bytes] = ACCOUNTS
+) -> Engine:
+    """An engine whose accounts hold ``amount`` of every asset."""
+    made = Engine(markets, ASSETS, SEPARATOR)
+    for account in accounts:
+        for asset in ASSETS:
+            made.credit(account, asset, amount)
+    return made
+
+
+def limit(  # one order of account number ``who``
+    who: int,
+    nonce: int,
+    side: int,
+    price_ticks: int,
+    quantity_lots: int,
+    *,
+    time_in_force: int = GTC,
+    market: int = SPOT.id,
+    label: bytes = LABEL,
+) -> LimitOrder:
+    return LimitOrder(
+        ACCOUNTS[who], nonce, label_hash(label), market, side, time_in_force, price_ticks, quantity_lots
+    )
+
+
+def buy(who: int, nonce: int, price_ticks: int, quantity_lots: int, *, ioc: bool = False) -> LimitOrder:
+    return limit(who, nonce, BUY, price_ticks, quantity_lots, time_in_force=IOC if ioc else GTC)
+
+
+def sell(who: int, nonce: int, price_ticks: int, quantity_lots: int, *, ioc: bool = False) -> LimitOrder:
+    return limit(who, nonce, SELL, price_ticks, quantity_lots, time_in_force=IOC if ioc else GTC)
+
+
+def withdrawal(who: int, nonce: int, asset: int, amount: int) -> Withdrawal:
+    return Withdrawal(ACCOUNTS[who], nonce, label_hash(LABEL), asset, amount.to_bytes(16, "big"))
+
+
+def prepared(name: object, action: Action) -> PreparedOrder:
+    """An order whose state-free checks have passed."""
+    return PreparedOrder(order_id(name), action, None)
+
+
+def plaintext(who: int, action: Action, *, separator: bytes = SEPARATOR) -> bytes:
+    """``action`` signed by account number ``who`` (whether or not it names that account)."""
+    signature = SIGNERS[who].sign_digest(eip712.digest(separator, action.struct_hash()))
+    return encode(with_account_signature(action, signature))
+
+
+def sealed(name: object, who: int, action: Action, *, label: bytes = LABEL) -> BatchOrder:
+    return BatchOrder(order_id(name), label, plaintext(who, action))
+
+
+def run(made: Engine, height: int, actions: Sequence[Action], coin: bytes = COIN) -> HeightResult:
+    """Execute actions as a batch; each order's id is made of height and place."""
+    return made.execute(height, coin, [prepared((height, i), action) for i, action in enumerate(actions)])
+
+
+def codes(result: HeightResult) -> dict[bytes, str]:
+    return {outcome.order_id: outcome.code for outcome in result.outcomes}
