@@ -1,0 +1,76 @@
+"""What a member holds of one view: votes by kind, certificates, its own votes.
+
+A round counts at most one vote of a kind per member; a vote is verified only while its certificate is still missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.messages import Proposal
+from mpc_sequencer.core.types import (
+    FINALIZE,
+    NOTARIZE,
+    NULLIFY,
+    ZERO_HASH,
+    Certificate,
+    CertificateVote,
+    Vote,
+)
+
+
+@dataclass(slots=True)
+class Round:
+    """One view's votes and certificates."""
+
+    view: int
+    proposal: Proposal | None = None
+    proposal_rejected: bool = False
+    votes: dict[int, dict[int, Vote]] = field(
+        default_factory=lambda: {NOTARIZE: {}, NULLIFY: {}, FINALIZE: {}}
+    )
+    certificates: dict[int, Certificate] = field(default_factory=dict)
+    proposed: bool = False
+    voted_notarize: bytes | None = None
+    voted_nullify: bool = False
+    voted_finalize: bool = False
+
+    def add(self, vote: Vote, committee: Committee) -> Certificate | None:
+        """Count a verified vote; the certificate where it completes one."""
+        votes = self.votes[vote.kind]
+        votes.setdefault(vote.node, vote)
+        same = sorted(
+            (v.node, v.signature) for v in votes.values() if v.block_id == vote.block_id
+        )
+        if len(same) < committee.q:
+            return None
+        return Certificate(
+            kind=vote.kind,
+            epoch=vote.epoch,
+            view=vote.view,
+            block_id=vote.block_id,
+            votes=tuple(CertificateVote(node, signature) for node, signature in same[: committee.q]),
+        )
+
+    def nullify_votes(self) -> int:
+        return len(self.votes[NULLIFY])
+
+    @property
+    def notarized(self) -> bytes | None:
+        """The block this view notarized (a finalization says so too)."""
+        certificate = self.certificates.get(NOTARIZE) or self.certificates.get(FINALIZE)
+        return certificate.block_id if certificate else None
+
+    @property
+    def nullified(self) -> bool:
+        return NULLIFY in self.certificates
+
+    def own_votes(self, node: int) -> list[Vote]:
+        """This member's votes in the round, to send again to a peer whose link was down."""
+        return [votes[node] for votes in self.votes.values() if node in votes]
+
+
+def block_id_fits(kind: int, block_id: bytes) -> bool:
+    """A nullify vote names no block, the others name one."""
+    return (block_id == ZERO_HASH) == (kind == NULLIFY)

@@ -1,0 +1,365 @@
+"""Simplex (Chan and Pass, TCC 2023): one block or none per view, three kinds of votes, rotating leaders.
+
+Theory of operation. A member is in one view. The view ends for it with a notarization (q notarize votes: the block
+exists) or a nullification (q nullify votes: the view passes without effect). Leaving by a notarization it votes to
+finalize, unless it had voted to nullify; q finalize votes therefore exclude a nullification of that view, so every
+later block descends from the finalized one.
+
+==============  ======================================  ==================================================
+in view v       on                                      does
+==============  ======================================  ==================================================
+waiting         leader's valid proposal                 vote notarize (once; not after nullify)
+waiting         time-out with work, or f+1 nullify      vote nullify (not after finalize)
+any             notarization of w >= v                  vote finalize(w) unless nullified w; enter w+1
+any             nullification of w >= v                 enter w+1
+any             finalization of w                       finalize block and ancestors; enter w+1 if w >= v
+==============  ======================================  ==================================================
+
+Departures from the paper: nothing is proposed and no timer runs without work, so an idle committee is quiet; f+1
+nullify votes make a member join without waiting for its own timer (a nullify vote is safe unless it voted to
+finalize); the time-out of a leader whose last view was nullified is short until it succeeds again, and consecutive
+nullifications double all time-outs, so that a slow network is waited for.
+
+Rejected input leaves the state as it was: every handler checks before it changes anything.
+"""
+
+from __future__ import annotations
+
+from mpc_sequencer.core import limits
+from mpc_sequencer.core.agreement.engine import Accepted, Application, Rejected
+from mpc_sequencer.core.agreement.rounds import Round, block_id_fits
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.effects import Broadcast, Effect, Persist, ProposalRecord, Send, VoteRecord
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.messages import CertificateMessage, Proposal, VoteMessage
+from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.core.types import (
+    FINALIZE,
+    NO_SIGNATURE,
+    NOTARIZE,
+    NULLIFY,
+    ZERO_HASH,
+    Certificate,
+    Vote,
+    with_signature,
+)
+
+
+class Simplex:
+    """One member's engine. Effects gather in ``effects`` until the node takes them."""
+
+    def __init__(self, committee: Committee, node: int, signer: Signer, app: Application) -> None:
+        self._committee = committee
+        self._node = node
+        self._signer = signer
+        self._app = app
+        self._rounds: dict[int, Round] = {}
+        self._genesis = committee.genesis_id
+        self._inactive_leaders: set[int] = set()
+        self._nullified_in_a_row = 0
+        self._entered_ms = 0
+        self._previous_entered_ms = 0
+        self._deadline_ms: int | None = None
+        self.view = 0
+        self.final_view = 0
+        self.effects: list[Effect] = []
+
+    # --- time ---------------------------------------------------------------------------------------------------
+    def start(self, now_ms: int) -> None:
+        """Enter view 1."""
+        self._enter(1, now_ms)
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """When the view times out; None while no timer runs."""
+        return self._deadline_ms
+
+    def propose_at_ms(self) -> int:
+        """Earliest time for a proposal in this view: a loaded leader lets blocks fill."""
+        return self._previous_entered_ms + limits.BLOCK_INTERVAL_MS_MIN
+
+    def view_age_ms(self, now_ms: int) -> int:
+        return now_ms - self._entered_ms
+
+    def _timeout_ms(self) -> int:
+        leader = self._committee.leader(self.view)
+        inactive = leader in self._inactive_leaders
+        base = limits.VIEW_TIMEOUT_INACTIVE_MS if inactive else limits.VIEW_TIMEOUT_MS
+        doublings = max(0, self._nullified_in_a_row - self._committee.f)
+        return base << min(doublings, limits.VIEW_TIMEOUT_DOUBLINGS_MAX)
+
+    def tick(self, now_ms: int) -> None:
+        """Run the view's timer, propose where it is our turn, look again at a waiting proposal."""
+        if self._deadline_ms is None:
+            if self._app.has_work(now_ms):
+                self._deadline_ms = now_ms + self._timeout_ms()
+        elif now_ms >= self._deadline_ms:
+            self._deadline_ms = now_ms + self._timeout_ms()
+            self._vote_nullify(self.view, now_ms)
+        if self._round(self.view).nullify_votes() > self._committee.f:
+            self._vote_nullify(self.view, now_ms)  # votes that came before this member entered the view
+        self._consider(self.view, now_ms)
+        self._propose(now_ms)
+
+    # --- views --------------------------------------------------------------------------------------------------
+    def _round(self, view: int) -> Round:
+        found = self._rounds.get(view)
+        if found is None:
+            found = self._rounds[view] = Round(view)
+        return found
+
+    def _in_reach(self, view: int) -> bool:
+        return self.final_view < view <= self.view + limits.VIEWS_AHEAD_MAX
+
+    def _enter(self, view: int, now_ms: int) -> None:
+        self._previous_entered_ms = self._entered_ms
+        self._entered_ms = now_ms
+        self.view = view
+        self._deadline_ms = None
+        self._app.entered_view(view, now_ms)
+
+    def _left(self, view: int, nullified: bool) -> None:
+        """Note how a leader's turn ended."""
+        leader = self._committee.leader(view)
+        if nullified:
+            self._inactive_leaders.add(leader)
+            self._nullified_in_a_row += 1
+        else:
+            self._inactive_leaders.discard(leader)
+            self._nullified_in_a_row = 0
+
+    # --- votes --------------------------------------------------------------------------------------------------
+    def _vote(self, kind: int, view: int, block_id: bytes) -> Vote:
+        unsigned = Vote(
+            kind=kind,  # type: ignore[arg-type]
+            epoch=self._committee.epoch,
+            view=view,
+            block_id=block_id,
+            node=self._node,
+            signature=NO_SIGNATURE,
+        )
+        signature = self._signer.sign_digest(self._committee.digest(unsigned.struct_hash()))
+        vote = with_signature(unsigned, signature)
+        self.effects.append(Persist(VoteRecord(vote)))
+        return vote
+
+    def _vote_nullify(self, view: int, now_ms: int) -> None:
+        here = self._round(view)
+        if here.voted_nullify or here.voted_finalize or here.certificates:
+            return
+        here.voted_nullify = True
+        vote = self._vote(NULLIFY, view, ZERO_HASH)
+        self.effects.append(Broadcast(VoteMessage(vote)))
+        self._count(vote, now_ms)
+
+    def on_vote(self, vote: Vote, now_ms: int) -> None:
+        """A peer's vote. Raises ProtocolError; a vote that is no longer needed is dropped unverified."""
+        if vote.epoch != self._committee.epoch:
+            raise ProtocolError("epoch.unknown", "Vote.epoch", vote.epoch, self._committee.epoch)
+        if not block_id_fits(vote.kind, vote.block_id):
+            raise ProtocolError("vote.kind", "Vote.block_id", vote.block_id, "a block unless it nullifies")
+        if not self._in_reach(vote.view):
+            return
+        known = self._rounds.get(vote.view)
+        if known and (vote.kind in known.certificates or vote.node in known.votes[vote.kind]):
+            return
+        self._committee.check_value(vote)
+        self._count(vote, now_ms)
+
+    def _count(self, vote: Vote, now_ms: int) -> None:
+        here = self._round(vote.view)
+        certificate = here.add(vote, self._committee)
+        if certificate is not None and vote.kind not in here.certificates:
+            self._apply(certificate, now_ms)
+        elif (
+            vote.kind == NULLIFY
+            and vote.view == self.view
+            and here.nullify_votes() > self._committee.f
+        ):
+            self._vote_nullify(vote.view, now_ms)
+
+    # --- certificates -------------------------------------------------------------------------------------------
+    def on_certificate(self, certificate: Certificate, now_ms: int) -> None:
+        """A peer's certificate. Raises ProtocolError."""
+        if self._check_certificate(certificate):
+            self._apply(certificate, now_ms)
+
+    def _is_news(self, certificate: Certificate) -> bool:
+        known = self._rounds.get(certificate.view)
+        return certificate.view > self.final_view and not (known and certificate.kind in known.certificates)
+
+    def _check_certificate(self, certificate: Certificate) -> bool:
+        """Verify a certificate that is news; False where it is none. Raises ProtocolError."""
+        if not block_id_fits(certificate.kind, certificate.block_id):
+            raise ProtocolError(
+                "vote.kind", "Certificate.block_id", certificate.block_id, "a block unless it nullifies"
+            )
+        if not self._is_news(certificate):
+            return False
+        self._committee.check_certificate(certificate)
+        return True
+
+    def _apply(self, certificate: Certificate, now_ms: int) -> None:
+        view, kind = certificate.view, certificate.kind
+        here = self._round(view)
+        here.certificates[kind] = certificate
+        self.effects.append(Broadcast(CertificateMessage(certificate)))
+        if view >= self.view:
+            self._left(view, nullified=kind == NULLIFY)
+            if kind == NOTARIZE:
+                self._vote_finalize(here, certificate.block_id, now_ms)
+        if kind == FINALIZE:
+            self._finalize(certificate, now_ms)
+        if view >= self.view:
+            self._enter(view + 1, now_ms)
+        self._consider(self.view, now_ms)
+
+    def _vote_finalize(self, here: Round, block_id: bytes, now_ms: int) -> None:
+        if here.voted_nullify or here.voted_finalize:
+            return
+        here.voted_finalize = True
+        vote = self._vote(FINALIZE, here.view, block_id)
+        self.effects.append(Broadcast(VoteMessage(vote)))
+        self._count(vote, now_ms)
+
+    def _finalize(self, certificate: Certificate, now_ms: int) -> None:
+        if certificate.view > self.final_view:
+            self.final_view = certificate.view
+            self._app.finalized(certificate.block_id, certificate, now_ms)
+            for view in [v for v in self._rounds if v < self.final_view]:
+                del self._rounds[view]
+
+    # --- proposals ----------------------------------------------------------------------------------------------
+    def _extendable(self, view: int) -> tuple[int, bytes] | None:
+        """The notarized view and block that a proposal of ``view`` extends, all views between being nullified."""
+        for earlier in range(view - 1, 0, -1):
+            here = self._rounds.get(earlier)
+            if here is None:
+                return None
+            block_id = here.notarized
+            if block_id is not None:
+                return earlier, block_id
+            if not here.nullified:
+                return None
+        return 0, self._genesis
+
+    def _propose(self, now_ms: int) -> None:
+        view = self.view
+        here = self._round(view)
+        if self._committee.leader(view) != self._node or here.proposed or here.voted_nullify:
+            return
+        if now_ms < self.propose_at_ms():
+            return
+        parent = self._extendable(view)
+        if parent is None:
+            return
+        block = self._app.prepare_proposal(parent[1], view, now_ms)
+        if block is None:
+            return
+        here.proposed = True
+        block_id = block.header.block_id()
+        here.voted_notarize = block_id
+        self.effects.append(Persist(ProposalRecord(block)))
+        vote = self._vote(NOTARIZE, view, block_id)
+        parent_round = self._rounds.get(parent[0])
+        certificates = parent_round.certificates if parent_round else {}
+        between = [self._rounds[w].certificates[NULLIFY] for w in range(parent[0] + 1, view)]
+        proposal = Proposal(
+            block=block,
+            parent=certificates.get(NOTARIZE) or certificates.get(FINALIZE),
+            nullifications=tuple(between[-limits.VIEWS_AHEAD_MAX :]),
+            vote=vote,
+        )
+        here.proposal = proposal
+        self.effects.append(Broadcast(proposal))
+        self._count(vote, now_ms)
+
+    def on_proposal(self, proposal: Proposal, sender: int, now_ms: int) -> None:
+        """A leader's proposal. Raises ProtocolError."""
+        header, vote = proposal.block.header, proposal.vote
+        leader = self._committee.leader(header.view)
+        if sender != leader or vote.node != leader:
+            raise ProtocolError("block.leader", "Proposal.vote.node", vote.node, leader)
+        if (vote.kind, vote.view, vote.block_id) != (NOTARIZE, header.view, header.block_id()):
+            raise ProtocolError("vote.kind", "Proposal.vote", vote.kind, "a notarize vote for the block")
+        if not self._in_reach(header.view) or header.view < self.view:
+            return
+        known = self._rounds.get(header.view)
+        if known and known.proposal is not None:
+            return
+        self._committee.check_value(vote)
+        carried = [c for c in (*proposal.nullifications, proposal.parent) if c and c.view < header.view]
+        carried = [certificate for certificate in carried if self._check_certificate(certificate)]
+        for certificate in carried:
+            if self._is_news(certificate):
+                self._apply(certificate, now_ms)
+        if self._in_reach(header.view):
+            here = self._round(header.view)
+            here.proposal = proposal
+            self._count(vote, now_ms)
+            self._consider(self.view, now_ms)
+
+    def _consider(self, view: int, now_ms: int) -> None:
+        """Vote for the view's proposal where it can be judged now."""
+        here = self._rounds.get(view)
+        if here is None or here.proposal is None or here.proposal_rejected or view != self.view:
+            return
+        if here.voted_notarize is not None or here.voted_nullify:
+            return
+        header = here.proposal.block.header
+        parent = self._extendable(view)
+        if parent is None:
+            return
+        # a parent from before a view that is both notarized and nullified may be extended as well
+        if header.parent_id != parent[1] and not self._nullified_down_to(view, header.parent_id):
+            return
+        verdict = self._app.process_proposal(
+            here.proposal.block, self._committee.leader(view), now_ms, voting=True
+        )
+        if isinstance(verdict, Rejected):
+            here.proposal_rejected = True
+            self._vote_nullify(view, now_ms)
+        elif isinstance(verdict, Accepted):
+            block_id = header.block_id()
+            here.voted_notarize = block_id
+            vote = self._vote(NOTARIZE, view, block_id)
+            self.effects.append(Broadcast(VoteMessage(vote)))
+            self._count(vote, now_ms)
+
+    def _nullified_down_to(self, view: int, parent_id: bytes) -> bool:
+        for earlier in range(view - 1, -1, -1):
+            if earlier == 0:
+                return parent_id == self._genesis
+            here = self._rounds.get(earlier)
+            if here is None:
+                return False
+            if here.notarized == parent_id:
+                return True
+            if not here.nullified:
+                return False
+        return False
+
+    # --- peers --------------------------------------------------------------------------------------------------
+    def resend(self, node: int) -> None:
+        """A link is up: send what the peer may have missed, from the last finalization on."""
+        for view in sorted(self._rounds):
+            here = self._rounds[view]
+            if here.proposal is not None and self._committee.leader(view) == self._node and view == self.view:
+                self.effects.append(Send(node, here.proposal))
+            for certificate in here.certificates.values():
+                self.effects.append(Send(node, CertificateMessage(certificate)))
+            for vote in here.own_votes(self._node):
+                if vote.kind not in here.certificates:
+                    self.effects.append(Send(node, VoteMessage(vote)))
+
+    def unfinalized(self) -> bool:
+        """Whether a view after the last final one is notarized: a block that waits for finality."""
+        return any(
+            view > self.final_view and here.notarized is not None for view, here in self._rounds.items()
+        )
+
+    def held(self, certificate: Certificate) -> Certificate | None:
+        """The certificate held here for the same statement: verified, though maybe by other members' votes."""
+        here = self._rounds.get(certificate.view)
+        held = here.certificates.get(certificate.kind) if here else None
+        return held if held is not None and held.block_id == certificate.block_id else None

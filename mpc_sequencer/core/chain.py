@@ -1,0 +1,402 @@
+"""The tree of blocks this member accepted, and the branch of it that is final.
+
+Building, checking and finalizing meet here: a leader builds a block from the newest usable heads, a voter checks one
+by deriving it again, and finality walks from a certified block back to the last final one. Everything a block says
+beyond its heads must equal what :func:`mpc_sequencer.core.ordering.derive` makes of them.
+
+Memory: blocks off the final branch go when their height is final; final ones after BLOCKS_KEPT_HEIGHTS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from mpc_sequencer.core import domains, limits
+from mpc_sequencer.core.agreement.engine import Accepted, Rejected, Verdict, Waiting
+from mpc_sequencer.core.codec import encode
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.lists import ListStore
+from mpc_sequencer.core.merkle import merkle_root
+from mpc_sequencer.core.ordering import (
+    Candidate,
+    Derived,
+    Missing,
+    OrderFacts,
+    OrderingState,
+    derive,
+    genesis_state,
+)
+from mpc_sequencer.core.pool import Pool
+from mpc_sequencer.core.types import (
+    BatchEntry,
+    Block,
+    BlockHeader,
+    Certificate,
+    Head,
+    OrderList,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEntry:
+    """An accepted block with what it was derived from and the state after it."""
+
+    block_id: bytes
+    block: Block
+    state: OrderingState
+    lists: tuple[OrderList, ...]
+    lifted: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FinalBlock:
+    """A block that became final, by ``certificate`` over the last header of ``path`` (or itself)."""
+
+    entry: ChainEntry
+    certificate: Certificate
+    path: tuple[BlockHeader, ...]
+
+
+@dataclass(slots=True)
+class Needs:
+    """What a check found missing: the node fetches it from ``source`` first."""
+
+    lists: list[tuple[int, int, int, bytes]] = field(default_factory=list)
+    """(author, first, last, hash of the last)"""
+    bodies: list[bytes] = field(default_factory=list)
+    blocks: list[bytes] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.lists or self.bodies or self.blocks)
+
+
+def batch_root(batch: tuple[BatchEntry, ...]) -> bytes:
+    """The Merkle root over a batch's (order id, envelope hash) pairs."""
+    leaves = [domains.BATCH_LEAF(entry.order_id, entry.envelope_hash) for entry in batch]
+    return merkle_root(leaves, domains.BATCH_NODE)
+
+
+class Chain:
+    """Blocks by id, their ordering states, and the final branch."""
+
+    def __init__(
+        self, committee: Committee, pool: Pool, lists: ListStore, bonds_wei: dict[bytes, int]
+    ) -> None:
+        self._committee = committee
+        self._pool = pool
+        self._lists = lists
+        self._bonds_wei = bonds_wei
+        self._entries: dict[bytes, ChainEntry] = {}
+        self._final_ids: dict[int, bytes] = {}
+        self._states = {
+            committee.genesis_id: genesis_state(
+                committee.genesis_id, committee.genesis.time_ms, committee.n
+            )
+        }
+        self.final_id = committee.genesis_id
+        self.final_height = 0
+        self.needs = Needs()
+
+    # --- reading ------------------------------------------------------------------------------------------------
+    def entry(self, block_id: bytes) -> ChainEntry | None:
+        return self._entries.get(block_id)
+
+    def state(self, block_id: bytes) -> OrderingState | None:
+        return self._states.get(block_id)
+
+    @property
+    def final_state(self) -> OrderingState:
+        return self._states[self.final_id]
+
+    def final_entry(self, height: int) -> ChainEntry | None:
+        block_id = self._final_ids.get(height)
+        return self._entries.get(block_id) if block_id else None
+
+    def take_needs(self) -> Needs:
+        """What is missing since the last call."""
+        needs, self.needs = self.needs, Needs()
+        return needs
+
+    def _facts(self, order_id: bytes) -> OrderFacts | None:
+        pooled = self._pool.get(order_id)
+        return pooled.order.facts if pooled else None
+
+    def _derive(self, parent: OrderingState, candidate: Candidate) -> Derived | Missing:
+        return derive(
+            parent,
+            candidate,
+            faults=self._committee.f,
+            quorum=self._committee.q,
+            bonds_wei=self._bonds_wei,
+            facts=self._facts,
+        )
+
+    # --- building -----------------------------------------------------------------------------------------------
+    def build(self, parent_id: bytes, view: int) -> tuple[Block, Derived] | None:
+        """The block of ``view`` on ``parent_id`` from the newest usable heads; None while fewer than n-f are."""
+        parent = self._states.get(parent_id)
+        if parent is None:
+            return None
+        usable: dict[int, tuple[Head, bytes, list[tuple[OrderList, bytes]]]] = {}
+        for node in range(self._committee.n):
+            found = self._usable_head(parent, node, view)
+            if found is not None:
+                usable[node] = found
+        while len(usable) >= self._committee.q:
+            candidate = self._candidate(view, usable)
+            if sum(len(lists) for lists in candidate.lists) > limits.LISTS_PER_BLOCK_MAX:
+                return None
+            derived = self._derive(parent, candidate)
+            if isinstance(derived, Derived):
+                unheld = [order_id for order_id in derived.batch if order_id not in self._pool]
+                self.needs.bodies.extend(unheld)
+                return None if unheld else (self._assemble(parent, view, candidate, derived), derived)
+            missing = set(derived.order_ids)
+            self.needs.bodies.extend(derived.order_ids)
+            usable = {
+                node: found
+                for node, found in usable.items()
+                if not any(missing.intersection(one.entries) for one, _ in found[2])
+            }
+        return None
+
+    def _usable_head(
+        self, parent: OrderingState, node: int, view: int
+    ) -> tuple[Head, bytes, list[tuple[OrderList, bytes]]] | None:
+        last_number, last_hash = parent.last_lists[node]
+        for head, head_hash in self._lists.heads(node):
+            if head.view not in (view - 1, view) or head.list_number < last_number:
+                continue
+            try:
+                found = self._lists.lineage(
+                    node, (last_number, last_hash), (head.list_number, head.list_hash)
+                )
+            except ProtocolError:
+                continue  # the author signed two chains of lists, and the parent is on the other one
+            if found is not None:
+                return head, head_hash, found
+        return None
+
+    @staticmethod
+    def _candidate(
+        view: int, usable: dict[int, tuple[Head, bytes, list[tuple[OrderList, bytes]]]]
+    ) -> Candidate:
+        nodes = sorted(usable)
+        return Candidate(
+            view=view,
+            heads=tuple(usable[node][0] for node in nodes),
+            lists=tuple(tuple(one for one, _ in usable[node][2]) for node in nodes),
+            head_hashes=tuple(usable[node][1] for node in nodes),
+            list_hashes=tuple(tuple(h for _, h in usable[node][2]) for node in nodes),
+        )
+
+    def _header(
+        self, parent: OrderingState, view: int, derived: Derived, batch: tuple[BatchEntry, ...]
+    ) -> BlockHeader:
+        return BlockHeader(
+            version=1,
+            epoch=self._committee.epoch,
+            height=parent.height + 1,
+            view=view,
+            parent_id=parent.block_id,
+            time_ms=derived.time_ms,
+            inputs_root=derived.inputs_root,
+            batch_root=batch_root(batch),
+            certified_root=domains.CERTIFIED(encode(derived.certified)),
+            checkpoint=self._committee.genesis.checkpoint,
+        )
+
+    def _assemble(
+        self, parent: OrderingState, view: int, candidate: Candidate, derived: Derived
+    ) -> Block:
+        batch = []
+        for order_id in derived.batch:
+            pooled = self._pool.get(order_id)
+            assert pooled is not None  # build() has looked
+            batch.append(BatchEntry(order_id, pooled.first_variant()))
+        header = self._header(parent, view, derived, tuple(batch))
+        return Block(
+            header=header, heads=candidate.heads, batch=tuple(batch), certified=derived.certified
+        )
+
+    # --- checking -----------------------------------------------------------------------------------------------
+    def check(self, block: Block, now_ms: int | None) -> Verdict:
+        """Accept (and keep) a block that is the function of its inputs. ``now_ms`` applies the clock rule."""
+        block_id = block.header.block_id()
+        if block_id in self._entries:
+            verdict: Verdict = Accepted()
+        else:
+            try:
+                verdict = self._check_new(block, block_id)
+            except ProtocolError as error:
+                return Rejected(error)
+        if isinstance(verdict, Accepted) and now_ms is not None:
+            skew = abs(block.header.time_ms - now_ms)
+            if skew > limits.BLOCK_TIME_SKEW_MS_MAX:
+                expected = f"within {limits.BLOCK_TIME_SKEW_MS_MAX} ms of {now_ms}"
+                return Rejected(
+                    ProtocolError("block.time", "BlockHeader.time_ms", block.header.time_ms, expected)
+                )
+        return verdict
+
+    def _check_new(self, block: Block, block_id: bytes) -> Verdict:
+        header = block.header
+        parent = self._states.get(header.parent_id)
+        if parent is None:
+            self.needs.blocks.append(header.parent_id)
+            return Waiting()
+        self._check_heads(block, parent)
+        candidate = self._gather(block, parent)
+        if candidate is None:
+            return Waiting()
+        derived = self._derive(parent, candidate)
+        if isinstance(derived, Missing):
+            self.needs.bodies.extend(derived.order_ids)
+            return Waiting()
+        expected_ids = derived.batch
+        if tuple(entry.order_id for entry in block.batch) != expected_ids:
+            raise ProtocolError(
+                "block.derived", "Block.batch", f"{len(block.batch)} orders", f"{len(expected_ids)} as derived"
+            )
+        if block.certified != derived.certified:
+            raise ProtocolError(
+                "block.derived", "Block.certified", len(block.certified), f"{len(derived.certified)} as derived"
+            )
+        expected = self._header(parent, header.view, derived, block.batch)
+        if header != expected:
+            differing = [
+                name
+                for name in BlockHeader.__struct_fields__
+                if getattr(header, name) != getattr(expected, name)
+            ]
+            raise ProtocolError("block.derived", f"BlockHeader.{differing[0]}", "another value", "as derived")
+        if not self._hold_variants(block):
+            return Waiting()
+        lists = tuple(one for member in candidate.lists for one in member)
+        self.keep(block, block_id, derived, lists)
+        return Accepted()
+
+    def _check_heads(self, block: Block, parent: OrderingState) -> None:
+        heads, view = block.heads, block.header.view
+        nodes = [head.node for head in heads]
+        if len(heads) < self._committee.q or any(a >= b for a, b in pairwise(nodes)):
+            raise ProtocolError("block.heads", "Block.heads", nodes, f"{self._committee.q} or more, ascending")
+        for head in heads:
+            self._committee.check_member(head.node, "Head.node")
+            if head.view not in (view - 1, view):
+                raise ProtocolError("block.heads", "Head.view", head.view, f"{view - 1} or {view}")
+            if head.checkpoint != self._committee.genesis.checkpoint:
+                raise ProtocolError("block.heads", "Head.checkpoint", head.checkpoint.number, "the genesis one")
+            last_number, last_hash = parent.last_lists[head.node]
+            if head.list_number < last_number or (
+                head.list_number == last_number and head.list_hash != last_hash
+            ):
+                raise ProtocolError(
+                    "block.lists", "Head.list_number", head.list_number, f"{last_number} and its hash, or later"
+                )
+            if all(head != held for held, _ in self._lists.heads(head.node)):
+                self._committee.check_value(head)
+        total = sum(head.list_number - parent.last_lists[head.node][0] for head in heads)
+        if total > limits.LISTS_PER_BLOCK_MAX:
+            raise ProtocolError("block.lists", "Block.heads", total, f"{limits.LISTS_PER_BLOCK_MAX} new lists")
+
+    def _gather(self, block: Block, parent: OrderingState) -> Candidate | None:
+        """The lists a block's heads name; None (and a need) where one is missing."""
+        usable: dict[int, tuple[Head, bytes, list[tuple[OrderList, bytes]]]] = {}
+        complete = True
+        for head in block.heads:
+            last, through = parent.last_lists[head.node], (head.list_number, head.list_hash)
+            found = self._lists.lineage(head.node, last, through)
+            if found is None:
+                number, list_hash = self._lists.first_missing(head.node, last[0], through)
+                self.needs.lists.append((head.node, last[0] + 1, number, list_hash))
+                complete = False
+                continue
+            usable[head.node] = (head, head.struct_hash(), found)
+        return self._candidate(block.header.view, usable) if complete else None
+
+    def _hold_variants(self, block: Block) -> bool:
+        missing = [
+            entry.envelope_hash
+            for entry in block.batch
+            if self._pool.variant(entry.order_id, entry.envelope_hash) is None
+        ]
+        self.needs.bodies.extend(missing)
+        return not missing
+
+    def keep(
+        self, block: Block, block_id: bytes, derived: Derived, lists: tuple[OrderList, ...]
+    ) -> None:
+        """Keep an accepted (or own) block and its state."""
+        if block_id in self._entries:
+            return
+        state = replace(derived.state, block_id=block_id)
+        self._pool.pin({*derived.lifted, *derived.batch})
+        for head in block.heads:
+            self._lists.included(head.node, head.list_number)
+        self._states[block_id] = state
+        self._entries[block_id] = ChainEntry(block_id, block, state, lists, derived.lifted)
+
+    def keep_own(self, block: Block, derived: Derived, parent_id: bytes) -> None:
+        """Keep the block this member is about to propose."""
+        parent = self._states[parent_id]
+        lists: list[OrderList] = []
+        for head in block.heads:
+            found = self._lists.lineage(
+                head.node, parent.last_lists[head.node], (head.list_number, head.list_hash)
+            )
+            lists.extend(one for one, _ in found or ())
+        self.keep(block, block.header.block_id(), derived, tuple(lists))
+
+    # --- finality -----------------------------------------------------------------------------------------------
+    def finalize(self, block_id: bytes, certificate: Certificate) -> list[FinalBlock] | None:
+        """The blocks that become final with ``block_id``, in height order; None (and a need) where one is missing."""
+        branch: list[ChainEntry] = []
+        cursor = block_id
+        while cursor != self.final_id:
+            entry = self._entries.get(cursor)
+            if entry is None:
+                self.needs.blocks.append(cursor)
+                return None
+            if entry.state.height <= self.final_height:
+                return []
+            branch.append(entry)
+            cursor = entry.block.header.parent_id
+        branch.reverse()
+        headers = [entry.block.header for entry in branch]
+        final = [
+            FinalBlock(entry, certificate, tuple(headers[position + 1 :]))
+            for position, entry in enumerate(branch)
+        ]
+        for entry in branch:
+            self._unpin(entry)
+            self._final_ids[entry.state.height] = entry.block_id
+            for node, (number, list_hash) in enumerate(entry.state.last_lists):
+                self._lists.finalized(node, number, list_hash)
+        if branch:
+            self.final_id = branch[-1].block_id
+            self.final_height = branch[-1].state.height
+            self._prune()
+        return final
+
+    def _unpin(self, entry: ChainEntry) -> None:
+        self._pool.unpin({*entry.lifted, *(one.order_id for one in entry.block.batch)})
+
+    def _prune(self) -> None:
+        oldest = self.final_height - limits.BLOCKS_KEPT_HEIGHTS
+        for block_id, entry in list(self._entries.items()):
+            height = entry.state.height
+            on_branch = self._final_ids.get(height) == block_id
+            if height <= self.final_height and (not on_branch or height < oldest):
+                if not on_branch:
+                    self._unpin(entry)
+                del self._entries[block_id]
+                self._states.pop(block_id, None)
+            elif height < self.final_height:
+                self._states.pop(block_id, None)
+        if self.final_height > 0:
+            self._states.pop(self._committee.genesis_id, None)
+        for height in [h for h in self._final_ids if h < oldest]:
+            del self._final_ids[height]

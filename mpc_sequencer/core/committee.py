@@ -1,0 +1,145 @@
+"""The committee and what its deployment fixes for ever: members, thresholds, keys, markets, the genesis checkpoint.
+
+``n >= 3f+1`` with ``f`` as large as that allows; the quorum is ``q = n - f``; ``t`` shares decrypt, with
+``f+1 <= t <= q`` (docs/protocol.md, "Roles"). The genesis block id is the tagged hash of the canonical
+:class:`Genesis`, so members that disagree about any part of it never share a block.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from collections.abc import Container
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from mpc_sequencer.core import domains, eip712, limits, signing
+from mpc_sequencer.core.codec import encode
+from mpc_sequencer.core.errors import ConfigError, ProtocolError
+from mpc_sequencer.core.types import (
+    Address,
+    Bundle,
+    Certificate,
+    Checkpoint,
+    Hash32,
+    Head,
+    OrderList,
+    PointBytes,
+    Receipt,
+    Uint,
+    Value,
+    Vote,
+)
+from mpc_sequencer.market import Market
+from threshold import SealingKey
+
+
+class Member(Value, frozen=True):
+    """A member's public keys: consensus (secp256k1), log and TLS identity (Ed25519), threshold verification key."""
+
+    consensus_key: PointBytes
+    log_key: Hash32
+    verification_key: PointBytes
+
+
+class Genesis(Value, frozen=True):
+    """Everything members must agree on before the first block."""
+
+    version: Literal[1]
+    chain_id: Uint
+    settlement: Address
+    epoch: Uint
+    threshold: Uint
+    public_key: PointBytes
+    members: Annotated[tuple[Member, ...], Meta(max_length=limits.COMMITTEE_MEMBERS_MAX)]
+    assets: Annotated[tuple[Address, ...], Meta(max_length=64)]
+    markets: Annotated[tuple[Market, ...], Meta(max_length=1_024)]
+    checkpoint: Checkpoint
+    time_ms: Uint
+
+    def block_id(self) -> bytes:
+        """The id of the block of height 0 and view 0."""
+        return domains.GENESIS(encode(self))
+
+
+class Committee:
+    """A checked :class:`Genesis` with what follows from it. Raises :class:`ConfigError` when it is unsafe."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        n = len(genesis.members)
+        if not limits.COMMITTEE_MEMBERS_MIN <= n <= limits.COMMITTEE_MEMBERS_MAX:
+            raise ConfigError(
+                f"a committee of {n} members is unsafe",
+                f"use between {limits.COMMITTEE_MEMBERS_MIN} and {limits.COMMITTEE_MEMBERS_MAX} members",
+            )
+        self.genesis = genesis
+        self.n = n
+        self.f = (n - 1) // 3
+        self.q = n - self.f
+        self.t = genesis.threshold
+        if not self.f + 1 <= self.t <= self.q:
+            raise ConfigError(
+                f"a decryption threshold of {self.t} is unsafe with {n} members",
+                f"use t between f+1 = {self.f + 1} and n-f = {self.q}",
+            )
+        self.epoch = genesis.epoch
+        self.incarnation = 0
+        self.genesis_id = genesis.block_id()
+        self.separator = eip712.domain_separator(genesis.chain_id, genesis.settlement)
+        self.sealing_key = SealingKey(genesis.public_key, genesis.chain_id, genesis.settlement)
+        try:
+            self.addresses = tuple(signing.address_of(member.consensus_key) for member in genesis.members)
+        except ValueError as error:
+            raise ConfigError("a member's consensus key is not a point of secp256k1", str(error)) from None
+        if len(set(self.addresses)) != n or len({m.log_key for m in genesis.members}) != n:
+            raise ConfigError("two members share a key", "give every member keys of its own")
+        if tuple(sorted(self.addresses)) != self.addresses:
+            raise ConfigError(
+                "members are not in ascending order of their consensus addresses",
+                "write the committee file with `mpcseq devnet init`",
+            )
+
+    def leader(self, view: int) -> int:
+        """The member whose turn ``view`` is."""
+        return view % self.n
+
+    def digest(self, struct_hash: bytes) -> bytes:
+        """What is signed for ``struct_hash`` in this deployment."""
+        return eip712.digest(self.separator, struct_hash)
+
+    def check_member(self, node: int, field: str) -> None:
+        """Refuse an index outside the committee (``member.unknown``)."""
+        if not 0 <= node < self.n:
+            raise ProtocolError("member.unknown", field, node, f"0 .. {self.n - 1}")
+
+    def check_signature(self, node: int, struct_hash: bytes, signature: bytes, field: str) -> None:
+        """Refuse a signature that is not member ``node``'s over ``struct_hash``."""
+        self.check_member(node, f"{field}.node")
+        signing.check_signer(self.digest(struct_hash), signature, self.addresses[node], f"{field}.signature")
+
+    def check_value(self, value: Receipt | OrderList | Head | Vote | Bundle) -> None:
+        """Refuse a signed value of another epoch or incarnation, or that its member did not sign."""
+        field = type(value).__name__
+        incarnation = getattr(value, "incarnation", self.incarnation)
+        if value.epoch != self.epoch or incarnation != self.incarnation:
+            raise ProtocolError(
+                "epoch.unknown", field, f"{value.epoch}/{incarnation}", f"{self.epoch}/{self.incarnation}"
+            )
+        self.check_signature(value.node, value.struct_hash(), value.signature, field)
+
+    def check_certificate(
+        self, certificate: Certificate, verified: Container[tuple[int, bytes]] = frozenset()
+    ) -> None:
+        """Refuse a certificate without q valid votes of distinct members in ascending order. ``verified`` are
+        (member, signature) pairs over this very statement that were verified before."""
+        if certificate.epoch != self.epoch:
+            raise ProtocolError("epoch.unknown", "Certificate.epoch", certificate.epoch, self.epoch)
+        nodes = [vote.node for vote in certificate.votes]
+        if any(a >= b for a, b in pairwise(nodes)):
+            raise ProtocolError("certificate.order", "Certificate.votes", nodes, "strictly ascending members")
+        if len(nodes) < self.q:
+            raise ProtocolError("certificate.quorum", "Certificate.votes", len(nodes), f"at least {self.q}")
+        struct_hash = certificate.struct_hash()
+        for vote in certificate.votes:
+            if (vote.node, vote.signature) not in verified:
+                self.check_signature(vote.node, struct_hash, vote.signature, "Certificate.votes")

@@ -1,0 +1,150 @@
+"""What the pure core takes in and gives out.
+
+The shell feeds :data:`Event` values with the time at which it saw them and carries out the :data:`Effect` values, in
+this order: everything to keep (:class:`Persist`, :class:`Append`) is on disk before anything leaves
+(:class:`Broadcast`, :class:`Send`, :class:`Reply`, :class:`Settle`). Persist, then send: the node's safety across
+crashes rests on that one rule of the shell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mpc_sequencer.core.messages import ClientReply, ClientRequest, PeerMessage
+from mpc_sequencer.core.transcript import LogEntry
+from mpc_sequencer.core.types import Block, Envelope, Head, OrderList, Receipt, Value, Vote
+
+
+# --- events -----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class PeerUp:
+    """A link to a member is up: what it may have missed is sent again."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDown:
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class FromPeer:
+    """A decoded message of an authenticated member."""
+
+    node: int
+    message: PeerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class FromClient:
+    """A decoded request of a client connection."""
+
+    client: int
+    request: ClientRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ClientGone:
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementSeen:
+    """The chain holds the range that ends at ``last_height``; posted in ``transaction`` for ``gas_used`` (zeros
+    where another member posted it)."""
+
+    last_height: int
+    transaction: bytes
+    gas_used: int
+
+
+Event = PeerUp | PeerDown | FromPeer | FromClient | ClientGone | SettlementSeen
+
+
+# --- journal records --------------------------------------------------------------------------------------------
+class AdmittedRecord(Value, frozen=True, tag=1):
+    """An admitted order and the receipt given for it."""
+
+    envelope: Envelope
+    receipt: Receipt
+
+
+class ListRecord(Value, frozen=True, tag=2):
+    order_list: OrderList
+
+
+class HeadRecord(Value, frozen=True, tag=3):
+    head: Head
+
+
+class VoteRecord(Value, frozen=True, tag=4):
+    vote: Vote
+
+
+class ProposalRecord(Value, frozen=True, tag=5):
+    block: Block
+
+
+class BundleRecord(Value, frozen=True, tag=6):
+    """This member has released its shares of the block."""
+
+    height: int
+    block_id: bytes
+
+
+Record = AdmittedRecord | ListRecord | HeadRecord | VoteRecord | ProposalRecord | BundleRecord
+
+
+# --- effects ----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Write to the journal before anything leaves."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Append to the audit log."""
+
+    entry: LogEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Send to every other member."""
+
+    message: PeerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    node: int
+    message: PeerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    client: int
+    message: ClientReply
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """A settlement range with q signatures is ready for the chain."""
+
+    number: int
+    signed: object
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A member's message broke a rule: ``code`` and text, for the operator and for evidence."""
+
+    node: int
+    code: str
+    detail: str
+
+
+Effect = Persist | Append | Broadcast | Send | Reply | Settle | Fault

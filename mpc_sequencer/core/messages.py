@@ -1,0 +1,259 @@
+"""What travels between members, and between clients and members: one frame is one tagged value.
+
+A frame is a u32 length and the canonical encoding of one message; the protocol's version is agreed once per
+connection (ALPN ``mpcseq/1``). Members speak :data:`PeerMessage` over mutually authenticated links, clients speak
+:data:`ClientRequest` and hear :data:`ClientReply`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from mpc_sequencer.core import limits
+from mpc_sequencer.core.types import (
+    Block,
+    Bundle,
+    Certificate,
+    Envelope,
+    Hash32,
+    Head,
+    NodeIndex,
+    OrderList,
+    Receipt,
+    SignatureBytes,
+    Uint,
+    Value,
+    Vote,
+)
+
+ALPN: Final = "mpcseq/1"
+
+Code = Annotated[str, Meta(max_length=64)]
+Text = Annotated[str, Meta(max_length=256)]
+FetchIds = Annotated[tuple[Hash32, ...], Meta(min_length=1, max_length=limits.FETCH_IDS_MAX)]
+
+
+# --- member to member -------------------------------------------------------------------------------------------
+class PeerHello(Value, frozen=True, tag=1):
+    """First frame of a link, both ways: which deployment and which member (its certificate must agree)."""
+
+    genesis: Hash32
+    node: NodeIndex
+
+
+class ListMessage(Value, frozen=True, tag=2):
+    """A member's new list."""
+
+    order_list: OrderList
+
+
+class HeadMessage(Value, frozen=True, tag=3):
+    """A member's new head."""
+
+    head: Head
+
+
+class Proposal(Value, frozen=True, tag=4):
+    """A leader's block with the certificates that make its parent extendable in this view."""
+
+    block: Block
+    parent: Certificate | None
+    nullifications: Annotated[tuple[Certificate, ...], Meta(max_length=limits.VIEWS_AHEAD_MAX)]
+    vote: Vote
+
+
+class VoteMessage(Value, frozen=True, tag=5):
+    vote: Vote
+
+
+class CertificateMessage(Value, frozen=True, tag=6):
+    certificate: Certificate
+
+
+class BundleMessage(Value, frozen=True, tag=7):
+    bundle: Bundle
+
+
+class SettlementShare(Value, frozen=True, tag=8):
+    """A member's signature over the BatchResult of the range ``first_height..last_height``."""
+
+    first_height: Uint
+    last_height: Uint
+    digest: Hash32
+    node: NodeIndex
+    signature: SignatureBytes
+
+
+class FetchBodies(Value, frozen=True, tag=9):
+    """Ask for envelopes by order id, or by envelope hash where one signature variant is wanted."""
+
+    ids: FetchIds
+
+
+class Bodies(Value, frozen=True, tag=10):
+    envelopes: Annotated[tuple[Envelope, ...], Meta(min_length=1, max_length=limits.FETCH_IDS_MAX)]
+
+
+class FetchLists(Value, frozen=True, tag=11):
+    """Ask for the lists ``first..last`` of ``author``; where ``last_hash`` is not zero, for those that lead to the list
+    of that hash, which a block names (an author may have signed two lists of one number)."""
+
+    author: NodeIndex
+    first: Uint
+    last: Uint
+    last_hash: Hash32
+
+
+class FetchBlock(Value, frozen=True, tag=12):
+    block_id: Hash32
+
+
+class BlockMessage(Value, frozen=True, tag=13):
+    """A block for a member that asked for it by its id."""
+
+    block: Block
+
+
+class FetchBundle(Value, frozen=True, tag=14):
+    """Ask a member for its own bundle of a final block."""
+
+    block_id: Hash32
+
+
+PeerMessage = (
+    PeerHello
+    | ListMessage
+    | HeadMessage
+    | Proposal
+    | VoteMessage
+    | CertificateMessage
+    | BundleMessage
+    | SettlementShare
+    | FetchBodies
+    | Bodies
+    | FetchLists
+    | FetchBlock
+    | BlockMessage
+    | FetchBundle
+)
+
+
+# --- client to member -------------------------------------------------------------------------------------------
+class Submit(Value, frozen=True, tag=32):
+    """Sealed orders for admission. With ``watch``, the member reports their finality and execution here."""
+
+    request: Uint
+    envelopes: Annotated[tuple[Envelope, ...], Meta(min_length=1, max_length=limits.SUBMIT_ENVELOPES_MAX)]
+    watch: bool
+
+
+class OrderQuery(Value, frozen=True, tag=33):
+    request: Uint
+    order_id: Hash32
+
+
+class StatusQuery(Value, frozen=True, tag=34):
+    request: Uint
+
+
+ClientRequest = Submit | OrderQuery | StatusQuery
+
+
+# --- member to client -------------------------------------------------------------------------------------------
+class SubmitResult(Value, frozen=True):
+    """One envelope's answer: a receipt, or a refusal; a duplicate has both the first receipt and a code."""
+
+    order_id: Hash32
+    receipt: Receipt | None
+    code: Code
+    field: Text
+    seen: Text
+    expected: Text
+
+
+class SubmitReply(Value, frozen=True, tag=48):
+    """Answers to a :class:`Submit`, in its order. Sent after the receipts are on disk."""
+
+    request: Uint
+    results: Annotated[tuple[SubmitResult, ...], Meta(max_length=limits.SUBMIT_ENVELOPES_MAX)]
+
+
+class OrdersFinal(Value, frozen=True, tag=49):
+    """Watched orders that a final block sequenced."""
+
+    height: Uint
+    block_id: Hash32
+    order_ids: Annotated[tuple[Hash32, ...], Meta(max_length=limits.BATCH_ORDERS_MAX)]
+
+
+class ExecutedRow(Value, frozen=True):
+    """What became of an order: an outcome code of the execution rules, lots filled, the clearing price."""
+
+    order_id: Hash32
+    code: Code
+    filled_lots: Uint
+    price_ticks: Uint
+
+
+class OrdersExecuted(Value, frozen=True, tag=50):
+    """Watched orders that a height executed. Resting orders may fill later: see :class:`OrdersFilled`."""
+
+    height: Uint
+    rows: Annotated[tuple[ExecutedRow, ...], Meta(max_length=limits.BATCH_ORDERS_MAX)]
+
+
+class OrdersFilled(Value, frozen=True, tag=51):
+    """Watched resting orders that a later height filled, wholly or in part."""
+
+    height: Uint
+    rows: Annotated[tuple[ExecutedRow, ...], Meta(max_length=limits.CLIENT_WATCH_ORDERS_MAX)]
+
+
+class OrderReply(Value, frozen=True, tag=52):
+    """State of one order: ``unknown``, ``pending``, ``final`` or ``executed`` with its outcome code."""
+
+    request: Uint
+    order_id: Hash32
+    state: Code
+    height: Uint
+    code: Code
+    filled_lots: Uint
+    price_ticks: Uint
+
+
+class StatusReply(Value, frozen=True, tag=53):
+    """A member's view of itself."""
+
+    request: Uint
+    node: NodeIndex
+    epoch: Uint
+    view: Uint
+    height_final: Uint
+    height_executed: Uint
+    height_certified: Uint
+    height_settled: Uint
+    orders_pending: Uint
+    orders_sequenced: Uint
+    orders_malformed: Uint
+    fills: Uint
+    settlements: Uint
+    settlement_gas: Uint
+    peers_connected: tuple[NodeIndex, ...]
+    cpu_us: Uint
+    memory_bytes: Uint
+    clearing: Annotated[tuple[tuple[Uint, Uint, Uint, Uint], ...], Meta(max_length=64)]
+    """The last clearings: (height, market, price_ticks, volume_lots)."""
+
+
+class Refused(Value, frozen=True, tag=54):
+    """The request could not be read; the member closes the connection after it."""
+
+    code: Code
+    field: Text
+    seen: Text
+    expected: Text
+
+
+ClientReply = SubmitReply | OrdersFinal | OrdersExecuted | OrdersFilled | OrderReply | StatusReply | Refused

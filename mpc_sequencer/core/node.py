@@ -1,0 +1,428 @@
+"""One committee member as a pure state machine: the wiring of intake, lists, agreement, reveal, execution, settlement.
+
+The shell calls :meth:`NodeCore.step` for each event, :meth:`NodeCore.work` while :meth:`NodeCore.has_work`, and after
+each round of these :meth:`NodeCore.flush`, which cuts lists, signs a new head, runs timers and asks for what is
+missing. Every call takes the time and returns effects; :mod:`mpc_sequencer.core.effects` says in which order they are
+carried out. Nothing here reads a clock, draws randomness or touches a socket.
+
+The path of an order: ``FromClient`` -> gateway -> pool (checks) -> own list, receipt -> list and head to all ->
+leader's block (ordering) -> Simplex -> final -> bundle to all -> opened -> executed -> result in the head ->
+certified by a final block -> settlement range signed.
+
+A peer's message that breaks a rule changes nothing and becomes a :class:`Fault` effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from mpc_sequencer.core import limits
+from mpc_sequencer.core.agreement import Accepted, Rejected, Simplex, Verdict, Waiting
+from mpc_sequencer.core.chain import Chain, FinalBlock
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.effects import (
+    AdmittedRecord,
+    Append,
+    Broadcast,
+    ClientGone,
+    Effect,
+    Event,
+    Fault,
+    FromClient,
+    FromPeer,
+    HeadRecord,
+    ListRecord,
+    PeerDown,
+    PeerUp,
+    Persist,
+    Reply,
+    SettlementSeen,
+)
+from mpc_sequencer.core.envelopes import check_window
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.execution import Executed, Execution
+from mpc_sequencer.core.fetch import Fetcher
+from mpc_sequencer.core.gateway import Gateway
+from mpc_sequencer.core.genesis import genesis_engine
+from mpc_sequencer.core.lists import ListStore, OwnLists
+from mpc_sequencer.core.messages import (
+    ClientRequest,
+    HeadMessage,
+    ListMessage,
+    OrderQuery,
+    StatusQuery,
+    Submit,
+)
+from mpc_sequencer.core.peers import PeerHandlers
+from mpc_sequencer.core.pool import Pool, PooledOrder
+from mpc_sequencer.core.publish import Publisher
+from mpc_sequencer.core.reveal import Reveal
+from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.core.status import StatusBoard
+from mpc_sequencer.core.transcript import ChainInput, GenesisEntry, InputsEntry, ReceiptEntry, SettledEntry
+from mpc_sequencer.core.types import (
+    NO_SIGNATURE,
+    ZERO_HASH,
+    Block,
+    Certificate,
+    Envelope,
+    Head,
+    Receipt,
+    with_signature,
+)
+from mpc_sequencer.settlement.ranges import Ranges
+from threshold import SecretShare, ThresholdError
+
+INPUTS_PER_ENTRY: Final = 256
+STALLED_VIEW_MS: Final = 500
+
+
+class NodeCore:
+    """A member: ``node`` is its index in ``committee``; ``inputs`` are the chain inputs up to the genesis checkpoint;
+    ``entropy`` is 32 fresh random bytes of this start."""
+
+    def __init__(
+        self,
+        committee: Committee,
+        node: int,
+        signer: Signer,
+        secret: SecretShare,
+        inputs: Sequence[ChainInput],
+        entropy: bytes,
+    ) -> None:
+        self.committee = committee
+        self.node = node
+        self._signer = signer
+        self._inputs = tuple(inputs)
+        engine, bonds_wei = genesis_engine(committee, self._inputs)
+        self.bonds_wei = bonds_wei
+        self.pool = Pool(committee, bonds_wei)
+        self.lists = ListStore(committee)
+        self.own_lists = OwnLists(committee, node, signer)
+        self.chain = Chain(committee, self.pool, self.lists, bonds_wei)
+        self.simplex = Simplex(committee, node, signer, self)
+        self.reveal = Reveal(committee, node, signer, secret, entropy)
+        self.execution = Execution(engine)
+        self.ranges = Ranges(committee, node, signer, self.execution.genesis_state_root)
+        self.gateway = Gateway(self._admit)
+        self.fetcher = Fetcher(committee.n, node)
+        self.board = StatusBoard()
+        self.peers = PeerHandlers(self)
+        self.publisher = Publisher(self)
+        self._now_ms = 0
+        self._head_dirty = False
+        self._pending_final: tuple[bytes, Certificate] | None = None
+        self._last_final_ms = 0
+        self.effects: list[Effect] = []
+
+    # --- the shell's side ---------------------------------------------------------------------------------------
+    def start(self, now_ms: int) -> list[Effect]:
+        """The first call: opens the log and enters view 1."""
+        self._now_ms = self._last_final_ms = now_ms
+        self.effects.append(Append(GenesisEntry(self.committee.genesis_id, self.node)))
+        for first in range(0, len(self._inputs), INPUTS_PER_ENTRY):
+            chunk = self._inputs[first : first + INPUTS_PER_ENTRY]
+            self.effects.append(Append(InputsEntry(first, chunk)))
+        self.simplex.start(now_ms)
+        return self.flush(now_ms)
+
+    def step(self, event: Event, now_ms: int) -> list[Effect]:
+        """Take one event. Never raises for what a peer or client sent."""
+        self._now_ms = now_ms
+        match event:
+            case FromPeer(node, message):
+                try:
+                    self.peers.handle(node, message, now_ms)
+                except (ProtocolError, ThresholdError) as error:
+                    self.effects.append(Fault(node, error.code, str(error)))
+            case FromClient(client, request):
+                self._on_client(client, request)
+            case ClientGone(client):
+                self.gateway.gone(client)
+            case PeerUp(node):
+                self.board.up(node)
+                self.peers.welcome(node)
+            case PeerDown(node):
+                self.board.down(node)
+            case SettlementSeen(last_height, transaction, gas_used):
+                if self.board.settled(last_height, gas_used) and transaction != ZERO_HASH:
+                    self.effects.append(Append(SettledEntry(last_height, transaction, gas_used)))
+        return self._collect()
+
+    def has_work(self, now_ms: int | None = None) -> bool:
+        """Whether this member has something to do: without ``now_ms`` chunks for :meth:`work`, with it (for the
+        agreement engine) reason to run the view's timer."""
+        if now_ms is None:
+            return (
+                self.reveal.has_work()
+                or self.execution.has_work()
+                or self.gateway.has_work()
+                or self.peers.has_work()
+            )
+        return (
+            self.simplex.unfinalized()
+            or bool(self.chain.final_state.counting)
+            or self.ranges.due(now_ms)
+            or now_ms - self._last_final_ms >= limits.HEARTBEAT_MS
+            or self._orders_wait(now_ms)
+        )
+
+    def work(self, now_ms: int) -> list[Effect]:
+        """One chunk of each kind of cryptographic work, each of a few milliseconds."""
+        self._now_ms = now_ms
+        for batch in self.reveal.work():
+            self.execution.opened(batch)
+            self.fetcher.done_with_bundles(batch.final.entry.block_id)
+        executed = self.execution.work()
+        if executed is not None:
+            self._on_executed(executed)
+        self.gateway.work()
+        self.peers.work(now_ms)
+        return self._collect()
+
+    def flush(self, now_ms: int) -> list[Effect]:
+        """After a round of events: lists, head, retries, timers, proposals, fetches."""
+        self._now_ms = now_ms
+        self.pool.expire(now_ms, self.execution.executed_height)
+        due_ms = self.own_lists.due_ms()
+        if self.own_lists.full or (due_ms is not None and now_ms >= due_ms):
+            self._cut_list()
+        self.peers.retry(now_ms)
+        self._retry_final(now_ms)
+        before = -1
+        while before != self.simplex.view:
+            before = self.simplex.view
+            self._sign_head()
+            self.simplex.tick(now_ms)
+        self._sign_head()
+        self._note_needs()
+        for block_id, node in self.reveal.missing(now_ms):
+            self.fetcher.want_bundle(block_id, node, now_ms)
+        self.effects += self.fetcher.requests(now_ms)
+        return self._collect()
+
+    def wake_at_ms(self) -> int:
+        """When :meth:`flush` must be called again though nothing happens."""
+        now_ms = self._now_ms
+        times = [self._last_final_ms + limits.HEARTBEAT_MS, now_ms + limits.HEARTBEAT_MS]
+        for due in (self.own_lists.due_ms(), self.simplex.deadline_ms, self.fetcher.next_due_ms()):
+            if due is not None:
+                times.append(due)
+        if self.committee.leader(self.simplex.view) == self.node and self.simplex.propose_at_ms() > now_ms:
+            times.append(self.simplex.propose_at_ms())
+        if self.reveal.pending():
+            times.append(now_ms + limits.FETCH_RETRY_MS)
+        return max(min(times), now_ms + 1)
+
+    def _collect(self) -> list[Effect]:
+        collected = self.effects
+        for part in (self.reveal, self.execution, self.gateway, self.simplex):
+            collected += part.effects
+            part.effects = []
+        self.effects = []
+        return collected
+
+    # --- clients ------------------------------------------------------------------------------------------------
+    def _on_client(self, client: int, request: ClientRequest) -> None:
+        match request:
+            case Submit():
+                self.gateway.submit(client, request)
+            case OrderQuery(number, order_id):
+                pooled = self.pool.get(order_id)
+                reply = self.board.order(number, order_id, pooled.sequenced_height if pooled else None)
+                self.effects.append(Reply(client, reply))
+            case StatusQuery(number):
+                self.effects.append(Reply(client, self.board.status(number, self)))
+
+    def _admit(self, envelope: Envelope) -> tuple[bytes, Receipt | None, str]:
+        """A client's envelope: receipt, or a duplicate's first receipt. Raises ProtocolError or ThresholdError."""
+        order_id = envelope.order_id()
+        held = self.pool.get(order_id)
+        if held is not None:
+            self.pool.fetched(envelope, self._now_ms)  # another variant may be wanted; a forged one is refused
+            if not held.list_number and not held.sequenced_height and not held.pins:
+                check_window(held.order.checked.label, self._now_ms)
+                self._check_lists()
+                self.list_order(held)
+            if held.receipt is None and held.list_number:
+                self._give_receipt(held, next(iter(held.variants.values())))
+            return order_id, held.receipt, "intake.duplicate"
+        if self.chain.final_state.lifted.get(order_id, 0) > self._now_ms:
+            raise ProtocolError("intake.sequenced", "order_id", order_id, "an order not sequenced yet")
+        self._check_lists()
+        pooled = self.pool.admit(envelope, self._now_ms)
+        self.fetcher.got_body(order_id, pooled.first_variant())
+        self.list_order(pooled)
+        self._give_receipt(pooled, envelope)
+        return order_id, pooled.receipt, ""
+
+    def _check_lists(self) -> None:
+        unfinal = self.lists.unfinal(self.node)
+        if unfinal >= limits.LISTS_PER_MEMBER_MAX:
+            raise ProtocolError(
+                "intake.lists_full", "lists", unfinal, f"fewer than {limits.LISTS_PER_MEMBER_MAX}"
+            )
+
+    def list_order(self, pooled: PooledOrder) -> None:
+        """Put a held order into the open list."""
+        pooled.list_number = self.own_lists.add(pooled.order.order_id)
+        if self.own_lists.full:
+            self._cut_list()
+
+    def _give_receipt(self, pooled: PooledOrder, envelope: Envelope) -> None:
+        unsigned = Receipt(
+            epoch=self.committee.epoch,
+            incarnation=self.committee.incarnation,
+            order_id=pooled.order.order_id,
+            node=self.node,
+            list_number=pooled.list_number,
+            received_ms=pooled.received_ms,
+            signature=NO_SIGNATURE,
+        )
+        digest = self.committee.digest(unsigned.struct_hash())
+        pooled.receipt = with_signature(unsigned, self._signer.sign_digest(digest))
+        self.effects.append(Persist(AdmittedRecord(envelope, pooled.receipt)))
+        self.effects.append(Append(ReceiptEntry(pooled.receipt)))
+
+    # --- lists and heads ----------------------------------------------------------------------------------------
+    def _cut_list(self) -> None:
+        cut = self.own_lists.cut(self._now_ms)
+        if cut is None:
+            return
+        order_list, list_hash = cut
+        self.lists.add_own(order_list, list_hash)
+        self._head_dirty = True
+        self.effects.append(Persist(ListRecord(order_list)))
+        self.effects.append(Broadcast(ListMessage(order_list)))
+
+    def _sign_head(self) -> None:
+        if not self._head_dirty:
+            return
+        self._head_dirty = False
+        unsigned = Head(
+            epoch=self.committee.epoch,
+            incarnation=self.committee.incarnation,
+            node=self.node,
+            view=self.simplex.view,
+            time_ms=self._now_ms,
+            list_number=self.own_lists.number,
+            list_hash=self.own_lists.hash,
+            results=self.execution.results(),
+            checkpoint=self.committee.genesis.checkpoint,
+            signature=NO_SIGNATURE,
+        )
+        struct_hash = unsigned.struct_hash()
+        head = with_signature(unsigned, self._signer.sign_digest(self.committee.digest(struct_hash)))
+        self.lists.add_head(head, struct_hash)
+        self.effects.append(Persist(HeadRecord(head)))
+        self.effects.append(Broadcast(HeadMessage(head)))
+
+    # --- the agreement engine's application ---------------------------------------------------------------------
+    def entered_view(self, view: int, now_ms: int) -> None:
+        """Cut the open list; the head of the new view is signed with the next flush at the latest."""
+        self._now_ms = now_ms
+        self._cut_list()
+        self._head_dirty = True
+
+    def prepare_proposal(self, parent_id: bytes, view: int, now_ms: int) -> Block | None:
+        """A block that does some work, or None."""
+        built = self.chain.build(parent_id, view)
+        if built is None:
+            return None
+        block, derived = built
+        stalled = self.simplex.view_age_ms(now_ms) >= STALLED_VIEW_MS
+        if not (
+            derived.batch
+            or derived.certified
+            or self.ranges.due(now_ms)
+            or now_ms - self._last_final_ms >= limits.HEARTBEAT_MS
+            or (stalled and self.has_work(now_ms))
+        ):
+            return None
+        self.chain.keep_own(block, derived, parent_id)
+        return block
+
+    def process_proposal(self, block: Block, source: int, now_ms: int, *, voting: bool) -> Verdict:
+        verdict = self.chain.check(block, now_ms if voting else None)
+        if isinstance(verdict, Waiting):
+            self._note_needs(source)
+        elif isinstance(verdict, Accepted):
+            self.fetcher.got_block(block.header.block_id())
+        elif isinstance(verdict, Rejected):
+            self.effects.append(Fault(source, verdict.error.code, str(verdict.error)))
+        return verdict
+
+    def finalized(self, block_id: bytes, certificate: Certificate, now_ms: int) -> None:
+        self._pending_final = (block_id, certificate)
+        self._retry_final(now_ms)
+
+    def block(self, block_id: bytes) -> Block | None:
+        entry = self.chain.entry(block_id)
+        return entry.block if entry else None
+
+    def _note_needs(self, source: int | None = None) -> None:
+        """Turn what a check found missing into wants."""
+        needs = self.chain.take_needs()
+        for author, first, last, last_hash in needs.lists:
+            asked = author if source is None else source
+            self.fetcher.want_lists(author, first, last, asked, self._now_ms, last_hash)
+        fallback = source if source is not None else (self.node + 1) % self.committee.n
+        for key in needs.bodies:
+            self.fetcher.want_body(key, fallback, self._now_ms, needed=True)
+        for block_id in needs.blocks:
+            self.fetcher.want_block(block_id, fallback, self._now_ms)
+
+    # --- finality -----------------------------------------------------------------------------------------------
+    def _retry_final(self, now_ms: int) -> None:
+        if self._pending_final is None:
+            return
+        block_id, certificate = self._pending_final
+        final = self.chain.finalize(block_id, certificate)
+        if final is None:
+            return
+        self._pending_final = None
+        for one in final:
+            self._on_final(one, now_ms)
+        self.reveal.forget_before(self.simplex.final_view - limits.VIEWS_AHEAD_MAX)
+
+    def _on_final(self, final: FinalBlock, now_ms: int) -> None:
+        self._last_final_ms = now_ms
+        entry = final.entry
+        height, batch = entry.state.height, entry.block.batch
+        self.publisher.final(final)
+        for one in batch:
+            self.pool.sequence(one.order_id, height)
+        self.execution.certified(entry.block.certified)
+        if entry.block.certified:
+            self._head_dirty = True
+        self.ranges.final(entry.block.header, entry.block_id, bool(batch))
+        if batch:
+            order_ids = [one.order_id for one in batch]
+            self.gateway.final(height, entry.block_id, order_ids)
+            self.board.sequenced += len(batch)
+            orders = [pooled.order for i in order_ids if (pooled := self.pool.get(i)) is not None]
+            self.reveal.final(final, orders, now_ms)
+        self.publisher.settle()
+
+    def _on_executed(self, executed: Executed) -> None:
+        self._head_dirty = True
+        self.ranges.executed(executed.outcome)
+        self.publisher.executed(executed.outcome)
+        self.publisher.settle()
+
+    # --- work ---------------------------------------------------------------------------------------------------
+    def _orders_wait(self, now_ms: int) -> bool:
+        """Whether a pending order could be batched: passes check, validity and credit on the final state."""
+        if not self.pool.pending:
+            return False
+        state = self.chain.final_state
+        parked = 0
+        for order in state.queue:
+            charged = state.charged_wei.get(order.sponsor, 0) + limits.ORDER_CHARGE_WEI
+            ready = order.valid_from_ms <= now_ms and charged <= self.bonds_wei.get(order.sponsor, 0)
+            if ready and order.valid_until_ms > now_ms:
+                return True
+            if order.valid_until_ms > now_ms:
+                parked += 1
+        return self.pool.pending > parked

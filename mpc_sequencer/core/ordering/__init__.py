@@ -1,0 +1,15 @@
+"""Which sealed orders form the next batch: a pure function of members' lists that no leader can bend."""
+
+from mpc_sequencer.core.ordering.derive import Candidate, Derived, Missing, OrderFacts, derive
+from mpc_sequencer.core.ordering.state import OrderingState, Queued, genesis_state
+
+__all__ = [
+    "Candidate",
+    "Derived",
+    "Missing",
+    "OrderFacts",
+    "OrderingState",
+    "Queued",
+    "derive",
+    "genesis_state",
+]

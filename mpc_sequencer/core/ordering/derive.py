@@ -1,0 +1,264 @@
+"""The batch function: ``(parent's state, heads, lists) -> block`` (docs/protocol.md, "The block as a function").
+
+A leader calls it to build its block, a voter to check one: what the leader wrote must equal what follows. The rules
+that hold off a leader's hand are here and nowhere else: listings by f+1 members, the queue ordered by height of
+lifting and by a hash nobody can grind, block time as the lower median of the members' clocks, credit charged in
+ancestors only.
+
+The function asks for the facts of an order (its label's window and sponsor) only when the order is lifted; where one
+is not at hand it returns :class:`Missing`, and the caller fetches before it goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from immutables import Map
+
+from mpc_sequencer.core import domains, limits
+from mpc_sequencer.core.ordering.state import EXPIRY_BUCKET_MS, Listing, OrderingState, Queued
+from mpc_sequencer.core.types import Head, OrderList, ResultRef
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFacts:
+    """What ordering needs of an order's label."""
+
+    valid_from_ms: int
+    valid_until_ms: int
+    sponsor: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Inputs of a block of ``view``: heads ascending by member, and the new lists of each, in order.
+
+    The caller has checked signatures, chaining and that every list follows the ancestors'.
+    """
+
+    view: int
+    heads: tuple[Head, ...]
+    lists: tuple[tuple[OrderList, ...], ...]
+    head_hashes: tuple[bytes, ...]
+    list_hashes: tuple[tuple[bytes, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Orders that the candidate lifts and whose bodies are not at hand."""
+
+    order_ids: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """Everything that follows from a candidate. ``lists`` holds (member, new list) pairs in order."""
+
+    time_ms: int
+    inputs_root: bytes
+    certified: tuple[ResultRef, ...]
+    lifted: tuple[bytes, ...]
+    batch: tuple[bytes, ...]
+    state: OrderingState
+    """Without ``block_id``, which the caller fills in once the header is known."""
+
+
+def lower_median(values: Sequence[int]) -> int:
+    """Of k sorted values number ``(k-1)//2``, counted from 0."""
+    return sorted(values)[(len(values) - 1) // 2]
+
+
+def inputs_root(candidate: Candidate) -> bytes:
+    """The hash that pins heads and lists of a block, and that the carry hash starts from."""
+    count = len(candidate.heads).to_bytes(2, "big")
+    lists = [one for member in candidate.list_hashes for one in member]
+    return domains.BLOCK_INPUTS(count, *candidate.head_hashes, *lists)
+
+
+def derive(
+    parent: OrderingState,
+    candidate: Candidate,
+    *,
+    faults: int,
+    quorum: int,
+    bonds_wei: Mapping[bytes, int],
+    facts: Callable[[bytes], OrderFacts | None],
+) -> Derived | Missing:
+    """The block that ``candidate`` makes on ``parent``; pure, the parent's state is untouched."""
+    time_ms = max(parent.time_ms, lower_median([head.time_ms for head in candidate.heads]))
+    root = inputs_root(candidate)
+    height = parent.height + 1
+    certified, reports = _certify(parent, candidate.heads, quorum)
+    certified_height = certified[-1].height if certified else parent.certified_height
+    counting = tuple(h for h in parent.counting if h > certified_height)
+    reports = _drop_reports(reports, certified_height)
+
+    book = _ListingBook(parent, time_ms)
+    newly_lifted = book.count(candidate, faults + 1)
+    fresh: list[Queued] = []
+    missing: list[bytes] = []
+    for order_id in newly_lifted:
+        order = facts(order_id)
+        if order is None:
+            missing.append(order_id)
+        elif order.valid_until_ms > time_ms:
+            carry = domains.CARRY(root, order_id)
+            fresh.append(
+                Queued(
+                    order_id, height, carry, order.valid_from_ms, order.valid_until_ms, order.sponsor
+                )
+            )
+    if missing:
+        return Missing(tuple(missing))
+    fresh.sort(key=lambda order: order.carry)
+    listings, lifted, expiries, purged_bucket = book.finish(fresh)
+
+    lagging = len(counting) >= limits.RESULT_LAG_HEIGHTS
+    batch, queue, charged = _fill_batch(parent, (*parent.queue, *fresh), time_ms, bonds_wei, lagging)
+    last_lists = list(parent.last_lists)
+    for head in candidate.heads:
+        last_lists[head.node] = (head.list_number, head.list_hash)
+    state = OrderingState(
+        block_id=b"",
+        height=height,
+        view=candidate.view,
+        time_ms=time_ms,
+        last_lists=tuple(last_lists),
+        listings=listings,
+        lifted=lifted,
+        queue=queue,
+        expiries=expiries,
+        purged_bucket=purged_bucket,
+        charged_wei=charged,
+        counting=(*counting, height) if batch else counting,
+        reports=reports,
+        certified_height=certified_height,
+        sequenced=parent.sequenced + len(batch),
+    )
+    return Derived(time_ms, root, certified, tuple(newly_lifted), batch, state)
+
+
+def _certify(
+    parent: OrderingState, heads: Sequence[Head], quorum: int
+) -> tuple[tuple[ResultRef, ...], Map[tuple[int, bytes], int]]:
+    """Step 3: count reports of uncertified counting heights; those with a quorum are certified."""
+    counting = frozenset(parent.counting)
+    changed: dict[tuple[int, bytes], int] = {}
+    for head in heads:
+        for ref in head.results:
+            if ref.height in counting:
+                key = (ref.height, ref.result)
+                before = changed.get(key, parent.reports.get(key, 0))
+                changed[key] = before | 1 << head.node
+    certified = sorted(key for key, bitmap in changed.items() if bitmap.bit_count() >= quorum)
+    reports = parent.reports.update(changed)
+    return tuple(ResultRef(height=height, result=result) for height, result in certified), reports
+
+
+def _drop_reports(
+    reports: Map[tuple[int, bytes], int], certified_height: int
+) -> Map[tuple[int, bytes], int]:
+    gone = [key for key in reports if key[0] <= certified_height]
+    kept = reports.mutate()
+    for key in gone:
+        del kept[key]
+    return kept.finish()
+
+
+class _ListingBook:
+    """Step 4 on mutable copies of a parent's maps: record listings, lift at f+1, purge what has ended."""
+
+    def __init__(self, parent: OrderingState, time_ms: int) -> None:
+        self._time_ms = time_ms
+        self._parent = parent
+        self._listings = parent.listings.mutate()
+        self._lifted = parent.lifted.mutate()
+        self._expiring: dict[int, list[bytes]] = {}
+        self._lifted_now: set[bytes] = set()
+
+    def count(self, candidate: Candidate, needed: int) -> list[bytes]:
+        """Record every new listing; the ids that reach ``needed`` live members, in that order."""
+        lifted: list[bytes] = []
+        for head, lists in zip(candidate.heads, candidate.lists, strict=True):
+            for one in lists:
+                for order_id in one.entries:
+                    if self._list(order_id, head.node, needed):
+                        lifted.append(order_id)
+        return lifted
+
+    def _list(self, order_id: bytes, node: int, needed: int) -> bool:
+        if order_id in self._lifted_now or self._lifted.get(order_id, 0) > self._time_ms:
+            return False
+        horizon = self._time_ms - limits.VALIDITY_MS_MAX
+        live: Listing = tuple(
+            entry for entry in self._listings.get(order_id, ()) if entry[1] > horizon
+        )
+        if any(member == node for member, _ in live):
+            return False
+        live = (*live, (node, self._time_ms))
+        if len(live) >= needed:
+            self._listings.pop(order_id, None)
+            self._lifted_now.add(order_id)
+            return True
+        self._listings[order_id] = live
+        self._expire(order_id, self._time_ms + limits.VALIDITY_MS_MAX)
+        return False
+
+    def _expire(self, order_id: bytes, at_ms: int) -> None:
+        self._expiring.setdefault(at_ms // EXPIRY_BUCKET_MS + 1, []).append(order_id)
+
+    def finish(
+        self, fresh: Sequence[Queued]
+    ) -> tuple[Map[bytes, Listing], Map[bytes, int], Map[int, tuple[tuple[bytes, ...], ...]], int]:
+        """Remember the lifted orders, then purge what ended before this block's time."""
+        for order in fresh:
+            self._lifted[order.order_id] = order.valid_until_ms
+            self._expire(order.order_id, order.valid_until_ms)
+        expiries = self._parent.expiries.mutate()
+        for bucket, ids in self._expiring.items():
+            expiries[bucket] = (*expiries.get(bucket, ()), tuple(ids))
+        now_bucket = self._time_ms // EXPIRY_BUCKET_MS
+        if now_bucket - self._parent.purged_bucket > len(expiries):
+            due = [bucket for bucket in self._parent.expiries if bucket <= now_bucket]
+        else:
+            due = list(range(self._parent.purged_bucket + 1, now_bucket + 1))
+        for bucket in due:
+            for group in expiries.pop(bucket, ()):
+                for order_id in group:
+                    self._purge(order_id)
+        return self._listings.finish(), self._lifted.finish(), expiries.finish(), now_bucket
+
+    def _purge(self, order_id: bytes) -> None:
+        if order_id in self._lifted and self._lifted[order_id] <= self._time_ms:
+            del self._lifted[order_id]
+        horizon = self._time_ms - limits.VALIDITY_MS_MAX
+        if all(listed_ms <= horizon for _, listed_ms in self._listings.get(order_id, ())):
+            self._listings.pop(order_id, None)
+
+
+def _fill_batch(
+    parent: OrderingState,
+    queue: Sequence[Queued],
+    time_ms: int,
+    bonds_wei: Mapping[bytes, int],
+    lagging: bool,
+) -> tuple[tuple[bytes, ...], tuple[Queued, ...], Map[bytes, int]]:
+    """Steps 5 and 6: the batch, the queue after it, and what sponsors have been charged."""
+    batch: list[bytes] = []
+    rest: list[Queued] = []
+    charges: dict[bytes, int] = {}
+    for order in queue:
+        if order.valid_until_ms <= time_ms:
+            continue
+        if lagging or len(batch) >= limits.BATCH_ORDERS_MAX or order.valid_from_ms > time_ms:
+            rest.append(order)
+            continue
+        sponsor = order.sponsor
+        charged = charges.get(sponsor, parent.charged_wei.get(sponsor, 0)) + limits.ORDER_CHARGE_WEI
+        if charged > bonds_wei.get(sponsor, 0):
+            rest.append(order)
+            continue
+        charges[sponsor] = charged
+        batch.append(order.order_id)
+    return tuple(batch), tuple(rest), parent.charged_wei.update(charges)

@@ -1,0 +1,85 @@
+"""What the ordering rule remembers of a block's ancestors.
+
+One :class:`OrderingState` belongs to one block. States are immutable and share structure (hash-array mapped tries of
+the ``immutables`` library), so each notarized block keeps its own at a cost that grows with the block and not with
+history, forks included, and nothing has to be rolled back.
+
+Bounds: ``listings`` dies after VALIDITY_MS_MAX of block time, ``lifted`` at an order's valid_until (itself at most
+VALIDITY_MS_MAX ahead), ``reports`` holds counting heights above the certified one, at most RESULT_LAG_HEIGHTS plus
+the heights in flight. ``expiries`` names per second of block time which ids to look at, so that purging costs what
+was once added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from immutables import Map
+
+from mpc_sequencer.core.types import ZERO_HASH
+
+EXPIRY_BUCKET_MS: Final = 1_000
+
+Listing = tuple[tuple[int, int], ...]
+"""Live and dead listings of an id: (member, block time in ms at which the listing was included)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A lifted order that waits for its batch."""
+
+    order_id: bytes
+    lifted_height: int
+    carry: bytes
+    valid_from_ms: int
+    valid_until_ms: int
+    sponsor: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OrderingState:
+    """The ordering rule's memory after one block."""
+
+    block_id: bytes
+    height: int
+    view: int
+    time_ms: int
+    last_lists: tuple[tuple[int, bytes], ...]
+    """Per member: number and hash of its last included list."""
+    listings: Map[bytes, Listing]
+    lifted: Map[bytes, int]
+    """Ids lifted by a block, queued or sequenced, with their order's valid_until_ms."""
+    queue: tuple[Queued, ...]
+    expiries: Map[int, tuple[tuple[bytes, ...], ...]]
+    """Bucket of block time -> groups of ids whose listing or lifting ends in it."""
+    purged_bucket: int
+    charged_wei: Map[bytes, int]
+    counting: tuple[int, ...]
+    """Heights with a batch that are not certified yet, ascending."""
+    reports: Map[tuple[int, bytes], int]
+    """(counting height, result) -> bitmap of the members that reported it."""
+    certified_height: int
+    sequenced: int
+    """Orders batched by this block and all ancestors."""
+
+
+def genesis_state(genesis_id: bytes, time_ms: int, members: int) -> OrderingState:
+    """The state of the genesis block."""
+    return OrderingState(
+        block_id=genesis_id,
+        height=0,
+        view=0,
+        time_ms=time_ms,
+        last_lists=((0, ZERO_HASH),) * members,
+        listings=Map(),
+        lifted=Map(),
+        queue=(),
+        expiries=Map(),
+        purged_bucket=time_ms // EXPIRY_BUCKET_MS,
+        charged_wei=Map(),
+        counting=(),
+        reports=Map(),
+        certified_height=0,
+        sequenced=0,
+    )

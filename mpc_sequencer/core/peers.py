@@ -1,0 +1,248 @@
+"""What a member does with another member's messages, and how it serves what others ask for.
+
+Each handler checks that the message speaks for its sender before it looks further: lists, heads, votes, bundles and
+settlement signatures are taken only from the member they name. (Lists and bodies that were asked for may come from
+anyone: lists are signed and chained, bodies verified.) Fetched bodies are verified in small turns.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from mpc_sequencer.core import limits
+from mpc_sequencer.core.agreement import Accepted, Rejected
+from mpc_sequencer.core.effects import Fault, Send
+from mpc_sequencer.core.envelopes import check_window
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.messages import (
+    BlockMessage,
+    Bodies,
+    BundleMessage,
+    CertificateMessage,
+    FetchBlock,
+    FetchBodies,
+    FetchBundle,
+    FetchLists,
+    HeadMessage,
+    ListMessage,
+    PeerHello,
+    PeerMessage,
+    Proposal,
+    SettlementShare,
+    VoteMessage,
+)
+from mpc_sequencer.core.pool import PooledOrder
+from mpc_sequencer.core.types import ZERO_HASH, Block, Envelope, OrderList
+from threshold import ThresholdError
+
+if TYPE_CHECKING:
+    from mpc_sequencer.core.node import NodeCore
+
+BODIES_PER_TURN: Final = 32
+BODIES_QUEUED_PER_MEMBER_MAX: Final = 1_024
+OTHER_VARIANT_CODES: Final = frozenset({"sponsor.signature", "signature.encoding", "label.not_yet_valid"})
+DOOR_CODES: Final = frozenset(
+    {
+        "label.expired",
+        "label.not_yet_valid",
+        "label.validity",
+        "credit.exhausted",
+        "intake.full",
+        "intake.sponsor_full",
+    }
+)
+"""What may differ from member to member: refusing such a body accuses nobody."""
+UNCHECKED_BLOCKS_MAX: Final = 64
+
+
+class PeerHandlers:
+    """Handlers by message type, over the member's parts."""
+
+    def __init__(self, core: NodeCore) -> None:
+        self._core = core
+        self._bodies: deque[tuple[int, Envelope]] = deque()
+        self._queued = [0] * core.committee.n
+        self._unchecked: dict[tuple[bytes, int], Block] = {}
+
+    def handle(self, node: int, message: PeerMessage, now_ms: int) -> None:
+        """Dispatch. Raises ProtocolError or ThresholdError with nothing changed."""
+        core = self._core
+        match message:
+            case ListMessage(order_list):
+                self._on_list(node, order_list, now_ms)
+            case HeadMessage(head):
+                _require_sender(node, head.node, "Head.node")
+                if core.lists.accept_head(head):
+                    gap = core.lists.gap(node, head.list_number)
+                    if gap is not None:
+                        core.fetcher.want_lists(node, *gap, node, now_ms)
+            case Proposal():
+                core.simplex.on_proposal(message, node, now_ms)
+            case VoteMessage(vote):
+                _require_sender(node, vote.node, "Vote.node")
+                core.simplex.on_vote(vote, now_ms)
+            case CertificateMessage(certificate):
+                core.simplex.on_certificate(certificate, now_ms)
+            case BundleMessage(bundle):
+                _require_sender(node, bundle.node, "Bundle.node")
+                known = core.simplex.held(bundle.certificate)
+                core.reveal.on_bundle(bundle, known)
+                core.fetcher.got_bundle(bundle.block_id, node)
+            case SettlementShare():
+                _require_sender(node, message.node, "SettlementShare.node")
+                core.ranges.on_share(message)
+                core.publisher.settle()
+            case Bodies(envelopes):
+                self._on_bodies(node, envelopes)
+            case BlockMessage(block):
+                self._on_block(node, block)
+            case FetchBodies(ids):
+                self._serve_bodies(node, ids)
+            case FetchLists():
+                self._serve_lists(node, message)
+            case FetchBlock(block_id):
+                entry = core.chain.entry(block_id)
+                if entry is not None:
+                    core.effects.append(Send(node, BlockMessage(entry.block)))
+            case FetchBundle(block_id):
+                bundle_held = core.reveal.own_bundle(block_id)
+                if bundle_held is not None:
+                    core.effects.append(Send(node, BundleMessage(bundle_held)))
+            case PeerHello():
+                pass  # the link's first frame is the transport's; a later one says nothing
+
+    def welcome(self, node: int) -> None:
+        """A link is up: send again what the peer may have missed."""
+        core = self._core
+        last_number, _ = core.chain.final_state.last_lists[core.node]
+        held_through, _ = core.lists.held_through(core.node)
+        first = max(last_number, held_through - limits.LISTS_PER_MEMBER_MAX)
+        for order_list, _ in core.lists.between(core.node, first, held_through) or ():
+            core.effects.append(Send(node, ListMessage(order_list)))
+        heads = core.lists.heads(core.node)
+        if heads:
+            core.effects.append(Send(node, HeadMessage(heads[0][0])))
+        core.simplex.resend(node)
+        core.effects += [Send(node, share) for share in core.ranges.own_shares()]
+
+    # --- lists and bodies ---------------------------------------------------------------------------------------
+    def _on_list(self, node: int, order_list: OrderList, now_ms: int) -> None:
+        core = self._core
+        author = order_list.node
+        if author == core.node:
+            return
+        adopted_lists = core.lists.add(order_list)
+        core.fetcher.got_list(author, order_list.struct_hash())
+        for adopted in adopted_lists:
+            core.fetcher.got_lists(author, adopted.number)
+            lifted = core.chain.final_state.lifted
+            for order_id in adopted.entries:
+                if order_id not in core.pool and order_id not in lifted:
+                    core.fetcher.want_body(order_id, author, now_ms)
+        held_through, _ = core.lists.held_through(author)
+        if order_list.number > held_through:
+            gap = core.lists.gap(author, order_list.number - 1)
+            if gap is not None:
+                core.fetcher.want_lists(author, *gap, node, now_ms)
+
+    def _on_bodies(self, node: int, envelopes: tuple[Envelope, ...]) -> None:
+        core = self._core
+        for envelope in envelopes:
+            wanted = core.fetcher.wants_body(envelope.order_id(), envelope.envelope_hash())
+            if wanted and self._queued[node] < BODIES_QUEUED_PER_MEMBER_MAX:
+                self._queued[node] += 1
+                self._bodies.append((node, envelope))
+
+    def has_work(self) -> bool:
+        return bool(self._bodies)
+
+    def work(self, now_ms: int) -> None:
+        """Verify some fetched bodies; list those this member may still list."""
+        for _ in range(min(BODIES_PER_TURN, len(self._bodies))):
+            node, envelope = self._bodies.popleft()
+            self._queued[node] -= 1
+            keys = (envelope.order_id(), envelope.envelope_hash())
+            fetcher = self._core.fetcher
+            if not fetcher.wants_body(*keys):
+                continue
+            try:
+                pooled = self._core.pool.fetched(envelope, now_ms, needed=fetcher.needs_body(*keys))
+            except (ProtocolError, ThresholdError) as error:
+                if error.code not in OTHER_VARIANT_CODES:
+                    fetcher.got_body(*keys)  # no other body has this id: nobody can serve a better one
+                if error.code not in DOOR_CODES:
+                    self._core.effects.append(Fault(node, error.code, str(error)))
+                continue
+            fetcher.got_body(*keys)
+            self._list(pooled, now_ms)
+
+    def _list(self, pooled: PooledOrder, now_ms: int) -> None:
+        core = self._core
+        if pooled.list_number or pooled.sequenced_height:
+            return
+        if core.lists.unfinal(core.node) >= limits.LISTS_PER_MEMBER_MAX:
+            return
+        try:
+            check_window(pooled.order.checked.label, now_ms)
+        except ProtocolError:
+            return  # agreement may need the body, but this member's word is not given for it
+        core.list_order(pooled)
+
+    # --- blocks -------------------------------------------------------------------------------------------------
+    def _on_block(self, node: int, block: Block) -> None:
+        block_id = block.header.block_id()
+        # An id covers heads and batch only through roots that are checked later: until then others are asked as well.
+        mine = sum(1 for _, source in self._unchecked if source == node)
+        if self._core.fetcher.wants_block(block_id) and mine < UNCHECKED_BLOCKS_MAX:
+            self._unchecked[block_id, node] = block
+
+    def retry(self, now_ms: int) -> None:
+        """Check fetched blocks again: their parents, lists or bodies may be here by now."""
+        ordered = sorted(self._unchecked.items(), key=lambda item: item[1].header.height)
+        for (block_id, node), block in ordered:
+            if block.header.height <= self._core.chain.final_height:
+                self._core.fetcher.got_block(block_id)
+                del self._unchecked[block_id, node]
+                continue
+            verdict = self._core.process_proposal(block, node, now_ms, voting=False)
+            if isinstance(verdict, Accepted | Rejected):
+                del self._unchecked[block_id, node]
+
+    # --- serving ------------------------------------------------------------------------------------------------
+    def _serve_bodies(self, node: int, ids: tuple[bytes, ...]) -> None:
+        found: list[Envelope] = []
+        size = 0
+        for key in ids:
+            envelope = self._core.pool.find(key)
+            if envelope is None:
+                continue
+            found.append(envelope)
+            size += len(envelope.ciphertext) + len(envelope.label)
+            if size >= limits.FETCH_BODIES_BYTES_MAX:
+                break
+        if found:
+            self._core.effects.append(Send(node, Bodies(tuple(found))))
+
+    def _serve_lists(self, node: int, asked: FetchLists) -> None:
+        author, first, last, cursor = asked.author, asked.first, asked.last, asked.last_hash
+        self._core.committee.check_member(author, "FetchLists.author")
+        if cursor == ZERO_HASH:
+            last = min(last, first + limits.LISTS_PER_MEMBER_MAX)
+            for number in range(first, last + 1):
+                held = self._core.lists.between(author, number - 1, number)
+                if held:
+                    self._core.effects.append(Send(node, ListMessage(held[0][0])))
+            return
+        first = max(first, last - limits.LISTS_PER_MEMBER_MAX)
+        for number in range(last, first - 1, -1):  # downwards: each one says which hash comes next
+            one = self._core.lists.by_hash(author, number, cursor)
+            if one is None:
+                return
+            self._core.effects.append(Send(node, ListMessage(one)))
+            cursor = one.prev_hash
+
+
+def _require_sender(sender: int, named: int, field: str) -> None:
+    if sender != named:
+        raise ProtocolError("member.sender", field, named, sender)

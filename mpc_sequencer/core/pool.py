@@ -1,0 +1,204 @@
+"""Intake: the orders a member holds, from admission until they are executed or expired.
+
+States of an order here: *pending* (admitted or fetched, not in a final batch), *sequenced* (in a final batch,
+kept until executed), gone. An order is admitted once; a duplicate gets the first receipt again; another signature
+variant of it is kept beside the first, because a block may name it.
+
+Bounds: PENDING_ORDERS_MAX in all and PENDING_ORDERS_PER_SPONSOR_MAX for one sponsor, so that one sender cannot crowd
+out the others; a sponsor's credit is checked against its bond less what final blocks charged and what is pending.
+A body that a peer lists passes the same door, else one member could fill the others' pools with orders nobody pays
+for. Only a body that agreement *needs* (a block lifts it or names that variant) is held whatever the bounds say; and
+what an unfinished block needs is *pinned*: it outlives its expiry until that block is final or gone.
+What an attacker tries: flooding with garbage (refused before group operations where possible), flooding with valid
+orders of one sponsor (its own bound), burning memory with variants (VARIANTS_MAX each).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from mpc_sequencer.core import limits
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.envelopes import SealedOrder, check_envelope, check_sealed, check_sponsor
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.types import Envelope, Receipt
+
+VARIANTS_MAX: Final = 4
+KEEP_AFTER_EXPIRY_MS: Final = 30_000  # peers may still fetch the body of an order that a block lifted in time
+
+
+@dataclass(slots=True)
+class PooledOrder:
+    """One held order."""
+
+    order: SealedOrder
+    variants: dict[bytes, Envelope]
+    list_number: int = 0
+    """The member's own list it is in; 0 where it is in none."""
+    receipt: Receipt | None = None
+    received_ms: int = 0
+    sequenced_height: int = 0
+    expired: bool = False
+    pins: int = 0
+    """Kept blocks, not final yet, that lift or name it."""
+    logged: set[bytes] = field(default_factory=set)
+    """Signature variants that are in the audit log."""
+    variant_order: list[bytes] = field(default_factory=list)
+
+    def first_variant(self) -> bytes:
+        return self.variant_order[0]
+
+
+class Pool:
+    """Orders by id, with the door's bounds and expiry."""
+
+    def __init__(self, committee: Committee, bonds_wei: dict[bytes, int]) -> None:
+        self._committee = committee
+        self._bonds_wei = bonds_wei
+        self._orders: dict[bytes, PooledOrder] = {}
+        self._pending_by_sponsor: dict[bytes, int] = {}
+        self._expiry: list[tuple[int, bytes]] = []
+        self._by_variant: dict[bytes, bytes] = {}
+        self.pending = 0
+        self.charged_wei: dict[bytes, int] = {}
+
+    def get(self, order_id: bytes) -> PooledOrder | None:
+        return self._orders.get(order_id)
+
+    def __contains__(self, order_id: bytes) -> bool:
+        return order_id in self._orders
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def variant(self, order_id: bytes, envelope_hash: bytes) -> Envelope | None:
+        """The envelope of exactly that signature variant, where held."""
+        pooled = self._orders.get(order_id)
+        return pooled.variants.get(envelope_hash) if pooled else None
+
+    def find(self, key: bytes) -> Envelope | None:
+        """An envelope by order id (its first variant) or by envelope hash."""
+        pooled = self._orders.get(key)
+        if pooled is not None:
+            return pooled.variants[pooled.first_variant()]
+        order_id = self._by_variant.get(key)
+        return self._orders[order_id].variants[key] if order_id is not None else None
+
+    def admit(self, envelope: Envelope, now_ms: int) -> PooledOrder:
+        """A client's order through the door; raises ProtocolError or ThresholdError and then holds nothing new."""
+        if self.pending >= limits.PENDING_ORDERS_MAX:
+            raise ProtocolError(
+                "intake.full", "orders", self.pending, f"fewer than {limits.PENDING_ORDERS_MAX} pending"
+            )
+        order = check_envelope(self._committee, envelope, now_ms)
+        self._check_credit(order.facts.sponsor)
+        return self._hold(order, envelope, now_ms)
+
+    def _check_credit(self, sponsor: bytes) -> None:
+        waiting = self._pending_by_sponsor.get(sponsor, 0)
+        if waiting >= limits.PENDING_ORDERS_PER_SPONSOR_MAX:
+            raise ProtocolError(
+                "intake.sponsor_full",
+                "sponsor",
+                waiting,
+                f"fewer than {limits.PENDING_ORDERS_PER_SPONSOR_MAX} pending",
+            )
+        bond = self._bonds_wei.get(sponsor, 0)
+        needed = self.charged_wei.get(sponsor, 0) + (waiting + 1) * limits.ORDER_CHARGE_WEI
+        if needed > bond:
+            raise ProtocolError("credit.exhausted", "sponsor", f"bond of {bond} wei", f"at least {needed} wei")
+
+    def fetched(self, envelope: Envelope, now_ms: int, *, needed: bool = False) -> PooledOrder:
+        """A body a peer listed, or another signature variant of a held order; raises like :meth:`admit`.
+
+        ``needed``: a block lifts the order or names this variant, so clock, credit and bounds do not matter.
+        """
+        order_id = envelope.order_id()
+        held = self._orders.get(order_id)
+        if held is not None:
+            self._add_variant(held, envelope, needed)
+            return held
+        if not needed:
+            return self.admit(envelope, now_ms)
+        label = envelope.decoded_label()
+        order = check_sealed(self._committee, envelope, label)
+        check_sponsor(self._committee, order_id, label.sponsor, envelope.sponsor_signature)
+        return self._hold(order, envelope, now_ms)
+
+    def _add_variant(self, held: PooledOrder, envelope: Envelope, needed: bool) -> None:
+        envelope_hash = envelope.envelope_hash()
+        if envelope_hash in held.variants or (len(held.variants) >= VARIANTS_MAX and not needed):
+            return
+        order = held.order
+        check_sponsor(
+            self._committee, order.order_id, order.facts.sponsor, envelope.sponsor_signature
+        )
+        held.variants[envelope_hash] = envelope
+        held.variant_order.append(envelope_hash)
+        self._by_variant[envelope_hash] = order.order_id
+
+    def _hold(self, order: SealedOrder, envelope: Envelope, now_ms: int) -> PooledOrder:
+        envelope_hash = envelope.envelope_hash()
+        pooled = PooledOrder(
+            order=order,
+            variants={envelope_hash: envelope},
+            received_ms=now_ms,
+            variant_order=[envelope_hash],
+        )
+        self._orders[order.order_id] = pooled
+        self._by_variant[envelope_hash] = order.order_id
+        self.pending += 1
+        sponsor = order.facts.sponsor
+        self._pending_by_sponsor[sponsor] = self._pending_by_sponsor.get(sponsor, 0) + 1
+        heapq.heappush(self._expiry, (order.facts.valid_until_ms, order.order_id))
+        return pooled
+
+    def pin(self, order_ids: Iterable[bytes]) -> None:
+        """A block that is not final yet lifts or names these orders."""
+        for order_id in order_ids:
+            if (pooled := self._orders.get(order_id)) is not None:
+                pooled.pins += 1
+
+    def unpin(self, order_ids: Iterable[bytes]) -> None:
+        for order_id in order_ids:
+            if (pooled := self._orders.get(order_id)) is not None and pooled.pins:
+                pooled.pins -= 1
+
+    def sequence(self, order_id: bytes, height: int) -> None:
+        """A final block batched the order: its sponsor is charged and it is pending no more."""
+        pooled = self._orders[order_id]
+        if pooled.sequenced_height:
+            return
+        pooled.sequenced_height = height
+        sponsor = pooled.order.facts.sponsor
+        if not pooled.expired:
+            self._unpend(sponsor)
+        self.charged_wei[sponsor] = self.charged_wei.get(sponsor, 0) + limits.ORDER_CHARGE_WEI
+
+    def _unpend(self, sponsor: bytes) -> None:
+        self.pending -= 1
+        left = self._pending_by_sponsor[sponsor] - 1
+        if left:
+            self._pending_by_sponsor[sponsor] = left
+        else:
+            del self._pending_by_sponsor[sponsor]
+
+    def expire(self, now_ms: int, executed_height: int) -> None:
+        """Count expired orders as pending no more; forget them later, but never before their batch is executed."""
+        while self._expiry and self._expiry[0][0] <= now_ms:
+            at_ms, order_id = self._expiry[0]
+            pooled = self._orders[order_id]
+            if not pooled.expired:
+                pooled.expired = True
+                if not pooled.sequenced_height:
+                    self._unpend(pooled.order.facts.sponsor)
+            elif not pooled.pins and pooled.sequenced_height <= executed_height:
+                heapq.heappop(self._expiry)
+                del self._orders[order_id]
+                for envelope_hash in pooled.variants:
+                    del self._by_variant[envelope_hash]
+                continue
+            heapq.heapreplace(self._expiry, (at_ms + KEEP_AFTER_EXPIRY_MS, order_id))

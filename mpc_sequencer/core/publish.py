@@ -1,0 +1,105 @@
+"""What leaves a member once a block is final, executed or settled: log entries, news, settlement signatures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mpc_sequencer.core.chain import FinalBlock
+from mpc_sequencer.core.effects import Append, Broadcast, Fault, Settle
+from mpc_sequencer.core.messages import ExecutedRow
+from mpc_sequencer.core.pool import PooledOrder
+from mpc_sequencer.core.transcript import (
+    BlockEntry,
+    EnvelopeEntry,
+    FinalityEntry,
+    ListEntry,
+    SettlementEntry,
+)
+from mpc_sequencer.market import HeightResult
+from mpc_sequencer.settlement.payloads import SignedResult, pack_deltas
+
+if TYPE_CHECKING:
+    from mpc_sequencer.core.node import NodeCore
+
+LASTING = frozenset({"resting", "partly_filled"})
+
+
+class Publisher:
+    """Log entries in the order docs/protocol-log.md gives, and news for clients."""
+
+    def __init__(self, core: NodeCore) -> None:
+        self._core = core
+        self._told_stopped = False
+
+    def final(self, final: FinalBlock) -> None:
+        """The entries of a final block."""
+        core, entry = self._core, final.entry
+        core.effects += [Append(ListEntry(one)) for one in entry.lists]
+        for order_id in entry.lifted:
+            pooled = core.pool.get(order_id)
+            if pooled is not None and not pooled.logged:
+                self._log_variant(pooled, pooled.first_variant())
+        for one in entry.block.batch:
+            pooled = core.pool.get(one.order_id)
+            if pooled is not None and one.envelope_hash not in pooled.logged:
+                self._log_variant(pooled, one.envelope_hash)
+        core.effects.append(Append(BlockEntry(entry.block)))
+        core.effects.append(Append(FinalityEntry(entry.block_id, final.certificate, final.path)))
+
+    def _log_variant(self, pooled: PooledOrder, envelope_hash: bytes) -> None:
+        pooled.logged.add(envelope_hash)
+        self._core.effects.append(Append(EnvelopeEntry(pooled.variants[envelope_hash])))
+
+    def executed(self, outcome: HeightResult) -> None:
+        """Tell clients what became of the height's orders, and of resting ones it filled."""
+        core, height = self._core, outcome.height
+        rows: dict[bytes, ExecutedRow] = {}
+        lasting: set[bytes] = set()
+        for one in outcome.outcomes:
+            rows[one.order_id] = ExecutedRow(one.order_id, one.code, one.filled_lots, one.price_ticks or 0)
+            if core.execution.engine.resting(one.order_id) is not None:
+                lasting.add(one.order_id)
+        earlier: dict[bytes, ExecutedRow] = {}
+        for fill in outcome.fills:
+            if fill.order_id not in rows:
+                still = core.execution.engine.resting(fill.order_id) is not None
+                code = "partly_filled" if still else "filled"
+                earlier[fill.order_id] = ExecutedRow(
+                    fill.order_id, code, fill.quantity_lots, fill.price_ticks
+                )
+                if still:
+                    lasting.add(fill.order_id)
+        core.gateway.executed(height, rows, lasting)
+        core.gateway.filled(height, earlier, lasting)
+        core.board.executed(outcome, rows)
+
+    def settle(self) -> None:
+        """Sign ranges that are certified, and hand over those with q signatures."""
+        core = self._core
+        core.effects += [
+            Broadcast(share) for share in core.ranges.sign(core.execution.certified_height)
+        ]
+        stopped = core.ranges.stopped
+        if stopped is not None and not self._told_stopped:
+            self._told_stopped = True
+            core.effects.append(Fault(core.node, stopped.code, f"settlement stops: {stopped}"))
+        for number, signed in core.ranges.ready():
+            core.effects.append(Append(settlement_entry(signed)))
+            core.effects.append(Settle(number, signed))
+
+
+def settlement_entry(signed: SignedResult) -> SettlementEntry:
+    """The log's form of a signed result."""
+    result = signed.result
+    return SettlementEntry(
+        first_height=result.first_height,
+        last_height=result.last_height,
+        prev_state_root=result.prev_state_root,
+        state_root=result.state_root,
+        fills_root=result.fills_root,
+        data_hash=result.data_hash,
+        inputs_count=result.inputs_count,
+        inputs_hash=result.inputs_hash,
+        deltas=pack_deltas(result.deltas),
+        signatures=signed.signatures,
+    )

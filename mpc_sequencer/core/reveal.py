@@ -1,0 +1,362 @@
+"""Reveal: decryption shares after finality, never before, and the opening of a batch.
+
+Per final block with a batch: *sharing* (this member computes its shares, in small steps, and sends its bundle),
+*collecting* (bundles of members), *opening* (combine t bundles order by order and let the opening judge), *open*.
+Only a block handed over by :meth:`Reveal.final` ever gets a share, and a share is computed only of a
+:class:`~mpc_sequencer.core.envelopes.SealedOrder`, so its check has passed.
+
+Optimistic path: bundles are not verified while what they combine to opens. Where an order does not open, the proofs
+of all bundles at hand are verified, bad ones are put away for ever (their sender's later bundles are verified first),
+and with t valid ones a failure means the order is *malformed*; all members come to the same verdict.
+
+What an attacker tries: bent shares (found by the proof), a bundle for a block that is not final (its certificate
+says so), too few shares, bundles sent many times or for far heights (one per member and block, a bounded number of
+early ones).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from mpc_sequencer.core import domains, limits
+from mpc_sequencer.core.chain import FinalBlock
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.effects import Append, Broadcast, BundleRecord, Effect, Fault, Persist
+from mpc_sequencer.core.envelopes import SealedOrder
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.messages import BundleMessage
+from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.core.transcript import BundleEntry, OpenedEntry, UnopenableEntry
+from mpc_sequencer.core.types import (
+    FINALIZE,
+    NO_SIGNATURE,
+    Bundle,
+    Certificate,
+    Opened,
+    Unopenable,
+    with_signature,
+)
+from threshold import (
+    BatchProof,
+    BundleContext,
+    Opening,
+    SecretShare,
+    ThresholdError,
+    combine,
+    open_ciphertext,
+    prove_bundle,
+    share,
+    verify_bundle,
+)
+
+EARLY_BUNDLES_PER_MEMBER_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedOrder:
+    """One order's verdict; ``plaintext`` is None where it is malformed."""
+
+    order: SealedOrder
+    plaintext: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedBatch:
+    """A batch whose every order has its verdict, in batch order."""
+
+    final: FinalBlock
+    orders: tuple[OpenedOrder, ...]
+
+
+@dataclass(slots=True)
+class RevealTask:
+    """One final block on its way from shares to plaintexts."""
+
+    final: FinalBlock
+    orders: Sequence[SealedOrder]
+    shares: list[bytes] = field(default_factory=list)
+    own: Bundle | None = None
+    bundles: dict[int, Bundle] = field(default_factory=dict)
+    verified: set[int] = field(default_factory=set)
+    bad: set[int] = field(default_factory=set)
+    opened: list[OpenedOrder] = field(default_factory=list)
+    since_ms: int = 0
+
+    @property
+    def height(self) -> int:
+        return self.final.entry.state.height
+
+    @property
+    def block_id(self) -> bytes:
+        return self.final.entry.block_id
+
+    @property
+    def done(self) -> bool:
+        return len(self.opened) == len(self.orders)
+
+
+class Reveal:
+    """All heights between finality and opening. Effects gather in ``effects``."""
+
+    def __init__(
+        self, committee: Committee, node: int, signer: Signer, secret: SecretShare, entropy: bytes
+    ) -> None:
+        self._committee = committee
+        self._node = node
+        self._signer = signer
+        self._secret = secret
+        self._entropy = entropy
+        self._drawn = 0
+        self._tasks: deque[RevealTask] = deque()
+        self._by_block: dict[bytes, RevealTask] = {}
+        self._early: dict[int, dict[bytes, Bundle]] = {}
+        self._suspects: set[int] = set()
+        self._own_bundles: dict[bytes, Bundle] = {}
+        self._certified: dict[tuple[int, bytes], set[tuple[int, bytes]]] = {}
+        self._last_height = 0
+        self.malformed = 0
+        self.effects: list[Effect] = []
+
+    # --- input --------------------------------------------------------------------------------------------------
+    def final(self, final: FinalBlock, orders: Sequence[SealedOrder], now_ms: int) -> None:
+        """A block with a batch is final: its orders, in batch order, get their shares now."""
+        task = RevealTask(final=final, orders=orders, since_ms=now_ms)
+        self._last_height = task.height
+        self._note_votes(final.certificate)
+        self._tasks.append(task)
+        self._by_block[task.block_id] = task
+        for node in sorted(self._early):
+            bundle = self._early[node].pop(task.block_id, None)
+            if bundle is not None:
+                try:
+                    self._take(task, bundle)
+                except ProtocolError as error:
+                    self.effects.append(Fault(node, error.code, str(error)))
+
+    def on_bundle(self, bundle: Bundle, known: Certificate | None) -> bool:
+        """A member's bundle, its sender checked. Raises ProtocolError; True where it was new and counts or may yet.
+
+        ``known``: the certificate the agreement engine holds for the same statement, whose votes are verified. The
+        bundle's own is checked vote by vote all the same: it goes into the log.
+        """
+        if len(bundle.path) > limits.HEADER_PATH_MAX:
+            raise ProtocolError("wire.bound", "Bundle.path", len(bundle.path), limits.HEADER_PATH_MAX)
+        task = self._by_block.get(bundle.block_id)
+        if task is not None and (bundle.node in task.bundles or bundle.node in task.bad):
+            return False
+        if task is None and bundle.height <= self._last_height:
+            return False  # that height is open: a late bundle is not an early one
+        early = self._early.setdefault(bundle.node, {})
+        if task is None and (bundle.block_id in early or len(early) >= EARLY_BUNDLES_PER_MEMBER_MAX):
+            return False
+        self._committee.check_value(bundle)
+        self._check_finality(bundle, known)
+        if task is None:
+            early[bundle.block_id] = bundle
+        else:
+            self._take(task, bundle)
+        return True
+
+    def _note_votes(self, certificate: Certificate) -> None:
+        votes = self._certified.setdefault((certificate.view, certificate.block_id), set())
+        votes.update((vote.node, vote.signature) for vote in certificate.votes)
+
+    def _check_finality(self, bundle: Bundle, known: Certificate | None) -> None:
+        certificate = bundle.certificate
+        cursor = bundle.block_id
+        for header in bundle.path:
+            if header.parent_id != cursor:
+                raise ProtocolError("bundle.path", "Bundle.path", header.parent_id, cursor.hex())
+            cursor = header.block_id()
+        if certificate.kind != FINALIZE or certificate.block_id != cursor:
+            raise ProtocolError("bundle.path", "Bundle.certificate", certificate.block_id, cursor.hex())
+        verified = set(self._certified.get((certificate.view, certificate.block_id), ()))
+        if known is not None:
+            verified.update((vote.node, vote.signature) for vote in known.votes)
+        self._committee.check_certificate(certificate, verified)
+        self._note_votes(certificate)
+
+    def _take(self, task: RevealTask, bundle: Bundle) -> None:
+        if bundle.height != task.height or len(bundle.shares) != len(task.orders):
+            raise ProtocolError(
+                "bundle.block",
+                "Bundle.shares",
+                f"{len(bundle.shares)} at height {bundle.height}",
+                f"{len(task.orders)} at height {task.height}",
+            )
+        if task.done:
+            return
+        if bundle.node in self._suspects and not self._valid(task, bundle):
+            return
+        task.bundles[bundle.node] = bundle
+        self.effects.append(Append(BundleEntry(bundle)))
+
+    # --- work ---------------------------------------------------------------------------------------------------
+    def has_work(self) -> bool:
+        """Whether :meth:`work` can do something now."""
+        return any(task.own is None or self._can_open(task) for task in self._tasks)
+
+    def _can_open(self, task: RevealTask) -> bool:
+        return task.own is not None and not task.done and len(task.bundles) >= self._committee.t
+
+    def work(self) -> list[OpenedBatch]:
+        """Some shares or some openings, REVEAL_ORDERS_PER_STEP at most; batches that are open now, in height order."""
+        task = next((task for task in self._tasks if task.own is None), None)
+        if task is not None:
+            self._share_some(task)
+        else:
+            task = next((task for task in self._tasks if self._can_open(task)), None)
+            if task is not None:
+                self._open_some(task)
+        opened: list[OpenedBatch] = []
+        while self._tasks and self._tasks[0].done:
+            first = self._tasks.popleft()
+            opened.append(OpenedBatch(first.final, tuple(first.opened)))
+            del self._by_block[first.block_id]
+        return opened
+
+    def _share_some(self, task: RevealTask) -> None:
+        start = len(task.shares)
+        for order in task.orders[start : start + limits.REVEAL_ORDERS_PER_STEP]:
+            task.shares.append(share(self._secret, order.checked))
+        if len(task.shares) == len(task.orders):
+            task.own = self._bundle(task)
+            self._own_bundles[task.block_id] = task.own
+            if len(self._own_bundles) > limits.BLOCKS_KEPT_HEIGHTS:
+                del self._own_bundles[next(iter(self._own_bundles))]
+            task.bundles[self._node] = task.own
+            task.verified.add(self._node)
+            self.effects += [
+                Persist(BundleRecord(task.height, task.block_id)),
+                Append(BundleEntry(task.own)),
+                Broadcast(BundleMessage(task.own)),
+            ]
+
+    def _context(self, task: RevealTask, node: int) -> BundleContext:
+        return BundleContext(
+            key_id=self._committee.sealing_key.key_id,
+            epoch=self._committee.epoch,
+            block_id=task.block_id,
+            index=node + 1,
+        )
+
+    def _bundle(self, task: RevealTask) -> Bundle:
+        self._drawn += 1
+        entropy = domains.ENTROPY(self._entropy, self._drawn.to_bytes(8, "big"))
+        points = [order.checked.u_point for order in task.orders]
+        proof = prove_bundle(
+            self._secret, self._context(task, self._node), points, task.shares, entropy=entropy
+        )
+        unsigned = Bundle(
+            epoch=self._committee.epoch,
+            height=task.height,
+            block_id=task.block_id,
+            node=self._node,
+            certificate=task.final.certificate,
+            path=task.final.path,
+            shares=tuple(task.shares),
+            proof=proof.encode(),
+            signature=NO_SIGNATURE,
+        )
+        digest = self._committee.digest(unsigned.struct_hash())
+        return with_signature(unsigned, self._signer.sign_digest(digest))
+
+    # --- opening ------------------------------------------------------------------------------------------------
+    def _open_some(self, task: RevealTask) -> None:
+        start = len(task.opened)
+        for position in range(start, min(start + limits.REVEAL_ORDERS_PER_STEP, len(task.orders))):
+            verdict = self._open_one(task, position)
+            if verdict is None:
+                return
+            task.opened.append(verdict)
+
+    def _chosen(self, task: RevealTask) -> list[int]:
+        """t members whose bundles to combine: verified ones first, then unsuspected ones."""
+        ranked = sorted(
+            task.bundles, key=lambda node: (node not in task.verified, node in self._suspects, node)
+        )
+        return sorted(ranked[: self._committee.t])
+
+    def _open_one(self, task: RevealTask, position: int) -> OpenedOrder | None:
+        """The order's verdict; None where t good bundles are not at hand yet."""
+        order = task.orders[position]
+        chosen = self._chosen(task)
+        opening = self._try(task, position, chosen)
+        if opening is None and not task.verified.issuperset(chosen):
+            for node in list(task.bundles):
+                if not self._valid(task, task.bundles[node]):
+                    del task.bundles[node]
+            if len(task.bundles) < self._committee.t:
+                return None
+            chosen = self._chosen(task)
+            opening = self._try(task, position, chosen)
+        if opening is None:
+            self.malformed += 1
+            entry = Unopenable(order_id=order.order_id, nodes=tuple(chosen))
+            self.effects.append(Append(UnopenableEntry(task.height, entry)))
+            return OpenedOrder(order, None)
+        opened = Opened(order_id=order.order_id, sigma=opening.sigma, padded=opening.padded)
+        self.effects.append(Append(OpenedEntry(task.height, opened)))
+        if opening.message is None:
+            self.malformed += 1
+        return OpenedOrder(order, opening.message)
+
+    def _try(self, task: RevealTask, position: int, chosen: Sequence[int]) -> Opening | None:
+        shares = {node + 1: task.bundles[node].shares[position] for node in chosen}
+        try:
+            point = combine(shares, self._committee.t)
+            return open_ciphertext(self._committee.sealing_key, task.orders[position].checked, point)
+        except ThresholdError:
+            return None
+
+    def _valid(self, task: RevealTask, bundle: Bundle) -> bool:
+        """Verify a bundle's proof once; a bad one is put away and its sender is suspected from then on."""
+        node = bundle.node
+        if node in task.verified:
+            return True
+        key = self._committee.genesis.members[node].verification_key
+        points = [order.checked.u_point for order in task.orders]
+        try:
+            proof = BatchProof.decode(bundle.proof)
+            verify_bundle(key, self._context(task, node), points, bundle.shares, proof)
+        except ThresholdError as error:
+            self._suspects.add(node)
+            task.bad.add(node)
+            self.effects.append(Fault(node, error.code, str(error)))
+            return False
+        task.verified.add(node)
+        return True
+
+    # --- peers --------------------------------------------------------------------------------------------------
+    def own_bundle(self, block_id: bytes) -> Bundle | None:
+        """This member's bundle of a final block, where kept."""
+        return self._own_bundles.get(block_id)
+
+    def missing(self, now_ms: int) -> list[tuple[bytes, int]]:
+        """(block, member) of bundles that have been awaited for FETCH_RETRY_MS and are still needed."""
+        return [
+            (task.block_id, node)
+            for task in self._tasks
+            if not task.done
+            and len(task.bundles) < self._committee.t
+            and now_ms - task.since_ms >= limits.FETCH_RETRY_MS
+            for node in range(self._committee.n)
+            if node not in task.bundles and node not in task.bad
+        ]
+
+    def pending(self) -> int:
+        """Heights that are final and not open."""
+        return len(self._tasks)
+
+    def seen_certificate(self, certificate: Certificate) -> bool:
+        return (certificate.view, certificate.block_id) in self._certified
+
+    def forget_before(self, view: int) -> None:
+        """Drop what is known of certificates of long-final views, and early bundles of heights that are open."""
+        self._certified = {key: votes for key, votes in self._certified.items() if key[0] >= view}
+        for early in self._early.values():
+            for block_id in [b for b, bundle in early.items() if bundle.height <= self._last_height]:
+                del early[block_id]

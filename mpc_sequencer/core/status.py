@@ -1,0 +1,90 @@
+"""A member's view of itself: counters for ``node status`` and the last outcomes of orders, bounded."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Final
+
+from mpc_sequencer.core.messages import ExecutedRow, OrderReply, StatusReply
+from mpc_sequencer.market import HeightResult
+
+if TYPE_CHECKING:
+    from mpc_sequencer.core.node import NodeCore
+
+OUTCOMES_KEPT: Final = 100_000
+CLEARINGS_KEPT: Final = 64
+
+
+class StatusBoard:
+    """Counters and recent outcomes."""
+
+    def __init__(self) -> None:
+        self._peers: set[int] = set()
+        self._outcomes: OrderedDict[bytes, tuple[int, ExecutedRow]] = OrderedDict()
+        self._clearings: deque[tuple[int, int, int, int]] = deque(maxlen=CLEARINGS_KEPT)
+        self.sequenced = 0
+        self.fills = 0
+        self.height_settled = 0
+        self.settlements = 0
+        self.settlement_gas = 0
+
+    def up(self, node: int) -> None:
+        self._peers.add(node)
+
+    def down(self, node: int) -> None:
+        self._peers.discard(node)
+
+    def settled(self, last_height: int, gas_used: int) -> bool:
+        """Note a posted range; False where it is not news."""
+        if last_height <= self.height_settled:
+            return False
+        self.height_settled = last_height
+        self.settlements += 1
+        self.settlement_gas += gas_used
+        return True
+
+    def executed(self, outcome: HeightResult, rows: dict[bytes, ExecutedRow]) -> None:
+        """Remember a height's outcomes and clearings."""
+        self.fills += len(outcome.fills)
+        for market, price_ticks, volume_lots in outcome.clearing:
+            self._clearings.append((outcome.height, market, price_ticks, volume_lots))
+        for order_id, row in rows.items():
+            self._outcomes[order_id] = (outcome.height, row)
+        while len(self._outcomes) > OUTCOMES_KEPT:
+            self._outcomes.popitem(last=False)
+
+    def order(self, request: int, order_id: bytes, sequenced_height: int | None) -> OrderReply:
+        """What this member knows of an order; ``sequenced_height`` is None where it does not hold it."""
+        known = self._outcomes.get(order_id)
+        if known is not None:
+            height, row = known
+            return OrderReply(
+                request, order_id, "executed", height, row.code, row.filled_lots, row.price_ticks
+            )
+        if sequenced_height is None:
+            return OrderReply(request, order_id, "unknown", 0, "", 0, 0)
+        state = "final" if sequenced_height else "pending"
+        return OrderReply(request, order_id, state, sequenced_height, "", 0, 0)
+
+    def status(self, request: int, core: NodeCore) -> StatusReply:
+        """The whole; the shell fills in what only it knows (CPU time, memory)."""
+        return StatusReply(
+            request=request,
+            node=core.node,
+            epoch=core.committee.epoch,
+            view=core.simplex.view,
+            height_final=core.chain.final_height,
+            height_executed=core.execution.executed_height,
+            height_certified=core.execution.certified_height,
+            height_settled=self.height_settled,
+            orders_pending=core.pool.pending,
+            orders_sequenced=self.sequenced,
+            orders_malformed=core.reveal.malformed,
+            fills=self.fills,
+            settlements=self.settlements,
+            settlement_gas=self.settlement_gas,
+            peers_connected=tuple(sorted(self._peers)),
+            cpu_us=0,
+            memory_bytes=0,
+            clearing=tuple(self._clearings),
+        )

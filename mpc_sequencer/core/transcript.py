@@ -1,0 +1,148 @@
+"""Entries of the audit log, in the order a member appends them (docs/protocol-log.md).
+
+The first entry is :class:`GenesisEntry`. For every final block, in height order: the lists it adds, the envelopes of
+the orders it lifts (and any signature variant its batch names beside), the block, and what finalizes it. Bundles,
+openings and results follow when they come about, again in height order for results. Each entry is at most
+65,535 bytes, the bound of C2SP tlog-tiles.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from mpc_sequencer.core import limits
+from mpc_sequencer.core.types import (
+    Address,
+    Block,
+    BlockHeader,
+    Bundle,
+    Certificate,
+    Envelope,
+    Hash32,
+    NodeIndex,
+    Opened,
+    OrderList,
+    Receipt,
+    SignatureBytes,
+    Uint,
+    Unopenable,
+    Value,
+)
+
+SETTLEMENT_DELTAS_BYTES_MAX = 60_000
+
+Amount = Annotated[bytes, Meta(min_length=32, max_length=32)]
+
+
+class ChainInput(Value, frozen=True):
+    """One entry of the contract's input queue: kind 1 deposit, kind 2 bond; amount as 32 bytes big-endian."""
+
+    kind: Annotated[int, Meta(ge=1, le=2)]
+    account: Address
+    asset: Annotated[int, Meta(ge=0, lt=1 << 16)]
+    amount: Amount
+
+
+class GenesisEntry(Value, frozen=True, tag=1):
+    """The genesis block id and the node that keeps this log."""
+
+    genesis: Hash32
+    node: NodeIndex
+
+
+class InputsEntry(Value, frozen=True, tag=2):
+    """Chain inputs ``first_index ..``, in queue order."""
+
+    first_index: Uint
+    inputs: Annotated[tuple[ChainInput, ...], Meta(min_length=1, max_length=512)]
+
+
+class ListEntry(Value, frozen=True, tag=3):
+    order_list: OrderList
+
+
+class EnvelopeEntry(Value, frozen=True, tag=4):
+    envelope: Envelope
+
+
+class BlockEntry(Value, frozen=True, tag=5):
+    block: Block
+
+
+class FinalityEntry(Value, frozen=True, tag=6):
+    """The certificate that finalizes the block ``block_id``: directly, or its descendant at the end of ``path``."""
+
+    block_id: Hash32
+    certificate: Certificate
+    path: Annotated[tuple[BlockHeader, ...], Meta(max_length=limits.HEADER_PATH_MAX)]
+
+
+class BundleEntry(Value, frozen=True, tag=7):
+    bundle: Bundle
+
+
+class OpenedEntry(Value, frozen=True, tag=8):
+    height: Uint
+    opened: Opened
+
+
+class UnopenableEntry(Value, frozen=True, tag=9):
+    height: Uint
+    unopenable: Unopenable
+
+
+class ResultEntry(Value, frozen=True, tag=10):
+    """The member's own result of a counting height."""
+
+    height: Uint
+    state_root: Hash32
+    fills_root: Hash32
+    result: Hash32
+
+
+class SettlementEntry(Value, frozen=True, tag=11):
+    """A BatchResult with q signatures: header fields, packed deltas (54 bytes each), signer bitmap order."""
+
+    first_height: Uint
+    last_height: Uint
+    prev_state_root: Hash32
+    state_root: Hash32
+    fills_root: Hash32
+    data_hash: Hash32
+    inputs_count: Uint
+    inputs_hash: Hash32
+    deltas: Annotated[bytes, Meta(max_length=SETTLEMENT_DELTAS_BYTES_MAX)]
+    signatures: tuple[tuple[NodeIndex, SignatureBytes], ...]
+
+
+class ReceiptEntry(Value, frozen=True, tag=12):
+    """A receipt this member gave; its order must be in exactly the list it names."""
+
+    receipt: Receipt
+
+
+class SettledEntry(Value, frozen=True, tag=13):
+    """The transaction in which this member saw the range ending at ``last_height`` posted."""
+
+    last_height: Uint
+    transaction: Hash32
+    gas_used: Uint
+
+
+LogEntry = (
+    GenesisEntry
+    | InputsEntry
+    | ListEntry
+    | EnvelopeEntry
+    | BlockEntry
+    | FinalityEntry
+    | BundleEntry
+    | OpenedEntry
+    | UnopenableEntry
+    | ResultEntry
+    | SettlementEntry
+    | ReceiptEntry
+    | SettledEntry
+)

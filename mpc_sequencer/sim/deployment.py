@@ -1,0 +1,171 @@
+"""A whole deployment made from one seed: member keys, dealt shares, genesis, funded traders.
+
+Everything a real deployment draws at random is derived from the seed here, so that a simulated run can be repeated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from mpc_sequencer.core import domains, eip712
+from mpc_sequencer.core.actions import BUY, GTC, Action, LimitOrder, SignedAction, label_hash
+from mpc_sequencer.core.codec import encode
+from mpc_sequencer.core.committee import Committee, Genesis, Member
+from mpc_sequencer.core.genesis import INPUT_BOND, INPUT_DEPOSIT
+from mpc_sequencer.core.signing import Signer, address_of
+from mpc_sequencer.core.transcript import ChainInput
+from mpc_sequencer.core.types import Checkpoint, Envelope
+from mpc_sequencer.market import Market
+from mpc_sequencer.settlement.payloads import next_inputs_hash
+from threshold import Label, SecretShare, deal, seal
+
+CHAIN_ID: Final = 131_277_322_940_537
+SETTLEMENT: Final = bytes.fromhex("5e771e00000000000000000000000000005e771e")
+START_MS: Final = 1_700_000_000_000
+BASE_ASSET: Final = 0
+QUOTE_ASSET: Final = 1
+DEPOSIT_UNITS: Final = 10**15
+BOND_WEI: Final = 10**18
+SIZE_BUCKET: Final = 256
+MARKET: Final = Market(
+    id=0,
+    base_asset=BASE_ASSET,
+    quote_asset=QUOTE_ASSET,
+    base_units_per_lot=100_000,
+    quote_units_per_tick_lot=100,
+    reference_price_ticks=618_000,
+    symbol="BTCUSDT",
+)
+
+
+def _draw(seed: int, *what: object) -> bytes:
+    return hashlib.sha256(repr((seed, *what)).encode()).digest()
+
+
+@dataclass(slots=True)
+class Trader:
+    """An account that signs and seals orders, its own sponsor."""
+
+    signer: Signer
+    nonce: int = 0
+
+    @property
+    def address(self) -> bytes:
+        return self.signer.address
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Keys and genesis of a simulated committee."""
+
+    committee: Committee
+    signers: tuple[Signer, ...]
+    shares: tuple[SecretShare, ...]
+    inputs: tuple[ChainInput, ...]
+    traders: tuple[Trader, ...]
+    seed: int
+    _drawn: list[int] = field(default_factory=lambda: [0])
+
+    def label(self, sponsor: bytes, now_ms: int, *, life_ms: int = 120_000) -> Label:
+        return Label(
+            chain_id=CHAIN_ID,
+            settlement=SETTLEMENT,
+            key_id=self.committee.sealing_key.key_id,
+            sponsor=sponsor,
+            valid_from_ms=now_ms,
+            valid_until_ms=now_ms + life_ms,
+            size_bucket=SIZE_BUCKET,
+        )
+
+    def sigma(self) -> bytes:
+        self._drawn[0] += 1
+        return _draw(self.seed, "sigma", self._drawn[0])
+
+    def limit_order(
+        self,
+        trader: Trader,
+        label: Label,
+        *,
+        side: int = BUY,
+        price_ticks: int = 618_000,
+        quantity_lots: int = 10,
+        time_in_force: int = GTC,
+    ) -> LimitOrder:
+        """An order of ``trader`` with its next nonce."""
+        trader.nonce += 1
+        return LimitOrder(
+            account=trader.address,
+            nonce=trader.nonce,
+            label_hash=label_hash(label.encode()),
+            market=MARKET.id,
+            side=side,
+            time_in_force=time_in_force,
+            price_ticks=price_ticks,
+            quantity_lots=quantity_lots,
+        )
+
+    def plaintext(self, trader: Trader, action: Action) -> bytes:
+        digest = eip712.digest(self.committee.separator, action.struct_hash())
+        return encode(SignedAction(version=1, action=action, signature=trader.signer.sign_digest(digest)))
+
+    def envelope(self, sponsor: Trader, label: Label, plaintext: bytes) -> Envelope:
+        """Seal ``plaintext`` and sign as sponsor."""
+        ciphertext = seal(self.committee.sealing_key, label, plaintext, sigma=self.sigma())
+        return self.sponsored(sponsor, label.encode(), ciphertext)
+
+    def sponsored(self, sponsor: Trader, label: bytes, ciphertext: bytes) -> Envelope:
+        order_id = domains.ORDER_ID(label, hashlib.sha256(ciphertext).digest())
+        digest = self.committee.digest(domains.SPONSOR_TYPE(order_id))
+        return Envelope(1, label, ciphertext, sponsor.signer.sign_digest(digest))
+
+    def order(self, trader: Trader, now_ms: int, **terms: int) -> Envelope:
+        """A sealed limit order of ``trader``."""
+        label = self.label(trader.address, now_ms)
+        return self.envelope(trader, label, self.plaintext(trader, self.limit_order(trader, label, **terms)))
+
+
+def make_deployment(
+    n: int = 4, *, seed: int = 0, traders: int = 4, threshold: int | None = None, bond_wei: int = BOND_WEI
+) -> Deployment:
+    """A committee of ``n`` with dealt keys and ``traders`` funded accounts."""
+    t = threshold if threshold is not None else n - (n - 1) // 3
+    dealing = deal(n, t, secret=None, entropy=_draw(seed, "deal"))
+    signers = sorted(
+        (Signer(_draw(seed, "consensus", i)) for i in range(n)), key=lambda signer: signer.address
+    )
+    people = tuple(Trader(Signer(_draw(seed, "trader", i))) for i in range(traders))
+    inputs = _inputs([one.address for one in people], bond_wei)
+    inputs_hash = bytes(32)
+    for one in inputs:
+        amount = int.from_bytes(one.amount, "big")
+        inputs_hash = next_inputs_hash(inputs_hash, one.kind, one.account, one.asset, amount)
+    genesis = Genesis(
+        version=1,
+        chain_id=CHAIN_ID,
+        settlement=SETTLEMENT,
+        epoch=0,
+        threshold=t,
+        public_key=dealing.public_key,
+        members=tuple(
+            Member(signer.public_key, _draw(seed, "log", i), dealing.verification_keys[i])
+            for i, signer in enumerate(signers)
+        ),
+        assets=(address_of(signers[0].public_key), address_of(signers[1].public_key)),
+        markets=(MARKET,),
+        checkpoint=Checkpoint(1, _draw(seed, "chain block"), len(inputs), inputs_hash),
+        time_ms=START_MS,
+    )
+    committee = Committee(genesis)
+    return Deployment(committee, tuple(signers), dealing.shares, inputs, people, seed)
+
+
+def _inputs(accounts: Sequence[bytes], bond_wei: int) -> tuple[ChainInput, ...]:
+    inputs: list[ChainInput] = []
+    for account in accounts:
+        for asset in (BASE_ASSET, QUOTE_ASSET):
+            inputs.append(ChainInput(INPUT_DEPOSIT, account, asset, DEPOSIT_UNITS.to_bytes(32, "big")))
+        inputs.append(ChainInput(INPUT_BOND, account, 0, bond_wei.to_bytes(32, "big")))
+    return tuple(inputs)
