@@ -76,6 +76,8 @@ from threshold import SecretShare, ThresholdError
 
 INPUTS_PER_ENTRY: Final = 256
 STALLED_VIEW_MS: Final = 500
+HEAD_STALE_MS: Final = limits.BLOCK_TIME_SKEW_MS_MAX // 4  # a member with work gives its clock anew after this long
+PROPOSED_SKEW_MS_MAX: Final = limits.BLOCK_TIME_SKEW_MS_MAX // 2  # leaves voters room for delays and their clocks
 
 
 class NodeCore:
@@ -112,6 +114,7 @@ class NodeCore:
         self.publisher = Publisher(self)
         self._now_ms = 0
         self._head_dirty = False
+        self._head_ms = 0
         self._pending_final: tuple[bytes, Certificate] | None = None
         self._last_final_ms = 0
         self.effects: list[Effect] = []
@@ -190,6 +193,8 @@ class NodeCore:
             self._cut_list()
         self.peers.retry(now_ms)
         self._retry_final(now_ms)
+        if now_ms - self._head_ms >= HEAD_STALE_MS and self.has_work(now_ms):
+            self._head_dirty = True
         before = -1
         while before != self.simplex.view:
             before = self.simplex.view
@@ -211,6 +216,8 @@ class NodeCore:
                 times.append(due)
         if self.committee.leader(self.simplex.view) == self.node and self.simplex.propose_at_ms() > now_ms:
             times.append(self.simplex.propose_at_ms())
+        if self.simplex.deadline_ms is not None:
+            times.append(self._head_ms + HEAD_STALE_MS)
         if self.reveal.pending():
             times.append(now_ms + limits.FETCH_RETRY_MS)
         return max(min(times), now_ms + 1)
@@ -300,6 +307,7 @@ class NodeCore:
         if not self._head_dirty:
             return
         self._head_dirty = False
+        self._head_ms = self._now_ms
         unsigned = Head(
             epoch=self.committee.epoch,
             incarnation=self.committee.incarnation,
@@ -331,6 +339,8 @@ class NodeCore:
         if built is None:
             return None
         block, derived = built
+        if abs(derived.time_ms - now_ms) > PROPOSED_SKEW_MS_MAX:
+            return None  # the heads are old: those who see work sign new ones
         stalled = self.simplex.view_age_ms(now_ms) >= STALLED_VIEW_MS
         if not (
             derived.batch

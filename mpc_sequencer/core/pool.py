@@ -87,17 +87,21 @@ class Pool:
         order_id = self._by_variant.get(key)
         return self._orders[order_id].variants[key] if order_id is not None else None
 
-    def admit(self, envelope: Envelope, now_ms: int) -> PooledOrder:
-        """A client's order through the door; raises ProtocolError or ThresholdError and then holds nothing new."""
+    def admit(self, envelope: Envelope, now_ms: int, *, doors: int = 1) -> PooledOrder:
+        """A client's order through the door; raises ProtocolError or ThresholdError and then holds nothing new.
+
+        ``doors`` is by how many members' doors the sponsor's pending orders may have come: each of them has let its
+        bond be committed once.
+        """
         if self.pending >= limits.PENDING_ORDERS_MAX:
             raise ProtocolError(
                 "intake.full", "orders", self.pending, f"fewer than {limits.PENDING_ORDERS_MAX} pending"
             )
         order = check_envelope(self._committee, envelope, now_ms)
-        self._check_credit(order.facts.sponsor)
+        self._check_credit(order.facts.sponsor, doors)
         return self._hold(order, envelope, now_ms)
 
-    def _check_credit(self, sponsor: bytes) -> None:
+    def _check_credit(self, sponsor: bytes, doors: int) -> None:
         waiting = self._pending_by_sponsor.get(sponsor, 0)
         if waiting >= limits.PENDING_ORDERS_PER_SPONSOR_MAX:
             raise ProtocolError(
@@ -107,7 +111,7 @@ class Pool:
                 f"fewer than {limits.PENDING_ORDERS_PER_SPONSOR_MAX} pending",
             )
         bond = self._bonds_wei.get(sponsor, 0)
-        needed = self.charged_wei.get(sponsor, 0) + (waiting + 1) * limits.ORDER_CHARGE_WEI
+        needed = self.charged_wei.get(sponsor, 0) + (waiting // doors + 1) * limits.ORDER_CHARGE_WEI
         if needed > bond:
             raise ProtocolError("credit.exhausted", "sponsor", f"bond of {bond} wei", f"at least {needed} wei")
 
@@ -122,7 +126,7 @@ class Pool:
             self._add_variant(held, envelope, needed)
             return held
         if not needed:
-            return self.admit(envelope, now_ms)
+            return self.admit(envelope, now_ms, doors=self._committee.n)
         label = envelope.decoded_label()
         order = check_sealed(self._committee, envelope, label)
         check_sponsor(self._committee, order_id, label.sponsor, envelope.sponsor_signature)

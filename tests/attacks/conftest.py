@@ -1,6 +1,7 @@
-"""Lets the attacks on sealing import the helper modules of tests/threshold, `reference` and `sealing_kit`."""
+"""Lets the attacks import helper modules: `reference` and `sealing_kit` of tests/threshold, `core_kit` of tests/core."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "threshold"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "core"))
