@@ -1,0 +1,268 @@
+"""Rules of blocks: every part of a final block is the function of its heads, its lists and its ancestors.
+
+The derivation is :mod:`mpc_sequencer.audit.ordering`; this module compares it with what the log says, part
+by part, and then goes on with what the log says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from mpc_sequencer.audit import ordering
+from mpc_sequencer.audit.envelopes import Envelopes
+from mpc_sequencer.audit.lists import Lists
+from mpc_sequencer.audit.report import Recorder
+from mpc_sequencer.audit.signatures import BlockRef, Signatures, block_ref
+from mpc_sequencer.core import domains, limits
+from mpc_sequencer.core.codec import encode
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.transcript import FinalityEntry
+from mpc_sequencer.core.types import Block, BlockHeader, Head, OrderList
+
+
+class Blocks:
+    """The chain of final blocks so far, from the genesis block on."""
+
+    def __init__(
+        self,
+        committee: Committee,
+        signatures: Signatures,
+        recorder: Recorder,
+        *,
+        lists: Lists,
+        envelopes: Envelopes,
+        state: ordering.Ordering,
+    ) -> None:
+        self._committee = committee
+        self._signatures = signatures
+        self._recorder = recorder
+        self._lists = lists
+        self._envelopes = envelopes
+        self._state = state
+        self._included = [0] * committee.n
+        self._final_ids: dict[int, bytes] = {}
+        self.last = BlockRef(0, 0, committee.genesis_id)
+        self.last_time_ms = committee.genesis.time_ms
+        self.refs: list[BlockRef] = [self.last]
+        self.finalized_height = 0
+
+    @property
+    def certified_height(self) -> int:
+        """The highest height whose result the log's blocks certify."""
+        return self._state.certified_height
+
+    def included_lists(self, node: int) -> int:
+        """The number of the member's last list that a block includes."""
+        return self._included[node]
+
+    # --- finality ----------
+    def finality(self, entry: FinalityEntry) -> None:
+        """Judge what finalizes the last block."""
+        if entry.block_id != self.last.block_id or self.finalized_height == self.last.height:
+            self._recorder.halt(
+                "log.order", f"a finality entry for {entry.block_id.hex()}, expected the last block's"
+            )
+        self._recorder.done("finality_certificates")
+        problem = self._signatures.check_finality(self.last, entry.certificate, entry.path)
+        if problem is not None:
+            self._recorder.fail(f"finality.{problem[0]}", problem[1], height=self.last.height)
+        elif not self.remember_final(entry.path):
+            self._recorder.fail("finality.fork", "its path leads over another block", height=self.last.height)
+        self.finalized_height = self.last.height
+
+    def remember_final(self, path: Sequence[BlockHeader]) -> bool:
+        """Note that the headers of a verified path are final; False where the log has another block there."""
+        agrees = True
+        for header in path:
+            known = self.refs[header.height].block_id if header.height < len(self.refs) else None
+            final_id = self._final_ids.setdefault(header.height, header.block_id())
+            agrees = agrees and header.block_id() == final_id and known in (None, final_id)
+        return agrees
+
+    # --- the block ----------
+    def add(self, block: Block) -> None:
+        """Judge the next block with the lists and envelopes logged since the last one."""
+        header = block.header
+        height = header.height
+        if self.finalized_height != self.last.height:
+            self._recorder.fail(
+                "finality.missing", "no finality entry before the next block", height=self.last.height
+            )
+        self._check_chain(header)
+        lists = self._lists.take_pending()
+        self._check_heads(block)
+        self._check_lists(block, lists)
+        root = self._check_derived(block, lists)
+        lifted = self._list_orders(block, lists, root)
+        self._check_batch(block)
+        named = {entry.envelope_hash for entry in block.batch}
+        self._envelopes.close_block(lifted, named, height)
+        for head in block.heads:
+            self._included[head.node] = head.list_number
+        self._state.take(height, [entry.order_id for entry in block.batch], self._envelopes.labels)
+        self.last = block_ref(header)
+        self.last_time_ms = header.time_ms
+        self.refs.append(self.last)
+        self._final_ids.pop(height, None)
+        self._recorder.done("blocks")
+
+    def _check_chain(self, header: BlockHeader) -> None:
+        expected = (self.last.height + 1, self.last.block_id, self._committee.epoch)
+        if (header.height, header.parent_id, header.epoch) != expected or header.view <= self.last.view:
+            self._recorder.halt(
+                "block.chain",
+                f"height {header.height}, view {header.view}, parent {header.parent_id.hex()}; "
+                f"expected height {expected[0]}, a view above {self.last.view}, parent {expected[1].hex()}",
+                height=header.height,
+            )
+        final_id = self._final_ids.get(header.height)
+        if final_id not in (None, header.block_id()):
+            self._recorder.fail(
+                "finality.fork", "an earlier path finalizes another block", height=header.height
+            )
+
+    def _check_heads(self, block: Block) -> None:
+        height, view = block.header.height, block.header.view
+        nodes = [head.node for head in block.heads]
+        if any(node >= self._committee.n for node in nodes):
+            self._recorder.halt("head.member", f"members {nodes}", height=height)
+        if any(a >= b for a, b in pairwise(nodes)):
+            self._recorder.halt("head.order", f"members {nodes}", height=height)
+        if len(nodes) < self._committee.q:
+            self._recorder.fail(
+                "head.count", f"{len(nodes)} heads, at least {self._committee.q}", height=height
+            )
+            if not nodes:
+                self._recorder.halt("head.count", "no block time follows from no heads", height=height)
+        for head in block.heads:
+            self._check_head(head, height, view)
+
+    def _check_head(self, head: Head, height: int, view: int) -> None:
+        where = f"member {head.node}'s head of view {head.view}"
+        identity = (self._committee.epoch, self._committee.incarnation)
+        if (head.epoch, head.incarnation) != identity:
+            self._recorder.fail(
+                "head.member", f"{where}, epoch {head.epoch}/{head.incarnation}", height=height
+            )
+        if head.view not in (view - 1, view):
+            self._recorder.fail("head.view", f"{where} in a block of view {view}", height=height)
+        self._recorder.done("head_signatures")
+        if not self._signatures.is_members(head.node, head.struct_hash(), head.signature):
+            self._recorder.fail("head.signature", where, height=height)
+        if head.checkpoint != self._committee.genesis.checkpoint:
+            self._recorder.fail("head.checkpoint", where, height=height)
+
+    def _check_lists(self, block: Block, lists: Sequence[OrderList]) -> None:
+        height = block.header.height
+        expected: list[tuple[int, int]] = []
+        for head in block.heads:
+            first = self._included[head.node] + 1
+            if head.list_number < first - 1:
+                self._recorder.halt(
+                    "head.stale",
+                    f"member {head.node} at list {head.list_number} after {first - 1}",
+                    height=height,
+                )
+            if head.list_number - first >= limits.LISTS_PER_BLOCK_MAX:
+                self._recorder.halt(
+                    "block.lists_count", f"member {head.node} up to {head.list_number}", height=height
+                )
+            expected += [(head.node, number) for number in range(first, head.list_number + 1)]
+        seen = [(order_list.node, order_list.number) for order_list in lists]
+        self._recorder.done("included_lists", len(expected))
+        if seen != expected:
+            odd = sorted(set(seen).symmetric_difference(expected))[:3]
+            self._recorder.halt("block.lists", f"(member, number) on one side only: {odd}", height=height)
+        if len(expected) > limits.LISTS_PER_BLOCK_MAX:
+            self._recorder.fail("block.lists_count", f"{len(expected)} lists", height=height)
+        for head in block.heads:
+            if head.list_hash != self._lists.hash_of(head.node, head.list_number):
+                self._recorder.fail(
+                    "head.list_hash", f"member {head.node}, list {head.list_number}", height=height
+                )
+
+    def _check_derived(self, block: Block, lists: Sequence[OrderList]) -> bytes:
+        """Time, inputs root, checkpoint, certified results; the inputs root the rules give."""
+        header = block.header
+        height = header.height
+        time_ms = ordering.block_time_ms(self.last_time_ms, block.heads)
+        if header.time_ms != time_ms:
+            self._recorder.fail("block.time", f"{header.time_ms} ms, expected {time_ms} ms", height=height)
+        root = ordering.inputs_root(block.heads, lists)
+        if header.inputs_root != root:
+            self._recorder.fail(
+                "block.inputs_root", f"{header.inputs_root.hex()}, expected {root.hex()}", height=height
+            )
+        if header.checkpoint != self._committee.genesis.checkpoint:
+            self._recorder.fail("block.checkpoint", f"block number {header.checkpoint.number}", height=height)
+        certified = self._state.report(block.heads)
+        if block.certified != certified:
+            seen, wanted = ([ref.height for ref in refs] for refs in (block.certified, certified))
+            self._recorder.fail(
+                "block.certified", f"heights {seen}, q members reported {wanted}", height=height
+            )
+        if header.certified_root != domains.CERTIFIED(encode(block.certified)):
+            self._recorder.fail("block.certified_root", header.certified_root.hex(), height=height)
+        self._state.certify(block.certified)
+        self._recorder.done("block_times")
+        self._recorder.done("certified_results", len(certified))
+        return root
+
+    def _list_orders(self, block: Block, lists: Sequence[OrderList], root: bytes) -> set[bytes]:
+        header = block.header
+        labels = self._envelopes.labels
+        try:
+            lifted = self._state.list_orders(header.height, header.time_ms, root, lists, labels)
+        except ordering.MissingBody as error:
+            self._recorder.halt("block.body", f"order {error.args[0].hex()}", height=header.height)
+        self._state.expire(header.height, header.time_ms, labels)
+        self._recorder.done("listings", sum(len(order_list.entries) for order_list in lists))
+        return set(lifted)
+
+    # --- the batch ----------
+    def _check_batch(self, block: Block) -> None:
+        header = block.header
+        height = header.height
+        seen = [entry.order_id for entry in block.batch]
+        unknown = [order_id for order_id in seen if order_id not in self._envelopes.labels]
+        if unknown:
+            self._recorder.halt("block.unlisted", f"order {unknown[0].hex()} has no envelope", height=height)
+        expected = self._state.batch(header.time_ms, self._envelopes.labels)
+        self._recorder.done("batch_orders", len(seen))
+        problem = self._batch_problem(seen, expected, header.time_ms)
+        if problem is not None:
+            self._recorder.fail(f"block.{problem[0]}", problem[1], height=height)
+        if header.batch_root != ordering.batch_root(block.batch):
+            self._recorder.fail("block.batch_root", header.batch_root.hex(), height=height)
+        for entry in block.batch:
+            if entry.envelope_hash not in self._envelopes.orders[entry.order_id].variants:
+                self._recorder.fail("block.variant", f"order {entry.order_id.hex()}", height=height)
+
+    def _batch_problem(
+        self, seen: list[bytes], expected: list[bytes], time_ms: int
+    ) -> tuple[str, str] | None:
+        """What is wrong with a batch: (part of a finding's code, detail), or None."""
+        if seen == expected:
+            return None
+        extra = [order_id for order_id in seen if order_id not in set(expected)]
+        if extra:
+            return self._extra_problem(extra[0], time_ms), f"order {extra[0].hex()}"
+        if len(set(seen)) != len(seen):
+            return "repeated", f"{len(seen)} rows, {len(set(seen))} orders"
+        if len(seen) < len(expected):
+            left_out = next(order_id for order_id in expected if order_id not in set(seen))
+            return "skipped", f"order {left_out.hex()}"
+        return "batch_order", f"first {seen[0].hex()}, expected {expected[0].hex()}"
+
+    def _extra_problem(self, order_id: bytes, time_ms: int) -> str:
+        if order_id not in self._state.queue:
+            return "unlisted"
+        if self._state.lags():
+            return "lag"
+        label = self._envelopes.labels[order_id]
+        if label.valid_from_ms > time_ms:
+            return "not_yet_valid"
+        if len(self._state.batch(time_ms, self._envelopes.labels)) == limits.BATCH_ORDERS_MAX:
+            return "overfull"
+        return "credit"

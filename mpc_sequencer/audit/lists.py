@@ -1,0 +1,68 @@
+"""Rules of lists: each member's lists are signed, numbered from 1 without a gap, and chained by hash.
+
+A log holds each list once, before the block that includes it, by member and then by number.
+"""
+
+from __future__ import annotations
+
+from mpc_sequencer.audit.report import Recorder
+from mpc_sequencer.audit.signatures import Signatures
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.types import ZERO_HASH, OrderList
+
+
+class Lists:
+    """All lists of the log so far; ``pending`` are those no block has included yet."""
+
+    def __init__(self, committee: Committee, signatures: Signatures, recorder: Recorder) -> None:
+        self._committee = committee
+        self._signatures = signatures
+        self._recorder = recorder
+        self._hashes: list[list[bytes]] = [[] for _ in range(committee.n)]
+        self.pending: list[OrderList] = []
+
+    def last(self, node: int) -> tuple[int, bytes]:
+        """Number and hash of the member's last list in the log; (0, zeros) before the first."""
+        hashes = self._hashes[node]
+        return (len(hashes), hashes[-1]) if hashes else (0, ZERO_HASH)
+
+    def hash_of(self, node: int, number: int) -> bytes:
+        """The hash of a list of the log; zeros for number 0."""
+        return self._hashes[node][number - 1] if number else ZERO_HASH
+
+    def add(self, order_list: OrderList) -> None:
+        """Judge the next list of the log and keep it for the block that follows."""
+        node, number = order_list.node, order_list.number
+        where = f"member {node}, list {number}"
+        expected_identity = (self._committee.epoch, self._committee.incarnation)
+        if node >= self._committee.n or (order_list.epoch, order_list.incarnation) != expected_identity:
+            return self._recorder.fail(
+                "list.member", f"{where}, epoch {order_list.epoch}/{order_list.incarnation}"
+            )
+        struct_hash = order_list.struct_hash()
+        self._recorder.done("list_signatures")
+        if not self._signatures.is_members(node, struct_hash, order_list.signature):
+            self._recorder.fail("list.signature", where)
+        last_number, last_hash = self.last(node)
+        if 1 <= number <= last_number:
+            same = self._hashes[node][number - 1] == struct_hash
+            return self._recorder.fail("list.repeated" if same else "list.equivocation", where)
+        if number != last_number + 1:
+            self._recorder.halt("list.skipped", f"{where}, expected list {last_number + 1}")
+        self._recorder.done("list_chains")
+        if order_list.prev_hash != last_hash:
+            self._recorder.fail(
+                "list.chain", f"{where} names {order_list.prev_hash.hex()}, expected {last_hash.hex()}"
+            )
+        if len(set(order_list.entries)) != len(order_list.entries):
+            self._recorder.fail("list.duplicate", where)
+        if self.pending and (self.pending[-1].node, self.pending[-1].number) >= (node, number):
+            self._recorder.fail("log.order", f"{where} after member {self.pending[-1].node}'s")
+        self._hashes[node].append(struct_hash)
+        self.pending.append(order_list)
+
+    def take_pending(self) -> list[OrderList]:
+        """The lists a block includes: all since the last block."""
+        taken = sorted(self.pending, key=lambda order_list: (order_list.node, order_list.number))
+        self.pending = []
+        return taken

@@ -1,0 +1,186 @@
+"""The block as a function (docs/protocol.md), in the simplest form: time, certified results, listings,
+queue, batch.
+
+:class:`Ordering` is the state that all ancestors of the next block leave behind. The steps are called in
+the order of the document; the block's time is a parameter, so that a block with a wrong time is judged for
+the rest by the time it says. Nothing here judges: :mod:`mpc_sequencer.audit.blocks` compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mpc_sequencer.core import domains, limits
+from mpc_sequencer.core.types import BatchEntry, Head, OrderList, ResultRef
+from threshold import Label, Tag
+
+PURGE_HEIGHTS = 256  # how often what has expired is dropped from memory; it has no effect long before
+
+
+class MissingBody(Exception):
+    """An order is lifted whose envelope nobody has given; ``args[0]`` is its id."""
+
+
+def tree_root(leaves: Sequence[bytes], node: Tag) -> bytes:
+    """Root in RFC 6962's shape by its recursive definition; 32 zero bytes for no leaves."""
+    if not leaves:
+        return bytes(32)
+    if len(leaves) == 1:
+        return leaves[0]
+    split = 1
+    while split * 2 < len(leaves):
+        split *= 2
+    return node(tree_root(leaves[:split], node), tree_root(leaves[split:], node))
+
+
+def batch_root(batch: Sequence[BatchEntry]) -> bytes:
+    """The Merkle root of a batch."""
+    leaves = [domains.BATCH_LEAF(entry.order_id, entry.envelope_hash) for entry in batch]
+    return tree_root(leaves, domains.BATCH_NODE)
+
+
+def inputs_root(heads: Sequence[Head], lists: Sequence[OrderList]) -> bytes:
+    """What commits to a block's heads and lists, both in their order."""
+    return domains.BLOCK_INPUTS(
+        len(heads).to_bytes(2, "big"),
+        *[head.struct_hash() for head in heads],
+        *[order_list.struct_hash() for order_list in lists],
+    )
+
+
+def block_time_ms(parent_time_ms: int, heads: Sequence[Head]) -> int:
+    """The lower median of the heads' clocks, never below the parent's time."""
+    clocks = sorted(head.time_ms for head in heads)
+    return max(parent_time_ms, clocks[(len(clocks) - 1) // 2])
+
+
+@dataclass(slots=True)
+class Ordering:
+    """What the ancestors of the next block leave behind. ``bonds_wei`` are fixed before the first block."""
+
+    f: int
+    q: int
+    bonds_wei: Mapping[bytes, int]
+    listings_ms: dict[bytes, dict[int, int]] = field(default_factory=dict)
+    """Per order id and member: the block time at which its listing was included."""
+    lifted_until_ms: dict[bytes, int] = field(default_factory=dict)
+    """Per lifted order id: its valid_until."""
+    queue: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
+    """Per waiting order id: height of lifting and carry, which order the queue."""
+    charged_wei: dict[bytes, int] = field(default_factory=dict)
+    uncertified: list[int] = field(default_factory=list)
+    """Counting heights above the last certified one."""
+    certified_height: int = 0
+    reporters: dict[tuple[int, bytes], set[int]] = field(default_factory=dict)
+
+    # --- step 3 ----------
+    def report(self, heads: Sequence[Head]) -> tuple[ResultRef, ...]:
+        """Note the results in the heads; the pairs that q members have now reported, ascending."""
+        for head in heads:
+            for ref in head.results:
+                if ref.height in self.uncertified:
+                    self.reporters.setdefault((ref.height, ref.result), set()).add(head.node)
+        reached = sorted(pair for pair, nodes in self.reporters.items() if len(nodes) >= self.q)
+        return tuple(ResultRef(height=height, result=result) for height, result in reached)
+
+    def certify(self, certified: Sequence[ResultRef]) -> None:
+        """Take the results a block certifies; they certify all heights below."""
+        for ref in certified:
+            self.certified_height = max(self.certified_height, ref.height)
+        self.uncertified = [height for height in self.uncertified if height > self.certified_height]
+        self.reporters = {
+            pair: nodes for pair, nodes in self.reporters.items() if pair[0] > self.certified_height
+        }
+
+    # --- step 4 ----------
+    def list_orders(
+        self,
+        height: int,
+        time_ms: int,
+        root: bytes,
+        lists: Sequence[OrderList],
+        labels: Mapping[bytes, Label],
+    ) -> list[bytes]:
+        """Note the listings; the ids lifted, which have joined the queue. Raises :class:`MissingBody`."""
+        lifted: dict[bytes, None] = {}
+        for order_list in lists:
+            for order_id in order_list.entries:
+                if order_id not in lifted and self._note_listing(order_id, order_list.node, time_ms):
+                    self._lift(order_id, height, time_ms, root, labels)
+                    lifted[order_id] = None
+        return list(lifted)
+
+    def _note_listing(self, order_id: bytes, node: int, time_ms: int) -> bool:
+        """Note a member's listing; True where f+1 members' listings live, so that the order is lifted."""
+        if self.lifted_until_ms.get(order_id, 0) > time_ms:
+            return False
+        listings = self.listings_ms.setdefault(order_id, {})
+        if node not in listings or not _lives(listings[node], time_ms):
+            listings[node] = time_ms
+        return sum(_lives(listed_ms, time_ms) for listed_ms in listings.values()) >= self.f + 1
+
+    def _lift(
+        self, order_id: bytes, height: int, time_ms: int, root: bytes, labels: Mapping[bytes, Label]
+    ) -> None:
+        if order_id not in labels:
+            raise MissingBody(order_id)
+        del self.listings_ms[order_id]
+        valid_until_ms = labels[order_id].valid_until_ms
+        if valid_until_ms > time_ms:
+            self.lifted_until_ms[order_id] = valid_until_ms
+            self.queue[order_id] = (height, domains.CARRY(root, order_id))
+
+    # --- steps 5 and 6 ----------
+    def expire(self, height: int, time_ms: int, labels: Mapping[bytes, Label]) -> None:
+        """Drop what has expired from the queue (and, now and then, from memory)."""
+        self.queue = {
+            order_id: place
+            for order_id, place in self.queue.items()
+            if labels[order_id].valid_until_ms > time_ms
+        }
+        if height % PURGE_HEIGHTS == 0:
+            self.lifted_until_ms = {
+                order_id: until_ms
+                for order_id, until_ms in self.lifted_until_ms.items()
+                if until_ms > time_ms
+            }
+            self.listings_ms = {
+                order_id: listings
+                for order_id, listings in self.listings_ms.items()
+                if any(_lives(listed_ms, time_ms) for listed_ms in listings.values())
+            }
+
+    def lags(self) -> bool:
+        """Whether too many results are uncertified for a batch."""
+        return len(self.uncertified) >= limits.RESULT_LAG_HEIGHTS
+
+    def batch(self, time_ms: int, labels: Mapping[bytes, Label]) -> list[bytes]:
+        """The order ids of the batch, in its order. Takes nothing away."""
+        if self.lags():
+            return []
+        taken: list[bytes] = []
+        charged_wei = dict(self.charged_wei)
+        for order_id in sorted(self.queue, key=lambda order_id: self.queue[order_id]):
+            label = labels[order_id]
+            due_wei = charged_wei.get(label.sponsor, 0) + limits.ORDER_CHARGE_WEI
+            if label.valid_from_ms > time_ms or self.bonds_wei.get(label.sponsor, 0) < due_wei:
+                continue
+            charged_wei[label.sponsor] = due_wei
+            taken.append(order_id)
+            if len(taken) == limits.BATCH_ORDERS_MAX:
+                break
+        return taken
+
+    def take(self, height: int, batch: Sequence[bytes], labels: Mapping[bytes, Label]) -> None:
+        """Take a batch out of the queue and charge its sponsors; a height with a batch counts."""
+        for order_id in batch:
+            self.queue.pop(order_id, None)
+            sponsor = labels[order_id].sponsor
+            self.charged_wei[sponsor] = self.charged_wei.get(sponsor, 0) + limits.ORDER_CHARGE_WEI
+        if batch:
+            self.uncertified.append(height)
+
+
+def _lives(listed_ms: int, time_ms: int) -> bool:
+    return time_ms < listed_ms + limits.VALIDITY_MS_MAX

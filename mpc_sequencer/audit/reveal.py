@@ -1,0 +1,220 @@
+"""Rules of the reveal: bundles bound to a finalization, one verdict per order, openings by re-encryption.
+
+A bundle counts when its member signed it, its certificate finalizes its block and it has one share per
+order of the batch. A bad share beside a good opening is no fault of the log: the opening is judged by
+sealing it again. A malformed verdict is judged by the shares it names: t bundles whose proofs hold and
+whose combination does not open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from mpc_sequencer.audit.blocks import Blocks
+from mpc_sequencer.audit.envelopes import Envelopes
+from mpc_sequencer.audit.execution import OpenedOrder
+from mpc_sequencer.audit.report import Recorder
+from mpc_sequencer.audit.signatures import Signatures
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.types import Block, Bundle, Opened, Unopenable
+from threshold import (
+    BatchProof,
+    BundleContext,
+    CheckedCiphertext,
+    ThresholdError,
+    combine,
+    open_ciphertext,
+    verify_bundle,
+    verify_opening,
+)
+
+PADDING_LENGTH_BYTES: Final = 4
+
+
+@dataclass(slots=True)
+class Revealed:
+    """A height's batch, the bundles logged for it by member, and each order's plaintext (None: malformed)."""
+
+    block_id: bytes
+    order_ids: tuple[bytes, ...]
+    bundles: dict[int, list[Bundle]] = field(default_factory=dict)
+    verdicts: dict[bytes, bytes | None] = field(default_factory=dict)
+    proven: dict[int, Bundle | None] = field(default_factory=dict)
+    """Per member: a bundle whose proof holds, or None where none does; filled when a verdict needs it."""
+
+
+class Reveal:
+    """Bundles and verdicts of the heights that are not executed yet."""
+
+    def __init__(
+        self,
+        committee: Committee,
+        signatures: Signatures,
+        recorder: Recorder,
+        blocks: Blocks,
+        envelopes: Envelopes,
+    ) -> None:
+        self._committee = committee
+        self._signatures = signatures
+        self._recorder = recorder
+        self._blocks = blocks
+        self._envelopes = envelopes
+        self._heights: dict[int, Revealed] = {}
+        self._batch_sizes: list[int] = [0]
+
+    def add_block(self, block: Block) -> None:
+        """Expect the openings of a block's batch."""
+        order_ids = tuple(entry.order_id for entry in block.batch)
+        self._batch_sizes.append(len(order_ids))
+        if order_ids:
+            self._heights[block.header.height] = Revealed(block.header.block_id(), order_ids)
+
+    # --- bundles ----------
+    def add_bundle(self, bundle: Bundle) -> None:
+        """Judge whether a bundle counts."""
+        height = bundle.height
+        if not 1 <= height < len(self._blocks.refs) or bundle.block_id != self._blocks.refs[height].block_id:
+            return self._recorder.fail("bundle.block", f"block {bundle.block_id.hex()}", height=height)
+        where = f"member {bundle.node}"
+        if bundle.node >= self._committee.n or bundle.epoch != self._committee.epoch:
+            return self._recorder.fail("bundle.member", f"{where}, epoch {bundle.epoch}", height=height)
+        self._recorder.done("bundles")
+        if not self._signatures.is_members(bundle.node, bundle.struct_hash(), bundle.signature):
+            self._recorder.fail("bundle.signature", where, height=height)
+        problem = self._signatures.check_finality(self._blocks.refs[height], bundle.certificate, bundle.path)
+        if problem is not None:
+            return self._recorder.fail(
+                "bundle.certificate", f"{where}: {problem[0]}: {problem[1]}", height=height
+            )
+        if not self._blocks.remember_final(bundle.path):
+            self._recorder.fail("finality.fork", f"{where}'s path leads over another block", height=height)
+        size = self._batch_sizes[height]
+        if len(bundle.shares) != size or bool(bundle.proof) != bool(size):
+            shares = (
+                f"{where}: {len(bundle.shares)} shares, proof of {len(bundle.proof)} bytes, {size} orders"
+            )
+            return self._recorder.fail("bundle.shares", shares, height=height)
+        if height in self._heights:
+            self._heights[height].bundles.setdefault(bundle.node, []).append(bundle)
+
+    # --- verdicts ----------
+    def _expects(self, height: int, order_id: bytes) -> Revealed | None:
+        revealed = self._heights.get(height)
+        if revealed is None or order_id not in revealed.order_ids:
+            self._recorder.fail("opening.order", f"order {order_id.hex()}", height=height)
+            return None
+        if order_id in revealed.verdicts:
+            self._recorder.fail("opening.repeated", f"order {order_id.hex()}", height=height)
+            return None
+        if self._blocks.finalized_height < height:
+            self._recorder.fail("opening.early", "the block's finality is not in the log yet", height=height)
+        elif len(revealed.bundles) < self._committee.t:
+            detail = f"bundles of {len(revealed.bundles)} members, {self._committee.t} needed"
+            self._recorder.fail("opening.early", detail, height=height)
+        return revealed
+
+    def add_opened(self, height: int, opened: Opened) -> None:
+        """Judge an opening by sealing it again."""
+        revealed = self._expects(height, opened.order_id)
+        if revealed is None:
+            return
+        order = self._envelopes.orders[opened.order_id]
+        self._recorder.done("openings")
+        if not verify_opening(
+            self._committee.sealing_key,
+            order.label_bytes,
+            order.ciphertext or b"",
+            opened.sigma,
+            opened.padded,
+        ):
+            self._recorder.fail("opening.wrong", f"order {opened.order_id.hex()}", height=height)
+        revealed.verdicts[opened.order_id] = unpadded(opened.padded)
+
+    def add_unopenable(self, height: int, unopenable: Unopenable) -> None:
+        """Judge a malformed verdict by the shares it names."""
+        revealed = self._expects(height, unopenable.order_id)
+        if revealed is None:
+            return
+        self._recorder.done("malformed_verdicts")
+        revealed.verdicts[unopenable.order_id] = None
+        nodes = unopenable.nodes
+        if (
+            len(nodes) != self._committee.t
+            or len(set(nodes)) != len(nodes)
+            or not set(nodes) <= set(revealed.bundles)
+        ):
+            detail = f"members {list(nodes)}, bundles of {sorted(revealed.bundles)}"
+            return self._recorder.fail("malformed.members", detail, height=height)
+        checked = [self._envelopes.checked(order_id) for order_id in revealed.order_ids]
+        ciphertexts = [ciphertext for ciphertext in checked if ciphertext is not None]
+        if len(ciphertexts) < len(checked):
+            return None
+        position = revealed.order_ids.index(unopenable.order_id)
+        shares: dict[int, bytes] = {}
+        for node in nodes:
+            bundle = self._proven(revealed, node, ciphertexts)
+            if bundle is None:
+                return self._recorder.fail("malformed.proof", f"member {node}", height=height)
+            shares[node + 1] = bundle.shares[position]
+        if self._opens(shares, ciphertexts[position]):
+            self._recorder.fail("malformed.opens", f"order {unopenable.order_id.hex()}", height=height)
+
+    def _proven(self, revealed: Revealed, node: int, ciphertexts: list[CheckedCiphertext]) -> Bundle | None:
+        """A bundle of the member whose proof holds."""
+        if node not in revealed.proven:
+            context = BundleContext(
+                self._committee.sealing_key.key_id, self._committee.epoch, revealed.block_id, node + 1
+            )
+            key = self._committee.genesis.members[node].verification_key
+            revealed.proven[node] = None
+            for bundle in revealed.bundles[node]:
+                self._recorder.done("bundle_proofs")
+                try:
+                    us = [ciphertext.u_point for ciphertext in ciphertexts]
+                    verify_bundle(key, context, us, bundle.shares, BatchProof.decode(bundle.proof))
+                except ThresholdError:
+                    continue
+                revealed.proven[node] = bundle
+                break
+        return revealed.proven[node]
+
+    def _opens(self, shares: dict[int, bytes], ciphertext: CheckedCiphertext) -> bool:
+        try:
+            opening = open_ciphertext(
+                self._committee.sealing_key, ciphertext, combine(shares, self._committee.t)
+            )
+        except ThresholdError:
+            return False
+        return unpadded(opening.padded) is not None
+
+    # --- what execution takes ----------
+    def waiting_heights(self) -> list[int]:
+        """Counting heights not executed yet, ascending."""
+        return sorted(self._heights)
+
+    def is_open(self, height: int) -> bool:
+        """Whether every order of the height has a verdict."""
+        revealed = self._heights[height]
+        return len(revealed.verdicts) == len(revealed.order_ids)
+
+    def take(self, height: int) -> list[OpenedOrder]:
+        """The opened batch, which is then forgotten."""
+        revealed = self._heights.pop(height)
+        batch = []
+        for order_id in revealed.order_ids:
+            batch.append(
+                OpenedOrder(
+                    order_id, self._envelopes.orders[order_id].label_bytes, revealed.verdicts[order_id]
+                )
+            )
+            self._envelopes.executed(order_id)
+        return batch
+
+
+def unpadded(padded: bytes) -> bytes | None:
+    """The message behind its u32 length; None where the length does not fit or the padding is not zero."""
+    if len(padded) < PADDING_LENGTH_BYTES:
+        return None
+    end = PADDING_LENGTH_BYTES + int.from_bytes(padded[:PADDING_LENGTH_BYTES], "big")
+    return padded[PADDING_LENGTH_BYTES:end] if end <= len(padded) and not any(padded[end:]) else None

@@ -1,0 +1,232 @@
+"""The audit of one member's log: every rule of the protocol, computed a second time.
+
+It shares encodings and the sealing library with the node, and nothing of its ordering, matching or
+execution. Input are the log and the committee; with a chain's URL the settlement contract as well. Entries
+are taken one after the other, so memory holds pending work, order labels and leaf hashes, not the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mpc_sequencer.audit.blocks import Blocks
+from mpc_sequencer.audit.chain import ChainReader, check_chain, connect
+from mpc_sequencer.audit.envelopes import Envelopes
+from mpc_sequencer.audit.execution import Execution
+from mpc_sequencer.audit.inputs import Inputs
+from mpc_sequencer.audit.lists import Lists
+from mpc_sequencer.audit.ordering import Ordering
+from mpc_sequencer.audit.reader import LogReader
+from mpc_sequencer.audit.receipts import Receipts
+from mpc_sequencer.audit.report import NOT_PROVABLE, Recorder, Report, Stop
+from mpc_sequencer.audit.results import Results
+from mpc_sequencer.audit.reveal import Reveal
+from mpc_sequencer.audit.settlement import Settlement
+from mpc_sequencer.audit.signatures import Signatures
+from mpc_sequencer.core.codec import decode
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.limits import LOG_ENTRY_BYTES_MAX
+from mpc_sequencer.core.transcript import (
+    BlockEntry,
+    BundleEntry,
+    EnvelopeEntry,
+    FinalityEntry,
+    GenesisEntry,
+    InputsEntry,
+    ListEntry,
+    LogEntry,
+    OpenedEntry,
+    ReceiptEntry,
+    ResultEntry,
+    SettledEntry,
+    SettlementEntry,
+    UnopenableEntry,
+)
+
+PROGRESS_ENTRIES = 64
+
+
+def verify_log(
+    log_dir: Path,
+    committee: Committee,
+    *,
+    chain_url: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    earlier: Sequence[bytes] = (),
+) -> Report:
+    """Audit the log in ``log_dir`` (the folder with ``checkpoint`` and ``tile``).
+
+    ``progress(done, total)`` is called with numbers of entries. ``earlier`` are checkpoints of the same
+    member kept from before, which the log must extend. Nothing a log holds raises; a chain that cannot be
+    read raises :class:`~mpc_sequencer.settlement.errors.ChainError`.
+    """
+    chain = connect(chain_url, committee) if chain_url is not None else None
+    return Audit(committee).run(log_dir, chain, progress, earlier)
+
+
+class Audit:
+    """The rules wired together, for one log."""
+
+    def __init__(self, committee: Committee) -> None:
+        self.committee = committee
+        self.recorder = Recorder()
+        signatures = Signatures(committee)
+        genesis = committee.genesis
+        self.execution = Execution(genesis.markets, len(genesis.assets), committee.separator)
+        self.inputs = Inputs(committee, self.recorder, self.execution)
+        self.lists = Lists(committee, signatures, self.recorder)
+        self.envelopes = Envelopes(committee, signatures, self.recorder)
+        self.ordering = Ordering(committee.f, committee.q, self.inputs.bonds_wei)
+        self.blocks = Blocks(
+            committee,
+            signatures,
+            self.recorder,
+            lists=self.lists,
+            envelopes=self.envelopes,
+            state=self.ordering,
+        )
+        self.reveal = Reveal(committee, signatures, self.recorder, self.blocks, self.envelopes)
+        self.results = Results(self.recorder, self.execution, self.reveal, self.blocks.refs)
+        self.settlement = Settlement(committee, signatures, self.recorder)
+        self._signatures = signatures
+        self._receipts: Receipts | None = None
+        self._started = False
+        self._node: int | None = None
+        self._entries = 0
+        self._orders = 0
+        self._settlements = 0
+
+    def run(
+        self,
+        log_dir: Path,
+        chain: ChainReader | None,
+        progress: Callable[[int, int], None] | None,
+        earlier: Sequence[bytes],
+    ) -> Report:
+        """Audit the log and report."""
+        stopped_early = False
+        open_counts: dict[str, int] = {}
+        try:
+            reader = LogReader(log_dir, self.committee, self.recorder)
+            self._node = reader.checkpoint.node
+            reader.verify_tiles(earlier)
+            self._read(reader, progress)
+            open_counts = self._finish()
+            if chain is not None:
+                check_chain(chain, self.committee, self.settlement, self.recorder)
+        except Stop:
+            stopped_early = True
+        return Report(
+            verdict="fail" if self.recorder.findings else "pass",
+            node=self._node,
+            entries=self._entries,
+            heights=self.blocks.last.height,
+            orders=self._orders,
+            fills=self.results.fills,
+            malformed=self.results.malformed,
+            settlements=self._settlements,
+            checks=dict(sorted(self.recorder.checks.items())),
+            open=open_counts,
+            findings=tuple(self.recorder.findings),
+            stopped_early=stopped_early,
+            chain="not checked" if chain is None or stopped_early else "checked",
+            not_provable=NOT_PROVABLE,
+        )
+
+    def _read(self, reader: LogReader, progress: Callable[[int, int], None] | None) -> None:
+        total = reader.checkpoint.size
+        for index, data in reader.entries():
+            try:
+                entry: LogEntry = decode(LogEntry, data, bytes_max=LOG_ENTRY_BYTES_MAX)
+            except ProtocolError as error:
+                self.recorder.halt("log.entry", str(error))
+            self.add(entry)
+            self._entries = index + 1
+            if progress is not None and (index % PROGRESS_ENTRIES == 0 or index + 1 == total):
+                progress(index + 1, total)
+        self.recorder.entry_index = None
+
+    def _finish(self) -> dict[str, int]:
+        if self._receipts is None or self._node is None:
+            self.recorder.halt("log.genesis", "the log is empty")
+        self._start()
+        self.envelopes.check_unopened()
+        open_receipts = self._receipts.finish(self.blocks.included_lists(self._node))
+        return {"receipts": open_receipts, "heights": self.results.open_heights()}
+
+    # --- entries ----------
+    def add(self, entry: LogEntry) -> None:
+        """Judge the next entry of the log."""
+        if self._receipts is None:
+            self._add_genesis(entry)
+        elif isinstance(entry, InputsEntry):
+            if self._started:
+                self.recorder.halt("log.order", "chain inputs after the first other entry")
+            self.inputs.add(entry)
+        else:
+            self._start()
+            self._add(entry, self._receipts)
+
+    def _add_genesis(self, entry: LogEntry) -> None:
+        node = self._node
+        if not isinstance(entry, GenesisEntry):
+            self.recorder.halt("log.genesis", f"the first entry is a {type(entry).__name__}")
+        if (
+            entry.genesis != self.committee.genesis_id
+            or entry.node >= self.committee.n
+            or node not in (None, entry.node)
+        ):
+            self.recorder.halt("log.genesis", f"genesis {entry.genesis.hex()}, member {entry.node}")
+        self._node = entry.node
+        self._receipts = Receipts(self.committee, self._signatures, self.recorder, entry.node)
+
+    def _start(self) -> None:
+        """After the last chain input: fix the genesis state."""
+        if not self._started and self._receipts is not None:
+            self._started = True
+            self.inputs.finish()
+            self.settlement.start(self.results.start())
+
+    def _add(self, entry: LogEntry, receipts: Receipts) -> None:
+        if isinstance(entry, ListEntry):
+            self.lists.add(entry.order_list)
+            receipts.add_list(entry.order_list)
+        elif isinstance(entry, EnvelopeEntry):
+            self.envelopes.add(entry.envelope)
+        elif isinstance(entry, BlockEntry):
+            self._add_block(entry)
+        elif isinstance(entry, FinalityEntry):
+            self.blocks.finality(entry)
+        elif isinstance(entry, BundleEntry):
+            self.reveal.add_bundle(entry.bundle)
+        elif isinstance(entry, OpenedEntry):
+            self.reveal.add_opened(entry.height, entry.opened)
+            self._execute()
+        elif isinstance(entry, UnopenableEntry):
+            self.reveal.add_unopenable(entry.height, entry.unopenable)
+            self._execute()
+        elif isinstance(entry, ResultEntry):
+            self.results.add(entry)
+        elif isinstance(entry, SettlementEntry):
+            self._settlements += 1
+            self.settlement.add(entry, self.blocks.certified_height)
+        elif isinstance(entry, SettledEntry):
+            self.settlement.add_settled(entry)
+        elif isinstance(entry, ReceiptEntry):
+            receipts.add(entry.receipt)
+        else:
+            self.recorder.halt("log.genesis", f"a second {type(entry).__name__}")
+
+    def _add_block(self, entry: BlockEntry) -> None:
+        block = entry.block
+        self.blocks.add(block)
+        self._orders += len(block.batch)
+        self.reveal.add_block(block)
+        self.results.certify(block.certified)
+        self.settlement.add_block(block.header, counts=bool(block.batch))
+
+    def _execute(self) -> None:
+        for executed in self.results.execute_open():
+            self.settlement.add_executed(executed)
