@@ -1,0 +1,374 @@
+"""The node process: the pure core between its inbox, its disk and its wires.
+
+One rule, said once: **persist, then send.** A round takes what has arrived, steps the core, writes journal
+records and log entries, syncs the journal, and only then lets messages leave. Nothing else in the shell sends
+protocol messages.
+
+The loop yields to the network between rounds and does one chunk of cryptography per round, so it is never
+away for more than a few milliseconds. A journal whose sync is slow is synced in a worker thread; meanwhile
+events queue, and what they bring forth is written together with the next sync (group commit).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import resource
+import secrets
+import signal
+import time
+from collections import Counter, deque
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from mpc_sequencer.core import effects as core_effects
+from mpc_sequencer.core.codec import encode
+from mpc_sequencer.core.errors import ConfigError
+from mpc_sequencer.core.execution import ResultMismatch
+from mpc_sequencer.core.messages import StatusReply
+from mpc_sequencer.core.node import NodeCore
+from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.core.transcript import ChainInput
+from mpc_sequencer.core.types import ZERO_HASH
+from mpc_sequencer.node import transport as wires
+from mpc_sequencer.node.config import CommitteeFile, NodeConfig, check_index, load_committee, load_node_config
+from mpc_sequencer.node.journal import Journal
+from mpc_sequencer.node.keystore import NodeSecrets, open_keystore, read_key_file
+from mpc_sequencer.node.translog import TransparencyLog
+from mpc_sequencer.settlement.payloads import SignedResult
+from mpc_sequencer.settlement.submitter import ResultReady, Settled, SubmitterState
+from mpc_sequencer.settlement.submitter_run import run_submitter
+from threshold import SecretShare
+
+PEER_EVENTS_PER_ROUND: Final = 256
+CLIENT_EVENTS_PER_ROUND: Final = 64
+INBOX_EVENTS_MAX: Final = 4_096
+CHECKPOINT_INTERVAL_S: Final = 2.0
+INLINE_SYNC_S_MAX: Final = 0.002  # a journal slower than this is synced in a worker thread
+FAULTS_LOGGED_PER_CODE: Final = 20
+RESULTS_BUFFERED_MAX: Final = 1_024
+EXIT_RESULT_MISMATCH: Final = 3
+
+logger = logging.getLogger("mpc_sequencer.node")
+
+
+class Inbox:
+    """Events from the wires in the core's terms; peers go before clients."""
+
+    def __init__(self) -> None:
+        self.peers: deque[core_effects.Event] = deque()
+        self.clients: deque[core_effects.Event] = deque()
+        self._arrived = trio.Event()
+        self._room = trio.Event()
+
+    def put(self, queue: deque[core_effects.Event], event: core_effects.Event) -> None:
+        queue.append(event)
+        self._arrived.set()
+
+    async def pump(
+        self,
+        channel: trio.MemoryReceiveChannel[wires.PeerEvent] | trio.MemoryReceiveChannel[wires.ClientEvent],
+        queue: deque[core_effects.Event],
+    ) -> None:
+        """Move a channel's events here, holding back while the queue is full."""
+        while True:
+            event: wires.PeerEvent | wires.ClientEvent = await channel.receive()
+            with contextlib.suppress(trio.WouldBlock):
+                while True:
+                    self.put(queue, _in_core_terms(event))
+                    event = channel.receive_nowait()
+            while len(queue) >= INBOX_EVENTS_MAX:
+                self._room = trio.Event()
+                await self._room.wait()
+
+    def take(self) -> list[core_effects.Event]:
+        """Some events of both kinds."""
+        peers = min(len(self.peers), PEER_EVENTS_PER_ROUND)
+        clients = min(len(self.clients), CLIENT_EVENTS_PER_ROUND)
+        taken = [self.peers.popleft() for _ in range(peers)]
+        taken += [self.clients.popleft() for _ in range(clients)]
+        self._room.set()
+        return taken
+
+    def __bool__(self) -> bool:
+        return bool(self.peers or self.clients)
+
+    async def wait(self, seconds: float) -> None:
+        """Until something arrives, or for so long."""
+        with trio.move_on_after(seconds):
+            if not self:
+                self._arrived = trio.Event()
+                await self._arrived.wait()
+
+
+def _in_core_terms(event: wires.PeerEvent | wires.ClientEvent) -> core_effects.Event:
+    match event:
+        case wires.PeerMessage(node, message):
+            return core_effects.FromPeer(node, message)
+        case wires.ClientRequestEvent(client, request):
+            return core_effects.FromClient(client, request)
+        case wires.PeerUp(node):
+            logger.info("link to member %d is up", node)
+            return core_effects.PeerUp(node)
+        case wires.PeerDown(node, reason):
+            logger.info("link to member %d is down: %s", node, reason)
+            return core_effects.PeerDown(node)
+        case wires.ClientGone(client):
+            return core_effects.ClientGone(client)
+
+
+class Runner:
+    """A core with its disk and wires."""
+
+    def __init__(
+        self,
+        core: NodeCore,
+        journal: Journal,
+        log: TransparencyLog,
+        transport: wires.NodeTransport,
+        results: trio.MemorySendChannel[ResultReady] | None,
+    ) -> None:
+        self._core = core
+        self._journal = journal
+        self._log = log
+        self._transport = transport
+        self._results = results
+        self._faults: Counter[tuple[int, str]] = Counter()
+        self._sync_s = 0.0
+        self._last_ms = 0
+        self.inbox = Inbox()
+
+    def now_ms(self) -> int:
+        """Wall-clock milliseconds, never going backwards."""
+        self._last_ms = max(self._last_ms, time.time_ns() // 1_000_000)
+        return self._last_ms
+
+    async def run(self) -> None:
+        """Rounds, until cancelled. Raises :class:`ResultMismatch`."""
+        core = self._core
+        await self._carry_out(core.start(self.now_ms()))
+        while True:
+            gathered: list[core_effects.Effect] = []
+            for event in self.inbox.take():
+                gathered += core.step(event, self.now_ms())
+            if core.has_work():
+                gathered += core.work(self.now_ms())
+            gathered += core.flush(self.now_ms())
+            await self._carry_out(gathered)
+            if self.inbox or core.has_work():
+                await trio.lowlevel.checkpoint()
+            else:
+                await self.inbox.wait(max(0, core.wake_at_ms() - self.now_ms()) / 1_000)
+
+    async def _carry_out(self, gathered: list[core_effects.Effect]) -> None:
+        records = [encode(one.record) for one in gathered if isinstance(one, core_effects.Persist)]
+        for one in gathered:
+            if isinstance(one, core_effects.Append):
+                self._log.append(encode(one.entry))
+        if records:
+            self._journal.append_many(records)
+            await self._sync()
+        for one in gathered:
+            self._send(one)
+
+    async def _sync(self) -> None:
+        began = time.perf_counter()
+        if self._sync_s < INLINE_SYNC_S_MAX:
+            self._journal.sync()
+        else:
+            await trio.to_thread.run_sync(self._journal.sync)
+        self._sync_s = 0.9 * self._sync_s + 0.1 * (time.perf_counter() - began)
+
+    def _send(self, effect: core_effects.Effect) -> None:
+        match effect:
+            case core_effects.Broadcast(message):
+                self._transport.peers.broadcast(encode(message))
+            case core_effects.Send(node, message):
+                self._transport.peers.send(node, encode(message))
+            case core_effects.Reply(client, reply):
+                if isinstance(reply, StatusReply):
+                    reply = msgspec.structs.replace(reply, cpu_us=_cpu_us(), memory_bytes=_memory_bytes())
+                self._transport.clients.reply(client, encode(reply))
+            case core_effects.Settle(number, signed):
+                self._settle(number, signed)
+            case core_effects.Fault(node, code, detail):
+                self._faults[node, code] += 1
+                if self._faults[node, code] <= FAULTS_LOGGED_PER_CODE:
+                    logger.warning("member %d: %s", node, detail)
+
+    def _settle(self, number: int, signed: object) -> None:
+        if self._results is None or not isinstance(signed, SignedResult):
+            return
+        try:
+            self._results.send_nowait(ResultReady(number - 1, signed))
+        except trio.WouldBlock:
+            logger.error("settlement range %d is dropped: the chain has not answered for too long", number)
+
+    async def checkpoints(self) -> None:
+        """Sign the audit log every CHECKPOINT_INTERVAL_S."""
+        while True:
+            await trio.sleep(CHECKPOINT_INTERVAL_S)
+            write = self._log.prepare_checkpoint()
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(partial(write.run, sync=True))
+
+    async def settled(self, channel: trio.MemoryReceiveChannel[Settled]) -> None:
+        """Tell the core what the chain holds."""
+        async for one in channel:
+            seen = core_effects.SettlementSeen(
+                one.last_height, one.transaction_hash or ZERO_HASH, one.gas_used or 0
+            )
+            self.inbox.put(self.inbox.peers, seen)
+
+
+def _cpu_us() -> int:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return int((usage.ru_utime + usage.ru_stime) * 1_000_000)
+
+
+def _memory_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _check_identity(
+    config: NodeConfig, file: CommitteeFile, opened: NodeSecrets
+) -> tuple[Signer, SecretShare]:
+    """The keystore's keys must be those the committee file gives this member."""
+    hint = "point node.json at the keystore and the index that belong together"
+    member = file.genesis.members[config.index]
+    signer = Signer(opened.consensus_secret)
+    if signer.public_key != member.consensus_key:
+        raise ConfigError(f"the keystore's consensus key is not that of member {config.index}", hint)
+    share = SecretShare(opened.share_index, opened.share_secret)
+    if opened.share_index != config.index + 1 or share.verification_key() != member.verification_key:
+        raise ConfigError(f"the keystore's threshold share is not that of member {config.index}", hint)
+    return signer, share
+
+
+def _read_inputs(config: NodeConfig, file: CommitteeFile) -> tuple[ChainInput, ...]:
+    """The chain inputs up to the genesis checkpoint, checked against it. Blocking."""
+    # web3 takes half a second to import: only where a chain is spoken to
+    from mpc_sequencer.settlement.chain import ChainClient
+    from mpc_sequencer.settlement.errors import ChainError
+
+    if config.chain_url is None:
+        raise ConfigError(
+            "node.json names no chain", "set chain_url to the JSON-RPC endpoint of a chain node"
+        )
+    genesis = file.genesis
+    try:
+        client = ChainClient(config.chain_url, genesis.settlement)
+        if client.connect() != genesis.chain_id:
+            raise ConfigError(
+                f"the chain at {config.chain_url} is not chain {genesis.chain_id}", "correct chain_url"
+            )
+        seen = client.checkpoint(genesis.checkpoint.number)
+        inputs = client.inputs(genesis.checkpoint.number)
+    except ChainError as error:
+        raise ConfigError(str(error), "start the chain's node, or correct chain_url in node.json") from None
+    expected = genesis.checkpoint
+    if (seen.hash, seen.inputs_count, seen.inputs_hash) != (
+        expected.block_hash,
+        expected.inputs_count,
+        expected.inputs_hash,
+    ):
+        raise ConfigError(
+            f"block {expected.number} of the chain is not the genesis checkpoint",
+            "use the committee file that was written for this chain",
+        )
+    return tuple(
+        ChainInput(one.kind, one.account, one.asset, one.amount.to_bytes(32, "big")) for one in inputs
+    )
+
+
+def log_origin(file: CommitteeFile, index: int) -> str:
+    """The origin line of a member's audit log."""
+    return f"mpc_sequencer/{file.committee.genesis_id.hex()}/{index}"
+
+
+async def run_node(
+    folder: Path, passphrase: str, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+) -> int:
+    """Run the member whose node.json is in ``folder`` until SIGTERM, SIGINT or cancellation; the exit status.
+
+    Raises :class:`ConfigError` for all that keeps it from starting. ``task_status`` gets the port.
+    """
+    config = load_node_config(folder / "node.json")
+    file = load_committee(config.committee)
+    check_index(config, file)
+    opened = open_keystore(config.keystore, passphrase)
+    signer, share = _check_identity(config, file, opened)
+    inputs = await trio.to_thread.run_sync(_read_inputs, config, file)
+    config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    journal = Journal(config.data / "journal")
+    try:
+        if journal.next_number:
+            raise ConfigError(
+                f"{config.data} holds the journal of an earlier run",
+                "a stopped member cannot rejoin in this version; start a new deployment with `mpcseq devnet init`",
+            )
+        log = TransparencyLog(config.data / "log", log_origin(file, config.index), opened.log_seed)
+        file.committee.sealing_key.prepare()  # tables that would hold up the first round otherwise
+        core = NodeCore(file.committee, config.index, signer, share, inputs, secrets.token_bytes(32))
+        transport = wires.NodeTransport(file, config.index, opened.log_seed)
+        port = await transport.bind(config.listen_host, config.listen_port)
+        task_status.started(port)
+        logger.info("member %d of %d listens at port %d", config.index, file.committee.n, port)
+        return await _serve(core, journal, log, transport, config, file)
+    finally:
+        share.erase()
+        journal.close()
+
+
+async def _serve(
+    core: NodeCore,
+    journal: Journal,
+    log: TransparencyLog,
+    transport: wires.NodeTransport,
+    config: NodeConfig,
+    file: CommitteeFile,
+) -> int:
+    results_in: trio.MemorySendChannel[ResultReady] | None = None
+    status = 0
+    try:
+        async with trio.open_nursery() as nursery:
+            if config.submitter.enabled and config.submitter.key_file is not None and config.chain_url:
+                results_in, results_out = trio.open_memory_channel[ResultReady](RESULTS_BUFFERED_MAX)
+                settled_in, settled_out = trio.open_memory_channel[Settled](RESULTS_BUFFERED_MAX)
+            runner = Runner(core, journal, log, transport, results_in)
+            if results_in is not None:
+                from mpc_sequencer.settlement.chain import ChainClient
+
+                chain = ChainClient(config.chain_url or "", file.genesis.settlement)
+                state = SubmitterState(file.committee.n, config.index)
+                secret = read_key_file(config.submitter.key_file or Path())
+                nursery.start_soon(runner.settled, settled_out)
+                nursery.start_soon(
+                    lambda: run_submitter(state, chain, secret, results_out, settled_in, warn=logger.warning)
+                )
+            nursery.start_soon(_until_signal, nursery.cancel_scope)
+            nursery.start_soon(transport.run)
+            nursery.start_soon(runner.checkpoints)
+            nursery.start_soon(runner.inbox.pump, transport.peers.events, runner.inbox.peers)
+            nursery.start_soon(runner.inbox.pump, transport.clients.events, runner.inbox.clients)
+            nursery.start_soon(runner.run)
+    except* ResultMismatch as group:
+        for error in group.exceptions:
+            logger.critical("this member stops signing: %s", error)
+        status = EXIT_RESULT_MISMATCH
+    log.checkpoint(sync=True)
+    return status
+
+
+async def _until_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            logger.info("stopping on %s", signal.Signals(number).name)
+            scope.cancel()
+            return
