@@ -1,0 +1,72 @@
+"""The command tree and its single door: parsing, running, and errors of all commands pass through
+:func:`run`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from mpc_sequencer import __version__
+from mpc_sequencer.cli import audit, bench, demo, devnet, node, order
+from mpc_sequencer.cli.errors import explain, report
+
+app = typer.Typer(
+    name="mpcseq",
+    help="A decentralized sequencer for trading: orders stay sealed until their place is final.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(devnet.app, name="devnet", help="Write and run a development network on this machine.")
+app.add_typer(node.app, name="node", help="Run a committee member, or ask members for their state.")
+app.add_typer(order.app, name="order", help="Seal, inspect, submit and follow orders.")
+app.add_typer(audit.app, name="audit", help="Verify a member's log, independently of the code that wrote it.")
+app.add_typer(bench.app, name="bench", help="Measure what the cryptography costs.")
+app.command("demo")(demo.demo)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mpcseq {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
+    ),
+) -> None:
+    """A decentralized sequencer for trading: orders stay sealed until their place is final."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns the exit status. Never raises, never prints a traceback."""
+    words = [argument for argument in arguments[:2] if not argument.startswith("-")]
+    command = words[:1] if words[:1] == ["demo"] else words
+    try:
+        status = app(args=list(arguments), prog_name="mpcseq", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has enough; what is left in the buffer must not raise at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except BaseException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(str(error.format_message()))  # type: ignore[attr-defined]
+            return 2
+        shown = explain(error, command)
+        report(shown, "--json" in arguments)
+        return shown.status
+    return status if isinstance(status, int) else 0
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,96 @@
+"""``mpcseq audit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mpc_sequencer.cli.errors import EXIT_FAULT_FOUND
+from mpc_sequencer.cli.options import COMMITTEE_DEFAULT, AsJson, CommitteePath, read_committee
+from mpc_sequencer.cli.output import console, print_fields, print_json, table
+
+if TYPE_CHECKING:
+    from mpc_sequencer.audit.report import Report
+    from mpc_sequencer.node.config import CommitteeFile
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Verify a member's log, independently of the code that wrote it."""
+
+
+@app.command("verify")
+def verify(
+    log: Annotated[Path, typer.Argument(help="A member's log folder (it holds the file `checkpoint`).")],
+    committee: CommitteePath = COMMITTEE_DEFAULT,
+    chain: Annotated[str | None, typer.Option(help="The chain's URL: also check what was settled.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Re-derive everything in a member's log. Exit status 0 when it passes, 1 when it fails."""
+    from mpc_sequencer.audit.verify import verify_log
+
+    file = read_committee(committee)
+    if as_json:
+        report = verify_log(log, file.committee, chain_url=chain, progress=None)
+        print_json(report.as_dict())
+    else:
+        report = _verify_with_progress(log, file, chain)
+    if report.verdict != "pass":
+        raise typer.Exit(EXIT_FAULT_FOUND)
+
+
+def _verify_with_progress(log: Path, file: CommitteeFile, chain: str | None) -> Report:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from mpc_sequencer.audit.verify import verify_log
+
+    columns = (
+        TextColumn("auditing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("entries"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+
+        def advanced(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        report = verify_log(log, file.committee, chain_url=chain, progress=advanced)
+    show_report(report)
+    return report
+
+
+def show_report(report: Report) -> None:
+    """The report for people: verdict, counts, findings, what no log can prove."""
+    terminal = console()
+    rows: list[tuple[str, object]] = [
+        ("verdict", report.verdict),
+        ("entries", report.entries),
+        ("final blocks", report.heights),
+        ("orders", report.orders),
+        ("fills", report.fills),
+        ("malformed orders", report.malformed),
+        ("settlements", report.settlements),
+        ("settlement chain", report.chain),
+    ]
+    print_fields(terminal, rows, f"audit of the log of node {report.node}")
+    terminal.print(table("checks made", ("check", "times"), sorted(report.checks.items())))
+    if report.findings:
+        found = [
+            (finding.code, _number(finding.height), _number(finding.entry_index), finding.detail)
+            for finding in report.findings
+        ]
+        terminal.print(table("findings", ("code", "height", "entry", "what"), found))
+    terminal.print("no log can prove:")
+    for sentence in report.not_provable:
+        terminal.print(f"  {sentence}", markup=False)
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)

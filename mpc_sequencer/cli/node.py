@@ -1,0 +1,163 @@
+"""``mpcseq node``."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mpc_sequencer.cli.options import (
+    COMMITTEE_DEFAULT,
+    AsJson,
+    CommitteePath,
+    PassphraseFile,
+    TimeoutS,
+    parse_nodes,
+    read_committee,
+)
+from mpc_sequencer.cli.output import console, print_json, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mpc_sequencer.core.messages import StatusReply
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Run a committee member, or ask members for their state."""
+
+
+@app.command("run")
+def run(
+    folder: Annotated[Path, typer.Argument(help="The node's folder: node.json and what it names.")],
+    passphrase_file: PassphraseFile = None,
+    until_stdin_closes: Annotated[
+        bool, typer.Option("--until-stdin-closes", help="Also end when standard input closes.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a committee member until SIGTERM or Ctrl-C, which end it in order."""
+    import logging
+
+    import trio
+
+    from mpc_sequencer.node.keystore import read_passphrase
+    from mpc_sequencer.node.runner import run_node
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request to the chain
+    passphrase = read_passphrase(file=passphrase_file, prompt=True)
+    exit_status = 0
+
+    async def node(task_status: trio.TaskStatus[int]) -> None:
+        nonlocal exit_status
+        exit_status = await run_node(folder, passphrase, task_status=task_status)
+
+    async def end_with_stdin() -> None:
+        while await trio.to_thread.run_sync(os.read, 0, 4096, abandon_on_cancel=True):
+            pass
+        # The runner ends in order on SIGTERM, so that is what a closed input becomes.
+        signal.raise_signal(signal.SIGTERM)
+
+    async def serve() -> None:
+        async with trio.open_nursery() as watchers:
+            async with trio.open_nursery() as nursery:
+                port: int = await nursery.start(node)
+                if as_json:
+                    print_json({"node": str(folder), "port": port})
+                else:
+                    console().print(f"node {folder} listens at port {port}", markup=False)
+                if until_stdin_closes:
+                    watchers.start_soon(end_with_stdin)
+            watchers.cancel_scope.cancel()
+
+    trio.run(serve)
+    if exit_status:
+        raise typer.Exit(exit_status)
+
+
+@app.command("status")
+def status(
+    committee: CommitteePath = COMMITTEE_DEFAULT,
+    nodes: Annotated[str | None, typer.Option(help="Members to ask, such as 0,2. Default: all.")] = None,
+    timeout: TimeoutS = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Ask members for their state over pinned TLS. Exit status 2 when none answers."""
+    import trio
+
+    from mpc_sequencer.client.queries import ask_status
+
+    file = read_committee(committee)
+    chosen = parse_nodes(nodes, file.committee.n)
+    answers = trio.run(ask_status, file, chosen, timeout)
+    if as_json:
+        print_json({"nodes": [status_fields(node, answers[node]) for node in chosen]})
+    else:
+        console().print(status_table(answers))
+        for node, answer in answers.items():
+            if isinstance(answer, str):
+                console().print(f"node {node}: {answer}", markup=False)
+    if all(isinstance(answer, str) for answer in answers.values()):
+        from mpc_sequencer.client.errors import NotConnected
+
+        raise NotConnected(
+            f"no member answered: {answers[chosen[0]]}",
+            "start the nodes, or check the committee file's endpoints",
+        )
+
+
+def status_fields(node: int, answer: StatusReply | str) -> dict[str, Any]:
+    """A member's status as JSON values; ``error`` says why there is none."""
+    if isinstance(answer, str):
+        return {"node": node, "error": answer}
+    import msgspec
+
+    values = {name: value for name, value in msgspec.structs.asdict(answer).items() if name != "request"}
+    names = ("height", "market", "price_ticks", "volume_lots")
+    values["clearing"] = [dict(zip(names, row, strict=True)) for row in answer.clearing]
+    return values
+
+
+def status_table(answers: dict[int, StatusReply | str]) -> Table:
+    """All members' states in one table."""
+    rows: list[tuple[object, ...]] = []
+    for node, answer in sorted(answers.items()):
+        if isinstance(answer, str):
+            rows.append((node, "no answer", *[""] * 10))
+            continue
+        rows.append(
+            (
+                node,
+                f"up, {len(answer.peers_connected)} peers",
+                answer.view,
+                answer.height_final,
+                answer.height_executed,
+                answer.height_certified,
+                answer.height_settled,
+                answer.orders_pending,
+                answer.orders_sequenced,
+                answer.fills,
+                f"{answer.cpu_us / 1e6:.1f} s",
+                f"{answer.memory_bytes / 1e6:.0f} MB",
+            )
+        )
+    columns = (
+        "node",
+        "state",
+        "view",
+        "final",
+        "executed",
+        "certified",
+        "settled",
+        "pending",
+        "sequenced",
+        "fills",
+    )
+    return table("", (*columns, "cpu", "memory"), rows)

@@ -1,0 +1,63 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from mpc_sequencer.node.config import CommitteeFile
+
+COMMITTEE_ENV: Final = "MPCSEQ_COMMITTEE"
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON on standard output; errors as JSON on standard error.")
+]
+CommitteePath = Annotated[
+    Path,
+    typer.Option(
+        "--committee", envvar=COMMITTEE_ENV, help="The deployment's committee file.", show_default=True
+    ),
+]
+COMMITTEE_DEFAULT: Final = Path("committee.json")
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        help="File with the passphrase (mode 0600). Else MPCSEQ_PASSPHRASE, else a prompt.",
+    ),
+]
+TimeoutS = Annotated[float, typer.Option("--timeout", min=0.1, max=3600.0, help="Seconds to wait.")]
+
+
+def read_committee(path: Path) -> CommitteeFile:
+    """The committee file of ``--committee``."""
+    from mpc_sequencer.node.config import load_committee
+
+    return load_committee(path)
+
+
+def parse_nodes(text: str | None, n: int) -> list[int]:
+    """``0,2`` as member indexes; all members where nothing is given. Raises :class:`ConfigError`."""
+    from mpc_sequencer.core.errors import ConfigError
+
+    if text is None:
+        return list(range(n))
+    try:
+        nodes = [int(part) for part in text.split(",")]
+    except ValueError:
+        nodes = []
+    if not nodes or len(set(nodes)) != len(nodes) or not all(0 <= node < n for node in nodes):
+        raise ConfigError(f"--nodes is {text!r}, expected members of 0 .. {n - 1}", "for example --nodes 0,2")
+    return nodes
+
+
+def output_exists(path: Path, force: bool) -> None:
+    """Raise :class:`ConfigError` where ``path`` would be overwritten without ``--force``."""
+    from mpc_sequencer.core.errors import ConfigError
+
+    if os.path.lexists(path) and not force:
+        raise ConfigError(f"{path} exists", "choose another --out, or overwrite it with --force")

@@ -1,0 +1,326 @@
+"""``mpcseq order``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from mpc_sequencer.cli.options import (
+    COMMITTEE_DEFAULT,
+    AsJson,
+    CommitteePath,
+    PassphraseFile,
+    TimeoutS,
+    output_exists,
+    parse_nodes,
+    read_committee,
+)
+from mpc_sequencer.cli.output import console, print_fields, print_json, table
+
+if TYPE_CHECKING:
+    from mpc_sequencer.client.tracker import OrderRecord
+    from mpc_sequencer.core.messages import OrderReply
+    from mpc_sequencer.core.signing import Signer
+    from mpc_sequencer.node.config import CommitteeFile
+
+app = typer.Typer(no_args_is_help=True)
+WAIT_STATES: Final = ("receipt", "final", "executed")
+
+
+@app.callback()
+def _group() -> None:
+    """Seal, inspect, submit and follow orders."""
+
+
+# --- seal ---------------------------------------------------------------------------------------------------
+@app.command("seal")
+def seal(
+    out: Annotated[Path, typer.Option(help="Where to write the envelope.")],
+    nonce: Annotated[int, typer.Option(min=0, help="The account's nonce; each can be used once.")],
+    side: Annotated[str | None, typer.Option(help="buy or sell.")] = None,
+    price: Annotated[
+        str | None, typer.Option(help="Limit price, such as 61800.3; a multiple of the tick.")
+    ] = None,
+    quantity: Annotated[
+        str | None, typer.Option(help="Quantity, such as 0.25; a multiple of the lot.")
+    ] = None,
+    market: Annotated[str, typer.Option(help="The market's symbol or id.")] = "0",
+    time_in_force: Annotated[
+        str,
+        typer.Option(
+            "--time-in-force", "--tif", help="GTC: the rest stays in the book. IOC: the rest lapses."
+        ),
+    ] = "GTC",
+    price_ticks: Annotated[int | None, typer.Option(help="The price in ticks, instead of --price.")] = None,
+    quantity_lots: Annotated[
+        int | None, typer.Option(help="The quantity in lots, instead of --quantity.")
+    ] = None,
+    withdraw: Annotated[
+        str | None, typer.Option(help="Withdraw this asset (symbol or id) instead of trading.")
+    ] = None,
+    amount: Annotated[str | None, typer.Option(help="Amount to withdraw, such as 12.5.")] = None,
+    lifetime: Annotated[
+        float, typer.Option(help="Seconds for which the order is valid, at most 600.")
+    ] = 60.0,
+    key_file: Annotated[
+        Path | None, typer.Option(help="The account's key (hex or a wallet's JSON). Else MPCSEQ_ACCOUNT_KEY.")
+    ] = None,
+    sponsor_key_file: Annotated[
+        Path | None,
+        typer.Option(help="The sponsor's key, who pays for ordering. Default: the account itself."),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    assets: Annotated[
+        Path | None,
+        typer.Option(help="Names and decimals of assets. Default: assets.json beside the committee file."),
+    ] = None,
+    committee: CommitteePath = COMMITTEE_DEFAULT,
+    as_hex: Annotated[bool, typer.Option("--hex", help="Write 0x and hex digits instead of bytes.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sign and seal one order, offline. Nobody can read it before its place is final."""
+    from mpc_sequencer.cli.sealing import OrderTerms, seal_terms
+    from mpc_sequencer.core.codec import encode
+    from mpc_sequencer.node import files
+
+    file = read_committee(committee)
+    output_exists(out, force)
+    account = _signer(key_file, passphrase_file)
+    sponsor = account if sponsor_key_file is None else _signer(sponsor_key_file, passphrase_file)
+    terms = OrderTerms(
+        nonce,
+        lifetime,
+        side,
+        market,
+        time_in_force,
+        price,
+        quantity,
+        price_ticks,
+        quantity_lots,
+        withdraw,
+        amount,
+    )
+    assets_path = committee.parent / "assets.json" if assets is None else assets
+    sealed = seal_terms(file.committee, terms, account, sponsor, assets_path)
+    data = encode(sealed.envelope)
+    files.write_atomically(out, b"0x" + data.hex().encode() + b"\n" if as_hex else data, mode=0o644)
+    label = sealed.envelope.decoded_label()
+    written: dict[str, Any] = {
+        "order_id": sealed.order_id.hex(),
+        "file": str(out),
+        "bytes": len(data),
+        "account": "0x" + account.address.hex(),
+        "sponsor": "0x" + sponsor.address.hex(),
+        "nonce": nonce,
+        "valid_from_ms": label.valid_from_ms,
+        "valid_until_ms": label.valid_until_ms,
+    }
+    if as_json:
+        print_json(written)
+    else:
+        print_fields(console(), list(written.items()))
+        console().print(f"next: mpcseq order submit {out} --committee {committee}", markup=False)
+
+
+def _signer(path: Path | None, passphrase_file: Path | None) -> Signer:
+    from mpc_sequencer.client.keys import read_account_key
+    from mpc_sequencer.node.keystore import read_passphrase
+
+    return read_account_key(path, lambda: read_passphrase(file=passphrase_file, prompt=True))
+
+
+# --- inspect ------------------------------------------------------------------------------------------------
+@app.command("inspect")
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="An envelope: bytes, or 0x and hex digits.")],
+    committee: CommitteePath = COMMITTEE_DEFAULT,
+    at_ms: Annotated[
+        int | None, typer.Option(min=0, help="Judge validity at this time, Unix ms. Default: now.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every field of an envelope and the verdict of each check. Exit status 2 when one fails."""
+    from mpc_sequencer.client.inspection import ENVELOPE_FILE_BYTES_MAX, describe, inspect_envelope
+    from mpc_sequencer.node import files
+
+    file = read_committee(committee)
+    data = files.read_bounded(
+        path, ENVELOPE_FILE_BYTES_MAX, "give an envelope that `mpcseq order seal` wrote"
+    )
+    inspection = inspect_envelope(file.committee, data, _now_ms() if at_ms is None else at_ms)
+    description = describe(inspection)
+    if as_json:
+        print_json(description)
+    else:
+        _show_inspection(description)
+    if inspection.first_refusal is not None:
+        sys.stdout.flush()
+        raise inspection.first_refusal
+
+
+def _show_inspection(description: dict[str, Any]) -> None:
+    terminal = console()
+    plain = ("order_id", "envelope_hash", "version", "label_hash", "sponsor_signature")
+    print_fields(
+        terminal, [(name, description[name]) for name in plain if description[name] is not None], "envelope"
+    )
+    for part in ("label", "ciphertext"):
+        if description[part] is not None:
+            print_fields(terminal, list(description[part].items()), part)
+        if description[f"{part}_hex"] is not None:
+            terminal.print(f"{part} in hex: {description[f'{part}_hex']}", markup=False, soft_wrap=True)
+    rows = []
+    for check in description["checks"]:
+        why = (
+            f"{check['code']}: {check['field']} is {check['seen']}, expected {check['expected']}"
+            if "code" in check
+            else ""
+        )
+        rows.append((check["check"], check["verdict"], why))
+    terminal.print(table("checks", ("check", "verdict", ""), rows))
+
+
+# --- submit -------------------------------------------------------------------------------------------------
+@app.command("submit")
+def submit(
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Envelopes.")],
+    committee: CommitteePath = COMMITTEE_DEFAULT,
+    nodes: Annotated[str | None, typer.Option(help="Members to send to, such as 0,2. Default: all.")] = None,
+    wait: Annotated[str, typer.Option(help="Wait for: receipt, final or executed.")] = "executed",
+    timeout: TimeoutS = 30.0,
+    receipts: Annotated[
+        Path | None, typer.Option(help="Append the members' receipts to this file (keep it).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check envelopes, send them, verify the receipts, and wait for what becomes of the orders."""
+    import trio
+
+    from mpc_sequencer.client.inspection import ENVELOPE_FILE_BYTES_MAX, parse_envelope
+    from mpc_sequencer.core.envelopes import check_envelope
+    from mpc_sequencer.core.errors import ConfigError
+    from mpc_sequencer.node import files
+
+    if wait not in WAIT_STATES:
+        raise ConfigError(f"--wait is {wait!r}", f"use one of {', '.join(WAIT_STATES)}")
+    file = read_committee(committee)
+    chosen = parse_nodes(nodes, file.committee.n)
+    hint = "give envelopes that `mpcseq order seal` wrote"
+    envelopes = [parse_envelope(files.read_bounded(path, ENVELOPE_FILE_BYTES_MAX, hint)) for path in paths]
+    for envelope in envelopes:  # all of them before the first is sent
+        check_envelope(file.committee, envelope, _now_ms())
+
+    from mpc_sequencer.cli.submitting import submit_and_wait
+
+    records = trio.run(submit_and_wait, file, chosen, envelopes, wait, timeout, receipts)
+    if as_json:
+        print_json({"orders": [record_fields(record) for record in records]})
+    else:
+        _show_records(records)
+
+
+def record_fields(record: OrderRecord) -> dict[str, Any]:
+    """What the client knows of an order, as JSON values."""
+    executed = record.executed
+    return {
+        "order_id": record.order_id.hex(),
+        "state": record.state,
+        "receipts": [
+            {"node": node, "list_number": receipt.list_number, "received_ms": receipt.received_ms}
+            for node, receipt in sorted(record.receipts.items())
+        ],
+        "refusals": [
+            {"node": node, "code": row.code, "field": row.field, "seen": row.seen, "expected": row.expected}
+            for node, row in sorted(record.refusals.items())
+        ],
+        "height": executed[0] if executed else record.final[0] if record.final else None,
+        "outcome": executed[1] if executed else None,
+        "filled_lots": record.filled_lots if executed else None,
+        "price_ticks": executed[3] if executed else None,
+    }
+
+
+def _show_records(records: list[OrderRecord]) -> None:
+    rows = []
+    for record in records:
+        row = record_fields(record)
+        refusals = ", ".join(f"node {r['node']}: {r['code']}" for r in row["refusals"])
+        rows.append(
+            (
+                row["order_id"],
+                row["state"],
+                f"{len(row['receipts'])} of {len(record.nodes)}",
+                *[
+                    "" if row[name] is None else row[name]
+                    for name in ("height", "outcome", "filled_lots", "price_ticks")
+                ],
+                refusals,
+            )
+        )
+    columns = ("order", "state", "receipts", "height", "outcome", "filled lots", "price ticks", "refusals")
+    console().print(table("", columns, rows))
+
+
+# --- status -------------------------------------------------------------------------------------------------
+@app.command("status")
+def status(
+    order_id: Annotated[str, typer.Argument(metavar="ORDER_ID", help="64 hex digits.")],
+    committee: CommitteePath = COMMITTEE_DEFAULT,
+    nodes: Annotated[str | None, typer.Option(help="Members to ask, such as 0,2. Default: all.")] = None,
+    timeout: TimeoutS = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Ask members what became of an order; what f+1 of them say alike is true."""
+    import trio
+
+    from mpc_sequencer.client.errors import NotConnected
+    from mpc_sequencer.client.queries import ask_order
+    from mpc_sequencer.core.errors import ConfigError
+
+    try:
+        wanted = bytes.fromhex(order_id.removeprefix("0x"))
+    except ValueError:
+        wanted = b""
+    if len(wanted) != 32:
+        raise ConfigError(
+            f"{order_id!r} is no order id", "give the 64 hex digits that `mpcseq order seal` printed"
+        )
+    file = read_committee(committee)
+    chosen = parse_nodes(nodes, file.committee.n)
+    replies = trio.run(ask_order, file, chosen, wanted, timeout)
+    answers = [_answer_fields(node, reply) for node, reply in replies.items()]
+    agreed = _agreed(file, [answer for answer in answers if "error" not in answer])
+    if as_json:
+        print_json({"order_id": wanted.hex(), "agreed": agreed, "nodes": answers})
+    else:
+        columns = ("node", "state", "height", "code", "filled_lots", "price_ticks")
+        rows = [[answer.get(name, answer.get("error", "")) for name in columns] for answer in answers]
+        console().print(table(f"order {wanted.hex()}", columns, rows))
+        said = "no f+1 members say the same" if agreed is None else f"{agreed['state']} {agreed['code']}"
+        console().print(f"agreed by f+1 members: {said}", markup=False)
+    if all("error" in answer for answer in answers):
+        raise NotConnected(
+            f"no member answered: {answers[0]['error']}",
+            "start the nodes, or check the committee file's endpoints",
+        )
+
+
+def _answer_fields(node: int, reply: OrderReply | str) -> dict[str, Any]:
+    if isinstance(reply, str):
+        return {"node": node, "error": reply}
+    names = ("state", "height", "code", "filled_lots", "price_ticks")
+    return {"node": node} | {name: getattr(reply, name) for name in names}
+
+
+def _agreed(file: CommitteeFile, answers: list[dict[str, Any]]) -> dict[str, Any] | None:
+    says = [{name: value for name, value in answer.items() if name != "node"} for answer in answers]
+    return next((row for row in says if says.count(row) > file.committee.f), None)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

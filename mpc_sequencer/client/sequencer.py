@@ -1,0 +1,398 @@
+"""The asynchronous client (trio): persistent links to the members, submission, receipts, and waiting for
+outcomes.
+
+What it relies on: an envelope is checked in full before it is sent, so a refusal for its form never costs a
+round trip; every receipt is verified; finality and outcomes count when f+1 members report the same. A
+member that is down or lies delays nothing as long as f+1 honest ones of those the client talks to answer.
+After a reconnect, every order that has no outcome yet is submitted again: a duplicate gets the first
+receipt again, and reports start anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from mpc_sequencer.client.errors import ClientError, MemberFault, NotConnected, Refusal, TimedOut
+from mpc_sequencer.client.link import Connector, MemberLink
+from mpc_sequencer.client.receipts import ReceiptStore, check_receipt
+from mpc_sequencer.client.tracker import (
+    ORDERS_MAX,
+    OrderRecord,
+    OrderTracker,
+    Predicate,
+    as_refusal,
+    is_executed,
+    is_final,
+)
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.envelopes import check_envelope
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.limits import SUBMIT_ENVELOPES_MAX
+from mpc_sequencer.core.messages import (
+    ClientReply,
+    ExecutedRow,
+    OrderQuery,
+    OrderReply,
+    OrdersExecuted,
+    OrdersFilled,
+    OrdersFinal,
+    Refused,
+    StatusQuery,
+    StatusReply,
+    Submit,
+    SubmitReply,
+)
+from mpc_sequencer.core.types import Envelope, Receipt
+
+REPLY_S_MAX: Final = 10.0
+FAULTS_KEPT_MAX: Final = 256
+SEQUENCED: Final = "intake.sequenced"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What became of one submitted envelope at the door: its receipts by member, and refusals by member."""
+
+    order_id: bytes
+    receipts: dict[int, Receipt]
+    refusals: dict[int, ProtocolError]
+
+
+class SequencerClient:
+    """A trader's connection to the committee; made by :func:`open_sequencer`."""
+
+    def __init__(
+        self,
+        committee: Committee,
+        connector: Connector,
+        nodes: Sequence[int],
+        *,
+        receipts: ReceiptStore | None = None,
+        orders_max: int = ORDERS_MAX,
+    ) -> None:
+        if not nodes or len(set(nodes)) != len(nodes) or not all(0 <= node < committee.n for node in nodes):
+            raise ValueError(f"nodes are distinct members of 0 .. {committee.n - 1}, not {list(nodes)}")
+        self.committee = committee
+        self.nodes = tuple(nodes)
+        self.tracker = OrderTracker(committee.f, orders_max)
+        self.faults: list[MemberFault] = []
+        """Proven misbehaviour of members, the first FAULTS_KEPT_MAX."""
+        self._store = receipts
+        self._links = {
+            node: MemberLink(node, connector, connected=self._on_connected, deliver=self._on_reply)
+            for node in nodes
+        }
+        self._request = 0
+        self._sent: dict[tuple[int, int], tuple[bytes, ...]] = {}
+        self._answers: dict[tuple[int, int], trio.MemorySendChannel[OrderReply | StatusReply]] = {}
+        self._changed = trio.Event()
+
+    # ----------------------------------------------------------------------------------------------- lifetime
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep all links up until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for link in self._links.values():
+                nursery.start_soon(link.run)
+            task_status.started()
+
+    def connected(self) -> list[int]:
+        """Members the client is connected to now."""
+        return [node for node, link in self._links.items() if link.up.is_set()]
+
+    def failure(self, node: int) -> str | None:
+        """Why the last connection to ``node``, or attempt at one, ended; None while there was none."""
+        return self._links[node].failure
+
+    async def wait_connected(self, count: int, timeout_s: float = REPLY_S_MAX) -> list[int]:
+        """Wait until ``count`` members are connected; raises :class:`NotConnected`."""
+        with trio.move_on_after(timeout_s):
+            while len(self.connected()) < count:
+                await self._wait_change(0.05)
+        up = self.connected()
+        if len(up) < count:
+            down = next(node for node, link in self._links.items() if not link.up.is_set())
+            why = self._links[down].failure or "no answer yet"
+            raise NotConnected(
+                f"reached {len(up)} of the {count} members needed; node {down}: {why}",
+                "check that the nodes run (`mpcseq node status`) and that the committee file is theirs",
+            )
+        return up
+
+    # --------------------------------------------------------------------------------------------- submission
+
+    def check(self, envelope: Envelope, now_ms: int | None = None) -> bytes:
+        """Every check a member makes of an envelope alone; returns the order id or raises the refusal."""
+        return check_envelope(self.committee, envelope, _now_ms() if now_ms is None else now_ms).order_id
+
+    def send(self, envelopes: Sequence[Envelope], *, checked: bool = False) -> list[bytes]:
+        """Send envelopes to every connected member without waiting for answers; returns their order ids.
+
+        ``checked`` says that the caller made these envelopes itself with this library just now. Raises the
+        refusal of the first bad envelope, before any is sent; :class:`~.errors.TooManyOrders`;
+        :class:`NotConnected`.
+        """
+        now_ms = _now_ms()
+        order_ids = [e.order_id() if checked else self.check(e, now_ms) for e in envelopes]
+        up = self.connected()
+        if not up:
+            raise NotConnected("no member is connected", "wait for a connection first")
+        now_ns = time.monotonic_ns()
+        for order_id, envelope in zip(order_ids, envelopes, strict=True):
+            self.tracker.add(order_id, envelope, up, now_ns)
+        for node in up:
+            self._submit_to(node, list(zip(order_ids, envelopes, strict=True)))
+        return order_ids
+
+    async def submit(self, envelopes: Sequence[Envelope], timeout_s: float = REPLY_S_MAX) -> list[Submission]:
+        """Send envelopes and wait until every connected member answered, or ``timeout_s`` passed.
+
+        Raises as :meth:`send`; :class:`TimedOut` when an order got neither a receipt nor a refusal from
+        anybody.
+        """
+        order_ids = self.send(envelopes)
+        records = [self.tracker.orders[order_id] for order_id in order_ids]
+
+        def answered(record: OrderRecord) -> bool:
+            waiting = (record.nodes & set(self.connected())) - record.receipts.keys() - record.refusals.keys()
+            return not waiting and bool(record.receipts or record.refusals)
+
+        await self._wait_all(records, answered, timeout_s)
+        silent = [record for record in records if not record.receipts and not record.refusals]
+        if silent:
+            raise TimedOut(f"{len(silent)} orders got no answer within {timeout_s:g} s", "submit them again")
+        return [self._submission(record) for record in records]
+
+    def _submission(self, record: OrderRecord) -> Submission:
+        refusals = {}
+        for node, result in record.refusals.items():
+            refusal = as_refusal(result)
+            if refusal is not None:
+                refusals[node] = refusal
+        return Submission(record.order_id, dict(record.receipts), refusals)
+
+    def _submit_to(self, node: int, orders: Sequence[tuple[bytes, Envelope]]) -> None:
+        for start in range(0, len(orders), SUBMIT_ENVELOPES_MAX):
+            chunk = orders[start : start + SUBMIT_ENVELOPES_MAX]
+            request = self._next_request()
+            if self._links[node].send(Submit(request, tuple(envelope for _, envelope in chunk), True)):
+                self._sent[node, request] = tuple(order_id for order_id, _ in chunk)
+                continue
+            for (
+                order_id,
+                _,
+            ) in chunk:  # its queue is full: the other members have the order, this one gets it from them
+                record = self.tracker.orders[order_id]
+                record.nodes -= {node}
+
+    # ------------------------------------------------------------------------------------------------ waiting
+
+    async def wait_final(self, order_ids: Iterable[bytes], timeout_s: float) -> list[OrderRecord]:
+        """Wait until f+1 members report each order in one final block; raises :class:`TimedOut`, or the
+        refusal of an order that every member refused.
+        """
+        return await self._wait_orders(order_ids, is_final, "final", timeout_s)
+
+    async def wait_executed(self, order_ids: Iterable[bytes], timeout_s: float) -> list[OrderRecord]:
+        """As :meth:`wait_final`, until f+1 members report the same outcome of each order."""
+        return await self._wait_orders(order_ids, is_executed, "executed", timeout_s)
+
+    async def _wait_orders(
+        self, order_ids: Iterable[bytes], reached: Predicate, state: str, timeout_s: float
+    ) -> list[OrderRecord]:
+        records = [self.tracker.orders[order_id] for order_id in order_ids]
+        await self._wait_all(records, lambda record: reached(record) or record.refused, timeout_s)
+        for record in records:
+            if record.refused and not reached(record):
+                raise _refusal_of(record)
+        missing = [record for record in records if not reached(record)]
+        if missing:
+            raise TimedOut(
+                f"{len(missing)} of {len(records)} orders were not {state} within {timeout_s:g} s",
+                "they may still be: look again with `mpcseq order status`",
+            )
+        return records
+
+    async def _wait_all(self, records: Sequence[OrderRecord], done: Predicate, timeout_s: float) -> None:
+        waiting = list(records)
+        with trio.move_on_after(timeout_s):
+            while waiting := [record for record in waiting if not done(record)]:
+                await self._wait_change(0.25)
+
+    async def _wait_change(self, poll_s: float) -> None:
+        with trio.move_on_after(poll_s):
+            await self._changed.wait()
+
+    # ------------------------------------------------------------------------------------------------ queries
+
+    async def status(self, node: int, timeout_s: float = REPLY_S_MAX) -> StatusReply:
+        """A member's view of itself; raises :class:`NotConnected` or :class:`TimedOut`."""
+        reply = await self._ask(node, StatusQuery(self._next_request()), timeout_s)
+        if not isinstance(reply, StatusReply) or reply.node != node:
+            raise self._fault(
+                node, ProtocolError("member.sender", "StatusReply.node", type(reply).__name__, node)
+            )
+        return reply
+
+    async def order(self, node: int, order_id: bytes, timeout_s: float = REPLY_S_MAX) -> OrderReply:
+        """What a member says of an order; raises :class:`NotConnected` or :class:`TimedOut`."""
+        reply = await self._ask(node, OrderQuery(self._next_request(), order_id), timeout_s)
+        if not isinstance(reply, OrderReply) or reply.order_id != order_id:
+            raise self._fault(
+                node, ProtocolError("member.sender", "OrderReply.order_id", "another order", order_id)
+            )
+        return reply
+
+    async def _ask(
+        self, node: int, request: OrderQuery | StatusQuery, timeout_s: float
+    ) -> OrderReply | StatusReply:
+        sender, receiver = trio.open_memory_channel[OrderReply | StatusReply](1)
+        key = (node, request.request)
+        self._answers[key] = sender
+        try:
+            with trio.fail_after(timeout_s):
+                if not self._links[node].send(request):
+                    reason = self._links[node].failure or "no answer yet"
+                    raise NotConnected(
+                        f"member {node} is not connected ({reason})", "check that the node runs"
+                    )
+                return await receiver.receive()
+        except trio.TooSlowError:
+            raise TimedOut(
+                f"member {node} did not answer within {timeout_s:g} s", "ask another member"
+            ) from None
+        finally:
+            self._answers.pop(key, None)
+            sender.close()
+            receiver.close()
+
+    # ------------------------------------------------------------------------------------------- what arrives
+
+    def _next_request(self) -> int:
+        self._request += 1
+        return self._request
+
+    def _on_connected(self, node: int) -> None:
+        for key in [key for key in self._sent if key[0] == node]:
+            del self._sent[key]
+        open_orders = self.tracker.unexecuted
+        for record in open_orders.values():
+            record.nodes |= {node}
+        self._submit_to(node, [(order_id, record.envelope) for order_id, record in open_orders.items()])
+        self._notify()
+
+    def _on_reply(self, node: int, reply: ClientReply) -> None:
+        now_ns = time.monotonic_ns()
+        if isinstance(reply, SubmitReply):
+            self._on_submit_reply(node, reply, now_ns)
+        elif isinstance(reply, OrdersFinal):
+            self.tracker.final(node, reply.height, reply.block_id, reply.order_ids, now_ns)
+        elif isinstance(reply, OrdersExecuted):
+            self.tracker.executed(node, reply.height, reply.rows, now_ns)
+        elif isinstance(reply, OrdersFilled):
+            self.tracker.filled(node, reply.height, reply.rows)
+        elif isinstance(reply, OrderReply | StatusReply):
+            self._on_answer(node, reply)
+        elif isinstance(reply, Refused):
+            raise self._fault(node, _refused(reply))
+        self._notify()
+
+    def _on_submit_reply(self, node: int, reply: SubmitReply, now_ns: int) -> None:
+        sent = self._sent.pop((node, reply.request), None)
+        if sent is None or len(sent) != len(reply.results):
+            raise self._fault(
+                node,
+                ProtocolError(
+                    "wire.bound",
+                    "SubmitReply.results",
+                    len(reply.results),
+                    f"{len(sent)} results" if sent else "a request",
+                ),
+            )
+        kept: list[tuple[Envelope, Receipt]] = []
+        for order_id, result in zip(sent, reply.results, strict=True):
+            record = self.tracker.orders.get(order_id)
+            if record is None:
+                continue
+            if result.receipt is None:
+                if result.order_id == order_id:
+                    self.tracker.refusal(node, result)
+                if result.code == SEQUENCED:
+                    self._links[node].send(OrderQuery(self._next_request(), order_id))
+                continue
+            if result.code and record.executed is None:
+                # A duplicate: what was reported before this link existed is not reported again.
+                self._links[node].send(OrderQuery(self._next_request(), order_id))
+            try:
+                check_receipt(self.committee, result.receipt, order_id, node)
+            except MemberFault as fault:
+                raise self._fault(node, fault.refusal) from None
+            if self.tracker.receipt(node, result.receipt, now_ns):
+                kept.append((record.envelope, result.receipt))
+        if self._store is not None:
+            self._store.append(kept)
+
+    def _on_answer(self, node: int, reply: OrderReply | StatusReply) -> None:
+        if isinstance(reply, OrderReply) and reply.state == "executed":
+            row = ExecutedRow(reply.order_id, reply.code, reply.filled_lots, reply.price_ticks)
+            self.tracker.executed(node, reply.height, (row,), time.monotonic_ns())
+        answer = self._answers.get((node, reply.request))
+        if answer is not None:
+            try:
+                answer.send_nowait(reply)
+            except (trio.WouldBlock, trio.BrokenResourceError):
+                return  # answered twice, or nobody waits any more
+
+    def _fault(self, node: int, refusal: Refusal) -> MemberFault:
+        fault = MemberFault(node, refusal)
+        if len(self.faults) < FAULTS_KEPT_MAX:
+            self.faults.append(fault)
+        return fault
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _refused(reply: Refused) -> ProtocolError:
+    try:
+        return ProtocolError(reply.code, reply.field, reply.seen, reply.expected)
+    except KeyError:
+        return ProtocolError("wire.malformed", reply.field, reply.seen, reply.expected)
+
+
+def _refusal_of(record: OrderRecord) -> ProtocolError | ClientError:
+    for node, result in sorted(record.refusals.items()):
+        refusal = as_refusal(result)
+        if refusal is not None:
+            return refusal
+        return ClientError(f"member {node} refused the order: {result.code}", "see the member's log")
+    return ClientError("every member refused the order", "see the members' logs")
+
+
+@asynccontextmanager
+async def open_sequencer(
+    committee: Committee,
+    connector: Connector,
+    nodes: Sequence[int] | None = None,
+    *,
+    receipts: ReceiptStore | None = None,
+    orders_max: int = ORDERS_MAX,
+) -> AsyncIterator[SequencerClient]:
+    """A client with running links to ``nodes`` (all members by default); leaving the block closes them."""
+    chosen = range(committee.n) if nodes is None else nodes
+    client = SequencerClient(committee, connector, list(chosen), receipts=receipts, orders_max=orders_max)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(client.run)
+        yield client
+        nursery.cancel_scope.cancel()

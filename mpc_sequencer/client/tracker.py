@@ -1,0 +1,245 @@
+"""What a trader knows of its orders, from reports of members of which up to f lie: a pure state machine.
+
+A receipt counts when its signature does. That an order is final, executed or filled later counts when f+1
+members report the same: one of them is honest. Each member's first report of a kind about an order counts,
+so a member cannot outvote the others by repeating itself; what contradicts the agreed value is that
+member's fault.
+
+States move forward only: ``submitted`` -> ``final`` -> ``executed``; ``refused`` is for an order that no
+member it was sent to took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from mpc_sequencer.client.errors import TooManyOrders
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.messages import ExecutedRow, SubmitResult
+from mpc_sequencer.core.types import Envelope, Receipt
+
+ORDERS_MAX: Final = 200_000
+FILLS_PER_ORDER_MAX: Final = 1_024
+FAULTS_KEPT_MAX: Final = 256
+
+FinalReport = tuple[int, bytes]
+"""(height, block id)"""
+ExecutedReport = tuple[int, str, int, int]
+"""(height, outcome code, lots filled, clearing price in ticks)"""
+
+FillReport = tuple[int, int, int]
+"""(height, lots filled, clearing price in ticks)"""
+
+
+@dataclass(slots=True)
+class OrderRecord:
+    """One order as this client sees it. Times are nanoseconds of the caller's monotonic clock, None until
+    it happened.
+    """
+
+    order_id: bytes
+    envelope: Envelope
+    nodes: frozenset[int]
+    submitted_ns: int
+    receipts: dict[int, Receipt] = field(default_factory=dict)
+    refusals: dict[int, SubmitResult] = field(default_factory=dict)
+    final: FinalReport | None = None
+    executed: ExecutedReport | None = None
+    later_fills: list[FillReport] = field(default_factory=list)
+    """What later heights filled of an order that rests."""
+    first_receipt_ns: int | None = None
+    receipts_ns: int | None = None
+    """When f+1 members had given a receipt, so at least one honest member is bound."""
+    final_ns: int | None = None
+    executed_ns: int | None = None
+    final_reports: dict[int, FinalReport] = field(default_factory=dict, repr=False)
+    executed_reports: dict[int, ExecutedReport] = field(default_factory=dict, repr=False)
+    fill_reports: dict[FillReport, set[int]] = field(default_factory=dict, repr=False)
+
+    @property
+    def refused(self) -> bool:
+        """Whether every member it was sent to refused it."""
+        return not self.receipts and self.final is None and len(self.refusals) >= len(self.nodes)
+
+    @property
+    def state(self) -> str:
+        """``submitted``, ``receipt``, ``final``, ``executed`` or ``refused``."""
+        if self.executed is not None:
+            return "executed"
+        if self.final is not None:
+            return "final"
+        if self.receipts:
+            return "receipt"
+        return "refused" if self.refused else "submitted"
+
+    @property
+    def filled_lots(self) -> int:
+        """Lots filled so far."""
+        return sum(lots for _, lots, _ in self.fills())
+
+    def fills(self) -> list[FillReport]:
+        """Every fill f+1 members reported, at its height's clearing price."""
+        first = [(self.executed[0], self.executed[2], self.executed[3])] if self.executed else []
+        return [fill for fill in first + self.later_fills if fill[1] > 0]
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Member ``node`` reported ``seen`` where f+1 members reported ``agreed``."""
+
+    node: int
+    order_id: bytes
+    seen: str
+    agreed: str
+
+
+class OrderTracker:
+    """All orders of one client. Every method is synchronous and raises nothing on what members report."""
+
+    def __init__(self, f: int, orders_max: int = ORDERS_MAX) -> None:
+        self._enough = f + 1
+        self._orders_max = orders_max
+        self.orders: dict[bytes, OrderRecord] = {}
+        self.contradictions: list[Contradiction] = []
+        self.unexecuted: dict[bytes, OrderRecord] = {}
+
+    def add(self, order_id: bytes, envelope: Envelope, nodes: Iterable[int], now_ns: int) -> OrderRecord:
+        """Start to track an order; one that is tracked already keeps its record. Raises
+        :class:`TooManyOrders`.
+        """
+        known = self.orders.get(order_id)
+        if known is not None:
+            known.nodes |= frozenset(nodes)
+            return known
+        if len(self.orders) >= self._orders_max:
+            raise TooManyOrders(
+                f"this client tracks {self._orders_max} orders already",
+                "forget executed orders, or use another client",
+            )
+        record = OrderRecord(order_id, envelope, frozenset(nodes), now_ns)
+        self.orders[order_id] = self.unexecuted[order_id] = record
+        return record
+
+    def forget(self, order_id: bytes) -> None:
+        """Drop an order; later reports about it are ignored."""
+        self.orders.pop(order_id, None)
+        self.unexecuted.pop(order_id, None)
+
+    def receipt(self, node: int, receipt: Receipt, now_ns: int) -> bool:
+        """Take a verified receipt; False when the order is unknown or the receipt a repetition."""
+        record = self.orders.get(receipt.order_id)
+        if record is None or node in record.receipts:
+            return False
+        record.receipts[node] = receipt
+        record.refusals.pop(node, None)
+        if record.first_receipt_ns is None:
+            record.first_receipt_ns = now_ns
+        if len(record.receipts) == self._enough:
+            record.receipts_ns = now_ns
+        return True
+
+    def refusal(self, node: int, result: SubmitResult) -> OrderRecord | None:
+        """Take a member's refusal; returns the record."""
+        record = self.orders.get(result.order_id)
+        if record is not None and node not in record.receipts:
+            record.refusals[node] = result
+        return record
+
+    def final(self, node: int, height: int, block_id: bytes, order_ids: Iterable[bytes], now_ns: int) -> int:
+        """Take a report of finality; returns how many orders became final by it."""
+        report = (height, block_id)
+        count = 0
+        for order_id in order_ids:
+            record = self.orders.get(order_id)
+            if record is None or not self._agree(record.final_reports, node, report, record.final, order_id):
+                continue
+            record.final = report
+            record.final_ns = now_ns
+            record.final_reports = {}
+            count += 1
+        return count
+
+    def executed(self, node: int, height: int, rows: Iterable[ExecutedRow], now_ns: int) -> int:
+        """Take a report of outcomes; returns how many orders became executed by it."""
+        count = 0
+        for row in rows:
+            record = self.orders.get(row.order_id)
+            if record is None:
+                continue
+            report = (height, row.code, row.filled_lots, row.price_ticks)
+            if not self._agree(record.executed_reports, node, report, record.executed, row.order_id):
+                continue
+            record.executed = report
+            record.executed_ns = now_ns
+            record.executed_reports = {}
+            self.unexecuted.pop(row.order_id, None)
+            count += 1
+        return count
+
+    def filled(self, node: int, height: int, rows: Iterable[ExecutedRow]) -> None:
+        """Take a report of later fills of resting orders."""
+        for row in rows:
+            record = self.orders.get(row.order_id)
+            if record is None:
+                continue
+            key = (height, row.filled_lots, row.price_ticks)
+            voters = record.fill_reports.get(key)
+            if voters is None:
+                if len(record.fill_reports) >= FILLS_PER_ORDER_MAX:
+                    continue
+                voters = record.fill_reports[key] = set()
+            if node in voters:
+                continue
+            voters.add(node)
+            if len(voters) == self._enough:
+                record.later_fills.append(key)
+
+    def _agree(
+        self,
+        reports: dict[int, FinalReport] | dict[int, ExecutedReport],
+        node: int,
+        report: FinalReport | ExecutedReport,
+        agreed: FinalReport | ExecutedReport | None,
+        order_id: bytes,
+    ) -> bool:
+        """Count ``report``; True when it is the one that makes f+1 equal reports."""
+        if agreed is not None:
+            if report != agreed:
+                self._contradicted(node, order_id, report, agreed)
+            return False
+        if node in reports:
+            return False
+        reports[node] = report  # type: ignore[assignment]
+        if sum(other == report for other in reports.values()) < self._enough:
+            return False
+        for other, seen in reports.items():
+            if seen != report:
+                self._contradicted(other, order_id, seen, report)
+        return True
+
+    def _contradicted(self, node: int, order_id: bytes, seen: object, agreed: object) -> None:
+        if len(self.contradictions) < FAULTS_KEPT_MAX:
+            self.contradictions.append(Contradiction(node, order_id, repr(seen), repr(agreed)))
+
+
+def as_refusal(result: SubmitResult) -> ProtocolError | None:
+    """A member's refusal as the error the client would have raised itself; None for a code nobody defines."""
+    try:
+        return ProtocolError(result.code, result.field, result.seen, result.expected)
+    except KeyError:
+        return None
+
+
+Predicate = Callable[[OrderRecord], bool]
+
+
+def is_final(record: OrderRecord) -> bool:
+    """Whether f+1 members reported its block (an executed order is final too)."""
+    return record.final is not None or record.executed is not None
+
+
+def is_executed(record: OrderRecord) -> bool:
+    """Whether f+1 members reported its outcome."""
+    return record.executed is not None

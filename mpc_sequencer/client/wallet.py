@@ -1,0 +1,73 @@
+"""EIP-712 typed data of an action, as wallets take it (``eth_signTypedData_v4``).
+
+A wallet shows the fields and signs; the signature goes into the plaintext by :func:`parse_wallet_signature`
+and :func:`~mpc_sequencer.core.actions.with_account_signature`. The types are read from the same registry
+the members sign and verify with, so the two cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from mpc_sequencer.core import domains, eip712
+from mpc_sequencer.core.actions import Action, LimitOrder
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.signing import SIGNATURE_BYTES, check_encoding
+
+_DOMAIN_MEMBERS: Final = [
+    {"name": "name", "type": "string"},
+    {"name": "version", "type": "string"},
+    {"name": "chainId", "type": "uint256"},
+    {"name": "verifyingContract", "type": "address"},
+]
+
+
+def typed_data(committee: Committee, action: Action) -> dict[str, Any]:
+    """The typed-data document of ``action``; its digest is
+    :func:`~mpc_sequencer.client.build.account_digest`.
+    """
+    if isinstance(action, LimitOrder):
+        struct = domains.LIMIT_ORDER_TYPE
+        values: list[int | bytes] = [
+            action.account,
+            action.nonce,
+            action.label_hash,
+            action.market,
+            action.side,
+            action.time_in_force,
+            action.price_ticks,
+            action.quantity_lots,
+        ]
+    else:
+        struct = domains.WITHDRAWAL_TYPE
+        values = [action.account, action.nonce, action.label_hash, action.asset, action.amount_units]
+    return {
+        "types": {
+            "EIP712Domain": _DOMAIN_MEMBERS,
+            struct.name: [{"name": name, "type": kind} for kind, name in struct.members],
+        },
+        "primaryType": struct.name,
+        "domain": {
+            "name": eip712.DOMAIN_NAME,
+            "version": eip712.DOMAIN_VERSION,
+            "chainId": committee.genesis.chain_id,
+            "verifyingContract": "0x" + committee.genesis.settlement.hex(),
+        },
+        "message": {
+            name: "0x" + value.hex() if isinstance(value, bytes) else value
+            for (_, name), value in zip(struct.members, values, strict=True)
+        },
+    }
+
+
+def parse_wallet_signature(text: str) -> bytes:
+    """A wallet's 0x-prefixed signature as 65 bytes; a recovery id of 0 or 1 is read as 27 or 28."""
+    try:
+        raw = bytes.fromhex(text.strip().removeprefix("0x"))
+    except ValueError:
+        raise ProtocolError("signature.encoding", "signature", text, "65 bytes in hex") from None
+    if len(raw) == SIGNATURE_BYTES and raw[64] in (0, 1):
+        raw = raw[:64] + bytes((raw[64] + 27,))
+    check_encoding(raw, "signature")
+    return raw

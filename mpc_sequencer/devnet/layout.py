@@ -1,0 +1,211 @@
+"""A development network's folder: everything `mpcseq devnet init` writes.
+
+    committee.json   assets.json   passphrase (mode 0600, opens every keystore)
+    accounts/account-00.key ..     traders' keys, 64 hex digits (mode 0600)
+    node-0/ ..                     node.json, keystore.json, submitter.key; at run time data/, node.log, pid
+
+The threshold key is dealt here, so this process has seen all of it: devnets only. The contracts get their
+addresses from the deployer and its transaction count, so the committee file names them before they exist
+and orders can be sealed offline at once; `mpcseq devnet up` deploys, checks the addresses, and puts the
+chain's checkpoint of the deposits into the file.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mpc_sequencer.client.keys import save_assets, write_account_key
+from mpc_sequencer.client.units import AssetUnits
+from mpc_sequencer.core import limits
+from mpc_sequencer.core.committee import Genesis, Member
+from mpc_sequencer.core.eip712 import keccak256
+from mpc_sequencer.core.errors import ConfigError
+from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.core.types import Checkpoint
+from mpc_sequencer.market import Market
+from mpc_sequencer.node import config, files, tls
+from mpc_sequencer.node.keystore import NodeSecrets, create
+from threshold import deal
+
+CHAIN_ID: Final = 31337
+ACCOUNTS_MAX: Final = 1_000
+BASE_PORT_DEFAULT: Final = 7700
+HOST: Final = "127.0.0.1"
+
+ASSETS: Final = (AssetUnits(0, "BTC", 8), AssetUnits(1, "USDT", 6))
+BTCUSDT: Final = Market(
+    id=0,
+    base_asset=0,
+    quote_asset=1,
+    base_units_per_lot=100_000,  # 0.001 BTC
+    quote_units_per_tick_lot=100,  # 0.1 USDT per BTC
+    reference_price_ticks=618_000,
+    symbol="BTCUSDT",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Devnet:
+    """A written folder and what it holds."""
+
+    folder: Path
+    file: config.CommitteeFile
+    passphrase_file: Path
+
+    @property
+    def committee_path(self) -> Path:
+        return self.folder / "committee.json"
+
+    @property
+    def assets_path(self) -> Path:
+        return self.folder / "assets.json"
+
+    def node_folder(self, node: int) -> Path:
+        """Where member ``node`` keeps its files."""
+        return self.folder / f"node-{node}"
+
+    def account_keys(self) -> list[Path]:
+        """The traders' key files, in order."""
+        return sorted((self.folder / "accounts").glob("account-*.key"))
+
+
+def contract_address(deployer: bytes, transactions_sent: int) -> bytes:
+    """The address of a contract deployed by ``deployer``'s transaction number ``transactions_sent`` (0 ..
+    127).
+    """
+    if not 0 <= transactions_sent < 0x80:
+        raise ValueError("only the first 128 transactions are predicted")
+    nonce = bytes((transactions_sent or 0x80,))  # RLP writes zero as the empty string
+    return keccak256(b"\xd6\x94" + deployer + nonce)[12:]
+
+
+def init_devnet(
+    folder: Path,
+    *,
+    nodes: int,
+    threshold: int | None,
+    accounts: Sequence[bytes] | int,
+    deployer: bytes,
+    ports: Sequence[int],
+    chain_url: str | None,
+) -> Devnet:
+    """Write a new folder: ``nodes`` members (4 or more), traders' keys (given secrets, or a number of new
+    ones).
+
+    Raises :class:`ConfigError` for unsafe sizes and for a folder that is not empty; then nothing is written.
+    """
+    f = (nodes - 1) // 3
+    t = nodes - f if threshold is None else threshold
+    _check_sizes(nodes, t, f, accounts, ports)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(
+            f"{folder} is not an empty folder", "choose another folder, or remove this one first"
+        )
+    signers = sorted(
+        (secrets.token_bytes(32) for _ in range(nodes)), key=lambda secret: Signer(secret).address
+    )
+    dealing = deal(nodes, t, secret=None, entropy=secrets.token_bytes(32))
+    log_seeds = [secrets.token_bytes(32) for _ in range(nodes)]
+    members = tuple(
+        Member(Signer(secret).public_key, tls.log_key(seed), verification_key)
+        for secret, seed, verification_key in zip(signers, log_seeds, dealing.verification_keys, strict=True)
+    )
+    genesis = Genesis(
+        version=1,
+        chain_id=CHAIN_ID,
+        settlement=contract_address(deployer, len(ASSETS)),
+        epoch=0,
+        threshold=t,
+        public_key=dealing.public_key,
+        members=members,
+        assets=tuple(contract_address(deployer, number) for number in range(len(ASSETS))),
+        markets=(BTCUSDT,),
+        checkpoint=Checkpoint(0, bytes(32), 0, bytes(32)),
+        time_ms=0,
+    )
+    certificates = [tls.member_certificate(seed) for seed in log_seeds]
+    file = config.committee_file(genesis, [(HOST, port) for port in ports], certificates)
+    devnet = Devnet(folder, file, folder / "passphrase")
+    _write_shared(devnet, accounts)
+    passphrase = devnet.passphrase_file.read_text().strip()
+    for node in range(nodes):
+        share = dealing.shares[node]
+        node_secrets = NodeSecrets(signers[node], log_seeds[node], share.index, share.nonce_material())
+        _write_node(devnet, node, node_secrets, passphrase, chain_url)
+    return devnet
+
+
+def open_devnet(folder: Path) -> Devnet:
+    """A folder written before. Raises :class:`ConfigError`."""
+    if not (folder / "committee.json").is_file():
+        raise ConfigError(f"{folder} holds no devnet", f"write one with `mpcseq devnet init {folder}`")
+    return Devnet(folder, config.load_committee(folder / "committee.json"), folder / "passphrase")
+
+
+def _check_sizes(nodes: int, t: int, f: int, accounts: Sequence[bytes] | int, ports: Sequence[int]) -> None:
+    if not limits.COMMITTEE_MEMBERS_MIN <= nodes <= limits.COMMITTEE_MEMBERS_MAX:
+        raise ConfigError(
+            f"a committee of {nodes} members is unsafe",
+            f"use between {limits.COMMITTEE_MEMBERS_MIN} and {limits.COMMITTEE_MEMBERS_MAX} nodes",
+        )
+    if not f + 1 <= t <= nodes - f:
+        raise ConfigError(
+            f"a decryption threshold of {t} is unsafe with {nodes} members",
+            f"use t between f+1 = {f + 1} and n-f = {nodes - f}",
+        )
+    count = accounts if isinstance(accounts, int) else len(accounts)
+    if not 1 <= count <= ACCOUNTS_MAX:
+        raise ConfigError(
+            f"{count} accounts are outside the bounds", f"use between 1 and {ACCOUNTS_MAX} accounts"
+        )
+    if len(ports) != nodes or not all(1 <= port <= 65_535 for port in ports):
+        raise ConfigError("the nodes' ports are not all between 1 and 65535", "choose a lower --base-port")
+
+
+def _write_shared(devnet: Devnet, accounts: Sequence[bytes] | int) -> None:
+    keys = [secrets.token_bytes(32) for _ in range(accounts)] if isinstance(accounts, int) else accounts
+    try:
+        (devnet.folder / "accounts").mkdir(parents=True)
+        for node in range(devnet.file.committee.n):
+            devnet.node_folder(node).mkdir()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {devnet.folder}: {error.strerror}", "choose a writable folder"
+        ) from None
+    for number, secret in enumerate(keys):
+        write_account_key(devnet.folder / "accounts" / f"account-{number:02d}.key", secret)
+    files.write_atomically(devnet.passphrase_file, secrets.token_hex(16).encode() + b"\n", mode=0o600)
+    save_assets(devnet.assets_path, {asset.asset: asset for asset in ASSETS})
+    config.save_committee(devnet.committee_path, devnet.file)
+
+
+def _write_node(
+    devnet: Devnet, node: int, node_secrets: NodeSecrets, passphrase: str, chain_url: str | None
+) -> None:
+    folder = devnet.node_folder(node)
+    create(folder / "keystore.json", node_secrets, passphrase, profile="interactive")
+    write_account_key(folder / "submitter.key", secrets.token_bytes(32))
+    write_node_config(devnet, node, chain_url)
+
+
+def write_node_config(devnet: Devnet, node: int, chain_url: str | None) -> None:
+    """Write node.json of member ``node``, posting results to ``chain_url`` (or to no chain)."""
+    folder = devnet.node_folder(node)
+    host, port = devnet.file.endpoints[node]
+    config.save_node_config(
+        folder / "node.json",
+        config.NodeConfig(
+            index=node,
+            listen_host=host,
+            listen_port=port,
+            committee=devnet.committee_path,
+            keystore=folder / "keystore.json",
+            data=folder / "data",
+            chain_url=chain_url,
+            submitter=config.SubmitterConfig(chain_url is not None, folder / "submitter.key"),
+        ),
+    )

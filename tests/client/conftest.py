@@ -1,0 +1,116 @@
+"""A small deployment for the client's tests: real keys, no processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mpc_sequencer.client import SealedOrder, limit_order, make_label, seal_order, sign_action
+from mpc_sequencer.core.actions import BUY, GTC
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.core.types import NO_SIGNATURE, Receipt, with_signature
+from mpc_sequencer.devnet.layout import Devnet, init_devnet
+from mpc_sequencer.node.keystore import open_keystore
+
+NOW_MS = 1_700_000_000_000
+
+
+@pytest.fixture(scope="session")
+def devnet(tmp_path_factory: pytest.TempPathFactory) -> Devnet:
+    folder: Path = tmp_path_factory.mktemp("client") / "devnet"
+    return init_devnet(
+        folder,
+        nodes=4,
+        threshold=None,
+        accounts=2,
+        deployer=bytes(20),
+        ports=[7801, 7802, 7803, 7804],
+        chain_url=None,
+    )
+
+
+@pytest.fixture(scope="session")
+def committee(devnet: Devnet) -> Committee:
+    return devnet.file.committee
+
+
+@pytest.fixture(scope="session")
+def member_signers(devnet: Devnet) -> tuple[Signer, ...]:
+    passphrase = devnet.passphrase_file.read_text().strip()
+    return tuple(
+        Signer(open_keystore(devnet.node_folder(node) / "keystore.json", passphrase).consensus_secret)
+        for node in range(4)
+    )
+
+
+@pytest.fixture(scope="session")
+def trader() -> Signer:
+    return Signer(b"\x11" * 32)
+
+
+class OrderMaker:
+    """Seals simple orders of one trader; ``now_ms`` is where their windows start."""
+
+    def __init__(self, committee: Committee, trader: Signer) -> None:
+        self.committee = committee
+        self.trader = trader
+        self._count = 0
+
+    def __call__(self, now_ms: int = NOW_MS, lifetime_ms: int = 60_000) -> SealedOrder:
+        self._count += 1
+        label = make_label(self.committee, self.trader.address, (now_ms, now_ms + lifetime_ms))
+        action = limit_order(
+            self.committee,
+            label,
+            account=self.trader.address,
+            nonce=self._count,
+            market=0,
+            side=BUY,
+            time_in_force=GTC,
+            price_ticks=618_000,
+            quantity_lots=5,
+        )
+        signed = sign_action(self.committee, action, self.trader)
+        sigma = self._count.to_bytes(32, "big")
+        return seal_order(self.committee, label, signed, self.trader, sigma=sigma)
+
+
+@pytest.fixture
+def make_order(committee: Committee, trader: Signer) -> OrderMaker:
+    return OrderMaker(committee, trader)
+
+
+class ReceiptMaker:
+    """Receipts as the members sign them."""
+
+    def __init__(self, committee: Committee, signers: tuple[Signer, ...]) -> None:
+        self._committee = committee
+        self._signers = signers
+
+    def __call__(
+        self,
+        order_id: bytes,
+        node: int,
+        *,
+        signed_by: int | None = None,
+        list_number: int = 1,
+        epoch: int = 0,
+    ) -> Receipt:
+        receipt = Receipt(
+            epoch=epoch,
+            incarnation=0,
+            order_id=order_id,
+            node=node,
+            list_number=list_number,
+            received_ms=NOW_MS,
+            signature=NO_SIGNATURE,
+        )
+        signer = self._signers[node if signed_by is None else signed_by]
+        return with_signature(receipt, signer.sign_digest(self._committee.digest(receipt.struct_hash())))
+
+
+@pytest.fixture
+def make_receipt(committee: Committee, member_signers: tuple[Signer, ...]) -> ReceiptMaker:
+    return ReceiptMaker(committee, member_signers)

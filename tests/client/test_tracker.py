@@ -1,0 +1,136 @@
+"""The tracker believes what f+1 members say alike, and nothing a smaller number says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpc_sequencer.client import OrderTracker, TooManyOrders
+from mpc_sequencer.core.messages import ExecutedRow, SubmitResult
+from mpc_sequencer.core.types import Envelope
+
+F = 1
+NODES = range(4)
+ORDER_ID = b"\x01" * 32
+BLOCK = b"\x02" * 32
+OTHER_BLOCK = b"\x03" * 32
+ENVELOPE = Envelope(version=1, label=bytes(101), ciphertext=b"c", sponsor_signature=bytes(65))
+
+
+def tracker() -> OrderTracker:
+    made = OrderTracker(F)
+    made.add(ORDER_ID, ENVELOPE, NODES, 0)
+    return made
+
+
+def row(code: str = "filled", lots: int = 5, price_ticks: int = 7) -> ExecutedRow:
+    return ExecutedRow(ORDER_ID, code, lots, price_ticks)
+
+
+def test_one_member_alone_makes_nothing_final_however_often_it_says_so() -> None:
+    orders = tracker()
+    for _ in range(5):
+        assert orders.final(0, 3, BLOCK, [ORDER_ID], 1) == 0
+    assert orders.orders[ORDER_ID].state == "submitted"
+
+
+def test_two_members_that_differ_make_nothing_final_and_a_third_decides() -> None:
+    orders = tracker()
+    assert orders.final(0, 3, BLOCK, [ORDER_ID], 1) == 0
+    assert orders.final(1, 3, OTHER_BLOCK, [ORDER_ID], 2) == 0
+    assert orders.final(2, 3, OTHER_BLOCK, [ORDER_ID], 5) == 1
+    record = orders.orders[ORDER_ID]
+    assert (record.final, record.final_ns, record.state) == ((3, OTHER_BLOCK), 5, "final")
+    assert [one.node for one in orders.contradictions] == [0]
+
+
+def test_a_late_contradiction_is_noticed_and_changes_nothing() -> None:
+    orders = tracker()
+    for node in (0, 1):
+        orders.executed(node, 4, [row()], node)
+    assert orders.executed(2, 4, [row(lots=6)], 9) == 0
+    assert orders.orders[ORDER_ID].executed == (4, "filled", 5, 7)
+    assert [one.node for one in orders.contradictions] == [2]
+
+
+def test_executed_orders_leave_the_open_ones() -> None:
+    orders = tracker()
+    assert ORDER_ID in orders.unexecuted
+    orders.executed(0, 4, [row()], 1)
+    assert ORDER_ID in orders.unexecuted
+    orders.executed(1, 4, [row()], 1)
+    assert ORDER_ID not in orders.unexecuted
+
+
+def test_later_fills_add_up_once_each() -> None:
+    orders = tracker()
+    for node in (0, 1):
+        orders.executed(node, 4, [row("resting", 0, 0)], 1)
+    for node in NODES:
+        orders.filled(node, 6, [row(lots=2, price_ticks=8)])
+        orders.filled(node, 6, [row(lots=2, price_ticks=8)])
+    orders.filled(0, 7, [row(lots=3, price_ticks=9)])
+    record = orders.orders[ORDER_ID]
+    assert record.fills() == [(6, 2, 8)]
+    assert record.filled_lots == 2
+
+
+def test_an_order_is_refused_only_when_every_member_it_went_to_refused_it() -> None:
+    orders = tracker()
+    refusal = SubmitResult(ORDER_ID, None, "credit.exhausted", "label.sponsor", "0", "1")
+    for node in (0, 1, 2):
+        orders.refusal(node, refusal)
+        assert not orders.orders[ORDER_ID].refused
+    orders.refusal(3, refusal)
+    assert orders.orders[ORDER_ID].refused
+
+
+def test_receipts_count_once_per_member_and_time_the_first_honest_promise(make_receipt: Any) -> None:
+    orders = tracker()
+    assert orders.receipt(0, make_receipt(ORDER_ID, 0), 10)
+    assert not orders.receipt(0, make_receipt(ORDER_ID, 0), 11)
+    record = orders.orders[ORDER_ID]
+    assert (record.first_receipt_ns, record.receipts_ns) == (10, None)
+    assert orders.receipt(2, make_receipt(ORDER_ID, 2), 12)
+    assert orders.receipt(3, make_receipt(ORDER_ID, 3), 13)
+    assert (record.first_receipt_ns, record.receipts_ns) == (10, 12)
+
+
+def test_memory_is_bounded_and_forgetting_makes_room() -> None:
+    orders = OrderTracker(F, orders_max=2)
+    for number in range(2):
+        orders.add(bytes((number,)) * 32, ENVELOPE, NODES, 0)
+    with pytest.raises(TooManyOrders):
+        orders.add(b"\x09" * 32, ENVELOPE, NODES, 0)
+    orders.forget(b"\x00" * 32)
+    orders.add(b"\x09" * 32, ENVELOPE, NODES, 0)
+    assert len(orders.orders) == len(orders.unexecuted) == 2
+
+
+def test_reports_about_unknown_orders_leave_no_trace() -> None:
+    orders = OrderTracker(F)
+    for node in NODES:
+        orders.final(node, 3, BLOCK, [ORDER_ID], 1)
+        orders.executed(node, 3, [row()], 1)
+        orders.filled(node, 3, [row()])
+    assert not orders.orders and not orders.contradictions
+
+
+reports = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([BLOCK, OTHER_BLOCK])), max_size=20)
+
+
+@given(reports)
+def test_a_final_block_always_has_f_plus_1_first_reports_behind_it(said: list[tuple[int, bytes]]) -> None:
+    orders = tracker()
+    first: dict[int, bytes] = {}
+    for node, block in said:
+        orders.final(node, 3, block, [ORDER_ID], 1)
+        first.setdefault(node, block)
+    agreed = orders.orders[ORDER_ID].final
+    if agreed is not None:
+        assert sum(block == agreed[1] for block in first.values()) >= F + 1
+    else:
+        assert all(list(first.values()).count(block) <= F for block in (BLOCK, OTHER_BLOCK))

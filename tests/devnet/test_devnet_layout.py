@@ -1,0 +1,92 @@
+"""A written devnet: files only their owner reads, keys that fit the committee, addresses known ahead."""
+
+from __future__ import annotations
+
+import stat
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import rlp
+
+from mpc_sequencer.core.eip712 import keccak256
+from mpc_sequencer.core.errors import ConfigError
+from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.devnet.layout import Devnet, contract_address, init_devnet, open_devnet
+from mpc_sequencer.devnet.processes import NodeProcesses, free_ports, log_tail
+from mpc_sequencer.node.config import load_committee, load_node_config
+from mpc_sequencer.node.keystore import open_keystore
+from threshold import SecretShare
+
+
+@pytest.fixture(scope="module")
+def devnet(tmp_path_factory: pytest.TempPathFactory) -> Devnet:
+    folder = tmp_path_factory.mktemp("layout") / "devnet"
+    return init_devnet(
+        folder,
+        nodes=7,
+        threshold=3,
+        accounts=3,
+        deployer=b"\x07" * 20,
+        ports=range(7801, 7808),
+        chain_url=None,
+    )
+
+
+def test_contract_addresses_follow_the_creation_rule() -> None:
+    for sent in (0, 1, 2, 127):
+        expected = keccak256(rlp.encode([b"\x07" * 20, sent]))[12:]
+        assert contract_address(b"\x07" * 20, sent) == expected
+    with pytest.raises(ValueError, match="128"):
+        contract_address(b"\x07" * 20, 128)
+
+
+def test_seven_members_tolerate_two_and_each_keystore_is_its_members(devnet: Devnet) -> None:
+    committee = load_committee(devnet.committee_path).committee
+    assert (committee.n, committee.f, committee.q, committee.t) == (7, 2, 5, 3)
+    assert open_devnet(devnet.folder).file.committee.genesis_id == committee.genesis_id
+    passphrase = devnet.passphrase_file.read_text().strip()
+    for node, member in enumerate(committee.genesis.members):
+        opened = open_keystore(devnet.node_folder(node) / "keystore.json", passphrase)
+        assert Signer(opened.consensus_secret).public_key == member.consensus_key
+        share = SecretShare(opened.share_index, opened.share_secret)
+        assert (share.index, share.verification_key()) == (node + 1, member.verification_key)
+        config = load_node_config(devnet.node_folder(node))
+        assert (config.index, config.listen_port) == (node, 7801 + node)
+
+
+def test_nobody_else_can_read_a_secret(devnet: Devnet) -> None:
+    secret_files = [devnet.passphrase_file, *devnet.account_keys()]
+    for node in range(7):
+        secret_files += [devnet.node_folder(node) / name for name in ("keystore.json", "submitter.key")]
+    assert len(secret_files) == 18
+    for path in secret_files:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_free_ports_are_distinct() -> None:
+    assert len(set(free_ports(16))) == 16
+
+
+def test_processes_are_always_reaped_and_a_dead_node_is_named(
+    devnet: Devnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with NodeProcesses(devnet) as processes:
+        processes.start()
+        pids = [(devnet.node_folder(node) / "pid").read_text() for node in range(7)]
+        assert pids == [f"{process.pid}\n" for process in processes.nodes]
+        deadline = time.monotonic() + 10
+        while processes.alive() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with pytest.raises(ConfigError, match="node 0 ended with status 1"):
+            processes.check_started()
+    assert processes.stop() == dict.fromkeys(range(7), 1)
+    assert not any((devnet.node_folder(node) / "pid").exists() for node in range(7))
+
+
+def test_the_tail_of_a_log_is_short(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("".join(f"line {number}\n" for number in range(5_000)))
+    assert log_tail(tmp_path / "log") == " | ".join(f"line {number}" for number in range(4_995, 5_000))
+    assert log_tail(tmp_path / "missing") == ""
