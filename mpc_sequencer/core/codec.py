@@ -52,7 +52,25 @@ def decode(kind: type[T] | Any, data: bytes, *, bytes_max: int = FRAME_BYTES_MAX
 
 
 def _name(kind: Any) -> str:
-    return getattr(kind, "__name__", None) or " | ".join(_name(k) for k in get_args(kind)) or str(kind)
+    return getattr(kind, "__name__", None) or ("message" if get_args(kind) else str(kind))
+
+
+def _untyped(data: bytes) -> Any:
+    """The bytes as plain values, or None where they are none."""
+    try:
+        return msgspec.msgpack.decode(data)
+    except (ValueError, RecursionError, msgspec.DecodeError):
+        return None
+
+
+def _member(kind: Any, value: Any) -> Any:
+    """Of a tagged union the struct whose tag ``value`` starts with; any other kind as it is."""
+    tag = value[0] if isinstance(value, list) and value else None
+    for one in get_args(kind):
+        config = getattr(one, "__struct_config__", None)
+        if config is not None and tag is not None and config.tag == tag:
+            return one
+    return kind
 
 
 def _refusal(kind: Any, data: bytes, text: str) -> ProtocolError:
@@ -60,31 +78,36 @@ def _refusal(kind: Any, data: bytes, text: str) -> ProtocolError:
     path = match.group(1) if match else "$"
     cause = text[: match.start()] if match else text
     steps = _STEP.findall(path)
-    field = _field_name(kind, steps)
+    value = _untyped(data)
+    field = _field_name(kind, steps, value)
     code = "wire.bound" if (" of length " in cause or " >= " in cause or " <= " in cause) else "wire.type"
     expected, _, got = cause.partition(", got ")
     expected = expected.removeprefix("Expected ")
-    return ProtocolError(code, field, got or _seen(data, steps), expected)
+    return ProtocolError(code, field, got or _seen(value, steps), expected)
 
 
-def _seen(data: bytes, steps: list[str]) -> str:
+def _seen(value: Any, steps: list[str]) -> str:
     """The value at ``steps``, shortened to its kind and length where it is long."""
     try:
-        value = msgspec.msgpack.decode(data)
         for step in steps:
             value = value[int(step)]
-    except (ValueError, LookupError, TypeError, msgspec.DecodeError):
+    except (ValueError, LookupError, TypeError):
         return "another value"
     if isinstance(value, bytes | str | list):
         return f"{type(value).__name__} of length {len(value)}"
     return str(value)
 
 
-def _field_name(kind: Any, steps: list[str]) -> str:
+def _field_name(kind: Any, steps: list[str], value: Any) -> str:
     """``Block.heads[...]``-like name of the place an array path leads to, as far as the types tell."""
+    kind = _member(kind, value)
     name = _name(kind)
     for step in steps:
-        kind = _strip(kind)
+        kind = _member(_strip(kind), value)
+        try:
+            value = value[int(step)]
+        except (ValueError, LookupError, TypeError):
+            value = None
         fields = getattr(kind, "__struct_fields__", None)
         if fields is None or step == "...":
             arguments = [a for a in get_args(kind) if a is not Ellipsis] if get_origin(kind) is tuple else []

@@ -117,15 +117,17 @@ class Committee:
         self.check_member(node, f"{field}.node")
         signing.check_signer(self.digest(struct_hash), signature, self.addresses[node], f"{field}.signature")
 
-    def check_value(self, value: Receipt | OrderList | Head | Vote | Bundle) -> None:
-        """Refuse a signed value of another epoch or incarnation, or that its member did not sign."""
+    def check_value(self, value: Receipt | OrderList | Head | Vote | Bundle) -> bytes:
+        """Refuse a signed value of another epoch or incarnation, or that its member did not sign; its struct hash."""
         field = type(value).__name__
         incarnation = getattr(value, "incarnation", self.incarnation)
         if value.epoch != self.epoch or incarnation != self.incarnation:
             raise ProtocolError(
                 "epoch.unknown", field, f"{value.epoch}/{incarnation}", f"{self.epoch}/{self.incarnation}"
             )
-        self.check_signature(value.node, value.struct_hash(), value.signature, field)
+        struct_hash = value.struct_hash()
+        self.check_signature(value.node, struct_hash, value.signature, field)
+        return struct_hash
 
     def check_certificate(
         self, certificate: Certificate, verified: Container[tuple[int, bytes]] = frozenset()

@@ -285,8 +285,7 @@ class ListStore:
                 return False
             if (head.view, head.list_number, head.time_ms) < (last.view, last.list_number, last.time_ms):
                 return False
-        self._committee.check_value(head)
-        heads.append((head, head.struct_hash()))
+        heads.append((head, self._committee.check_value(head)))
         return True
 
     def heads(self, node: int) -> list[tuple[Head, bytes]]:

@@ -210,7 +210,9 @@ class NodeCore:
     def wake_at_ms(self) -> int:
         """When :meth:`flush` must be called again though nothing happens."""
         now_ms = self._now_ms
-        times = [self._last_final_ms + limits.HEARTBEAT_MS, now_ms + limits.HEARTBEAT_MS]
+        times = [now_ms + limits.HEARTBEAT_MS]
+        if self._last_final_ms + limits.HEARTBEAT_MS > now_ms:
+            times.append(self._last_final_ms + limits.HEARTBEAT_MS)
         for due in (self.own_lists.due_ms(), self.simplex.deadline_ms, self.fetcher.next_due_ms()):
             if due is not None:
                 times.append(due)

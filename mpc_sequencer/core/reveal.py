@@ -149,13 +149,13 @@ class Reveal:
             return False
         if task is None and bundle.height <= self._last_height:
             return False  # that height is open: a late bundle is not an early one
-        early = self._early.setdefault(bundle.node, {})
+        early = self._early.get(bundle.node, {})
         if task is None and (bundle.block_id in early or len(early) >= EARLY_BUNDLES_PER_MEMBER_MAX):
             return False
         self._committee.check_value(bundle)
         self._check_finality(bundle, known)
         if task is None:
-            early[bundle.block_id] = bundle
+            self._early.setdefault(bundle.node, {})[bundle.block_id] = bundle
         else:
             self._take(task, bundle)
         return True

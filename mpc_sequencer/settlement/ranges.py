@@ -163,10 +163,10 @@ class Ranges:
                 if share.digest == closed.digest:
                     closed.signatures[share.node] = share.signature
                 return
-        early = self._early.setdefault(share.node, {})
+        early = self._early.get(share.node, {})
         if share.first_height >= self._next_first() and len(early) < EARLY_SHARES_PER_MEMBER_MAX:
             self._check(share)
-            early[share.first_height, share.last_height] = share
+            self._early.setdefault(share.node, {})[share.first_height, share.last_height] = share
 
     def _next_first(self) -> int:
         unsigned = [closed.first for closed in self._closed if closed.result is None]

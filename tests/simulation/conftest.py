@@ -1,0 +1,6 @@
+"""Lets the simulations import `core_kit` of tests/core."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "core"))
