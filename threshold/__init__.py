@@ -1,10 +1,18 @@
 """Threshold cryptography on secp256k1: sealing to a committee, of which any t members open together.
 
 The construction is TDH2 (see `tdh2`); keys are Shamir shares (`shamir`); a bundle of decryption shares
-carries one proof (`proofs`). Encodings are in `wire`, causes of refusal in `errors`, hash domains in `tags`.
+carries one proof (`proofs`); t members' shares of a block's coin combine to 32 random bytes (`coin`).
+Encodings are in `wire`, causes of refusal in `errors`, hash domains in `tags`.
 Nothing here knows of trading, networks, disks, clocks or sources of randomness: random bytes are arguments.
 """
 
+from threshold.coin import (
+    COIN_SHARE_BYTES,
+    VerifiedCoinShare,
+    coin_share,
+    combine_coin,
+    verify_coin_share,
+)
 from threshold.errors import CODES, ThresholdError, UsageError
 from threshold.hash_to_curve import hash_to_curve, second_generator
 from threshold.proofs import (
@@ -34,6 +42,7 @@ from threshold.wire import LABEL_BYTES, Ciphertext, Label, ciphertext_bytes
 __all__ = [
     "BUNDLE_SHARES_MAX",
     "CODES",
+    "COIN_SHARE_BYTES",
     "LABEL_BYTES",
     "PROOF_BYTES",
     "REGISTERED",
@@ -49,9 +58,12 @@ __all__ = [
     "Tag",
     "ThresholdError",
     "UsageError",
+    "VerifiedCoinShare",
     "check",
     "ciphertext_bytes",
+    "coin_share",
     "combine",
+    "combine_coin",
     "deal",
     "hash_to_curve",
     "lagrange_at_zero",
@@ -61,5 +73,6 @@ __all__ = [
     "second_generator",
     "share",
     "verify_bundle",
+    "verify_coin_share",
     "verify_opening",
 ]

@@ -35,13 +35,15 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "point.infinity": "The point at infinity is refused wherever a point is expected.",
         "scalar.range": "A scalar is 32 bytes, big-endian, from 1 to N - 1.",
         "tdh2.proof": "The proof that the ciphertext is well formed under this label does not hold.",
-        "share.encoding": "A decryption share is not a point.",
+        "share.encoding": "A decryption or coin share is not a point.",
         "share.count": "The number of shares is not the threshold.",
         "share.index": "A share's index is outside 1..65535.",
         "share.sum": "The shares interpolate to the point at infinity.",
         "bundle.count": "A bundle holds as many shares as the block has ciphertexts, at least one.",
         "bundle.proof": "The batch proof does not show that the shares were made with the member's key.",
         "proof.length": "A batch proof is exactly 98 bytes.",
+        "coin.length": "A coin share is exactly 97 bytes.",
+        "coin.proof": "The proof does not show that the coin share was made with the member's key for the block.",
         "opening.failed": "The ciphertext does not open under this point to what was honestly sealed.",
     }
 )

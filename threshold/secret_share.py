@@ -50,6 +50,10 @@ class SecretShare:
         """The share's bytes as input to a tagged hash that derives a nonce; for `threshold.proofs` alone."""
         return bytes(self._live())
 
+    def export(self) -> bytes:
+        """The share's 32 bytes, to be put into an encrypted keystore. The caller's copy cannot be erased."""
+        return bytes(self._live())
+
     def erase(self) -> None:
         """Overwrite the share. Every later use raises `UsageError`."""
         self._erased = True

@@ -69,11 +69,6 @@ _NONCE: Final = bytes(12)  # one key, one message: K is fresh with sigma
 
 
 @cache
-def _generator_table() -> FixedBase:
-    return FixedBase(group.parse_point(group.GENERATOR, "generator"))
-
-
-@cache
 def _second_generator_point() -> Point:
     return group.parse_point(second_generator(), "second generator")
 
@@ -104,7 +99,7 @@ class SealingKey:
 
     def prepare(self) -> None:
         """Build the tables of G, G2 and Y now, about 80 ms, instead of at the first check and opening."""
-        _generator_table()
+        group.generator_table()
         _second_generator_table()
         self._multiples()
 
@@ -236,7 +231,7 @@ def check(key: SealingKey, label: bytes, ciphertext: bytes, *, buckets: Collecti
         raise ThresholdError("label.bucket", "label.size_bucket", str(parsed_label.size_bucket), expected)
     parsed, u, v = decode_with_points(ciphertext, parsed_label.size_bucket)
     minus_e = group.negate_scalar(parsed.e)
-    w = _generator_table().multiply_add(parsed.z, group.multiply(u, minus_e))
+    w = group.generator_table().multiply_add(parsed.z, group.multiply(u, minus_e))
     w2 = _second_generator_table().multiply_add(parsed.z, group.multiply(v, minus_e))
     if w is None or w2 is None:
         raise ThresholdError("tdh2.proof", "ciphertext.z", "a commitment at infinity", "finite commitments")
@@ -284,7 +279,7 @@ def open_ciphertext(key: SealingKey, checked: CheckedCiphertext, point: bytes) -
         r, s = _exponents(sigma, checked.label_encoded, padded)
     except UsageError:
         raise _opening_failed("ciphertext.c", "a zero exponent", "exponents from 1 to N - 1") from None
-    if _public_multiple(_generator_table(), r) != sealed.u:
+    if _public_multiple(group.generator_table(), r) != sealed.u:
         raise _opening_failed("ciphertext.u", show(sealed.u), "rG for the r that c determines")
     if _public_multiple(key._multiples(), r) != point:
         raise _opening_failed("point", show(point), "rY for the r that c determines")
@@ -329,11 +324,11 @@ def verify_opening(key: SealingKey, label: bytes, ciphertext: bytes, sigma: byte
         if len(sigma) != SIGMA_BYTES or len(padded) != parsed.size_bucket:
             return False
         r, s = _exponents(sigma, label, padded)
-        u = _public_multiple(_generator_table(), r)
+        u = _public_multiple(group.generator_table(), r)
         v = _public_multiple(_second_generator_table(), r)
         k = _encapsulated_key(_public_multiple(key._multiples(), r), u)
         c = _aead_encrypt(sigma + padded, label + u + v, _NONCE, k)
-        w = _public_multiple(_generator_table(), s)
+        w = _public_multiple(group.generator_table(), s)
         e = _challenge(label, u + v, w, _public_multiple(_second_generator_table(), s), c)
         z = group.scalar_multiply_add_secret(r, e, s)
     except (ThresholdError, UsageError):

@@ -8,6 +8,7 @@ the rest by the time it says. Nothing here judges: :mod:`mpc_sequencer.audit.blo
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -64,6 +65,10 @@ class Ordering:
     bonds_wei: Mapping[bytes, int]
     listings_ms: dict[bytes, dict[int, int]] = field(default_factory=dict)
     """Per order id and member: the block time at which its listing was included."""
+    by_time: deque[tuple[int, bytes, int]] = field(default_factory=deque)
+    """Listings as they were noted: block time, order id, member."""
+    live_listings: dict[int, int] = field(default_factory=dict)
+    """Per member: how many listings of ids that are not lifted live."""
     lifted_until_ms: dict[bytes, int] = field(default_factory=dict)
     """Per lifted order id: its valid_until."""
     queue: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
@@ -115,17 +120,32 @@ class Ordering:
         """Note a member's listing; True where f+1 members' listings live, so that the order is lifted."""
         if self.lifted_until_ms.get(order_id, 0) > time_ms:
             return False
+        self._forget_dead(time_ms)
         listings = self.listings_ms.setdefault(order_id, {})
-        if node not in listings or not _lives(listings[node], time_ms):
+        if node not in listings and self.live_listings.get(node, 0) < limits.LISTINGS_PER_MEMBER_MAX:
             listings[node] = time_ms
-        return sum(_lives(listed_ms, time_ms) for listed_ms in listings.values()) >= self.f + 1
+            self.live_listings[node] = self.live_listings.get(node, 0) + 1
+            self.by_time.append((time_ms, order_id, node))
+        return len(listings) >= self.f + 1
+
+    def _forget_dead(self, time_ms: int) -> None:
+        """Drop listings that live no more; block times never fall, so the oldest come first."""
+        while self.by_time and not _lives(self.by_time[0][0], time_ms):
+            listed_ms, order_id, node = self.by_time.popleft()
+            listings = self.listings_ms.get(order_id, {})
+            if listings.get(node) == listed_ms:
+                del listings[node]
+                self.live_listings[node] -= 1
+                if not listings:
+                    del self.listings_ms[order_id]
 
     def _lift(
         self, order_id: bytes, height: int, time_ms: int, root: bytes, labels: Mapping[bytes, Label]
     ) -> None:
         if order_id not in labels:
             raise MissingBody(order_id)
-        del self.listings_ms[order_id]
+        for node in self.listings_ms.pop(order_id):
+            self.live_listings[node] -= 1
         valid_until_ms = labels[order_id].valid_until_ms
         if valid_until_ms > time_ms:
             self.lifted_until_ms[order_id] = valid_until_ms
@@ -144,11 +164,6 @@ class Ordering:
                 order_id: until_ms
                 for order_id, until_ms in self.lifted_until_ms.items()
                 if until_ms > time_ms
-            }
-            self.listings_ms = {
-                order_id: listings
-                for order_id, listings in self.listings_ms.items()
-                if any(_lives(listed_ms, time_ms) for listed_ms in listings.values())
             }
 
     def lags(self) -> bool:

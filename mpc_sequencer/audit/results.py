@@ -1,8 +1,8 @@
 """Rules of results: every counting height is executed again; its roots and hash are the log's and the
 certified ones.
 
-A height is executed when all its orders have a verdict and its turn has come. Results the blocks certify
-may come before or after the member's own.
+A height is executed when all its orders have a verdict, its coin follows from the log and its turn has
+come. Results the blocks certify may come before or after the member's own.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ class Results:
         return done
 
     def _execute(self, height: int) -> Executed:
+        coin = self._reveal.coin(height)
         batch = self._reveal.take(height)
-        executed = self._execution.execute(height, self._refs[height].block_id, batch)
+        executed = self._execution.execute(height, coin, batch)
         self._last_result = result_hash(self._last_result, height, executed.state_root, executed.fills_root)
         self.results[height] = self._last_result
         self.fills += len(executed.fills)
@@ -90,9 +91,8 @@ class Results:
         if not self._unlogged:
             waiting = self._reveal.waiting_heights()
             if waiting and waiting[0] == height:
-                self._recorder.halt(
-                    "opening.missing", "not every order of the batch has a verdict", height=height
-                )
+                code, detail = self._reveal.lack(height)
+                self._recorder.halt(code, detail, height=height)
             self._recorder.halt("result.order", f"height {height} after {self._logged_height}", height=height)
         executed, result = self._unlogged[0]
         if height != executed.height:

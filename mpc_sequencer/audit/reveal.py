@@ -1,9 +1,10 @@
 """Rules of the reveal: bundles bound to a finalization, one verdict per order, openings by re-encryption.
 
-A bundle counts when its member signed it, its certificate finalizes its block and it has one share per
-order of the batch. A bad share beside a good opening is no fault of the log: the opening is judged by
-sealing it again. A malformed verdict is judged by the shares it names: t bundles whose proofs hold and
-whose combination does not open.
+A bundle counts when its member signed it, its certificate finalizes its block, and it has one share per
+order of the batch and a valid share of the block's coin, which members verify before they log it. A bad
+share of an order beside a good opening is no fault of the log: the opening is judged by sealing it again. A
+malformed verdict is judged by the shares it names: t bundles whose proofs hold and whose combination does
+not open. The coin follows from any t members' coin shares.
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ from threshold import (
     BundleContext,
     CheckedCiphertext,
     ThresholdError,
+    VerifiedCoinShare,
     combine,
+    combine_coin,
     open_ciphertext,
     verify_bundle,
+    verify_coin_share,
     verify_opening,
 )
 
@@ -39,6 +43,7 @@ class Revealed:
     block_id: bytes
     order_ids: tuple[bytes, ...]
     bundles: dict[int, list[Bundle]] = field(default_factory=dict)
+    coin_shares: dict[int, VerifiedCoinShare] = field(default_factory=dict)
     verdicts: dict[bytes, bytes | None] = field(default_factory=dict)
     proven: dict[int, Bundle | None] = field(default_factory=dict)
     """Per member: a bundle whose proof holds, or None where none does; filled when a verdict needs it."""
@@ -80,7 +85,8 @@ class Reveal:
         if bundle.node >= self._committee.n or bundle.epoch != self._committee.epoch:
             return self._recorder.fail("bundle.member", f"{where}, epoch {bundle.epoch}", height=height)
         self._recorder.done("bundles")
-        if not self._signatures.is_members(bundle.node, bundle.struct_hash(), bundle.signature):
+        signed = self._signatures.is_members(bundle.node, bundle.struct_hash(), bundle.signature)
+        if not signed:
             self._recorder.fail("bundle.signature", where, height=height)
         problem = self._signatures.check_finality(self._blocks.refs[height], bundle.certificate, bundle.path)
         if problem is not None:
@@ -97,6 +103,26 @@ class Reveal:
             return self._recorder.fail("bundle.shares", shares, height=height)
         if height in self._heights:
             self._heights[height].bundles.setdefault(bundle.node, []).append(bundle)
+        if size:
+            self._add_coin_share(bundle, signed)
+        return None
+
+    def _context(self, block_id: bytes, node: int) -> BundleContext:
+        return BundleContext(self._committee.sealing_key.key_id, self._committee.epoch, block_id, node + 1)
+
+    def _add_coin_share(self, bundle: Bundle, signed: bool) -> None:
+        """Count a valid coin share, which proves itself; a bad one is its member's fault only if it signed."""
+        key = self._committee.genesis.members[bundle.node].verification_key
+        self._recorder.done("coin_shares")
+        try:
+            context = self._context(bundle.block_id, bundle.node)
+            verified = verify_coin_share(key, context, bundle.coin_share)
+        except ThresholdError as error:
+            if signed:
+                self._recorder.fail("bundle.coin", f"member {bundle.node}: {error}", height=bundle.height)
+            return
+        if bundle.height in self._heights:
+            self._heights[bundle.height].coin_shares.setdefault(bundle.node, verified)
 
     # --- verdicts ----------
     def _expects(self, height: int, order_id: bytes) -> Revealed | None:
@@ -163,9 +189,7 @@ class Reveal:
     def _proven(self, revealed: Revealed, node: int, ciphertexts: list[CheckedCiphertext]) -> Bundle | None:
         """A bundle of the member whose proof holds."""
         if node not in revealed.proven:
-            context = BundleContext(
-                self._committee.sealing_key.key_id, self._committee.epoch, revealed.block_id, node + 1
-            )
+            context = self._context(revealed.block_id, node)
             key = self._committee.genesis.members[node].verification_key
             revealed.proven[node] = None
             for bundle in revealed.bundles[node]:
@@ -194,9 +218,25 @@ class Reveal:
         return sorted(self._heights)
 
     def is_open(self, height: int) -> bool:
-        """Whether every order of the height has a verdict."""
+        """Whether every order of the height has a verdict, and its coin follows from the log."""
         revealed = self._heights[height]
-        return len(revealed.verdicts) == len(revealed.order_ids)
+        return (
+            len(revealed.verdicts) == len(revealed.order_ids)
+            and len(revealed.coin_shares) >= self._committee.t
+        )
+
+    def lack(self, height: int) -> tuple[str, str]:
+        """The finding's code and detail for a height that has a result and is not open."""
+        revealed = self._heights[height]
+        if len(revealed.verdicts) < len(revealed.order_ids):
+            return "opening.missing", "not every order of the batch has a verdict"
+        detail = f"valid coin shares of members {sorted(revealed.coin_shares)}, {self._committee.t} needed"
+        return "coin.missing", detail
+
+    def coin(self, height: int) -> bytes:
+        """The coin of an open height."""
+        shares = sorted(self._heights[height].coin_shares.items())[: self._committee.t]
+        return combine_coin([verified for _, verified in shares], self._committee.t)
 
     def take(self, height: int) -> list[OpenedOrder]:
         """The opened batch, which is then forgotten."""

@@ -201,6 +201,7 @@ class Audit:
             self.blocks.finality(entry)
         elif isinstance(entry, BundleEntry):
             self.reveal.add_bundle(entry.bundle)
+            self._execute()
         elif isinstance(entry, OpenedEntry):
             self.reveal.add_opened(entry.height, entry.opened)
             self._execute()

@@ -125,6 +125,13 @@ def status_fields(node: int, answer: StatusReply | str) -> dict[str, Any]:
     return values
 
 
+def _state(answer: StatusReply) -> str:
+    state = f"up, {len(answer.peers_connected)} peers"
+    if answer.convicted:
+        state += ", convicted: " + " ".join(str(member) for member in answer.convicted)
+    return state
+
+
 def status_table(answers: dict[int, StatusReply | str]) -> Table:
     """All members' states in one table."""
     rows: list[tuple[object, ...]] = []
@@ -135,7 +142,7 @@ def status_table(answers: dict[int, StatusReply | str]) -> Table:
         rows.append(
             (
                 node,
-                f"up, {len(answer.peers_connected)} peers",
+                _state(answer),
                 answer.view,
                 answer.height_final,
                 answer.height_executed,

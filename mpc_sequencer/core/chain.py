@@ -90,6 +90,8 @@ class Chain:
         self._bonds_wei = bonds_wei
         self._entries: dict[bytes, ChainEntry] = {}
         self._final_ids: dict[int, bytes] = {}
+        self.finalizations: dict[bytes, Certificate] = {}
+        """Certificates of blocks that are final by their own, for members that come late."""
         self._states = {
             committee.genesis_id: genesis_state(
                 committee.genesis_id, committee.genesis.time_ms, committee.n
@@ -147,7 +149,8 @@ class Chain:
         while len(usable) >= self._committee.q:
             candidate = self._candidate(view, usable)
             if sum(len(lists) for lists in candidate.lists) > limits.LISTS_PER_BLOCK_MAX:
-                return None
+                del usable[max(usable, key=lambda node: len(usable[node][2]))]
+                continue
             derived = self._derive(parent, candidate)
             if isinstance(derived, Derived):
                 unheld = [order_id for order_id in derived.batch if order_id not in self._pool]
@@ -353,6 +356,7 @@ class Chain:
     # --- finality -----------------------------------------------------------------------------------------------
     def finalize(self, block_id: bytes, certificate: Certificate) -> list[FinalBlock] | None:
         """The blocks that become final with ``block_id``, in height order; None (and a need) where one is missing."""
+        self.finalizations[block_id] = certificate
         branch: list[ChainEntry] = []
         cursor = block_id
         while cursor != self.final_id:
@@ -364,12 +368,15 @@ class Chain:
                 return []
             branch.append(entry)
             cursor = entry.block.header.parent_id
+        final: list[FinalBlock] = []
+        path: tuple[BlockHeader, ...] = ()
+        for entry in branch:  # from the newest down: each block takes the nearest certificate at or above it
+            own = self.finalizations.get(entry.block_id)
+            certificate, path = (own, ()) if own is not None else (certificate, path)
+            final.append(FinalBlock(entry, certificate, path))
+            path = (entry.block.header, *path)
+        final.reverse()
         branch.reverse()
-        headers = [entry.block.header for entry in branch]
-        final = [
-            FinalBlock(entry, certificate, tuple(headers[position + 1 :]))
-            for position, entry in enumerate(branch)
-        ]
         for entry in branch:
             self._unpin(entry)
             self._final_ids[entry.state.height] = entry.block_id
@@ -393,6 +400,7 @@ class Chain:
                 if not on_branch:
                     self._unpin(entry)
                 del self._entries[block_id]
+                self.finalizations.pop(block_id, None)
                 self._states.pop(block_id, None)
             elif height < self.final_height:
                 self._states.pop(block_id, None)

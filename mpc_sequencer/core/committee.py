@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from collections.abc import Container
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from msgspec import Meta

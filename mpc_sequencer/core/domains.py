@@ -26,7 +26,8 @@ CARRY: Final = Tag("MPCSEQ/v1/carry")  # inputs_root || order_id: place in the q
 BATCH_LEAF: Final = Tag("MPCSEQ/v1/batch-leaf")  # order_id || envelope_hash
 BATCH_NODE: Final = Tag("MPCSEQ/v1/batch-node")
 CERTIFIED: Final = Tag("MPCSEQ/v1/certified")  # canonical encoding of the results a block certifies
-BUNDLE_SHARES: Final = Tag("MPCSEQ/v1/bundle-shares")  # shares || proof, what a bundle's signature covers
+BUNDLE_FINALITY: Final = Tag("MPCSEQ/v1/bundle-finality")  # canonical encodings of a bundle's certificate, then path
+BUNDLE_SHARES: Final = Tag("MPCSEQ/v1/bundle-shares")  # shares || proof || coin share of a bundle
 ENTROPY: Final = Tag("MPCSEQ/v1/entropy")  # boot entropy || counter: randomness handed to the core as a value
 DRAW: Final = Tag("MPCSEQ/v1/draw")  # coin || order_id: a batch's random priorities
 STATE_KEY: Final = Tag("MPCSEQ/v1/state-key")  # kind u8 || identifier: a leaf's place in the state tree
@@ -61,5 +62,5 @@ NOTARIZE_TYPE: Final = StructType("Notarize(uint64 epoch,uint64 view,bytes32 blo
 NULLIFY_TYPE: Final = StructType("Nullify(uint64 epoch,uint64 view)")
 FINALIZE_TYPE: Final = StructType("Finalize(uint64 epoch,uint64 view,bytes32 blockId)")
 BUNDLE_TYPE: Final = StructType(
-    "Bundle(uint64 epoch,uint64 height,bytes32 blockId,uint16 node,bytes32 sharesHash)"
+    "Bundle(uint64 epoch,uint64 height,bytes32 blockId,uint16 node,bytes32 finalityHash,bytes32 sharesHash)"
 )

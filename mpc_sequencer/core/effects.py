@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mpc_sequencer.core.messages import ClientReply, ClientRequest, PeerMessage
+from mpc_sequencer.core.offences import Offence
 from mpc_sequencer.core.transcript import LogEntry
 from mpc_sequencer.core.types import Block, Envelope, Head, OrderList, Receipt, Value, Vote
 
@@ -140,11 +141,21 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A member's message broke a rule: ``code`` and text, for the operator and for evidence."""
+    """A member's message broke a rule: ``code`` and text, for the operator."""
 
     node: int
     code: str
     detail: str
 
 
-Effect = Persist | Append | Broadcast | Send | Reply | Settle | Fault
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What convicts a member, verified: to be kept as a file. One per member and kind of offence."""
+
+    node: int
+    kind: str
+    detail: str
+    offence: Offence
+
+
+Effect = Persist | Append | Broadcast | Send | Reply | Settle | Fault | Evidence

@@ -65,15 +65,18 @@ def check_deployment(committee: Committee, label: Label) -> None:
         raise ProtocolError("label.key", "label.key_id", label.key_id, committee.sealing_key.key_id.hex())
 
 
-def check_sealed(committee: Committee, envelope: Envelope, label: Label) -> SealedOrder:
-    """Deployment, span and the ciphertext's own check; raises ProtocolError or ThresholdError."""
+def check_sealed(
+    committee: Committee, envelope: Envelope, label: Label, order_id: bytes | None = None
+) -> SealedOrder:
+    """Deployment, span and the ciphertext's own check; raises ProtocolError or ThresholdError. ``order_id`` saves
+    hashing where the caller has it."""
     check_deployment(committee, label)
     check_span(label)
     checked = check(
         committee.sealing_key, envelope.label, envelope.ciphertext, buckets=limits.SIZE_BUCKETS_BYTES
     )
     facts = OrderFacts(label.valid_from_ms, label.valid_until_ms, label.sponsor)
-    return SealedOrder(envelope.order_id(), envelope.label, facts, checked)
+    return SealedOrder(order_id or envelope.order_id(), envelope.label, facts, checked)
 
 
 def check_sponsor(committee: Committee, order_id: bytes, sponsor: bytes, signature: bytes) -> None:
@@ -84,11 +87,13 @@ def check_sponsor(committee: Committee, order_id: bytes, sponsor: bytes, signatu
         raise ProtocolError("sponsor.signature", "sponsor_signature", seen, sponsor.hex())
 
 
-def check_envelope(committee: Committee, envelope: Envelope, now_ms: int) -> SealedOrder:
+def check_envelope(
+    committee: Committee, envelope: Envelope, now_ms: int, order_id: bytes | None = None
+) -> SealedOrder:
     """Every check a member makes at its door but for credit, duplicates and its own bounds."""
     label = envelope.decoded_label()
     check_deployment(committee, label)
     check_window(label, now_ms)
-    order = check_sealed(committee, envelope, label)
+    order = check_sealed(committee, envelope, label, order_id)
     check_sponsor(committee, order.order_id, label.sponsor, envelope.sponsor_signature)
     return order

@@ -43,6 +43,7 @@ CODES: Final[Mapping[str, str]] = {
     "list.equivocation": "a second, different list of one number",
     "vote.view": "the vote's view is outside what is kept",
     "vote.kind": "the vote's kind or block does not fit",
+    "vote.equivocation": "the vote contradicts another vote of the member in its view",
     "certificate.quorum": "the certificate has fewer signers than the quorum",
     "certificate.order": "the certificate's signers are not strictly ascending",
     "block.leader": "the proposal is not by its view's leader",
@@ -53,6 +54,16 @@ CODES: Final[Mapping[str, str]] = {
     "block.time": "the block's time is too far from the member's clock",
     "bundle.block": "the bundle is for another block or has another number of shares",
     "bundle.path": "the bundle's certificate does not finalize its block",
+    "settlement.equivocation": "a second, different result of one first height",
+    "evidence.file": "not an evidence file of this version",
+    "evidence.genesis": "the evidence is about another committee than the committee file's",
+    "evidence.member": "the evidence accuses nobody of the committee",
+    "evidence.epoch": "the evidence is about another epoch",
+    "evidence.signature": "a part of the evidence is not signed by the member it accuses",
+    "evidence.unrelated": "the parts of the evidence are not about one and the same thing",
+    "evidence.same": "both parts of the evidence say the same",
+    "evidence.pinned": "what the evidence carries beside the signed parts is not what they name",
+    "evidence.legal": "what the member signed is within the rules",
     "action.account_signature": "the plaintext is not signed by its account",
     "action.label": "the plaintext names another label",
     "nonce.consumed": "the account's nonce was used before",
@@ -74,15 +85,21 @@ def _show(value: object) -> str:
 
 
 class ProtocolError(ValueError):
-    """What a peer or client sent breaks a rule: ``code`` (in :data:`CODES`), ``field``, ``seen``, ``expected``."""
+    """What a peer or client sent breaks a rule: ``code`` (in :data:`CODES`), ``field``, ``seen``, ``expected``.
 
-    def __init__(self, code: str, field: str, seen: object, expected: object) -> None:
+    ``offence`` is the evidence (:data:`mpc_sequencer.core.evidence.Offence`) where what was sent convicts its signer.
+    """
+
+    def __init__(
+        self, code: str, field: str, seen: object, expected: object, *, offence: object | None = None
+    ) -> None:
         if code not in CODES:
             raise KeyError(code)
         self.code = code
         self.field = field
         self.seen = _show(seen)
         self.expected = _show(expected)
+        self.offence = offence
         super().__init__(f"{code}: {field} is {self.seen}, expected {self.expected}")
 
 

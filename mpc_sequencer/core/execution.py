@@ -70,7 +70,7 @@ class Execution:
             return None
         del self._preparing[0]
         height = batch.final.entry.state.height
-        outcome = self.engine.execute(height, batch.final.entry.block_id, prepared)
+        outcome = self.engine.execute(height, batch.coin, prepared)
         result = result_hash(self._last_result, height, outcome.state_root, outcome.fills_root)
         self._last_result = result
         self.executed_height = height

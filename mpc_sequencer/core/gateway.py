@@ -7,8 +7,8 @@ out only when all orders of its request are judged, and after their receipts are
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,11 +27,13 @@ from mpc_sequencer.core.messages import (
 from mpc_sequencer.core.types import Envelope, Receipt
 from threshold import ThresholdError
 
-ORDERS_PER_TURN: Final = 32
+ORDERS_PER_TURN: Final = 8
 _TEXT_CHARACTERS: Final = 250
 
-Admit = Callable[[Envelope], tuple[bytes, Receipt | None, str]]
-"""Admission of a client's envelope: order id, receipt, and a code where it is a duplicate."""
+QUEUED_ORDERS_PER_CLIENT_MAX: Final = 4_096
+
+Admit = Callable[[Envelope, bytes], tuple[Receipt | None, str]]
+"""Admission of a client's envelope with its order id: the receipt, and a code where it is a duplicate."""
 
 
 @dataclass(slots=True)
@@ -40,6 +42,7 @@ class _Request:
 
     client: int
     submit: Submit
+    order_ids: list[bytes]
     results: list[SubmitResult] = field(default_factory=list)
 
 
@@ -49,18 +52,47 @@ class Gateway:
     def __init__(self, admit: Admit) -> None:
         self._admit = admit
         self._queues: dict[int, deque[_Request]] = {}
+        self._waiting: Counter[bytes] = Counter()
+        self._waiting_of: Counter[int] = Counter()
         self._watchers: dict[bytes, list[int]] = {}
         self._watched: dict[int, set[bytes]] = {}
         self.effects: list[Effect] = []
 
     # --- submissions --------------------------------------------------------------------------------------------
     def submit(self, client: int, submit: Submit) -> None:
-        """Queue a submission behind the client's earlier ones."""
-        self._queues.setdefault(client, deque()).append(_Request(client, submit))
+        """Queue a submission behind the client's earlier ones; refuse it whole where too much is queued already."""
+        waiting = self._waiting_of[client] + len(submit.envelopes)
+        if waiting > QUEUED_ORDERS_PER_CLIENT_MAX:
+            error = ProtocolError(
+                "intake.full", "envelopes", waiting, f"at most {QUEUED_ORDERS_PER_CLIENT_MAX} queued of one client"
+            )
+            results = tuple(_refusal(envelope.order_id(), error) for envelope in submit.envelopes)
+            self.effects.append(Reply(client, SubmitReply(request=submit.request, results=results)))
+            return
+        order_ids = [envelope.order_id() for envelope in submit.envelopes]
+        self._waiting.update(order_ids)
+        self._waiting_of[client] = waiting
+        self._queues.setdefault(client, deque()).append(_Request(client, submit, order_ids))
+
+    def __contains__(self, order_id: bytes) -> bool:
+        """Whether a queued submission brings the order: its body need not be fetched."""
+        return order_id in self._waiting
+
+    def _done(self, client: int, order_ids: Sequence[bytes]) -> None:
+        for order_id in order_ids:
+            if self._waiting[order_id] == 1:
+                del self._waiting[order_id]
+            else:
+                self._waiting[order_id] -= 1
+        self._waiting_of[client] -= len(order_ids)
+        if not self._waiting_of[client]:
+            del self._waiting_of[client]
 
     def gone(self, client: int) -> None:
         """A client left: its queue and watches go."""
-        self._queues.pop(client, None)
+        for request in self._queues.pop(client, ()):
+            self._done(client, request.order_ids[len(request.results) :])
+        self._waiting_of.pop(client, None)
         for order_id in self._watched.pop(client, ()):
             watchers = self._watchers[order_id]
             watchers.remove(client)
@@ -78,8 +110,11 @@ class Gateway:
         queue = self._queues.pop(client)
         request = queue[0]
         start = len(request.results)
-        for envelope in request.submit.envelopes[start : start + ORDERS_PER_TURN]:
-            request.results.append(self._judge(client, envelope, request.submit.watch))
+        stop = start + ORDERS_PER_TURN
+        turn = zip(request.submit.envelopes[start:stop], request.order_ids[start:stop], strict=True)
+        for envelope, order_id in turn:
+            request.results.append(self._judge(client, envelope, order_id, request.submit.watch))
+        self._done(client, request.order_ids[start:stop])
         if len(request.results) == len(request.submit.envelopes):
             queue.popleft()
             reply = SubmitReply(request=request.submit.request, results=tuple(request.results))
@@ -87,18 +122,11 @@ class Gateway:
         if queue:
             self._queues[client] = queue
 
-    def _judge(self, client: int, envelope: Envelope, watch: bool) -> SubmitResult:
+    def _judge(self, client: int, envelope: Envelope, order_id: bytes, watch: bool) -> SubmitResult:
         try:
-            order_id, receipt, code = self._admit(envelope)
+            receipt, code = self._admit(envelope, order_id)
         except (ProtocolError, ThresholdError) as error:
-            return SubmitResult(
-                order_id=envelope.order_id(),
-                receipt=None,
-                code=error.code,
-                field=error.field[:_TEXT_CHARACTERS],
-                seen=error.seen[:_TEXT_CHARACTERS],
-                expected=error.expected[:_TEXT_CHARACTERS],
-            )
+            return _refusal(order_id, error)
         if watch:
             self._watch(client, order_id)
         return SubmitResult(order_id=order_id, receipt=receipt, code=code, field="", seen="", expected="")
@@ -142,3 +170,13 @@ class Gateway:
             if order_id not in lasting:
                 self._unwatch(order_id)
 
+
+def _refusal(order_id: bytes, error: ProtocolError | ThresholdError) -> SubmitResult:
+    return SubmitResult(
+        order_id=order_id,
+        receipt=None,
+        code=error.code,
+        field=error.field[:_TEXT_CHARACTERS],
+        seen=error.seen[:_TEXT_CHARACTERS],
+        expected=error.expected[:_TEXT_CHARACTERS],
+    )

@@ -7,7 +7,7 @@ from typing import Final
 
 # --- identities ---------------------------------------------------------------------------------------------------
 COMMITTEE_MEMBERS_MIN: Final = 4
-COMMITTEE_MEMBERS_MAX: Final = 64
+COMMITTEE_MEMBERS_MAX: Final = 40  # a block with all their heads and a full batch is one entry of the audit log
 UINT_MAX: Final = (1 << 63) - 1  # integers on the wire; larger ones are refused by the decoder
 
 # --- sealed orders (consensus) ------------------------------------------------------------------------------------
@@ -20,11 +20,12 @@ ORDER_CHARGE_WEI: Final = 10**12  # flat charge on a sponsor's bond per batched 
 # --- lists, heads, blocks (consensus) -----------------------------------------------------------------------------
 LIST_ENTRIES_MAX: Final = 1_024
 LISTS_PER_MEMBER_MAX: Final = 256  # lists outside finalized blocks; past it a member admits nothing
-LISTS_PER_BLOCK_MAX: Final = 1_024
+LISTINGS_PER_MEMBER_MAX: Final = 65_536  # live listings of a member for ids that are not lifted
+LISTS_PER_BLOCK_MAX: Final = 2 * LISTS_PER_MEMBER_MAX * COMMITTEE_MEMBERS_MAX  # more than all honest members may hold
 BATCH_ORDERS_MAX: Final = 512
 BLOCK_TIME_SKEW_MS_MAX: Final = 2_000
 RESULT_LAG_HEIGHTS: Final = 64  # uncertified counting heights past which batches are empty
-HEAD_RESULTS_MAX: Final = 128
+HEAD_RESULTS_MAX: Final = 8  # the lowest uncertified heights; the next follow when these are certified
 CERTIFIED_PER_BLOCK_MAX: Final = 128
 
 # --- timing (local) -----------------------------------------------------------------------------------------------
@@ -35,11 +36,12 @@ VIEW_TIMEOUT_INACTIVE_MS: Final = 150  # for a leader whose last turn was nullif
 VIEW_TIMEOUT_DOUBLINGS_MAX: Final = 6
 HEARTBEAT_MS: Final = 2_000
 FETCH_RETRY_MS: Final = 250
+FETCH_DELAY_MS: Final = 15  # a client that reaches all members brings a listed body itself about now
 
 # --- agreement (local memory) -------------------------------------------------------------------------------------
 VIEWS_AHEAD_MAX: Final = 64  # votes for views further ahead than this are dropped
 BLOCKS_KEPT_HEIGHTS: Final = 256  # finalized blocks kept in memory to serve peers
-HEADER_PATH_MAX: Final = 64  # blocks between a finalized block and the certificate that finalizes it
+HEADER_PATH_MAX: Final = 128  # blocks between a finalized block and the certificate that finalizes it
 
 # --- intake (local memory) ----------------------------------------------------------------------------------------
 PENDING_ORDERS_MAX: Final = 50_000
@@ -58,7 +60,7 @@ CLIENTS_MAX: Final = 256
 CLIENT_WATCH_ORDERS_MAX: Final = 100_000
 
 # --- reveal -------------------------------------------------------------------------------------------------------
-REVEAL_ORDERS_PER_STEP: Final = 48  # crypto per step of the core, so that a step stays under 20 ms
+REVEAL_ORDERS_PER_STEP: Final = 16  # crypto per step of the core, so that a step stays under 20 ms
 
 # --- execution (consensus) ----------------------------------------------------------------------------------------
 MARKETS_MAX: Final = 1 << 16

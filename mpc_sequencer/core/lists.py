@@ -16,11 +16,12 @@ from typing import Final
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.offences import ListEquivocation, Offence
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import NO_SIGNATURE, ZERO_HASH, Head, OrderList, with_signature
 
 HEADS_KEPT: Final = 8
-LISTS_AHEAD_MAX: Final = limits.LISTS_PER_BLOCK_MAX + limits.LISTS_PER_MEMBER_MAX
+LISTS_AHEAD_MAX: Final = 2 * limits.LISTS_PER_MEMBER_MAX
 """How far a member's lists may be ahead of the blocks kept here."""
 
 
@@ -96,6 +97,10 @@ class ListStore:
     def __init__(self, committee: Committee) -> None:
         self._committee = committee
         self._authors = [_Author() for _ in range(committee.n)]
+        self.taken = 0
+        """Lists of others taken in so far."""
+        self.offences: list[Offence] = []
+        """Offences found in lists that are kept; the node takes them."""
 
     # --- lists --------------------------------------------------------------------------------------------------
     def add_own(self, order_list: OrderList, list_hash: bytes) -> None:
@@ -114,10 +119,12 @@ class ListStore:
         held = author.lists.get(number)
         if held is not None:
             if held[0].entries != order_list.entries or held[0].prev_hash != order_list.prev_hash:
-                self._committee.check_value(order_list)
-                raise ProtocolError("list.equivocation", "OrderList.number", number, "one list of a number")
+                raise self._equivocation(held[0], order_list)
             return []
-        if number <= author.number or number in author.orphans:
+        orphan = author.orphans.get(number)
+        if orphan is not None and (orphan.entries, orphan.prev_hash) != (order_list.entries, order_list.prev_hash):
+            raise self._equivocation(orphan, order_list)
+        if number <= author.number or orphan is not None:
             return []
         highest = min(author.number + limits.ORPHAN_LISTS_MAX, author.included_number + LISTS_AHEAD_MAX)
         if number > highest or number < 1:
@@ -128,12 +135,25 @@ class ListStore:
             raise ProtocolError("list.chain", "OrderList.prev_hash", order_list.prev_hash, author.hash.hex())
         self._committee.check_value(order_list)
         author.orphans[number] = order_list
+        self.taken += 1
         return self._adopt(author)
+
+    def _equivocation(self, held: OrderList, second: OrderList) -> ProtocolError:
+        """The refusal of a second list of one number; raises where its author did not sign it."""
+        self._committee.check_value(second)
+        offence = ListEquivocation(held, second)
+        return ProtocolError(
+            "list.equivocation", "OrderList.number", second.number, "one list of a number", offence=offence
+        )
 
     def _add_wanted(self, author: _Author, order_list: OrderList, list_hash: bytes) -> list[OrderList]:
         """Keep a list that a block names though it may not continue the chain held; its predecessor is wanted next."""
         author.wanted.discard(list_hash)
         author.variants[list_hash] = order_list
+        self.taken += 1
+        held = author.lists.get(order_list.number)
+        if held is not None and held[1] != list_hash:
+            self.offences.append(ListEquivocation(held[0], order_list))
         before = author.lists.get(order_list.number - 1)
         known = order_list.prev_hash in author.variants or (before is not None and before[1] == order_list.prev_hash)
         if not known and order_list.number > author.final_number + 1:
@@ -205,7 +225,7 @@ class ListStore:
         return found
 
     def first_missing(self, node: int, after: int, through: tuple[int, bytes]) -> tuple[int, bytes]:
-        """The first list (number, hash) on the way down from ``through`` that is not held; it is awaited from now on."""
+        """The first list (number, hash) on the way down from ``through`` that is not held; it is awaited from now."""
         author = self._authors[node]
         number, cursor = through
         while number > after:

@@ -27,6 +27,7 @@ from mpc_sequencer.core.types import (
     Value,
     Vote,
 )
+from mpc_sequencer.settlement.claims import ResultClaim
 
 ALPN: Final = "mpcseq/1"
 
@@ -77,11 +78,9 @@ class BundleMessage(Value, frozen=True, tag=7):
 
 
 class SettlementShare(Value, frozen=True, tag=8):
-    """A member's signature over the BatchResult of the range ``first_height..last_height``."""
+    """A member's signature over the BatchResult that ``claim`` describes."""
 
-    first_height: Uint
-    last_height: Uint
-    digest: Hash32
+    claim: ResultClaim
     node: NodeIndex
     signature: SignatureBytes
 
@@ -111,9 +110,10 @@ class FetchBlock(Value, frozen=True, tag=12):
 
 
 class BlockMessage(Value, frozen=True, tag=13):
-    """A block for a member that asked for it by its id."""
+    """A block for a member that asked for it by its id, with the certificate that finalizes it where there is one."""
 
     block: Block
+    finalization: Certificate | None
 
 
 class FetchBundle(Value, frozen=True, tag=14):
@@ -241,6 +241,8 @@ class StatusReply(Value, frozen=True, tag=53):
     settlements: Uint
     settlement_gas: Uint
     peers_connected: tuple[NodeIndex, ...]
+    convicted: tuple[NodeIndex, ...]
+    """Members that evidence convicts here since this start."""
     cpu_us: Uint
     memory_bytes: Uint
     clearing: Annotated[tuple[tuple[Uint, Uint, Uint, Uint], ...], Meta(max_length=64)]

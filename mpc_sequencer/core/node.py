@@ -21,6 +21,7 @@ from mpc_sequencer.core import limits
 from mpc_sequencer.core.agreement import Accepted, Rejected, Simplex, Verdict, Waiting
 from mpc_sequencer.core.chain import Chain, FinalBlock
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.convictions import Convictions
 from mpc_sequencer.core.effects import (
     AdmittedRecord,
     Append,
@@ -54,6 +55,7 @@ from mpc_sequencer.core.messages import (
     StatusQuery,
     Submit,
 )
+from mpc_sequencer.core.offences import accused
 from mpc_sequencer.core.peers import PeerHandlers
 from mpc_sequencer.core.pool import Pool, PooledOrder
 from mpc_sequencer.core.publish import Publisher
@@ -77,6 +79,7 @@ from threshold import SecretShare, ThresholdError
 INPUTS_PER_ENTRY: Final = 256
 STALLED_VIEW_MS: Final = 500
 HEAD_STALE_MS: Final = limits.BLOCK_TIME_SKEW_MS_MAX // 4  # a member with work gives its clock anew after this long
+REBUILD_MS: Final = 20
 PROPOSED_SKEW_MS_MAX: Final = limits.BLOCK_TIME_SKEW_MS_MAX // 2  # leaves voters room for delays and their clocks
 
 
@@ -109,10 +112,17 @@ class NodeCore:
         self.ranges = Ranges(committee, node, signer, self.execution.genesis_state_root)
         self.gateway = Gateway(self._admit)
         self.fetcher = Fetcher(committee.n, node)
+        self.convictions = Convictions(committee)
         self.board = StatusBoard()
         self.peers = PeerHandlers(self)
         self.publisher = Publisher(self)
         self._now_ms = 0
+        self.arrivals = 0
+        """Grows with every list, body and block that a waiting block may need."""
+        self.heads_seen = 0
+        self._waits: dict[bytes, tuple[int, tuple[bytes, ...]]] = {}
+        self._built_from: tuple[bytes, int, int] | None = None
+        self._built_ms = 0
         self._head_dirty = False
         self._head_ms = 0
         self._pending_final: tuple[bytes, Certificate] | None = None
@@ -136,9 +146,10 @@ class NodeCore:
         match event:
             case FromPeer(node, message):
                 try:
-                    self.peers.handle(node, message, now_ms)
+                    if not self.convictions.drops(node, message):
+                        self.peers.handle(node, message, now_ms)
                 except (ProtocolError, ThresholdError) as error:
-                    self.effects.append(Fault(node, error.code, str(error)))
+                    self._blame(node, error)
             case FromClient(client, request):
                 self._on_client(client, request)
             case ClientGone(client):
@@ -152,6 +163,13 @@ class NodeCore:
                 if self.board.settled(last_height, gas_used) and transaction != ZERO_HASH:
                     self.effects.append(Append(SettledEntry(last_height, transaction, gas_used)))
         return self._collect()
+
+    def _blame(self, node: int, error: ProtocolError | ThresholdError) -> None:
+        """Report a refused message; whoever signed what convicts it is named, not who passed it on."""
+        offence = getattr(error, "offence", None)
+        self.effects.append(Fault(node if offence is None else accused(offence), error.code, str(error)))
+        if offence is not None:
+            self.effects += self.convictions.take(offence)
 
     def has_work(self, now_ms: int | None = None) -> bool:
         """Whether this member has something to do: without ``now_ms`` chunks for :meth:`work`, with it (for the
@@ -229,6 +247,10 @@ class NodeCore:
         for part in (self.reveal, self.execution, self.gateway, self.simplex):
             collected += part.effects
             part.effects = []
+        for found in (self.lists.offences, self.simplex.offences, self.reveal.offences, self.ranges.offences):
+            for offence in found:
+                collected += self.convictions.take(offence)
+            found.clear()
         self.effects = []
         return collected
 
@@ -244,27 +266,27 @@ class NodeCore:
             case StatusQuery(number):
                 self.effects.append(Reply(client, self.board.status(number, self)))
 
-    def _admit(self, envelope: Envelope) -> tuple[bytes, Receipt | None, str]:
+    def _admit(self, envelope: Envelope, order_id: bytes) -> tuple[Receipt | None, str]:
         """A client's envelope: receipt, or a duplicate's first receipt. Raises ProtocolError or ThresholdError."""
-        order_id = envelope.order_id()
         held = self.pool.get(order_id)
         if held is not None:
-            self.pool.fetched(envelope, self._now_ms)  # another variant may be wanted; a forged one is refused
+            self.pool.fetched(envelope, self._now_ms, order_id=order_id)  # another variant may be wanted; a forged one is refused
             if not held.list_number and not held.sequenced_height and not held.pins:
                 check_window(held.order.checked.label, self._now_ms)
                 self._check_lists()
                 self.list_order(held)
             if held.receipt is None and held.list_number:
                 self._give_receipt(held, next(iter(held.variants.values())))
-            return order_id, held.receipt, "intake.duplicate"
+            return held.receipt, "intake.duplicate"
         if self.chain.final_state.lifted.get(order_id, 0) > self._now_ms:
             raise ProtocolError("intake.sequenced", "order_id", order_id, "an order not sequenced yet")
         self._check_lists()
-        pooled = self.pool.admit(envelope, self._now_ms)
+        pooled = self.pool.admit(envelope, self._now_ms, order_id=order_id)
+        self.arrivals += 1
         self.fetcher.got_body(order_id, pooled.first_variant())
         self.list_order(pooled)
         self._give_receipt(pooled, envelope)
-        return order_id, pooled.receipt, ""
+        return pooled.receipt, ""
 
     def _check_lists(self) -> None:
         unfinal = self.lists.unfinal(self.node)
@@ -301,6 +323,7 @@ class NodeCore:
             return
         order_list, list_hash = cut
         self.lists.add_own(order_list, list_hash)
+        self.arrivals += 1
         self._head_dirty = True
         self.effects.append(Persist(ListRecord(order_list)))
         self.effects.append(Broadcast(ListMessage(order_list)))
@@ -325,6 +348,7 @@ class NodeCore:
         struct_hash = unsigned.struct_hash()
         head = with_signature(unsigned, self._signer.sign_digest(self.committee.digest(struct_hash)))
         self.lists.add_head(head, struct_hash)
+        self.heads_seen += 1
         self.effects.append(Persist(HeadRecord(head)))
         self.effects.append(Broadcast(HeadMessage(head)))
 
@@ -337,6 +361,10 @@ class NodeCore:
 
     def prepare_proposal(self, parent_id: bytes, view: int, now_ms: int) -> Block | None:
         """A block that does some work, or None."""
+        inputs = (parent_id, self.arrivals, self.heads_seen)
+        if inputs == self._built_from and now_ms - self._built_ms < REBUILD_MS:
+            return None  # the same inputs gave nothing a moment ago
+        self._built_from, self._built_ms = inputs, now_ms
         built = self.chain.build(parent_id, view)
         if built is None:
             return None
@@ -356,11 +384,20 @@ class NodeCore:
         return block
 
     def process_proposal(self, block: Block, source: int, now_ms: int, *, voting: bool) -> Verdict:
+        block_id = block.header.block_id()
+        arrivals, bodies = self._waits.get(block_id, (-1, ()))
+        if arrivals == self.arrivals or any(self.pool.find(key) is None for key in bodies):
+            return Waiting()  # deriving it again would find the same things missing
         verdict = self.chain.check(block, now_ms if voting else None)
+        self._waits.pop(block_id, None)
         if isinstance(verdict, Waiting):
+            while len(self._waits) >= limits.VIEWS_AHEAD_MAX:
+                del self._waits[next(iter(self._waits))]
+            self._waits[block_id] = (self.arrivals, tuple(self.chain.needs.bodies))
             self._note_needs(source)
         elif isinstance(verdict, Accepted):
-            self.fetcher.got_block(block.header.block_id())
+            self.arrivals += 1
+            self.fetcher.got_block(block_id)
         elif isinstance(verdict, Rejected):
             self.effects.append(Fault(source, verdict.error.code, str(verdict.error)))
         return verdict

@@ -33,13 +33,13 @@ from mpc_sequencer.core.messages import (
     VoteMessage,
 )
 from mpc_sequencer.core.pool import PooledOrder
-from mpc_sequencer.core.types import ZERO_HASH, Block, Envelope, OrderList
+from mpc_sequencer.core.types import FINALIZE, ZERO_HASH, Block, Certificate, Envelope, OrderList
 from threshold import ThresholdError
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
 
-BODIES_PER_TURN: Final = 32
+BODIES_PER_TURN: Final = 8
 BODIES_QUEUED_PER_MEMBER_MAX: Final = 1_024
 OTHER_VARIANT_CODES: Final = frozenset({"sponsor.signature", "signature.encoding", "label.not_yet_valid"})
 DOOR_CODES: Final = frozenset(
@@ -61,7 +61,7 @@ class PeerHandlers:
 
     def __init__(self, core: NodeCore) -> None:
         self._core = core
-        self._bodies: deque[tuple[int, Envelope]] = deque()
+        self._bodies: deque[tuple[int, Envelope, tuple[bytes, bytes]]] = deque()
         self._queued = [0] * core.committee.n
         self._unchecked: dict[tuple[bytes, int], Block] = {}
 
@@ -74,6 +74,7 @@ class PeerHandlers:
             case HeadMessage(head):
                 _require_sender(node, head.node, "Head.node")
                 if core.lists.accept_head(head):
+                    core.heads_seen += 1
                     gap = core.lists.gap(node, head.list_number)
                     if gap is not None:
                         core.fetcher.want_lists(node, *gap, node, now_ms)
@@ -95,8 +96,8 @@ class PeerHandlers:
                 core.publisher.settle()
             case Bodies(envelopes):
                 self._on_bodies(node, envelopes)
-            case BlockMessage(block):
-                self._on_block(node, block)
+            case BlockMessage(block, finalization):
+                self._on_block(node, block, finalization)
             case FetchBodies(ids):
                 self._serve_bodies(node, ids)
             case FetchLists():
@@ -104,7 +105,8 @@ class PeerHandlers:
             case FetchBlock(block_id):
                 entry = core.chain.entry(block_id)
                 if entry is not None:
-                    core.effects.append(Send(node, BlockMessage(entry.block)))
+                    finalization = core.chain.finalizations.get(block_id)
+                    core.effects.append(Send(node, BlockMessage(entry.block, finalization)))
             case FetchBundle(block_id):
                 bundle_held = core.reveal.own_bundle(block_id)
                 if bundle_held is not None:
@@ -132,14 +134,16 @@ class PeerHandlers:
         author = order_list.node
         if author == core.node:
             return
+        held_before = core.lists.taken
         adopted_lists = core.lists.add(order_list)
+        core.arrivals += core.lists.taken - held_before
         core.fetcher.got_list(author, order_list.struct_hash())
         for adopted in adopted_lists:
             core.fetcher.got_lists(author, adopted.number)
             lifted = core.chain.final_state.lifted
             for order_id in adopted.entries:
-                if order_id not in core.pool and order_id not in lifted:
-                    core.fetcher.want_body(order_id, author, now_ms)
+                if order_id not in core.pool and order_id not in lifted and order_id not in core.gateway:
+                    core.fetcher.want_body(order_id, author, now_ms + limits.FETCH_DELAY_MS)
         held_through, _ = core.lists.held_through(author)
         if order_list.number > held_through:
             gap = core.lists.gap(author, order_list.number - 1)
@@ -149,10 +153,11 @@ class PeerHandlers:
     def _on_bodies(self, node: int, envelopes: tuple[Envelope, ...]) -> None:
         core = self._core
         for envelope in envelopes:
-            wanted = core.fetcher.wants_body(envelope.order_id(), envelope.envelope_hash())
-            if wanted and self._queued[node] < BODIES_QUEUED_PER_MEMBER_MAX:
+            order_id = envelope.order_id()
+            keys = (order_id, envelope.envelope_hash(order_id))
+            if core.fetcher.wants_body(*keys) and self._queued[node] < BODIES_QUEUED_PER_MEMBER_MAX:
                 self._queued[node] += 1
-                self._bodies.append((node, envelope))
+                self._bodies.append((node, envelope, keys))
 
     def has_work(self) -> bool:
         return bool(self._bodies)
@@ -160,14 +165,14 @@ class PeerHandlers:
     def work(self, now_ms: int) -> None:
         """Verify some fetched bodies; list those this member may still list."""
         for _ in range(min(BODIES_PER_TURN, len(self._bodies))):
-            node, envelope = self._bodies.popleft()
+            node, envelope, keys = self._bodies.popleft()
             self._queued[node] -= 1
-            keys = (envelope.order_id(), envelope.envelope_hash())
             fetcher = self._core.fetcher
             if not fetcher.wants_body(*keys):
                 continue
             try:
-                pooled = self._core.pool.fetched(envelope, now_ms, needed=fetcher.needs_body(*keys))
+                needed = fetcher.needs_body(*keys)
+                pooled = self._core.pool.fetched(envelope, now_ms, order_id=keys[0], needed=needed)
             except (ProtocolError, ThresholdError) as error:
                 if error.code not in OTHER_VARIANT_CODES:
                     fetcher.got_body(*keys)  # no other body has this id: nobody can serve a better one
@@ -175,6 +180,7 @@ class PeerHandlers:
                     self._core.effects.append(Fault(node, error.code, str(error)))
                 continue
             fetcher.got_body(*keys)
+            self._core.arrivals += 1
             self._list(pooled, now_ms)
 
     def _list(self, pooled: PooledOrder, now_ms: int) -> None:
@@ -190,12 +196,20 @@ class PeerHandlers:
         core.list_order(pooled)
 
     # --- blocks -------------------------------------------------------------------------------------------------
-    def _on_block(self, node: int, block: Block) -> None:
+    def _on_block(self, node: int, block: Block, finalization: Certificate | None) -> None:
         block_id = block.header.block_id()
+        if not self._core.fetcher.wants_block(block_id):
+            return
+        if finalization is not None:
+            if finalization.kind != FINALIZE or finalization.block_id != block_id:
+                raise ProtocolError("vote.kind", "BlockMessage.finalization", finalization.kind, "of this block")
+            self._core.committee.check_certificate(finalization)
         # An id covers heads and batch only through roots that are checked later: until then others are asked as well.
         mine = sum(1 for _, source in self._unchecked if source == node)
-        if self._core.fetcher.wants_block(block_id) and mine < UNCHECKED_BLOCKS_MAX:
+        if mine < UNCHECKED_BLOCKS_MAX:
             self._unchecked[block_id, node] = block
+            if finalization is not None:
+                self._core.chain.finalizations[block_id] = finalization
 
     def retry(self, now_ms: int) -> None:
         """Check fetched blocks again: their parents, lists or bodies may be here by now."""

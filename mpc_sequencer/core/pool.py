@@ -87,7 +87,9 @@ class Pool:
         order_id = self._by_variant.get(key)
         return self._orders[order_id].variants[key] if order_id is not None else None
 
-    def admit(self, envelope: Envelope, now_ms: int, *, doors: int = 1) -> PooledOrder:
+    def admit(
+        self, envelope: Envelope, now_ms: int, *, order_id: bytes | None = None, doors: int = 1
+    ) -> PooledOrder:
         """A client's order through the door; raises ProtocolError or ThresholdError and then holds nothing new.
 
         ``doors`` is by how many members' doors the sponsor's pending orders may have come: each of them has let its
@@ -97,7 +99,7 @@ class Pool:
             raise ProtocolError(
                 "intake.full", "orders", self.pending, f"fewer than {limits.PENDING_ORDERS_MAX} pending"
             )
-        order = check_envelope(self._committee, envelope, now_ms)
+        order = check_envelope(self._committee, envelope, now_ms, order_id)
         self._check_credit(order.facts.sponsor, doors)
         return self._hold(order, envelope, now_ms)
 
@@ -115,25 +117,27 @@ class Pool:
         if needed > bond:
             raise ProtocolError("credit.exhausted", "sponsor", f"bond of {bond} wei", f"at least {needed} wei")
 
-    def fetched(self, envelope: Envelope, now_ms: int, *, needed: bool = False) -> PooledOrder:
+    def fetched(
+        self, envelope: Envelope, now_ms: int, *, order_id: bytes | None = None, needed: bool = False
+    ) -> PooledOrder:
         """A body a peer listed, or another signature variant of a held order; raises like :meth:`admit`.
 
         ``needed``: a block lifts the order or names this variant, so clock, credit and bounds do not matter.
         """
-        order_id = envelope.order_id()
+        order_id = order_id or envelope.order_id()
         held = self._orders.get(order_id)
         if held is not None:
             self._add_variant(held, envelope, needed)
             return held
         if not needed:
-            return self.admit(envelope, now_ms, doors=self._committee.n)
+            return self.admit(envelope, now_ms, order_id=order_id, doors=self._committee.n)
         label = envelope.decoded_label()
-        order = check_sealed(self._committee, envelope, label)
+        order = check_sealed(self._committee, envelope, label, order_id)
         check_sponsor(self._committee, order_id, label.sponsor, envelope.sponsor_signature)
         return self._hold(order, envelope, now_ms)
 
     def _add_variant(self, held: PooledOrder, envelope: Envelope, needed: bool) -> None:
-        envelope_hash = envelope.envelope_hash()
+        envelope_hash = envelope.envelope_hash(held.order.order_id)
         if envelope_hash in held.variants or (len(held.variants) >= VARIANTS_MAX and not needed):
             return
         order = held.order
@@ -145,7 +149,7 @@ class Pool:
         self._by_variant[envelope_hash] = order.order_id
 
     def _hold(self, order: SealedOrder, envelope: Envelope, now_ms: int) -> PooledOrder:
-        envelope_hash = envelope.envelope_hash()
+        envelope_hash = envelope.envelope_hash(order.order_id)
         pooled = PooledOrder(
             order=order,
             variants={envelope_hash: envelope},

@@ -1,4 +1,4 @@
-"""Reveal: decryption shares after finality, never before, and the opening of a batch.
+"""Reveal: decryption and coin shares after finality, never before; the opening of a batch and its coin.
 
 Per final block with a batch: *sharing* (this member computes its shares, in small steps, and sends its bundle),
 *collecting* (bundles of members), *opening* (combine t bundles order by order and let the opening judge), *open*.
@@ -8,6 +8,8 @@ Only a block handed over by :meth:`Reveal.final` ever gets a share, and a share 
 Optimistic path: bundles are not verified while what they combine to opens. Where an order does not open, the proofs
 of all bundles at hand are verified, bad ones are put away for ever (their sender's later bundles are verified first),
 and with t valid ones a failure means the order is *malformed*; all members come to the same verdict.
+
+Nothing judges a coin: a wrong one looks like any other. So no bundle counts before its coin share is verified.
 
 What an attacker tries: bent shares (found by the proof), a bundle for a block that is not final (its certificate
 says so), too few shares, bundles sent many times or for far heights (one per member and block, a bounded number of
@@ -27,11 +29,12 @@ from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import Append, Broadcast, BundleRecord, Effect, Fault, Persist
 from mpc_sequencer.core.envelopes import SealedOrder
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.evidence import check_finality
 from mpc_sequencer.core.messages import BundleMessage
+from mpc_sequencer.core.offences import BadCoinShare, BadShares, FalseFinality, Offence, SealedBytes
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.transcript import BundleEntry, OpenedEntry, UnopenableEntry
 from mpc_sequencer.core.types import (
-    FINALIZE,
     NO_SIGNATURE,
     Bundle,
     Certificate,
@@ -45,11 +48,15 @@ from threshold import (
     Opening,
     SecretShare,
     ThresholdError,
+    VerifiedCoinShare,
+    coin_share,
     combine,
+    combine_coin,
     open_ciphertext,
     prove_bundle,
     share,
     verify_bundle,
+    verify_coin_share,
 )
 
 EARLY_BUNDLES_PER_MEMBER_MAX: Final = 64
@@ -65,9 +72,10 @@ class OpenedOrder:
 
 @dataclass(frozen=True, slots=True)
 class OpenedBatch:
-    """A batch whose every order has its verdict, in batch order."""
+    """A batch whose every order has its verdict, in batch order, and its block's coin (32 bytes)."""
 
     final: FinalBlock
+    coin: bytes
     orders: tuple[OpenedOrder, ...]
 
 
@@ -80,6 +88,8 @@ class RevealTask:
     shares: list[bytes] = field(default_factory=list)
     own: Bundle | None = None
     bundles: dict[int, Bundle] = field(default_factory=dict)
+    coin_shares: dict[int, VerifiedCoinShare] = field(default_factory=dict)
+    coin: bytes | None = None
     verified: set[int] = field(default_factory=set)
     bad: set[int] = field(default_factory=set)
     opened: list[OpenedOrder] = field(default_factory=list)
@@ -119,6 +129,8 @@ class Reveal:
         self._last_height = 0
         self.malformed = 0
         self.effects: list[Effect] = []
+        self.offences: list[Offence] = []
+        """Offences found in bundles taken before; the node takes them."""
 
     # --- input --------------------------------------------------------------------------------------------------
     def final(self, final: FinalBlock, orders: Sequence[SealedOrder], now_ms: int) -> None:
@@ -134,7 +146,11 @@ class Reveal:
                 try:
                     self._take(task, bundle)
                 except ProtocolError as error:
-                    self.effects.append(Fault(node, error.code, str(error)))
+                    self._blame(error, _bad_shares(task, bundle))
+
+    def _blame(self, error: ProtocolError | ThresholdError, offence: BadShares | BadCoinShare) -> None:
+        self.effects.append(Fault(offence.bundle.node, error.code, str(error)))
+        self.offences.append(offence)
 
     def on_bundle(self, bundle: Bundle, known: Certificate | None) -> bool:
         """A member's bundle, its sender checked. Raises ProtocolError; True where it was new and counts or may yet.
@@ -166,17 +182,14 @@ class Reveal:
 
     def _check_finality(self, bundle: Bundle, known: Certificate | None) -> None:
         certificate = bundle.certificate
-        cursor = bundle.block_id
-        for header in bundle.path:
-            if header.parent_id != cursor:
-                raise ProtocolError("bundle.path", "Bundle.path", header.parent_id, cursor.hex())
-            cursor = header.block_id()
-        if certificate.kind != FINALIZE or certificate.block_id != cursor:
-            raise ProtocolError("bundle.path", "Bundle.certificate", certificate.block_id, cursor.hex())
         verified = set(self._certified.get((certificate.view, certificate.block_id), ()))
         if known is not None:
             verified.update((vote.node, vote.signature) for vote in known.votes)
-        self._committee.check_certificate(certificate, verified)
+        try:
+            check_finality(bundle, self._committee, verified)
+        except ProtocolError as error:
+            error.offence = FalseFinality(bundle)
+            raise
         self._note_votes(certificate)
 
     def _take(self, task: RevealTask, bundle: Bundle) -> None:
@@ -186,12 +199,15 @@ class Reveal:
                 "Bundle.shares",
                 f"{len(bundle.shares)} at height {bundle.height}",
                 f"{len(task.orders)} at height {task.height}",
+                offence=_bad_shares(task, bundle),
             )
         if task.done:
             return
-        if bundle.node in self._suspects and not self._valid(task, bundle):
+        verified = self._coin_share(task, bundle)
+        if verified is None or (bundle.node in self._suspects and not self._valid(task, bundle)):
             return
         task.bundles[bundle.node] = bundle
+        task.coin_shares[bundle.node] = verified
         self.effects.append(Append(BundleEntry(bundle)))
 
     # --- work ---------------------------------------------------------------------------------------------------
@@ -214,7 +230,8 @@ class Reveal:
         opened: list[OpenedBatch] = []
         while self._tasks and self._tasks[0].done:
             first = self._tasks.popleft()
-            opened.append(OpenedBatch(first.final, tuple(first.opened)))
+            assert first.coin is not None, "no order opens before the coin is known"
+            opened.append(OpenedBatch(first.final, first.coin, tuple(first.opened)))
             del self._by_block[first.block_id]
         return opened
 
@@ -228,6 +245,7 @@ class Reveal:
             if len(self._own_bundles) > limits.BLOCKS_KEPT_HEIGHTS:
                 del self._own_bundles[next(iter(self._own_bundles))]
             task.bundles[self._node] = task.own
+            task.coin_shares[self._node] = self._verify_coin(task, task.own)
             task.verified.add(self._node)
             self.effects += [
                 Persist(BundleRecord(task.height, task.block_id)),
@@ -236,20 +254,16 @@ class Reveal:
             ]
 
     def _context(self, task: RevealTask, node: int) -> BundleContext:
-        return BundleContext(
-            key_id=self._committee.sealing_key.key_id,
-            epoch=self._committee.epoch,
-            block_id=task.block_id,
-            index=node + 1,
-        )
+        return BundleContext(self._committee.sealing_key.key_id, self._committee.epoch, task.block_id, node + 1)
+
+    def _draw(self) -> bytes:
+        self._drawn += 1
+        return domains.ENTROPY(self._entropy, self._drawn.to_bytes(8, "big"))
 
     def _bundle(self, task: RevealTask) -> Bundle:
-        self._drawn += 1
-        entropy = domains.ENTROPY(self._entropy, self._drawn.to_bytes(8, "big"))
+        context = self._context(task, self._node)
         points = [order.checked.u_point for order in task.orders]
-        proof = prove_bundle(
-            self._secret, self._context(task, self._node), points, task.shares, entropy=entropy
-        )
+        proof = prove_bundle(self._secret, context, points, task.shares, entropy=self._draw())
         unsigned = Bundle(
             epoch=self._committee.epoch,
             height=task.height,
@@ -259,6 +273,7 @@ class Reveal:
             path=task.final.path,
             shares=tuple(task.shares),
             proof=proof.encode(),
+            coin_share=coin_share(self._secret, context, entropy=self._draw()),
             signature=NO_SIGNATURE,
         )
         digest = self._committee.digest(unsigned.struct_hash())
@@ -266,6 +281,8 @@ class Reveal:
 
     # --- opening ------------------------------------------------------------------------------------------------
     def _open_some(self, task: RevealTask) -> None:
+        if task.coin is None:
+            task.coin = combine_coin(list(task.coin_shares.values())[: self._committee.t], self._committee.t)
         start = len(task.opened)
         for position in range(start, min(start + limits.REVEAL_ORDERS_PER_STEP, len(task.orders))):
             verdict = self._open_one(task, position)
@@ -325,10 +342,24 @@ class Reveal:
         except ThresholdError as error:
             self._suspects.add(node)
             task.bad.add(node)
-            self.effects.append(Fault(node, error.code, str(error)))
+            self._blame(error, _bad_shares(task, bundle))
             return False
         task.verified.add(node)
         return True
+
+    def _coin_share(self, task: RevealTask, bundle: Bundle) -> VerifiedCoinShare | None:
+        """A bundle's coin share, verified; where it is bad the whole bundle is put away."""
+        try:
+            return self._verify_coin(task, bundle)
+        except ThresholdError as error:
+            self._suspects.add(bundle.node)
+            task.bad.add(bundle.node)
+            self._blame(error, BadCoinShare(bundle))
+            return None
+
+    def _verify_coin(self, task: RevealTask, bundle: Bundle) -> VerifiedCoinShare:
+        key = self._committee.genesis.members[bundle.node].verification_key
+        return verify_coin_share(key, self._context(task, bundle.node), bundle.coin_share)
 
     # --- peers --------------------------------------------------------------------------------------------------
     def own_bundle(self, block_id: bytes) -> Bundle | None:
@@ -360,3 +391,10 @@ class Reveal:
         for early in self._early.values():
             for block_id in [b for b, bundle in early.items() if bundle.height <= self._last_height]:
                 del early[block_id]
+
+
+def _bad_shares(task: RevealTask, bundle: Bundle) -> BadShares:
+    """A bundle with what pins the points its shares must be of."""
+    block = task.final.entry.block
+    orders = tuple(SealedBytes(order.checked.label_encoded, order.checked.encoded) for order in task.orders)
+    return BadShares(bundle, block.header, block.batch, orders)

@@ -84,6 +84,7 @@ class StatusBoard:
             settlements=self.settlements,
             settlement_gas=self.settlement_gas,
             peers_connected=tuple(sorted(self._peers)),
+            convicted=tuple(sorted(core.convictions.nodes)),
             cpu_us=0,
             memory_bytes=0,
             clearing=tuple(self._clearings),

@@ -16,10 +16,11 @@ from msgspec import Meta
 
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.codec import encode
-from threshold import Label
+from threshold import COIN_SHARE_BYTES, Label
 
 Hash32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Address = Annotated[bytes, Meta(min_length=20, max_length=20)]
+CoinShareBytes = Annotated[bytes, Meta(min_length=COIN_SHARE_BYTES, max_length=COIN_SHARE_BYTES)]
 PointBytes = Annotated[bytes, Meta(min_length=33, max_length=33)]
 SignatureBytes = Annotated[bytes, Meta(min_length=65, max_length=65)]
 Uint = Annotated[int, Meta(ge=0, le=limits.UINT_MAX)]
@@ -51,9 +52,9 @@ class Envelope(Value, frozen=True):
         """32 bytes over label and ciphertext: variants of the signature are the same order."""
         return domains.ORDER_ID(self.label, hashlib.sha256(self.ciphertext).digest())
 
-    def envelope_hash(self) -> bytes:
-        """32 bytes that name this variant of the signature too."""
-        return domains.ENVELOPE_HASH(self.order_id(), self.sponsor_signature)
+    def envelope_hash(self, order_id: bytes | None = None) -> bytes:
+        """32 bytes that name this variant of the signature too; ``order_id`` saves hashing where it is known."""
+        return domains.ENVELOPE_HASH(order_id or self.order_id(), self.sponsor_signature)
 
     def decoded_label(self) -> Label:
         """The label's fields; raises :class:`threshold.ThresholdError`."""
@@ -212,7 +213,8 @@ class Certificate(Value, frozen=True):
 
 
 class Bundle(Value, frozen=True):
-    """A member's decryption shares of a final block's batch, in batch order, with one proof for all.
+    """A member's decryption shares of a final block's batch, in batch order, with one proof for all, and its share of
+    the block's coin.
 
     ``certificate`` finalizes the last header of ``path`` (or the block itself where ``path`` is empty); ``path``
     leads from the child of the block to the certified block. ``proof`` is empty exactly where there are no shares.
@@ -226,11 +228,16 @@ class Bundle(Value, frozen=True):
     path: Annotated[tuple[BlockHeader, ...], Meta(max_length=limits.HEADER_PATH_MAX)]
     shares: Annotated[tuple[PointBytes, ...], Meta(max_length=limits.BATCH_ORDERS_MAX)]
     proof: Annotated[bytes, Meta(max_length=98)]
+    coin_share: CoinShareBytes
     signature: SignatureBytes
 
     def struct_hash(self) -> bytes:
-        shares_hash = domains.BUNDLE_SHARES(*self.shares, self.proof)
-        return domains.BUNDLE_TYPE(self.epoch, self.height, self.block_id, self.node, shares_hash)
+        shares_hash = domains.BUNDLE_SHARES(*self.shares, self.proof, self.coin_share)
+        # covered too, or anyone could put a false certificate into an honest member's bundle
+        finality_hash = domains.BUNDLE_FINALITY(encode(self.certificate), encode(self.path))
+        return domains.BUNDLE_TYPE(
+            self.epoch, self.height, self.block_id, self.node, finality_hash, shares_hash
+        )
 
 
 class Opened(Value, frozen=True):

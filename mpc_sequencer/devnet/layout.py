@@ -134,7 +134,7 @@ def init_devnet(
     passphrase = devnet.passphrase_file.read_text().strip()
     for node in range(nodes):
         share = dealing.shares[node]
-        node_secrets = NodeSecrets(signers[node], log_seeds[node], share.index, share.nonce_material())
+        node_secrets = NodeSecrets(signers[node], log_seeds[node], share.index, share.export())
         _write_node(devnet, node, node_secrets, passphrase, chain_url)
     return devnet
 

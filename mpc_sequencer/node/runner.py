@@ -37,6 +37,8 @@ from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.core.types import ZERO_HASH
 from mpc_sequencer.node import transport as wires
 from mpc_sequencer.node.config import CommitteeFile, NodeConfig, check_index, load_committee, load_node_config
+from mpc_sequencer.node.evidence_files import FOLDER as EVIDENCE_FOLDER
+from mpc_sequencer.node.evidence_files import write_evidence
 from mpc_sequencer.node.journal import Journal
 from mpc_sequencer.node.keystore import NodeSecrets, open_keystore, read_key_file
 from mpc_sequencer.node.translog import TransparencyLog
@@ -132,6 +134,7 @@ class Runner:
         log: TransparencyLog,
         transport: wires.NodeTransport,
         results: trio.MemorySendChannel[ResultReady] | None,
+        evidence: Path,
     ) -> None:
         self._core = core
         self._journal = journal
@@ -139,6 +142,7 @@ class Runner:
         self._transport = transport
         self._results = results
         self._faults: Counter[tuple[int, str]] = Counter()
+        self._evidence = evidence
         self._sync_s = 0.0
         self._last_ms = 0
         self.inbox = Inbox()
@@ -175,6 +179,8 @@ class Runner:
             await self._sync()
         for one in gathered:
             self._send(one)
+            if isinstance(one, core_effects.Evidence):
+                await self._keep(one)
 
     async def _sync(self) -> None:
         began = time.perf_counter()
@@ -183,6 +189,17 @@ class Runner:
         else:
             await trio.to_thread.run_sync(self._journal.sync)
         self._sync_s = 0.9 * self._sync_s + 0.1 * (time.perf_counter() - began)
+
+    async def _keep(self, found: core_effects.Evidence) -> None:
+        """Write evidence to its file; there is at most one per member and kind, so this is rare."""
+        logger.error("member %d is convicted of %s: %s", found.node, found.kind, found.detail)
+        write = partial(write_evidence, self._evidence, found.offence, self._core.committee)
+        try:
+            path = await trio.to_thread.run_sync(write)
+        except ConfigError as error:
+            logger.error("the evidence cannot be kept: %s", error)
+        else:
+            logger.error("evidence against member %d: %s", found.node, path)
 
     def _send(self, effect: core_effects.Effect) -> None:
         match effect:
@@ -341,7 +358,7 @@ async def _serve(
             if config.submitter.enabled and config.submitter.key_file is not None and config.chain_url:
                 results_in, results_out = trio.open_memory_channel[ResultReady](RESULTS_BUFFERED_MAX)
                 settled_in, settled_out = trio.open_memory_channel[Settled](RESULTS_BUFFERED_MAX)
-            runner = Runner(core, journal, log, transport, results_in)
+            runner = Runner(core, journal, log, transport, results_in, config.data / EVIDENCE_FOLDER)
             if results_in is not None:
                 from mpc_sequencer.settlement.chain import ChainClient
 

@@ -14,21 +14,25 @@ from typing import Final
 
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import SettlementShare
-from mpc_sequencer.core.signing import Signer, check_signer
+from mpc_sequencer.core.offences import Offence, ResultEquivocation
+from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.transcript import SETTLEMENT_DELTAS_BYTES_MAX
 from mpc_sequencer.core.types import BlockHeader
 from mpc_sequencer.market import HeightResult
+from mpc_sequencer.settlement.claims import ResultClaim, claim_of
 from mpc_sequencer.settlement.errors import PayloadError
 from mpc_sequencer.settlement.payloads import (
     DELTA_BYTES,
     BatchResult,
     Delta,
     SignedResult,
-    batch_result_digest,
 )
 
-EARLY_SHARES_PER_MEMBER_MAX: Final = 16
+SHARES_KEPT_PER_MEMBER: Final = 64
+EARLY_RANGES_MAX: Final = 16
+"""How many ranges of other members beyond the first one not signed here are kept, per member."""
 
 
 @dataclass(slots=True)
@@ -41,7 +45,7 @@ class _Range:
     counting: tuple[int, ...]
     block_ids: tuple[bytes, ...]
     result: BatchResult | None = None
-    digest: bytes = b""
+    claim: ResultClaim | None = None
     signatures: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -58,7 +62,10 @@ class Ranges:
         self._state_root = genesis_state_root
         self._closed: list[_Range] = []
         self._outcomes: dict[int, HeightResult] = {}
-        self._early: dict[int, dict[tuple[int, int], SettlementShare]] = {}
+        self._seen: dict[int, dict[int, SettlementShare]] = {}
+        """Every member's verified signatures by first height, its latest SHARES_KEPT_PER_MEMBER: what comes early is
+        counted later, and a second result of one first height convicts."""
+        self.offences: list[Offence] = []
         self._number = 0
         self._own_shares: list[SettlementShare] = []
         self.stopped: PayloadError | None = None
@@ -111,17 +118,17 @@ class Ranges:
                 if len(result.deltas) * DELTA_BYTES > SETTLEMENT_DELTAS_BYTES_MAX:
                     expected = f"at most {SETTLEMENT_DELTAS_BYTES_MAX // DELTA_BYTES}"
                     raise PayloadError("deltas.count", "deltas", len(result.deltas), expected)
-                closed.digest = batch_result_digest(self._committee.separator, result)
+                claim = claim_of(result)
             except PayloadError as error:
                 self.stopped = error
                 break
-            closed.result = result
-            signature = self._signer.sign_digest(closed.digest)
+            closed.result, closed.claim = result, claim
+            signature = self._signer.sign_digest(self._committee.digest(claim.struct_hash()))
             closed.signatures[self._node] = signature
-            shares.append(SettlementShare(closed.first, closed.last, closed.digest, self._node, signature))
-            for early in self._early.values():
-                found = early.pop((closed.first, closed.last), None)
-                if found is not None and found.digest == closed.digest:
+            shares.append(SettlementShare(claim, self._node, signature))
+            for seen in self._seen.values():
+                found = seen.get(closed.first)
+                if found is not None and found.claim == claim:
                     closed.signatures[found.node] = found.signature
         self._own_shares += shares
         del self._own_shares[: -limits.SETTLEMENT_RANGE_HEIGHTS]
@@ -150,32 +157,47 @@ class Ranges:
         )
 
     def on_share(self, share: SettlementShare) -> None:
-        """A member's signature, its sender checked. Raises ProtocolError. One for a range not closed here is
-        kept.
+        """A member's signature, its sender checked. Raises ProtocolError; a second result of one first height comes
+        with the evidence. One for a range not signed here yet is kept.
         """
-        for closed in self._closed:
-            if (closed.first, closed.last) == (share.first_height, share.last_height):
-                if share.node in closed.signatures:
-                    return
-                self._check(share)
-                if closed.result is None:
-                    break
-                if share.digest == closed.digest:
-                    closed.signatures[share.node] = share.signature
+        claim = share.claim
+        if claim.epoch != self._committee.epoch:
+            raise ProtocolError("epoch.unknown", "SettlementShare.claim.epoch", claim.epoch, self._committee.epoch)
+        seen = self._seen.get(share.node, {})
+        held = seen.get(claim.first_height)
+        if held is not None:
+            if held.claim == claim:
                 return
-        early = self._early.get(share.node, {})
-        if share.first_height >= self._next_first() and len(early) < EARLY_SHARES_PER_MEMBER_MAX:
             self._check(share)
-            self._early.setdefault(share.node, {})[share.first_height, share.last_height] = share
+            raise ProtocolError(
+                "settlement.equivocation",
+                "SettlementShare.claim",
+                claim.struct_hash(),
+                f"one result from height {claim.first_height}",
+                offence=ResultEquivocation(held, share),
+            )
+        closed = next((one for one in self._closed if one.first == claim.first_height), None)
+        if closed is None or closed.claim is None:
+            next_first = self._next_first()
+            early = sum(1 for first_height in seen if first_height >= next_first)
+            if claim.first_height < next_first or early >= EARLY_RANGES_MAX:
+                return
+        self._check(share)
+        seen = self._seen.setdefault(share.node, {})
+        seen[claim.first_height] = share
+        if len(seen) > SHARES_KEPT_PER_MEMBER:
+            del seen[min(seen)]
+        if closed is not None and closed.claim == claim:
+            closed.signatures[share.node] = share.signature
 
     def _next_first(self) -> int:
         unsigned = [closed.first for closed in self._closed if closed.result is None]
         return min(unsigned, default=self._first)
 
     def _check(self, share: SettlementShare) -> None:
-        self._committee.check_member(share.node, "SettlementShare.node")
-        address = self._committee.addresses[share.node]
-        check_signer(share.digest, share.signature, address, "SettlementShare.signature")
+        self._committee.check_signature(
+            share.node, share.claim.struct_hash(), share.signature, "SettlementShare"
+        )
 
     def ready(self) -> list[tuple[int, SignedResult]]:
         """Ranges that have q signatures now, in order, each given out once: (range number, signed result)."""

@@ -21,6 +21,7 @@ from mpc_sequencer.core.effects import (
     ClientGone,
     Effect,
     Event,
+    Evidence,
     Fault,
     FromClient,
     FromPeer,
@@ -45,6 +46,8 @@ class Network:
     cut: set[tuple[int, int]] = field(default_factory=set)
     tamper: Callable[[int, int, PeerMessage], PeerMessage | None] = lambda _s, _r, message: message
     """What a Byzantine sender's wire does to a message: another one, or None to drop it."""
+    skew_ms: dict[int, int] = field(default_factory=dict)
+    """By member: how far its clock is ahead of virtual time."""
 
 
 class Cluster:
@@ -55,7 +58,7 @@ class Cluster:
         self.network = network or Network()
         self.now_ms = START_MS
         self._rng = random.Random(seed)
-        self._queue: list[tuple[int, int, int, Event | None]] = []
+        self._queue: list[tuple[int, int, int, Event | Callable[[], None] | None]] = []
         self._made = 0
         self.cores = [
             NodeCore(
@@ -72,12 +75,13 @@ class Cluster:
         self.logs: list[list[LogEntry]] = [[] for _ in self.cores]
         self.records: list[list[object]] = [[] for _ in self.cores]
         self.faults: list[tuple[int, Fault]] = []
+        self.evidence: list[tuple[int, Evidence]] = []
         self.replies: dict[int, list[tuple[int, ClientReply]]] = {}
         self.settlements: list[tuple[int, Settle]] = []
         self.messages = 0
         self._wake_ms: dict[int, int] = {}
         for node in range(len(self.cores)):
-            self._carry_out(node, self.cores[node].start(self.now_ms))
+            self._carry_out(node, self.cores[node].start(self.clock_ms(node)))
             for peer in range(len(self.cores)):
                 if peer != node:
                     self.at(self.now_ms, node, PeerUp(peer))
@@ -87,6 +91,15 @@ class Cluster:
         """Hand ``event`` to a member at a virtual time (None only wakes it)."""
         self._made += 1
         heapq.heappush(self._queue, (time_ms, self._made, node, event))
+
+    def call(self, time_ms: int, action: Callable[[], None]) -> None:
+        """Do ``action`` at a virtual time: what happens to the network or to hosts."""
+        self._made += 1
+        heapq.heappush(self._queue, (time_ms, self._made, 0, action))
+
+    def clock_ms(self, node: int) -> int:
+        """What a member's clock shows now."""
+        return self.now_ms + self.network.skew_ms.get(node, 0)
 
     def request(self, node: int, request: ClientRequest, client: int = 1) -> None:
         """A client's request, now."""
@@ -109,33 +122,40 @@ class Cluster:
         while self._queue and self._queue[0][0] <= end_ms:
             time_ms, _, node, event = heapq.heappop(self._queue)
             self.now_ms = max(self.now_ms, time_ms)
-            if node in self.stopped:
+            if callable(event):
+                event()
+            elif node in self.stopped:
                 continue
-            if event is None and self._wake_ms.get(node) != time_ms:
+            elif event is None and self._wake_ms.get(node) != time_ms:
                 continue
-            self._turn(node, event)
+            else:
+                self._turn(node, event)
             if until is not None and until(self):
                 return True
         self.now_ms = end_ms
         return until is not None and until(self)
 
     def _turn(self, node: int, event: Event | None) -> None:
-        core = self.cores[node]
+        core, clock_ms = self.cores[node], self.clock_ms(node)
         effects: list[Effect] = []
         if event is not None:
-            effects += core.step(event, self.now_ms)
+            effects += core.step(event, clock_ms)
         while core.has_work():
-            effects += core.work(self.now_ms)
-        effects += core.flush(self.now_ms)
+            effects += core.work(clock_ms)
+        effects += core.flush(clock_ms)
         while core.has_work():
-            effects += core.work(self.now_ms)
-            effects += core.flush(self.now_ms)
+            effects += core.work(clock_ms)
+            effects += core.flush(clock_ms)
         self._carry_out(node, effects)
-        self._wake_ms[node] = core.wake_at_ms()
+        self._wake_ms[node] = core.wake_at_ms() - clock_ms + self.now_ms
         self.at(self._wake_ms[node], node, None)
+
+    def _observe(self, node: int, effect: Effect) -> None:
+        """For checkers: called with each effect before it is carried out."""
 
     def _carry_out(self, node: int, effects: list[Effect]) -> None:
         for effect in effects:
+            self._observe(node, effect)
             match effect:
                 case Append(entry):
                     self.logs[node].append(entry)
@@ -151,6 +171,8 @@ class Cluster:
                     self.replies.setdefault(client, []).append((node, decode(ClientReply, encode(reply))))
                 case Settle():
                     self.settlements.append((node, effect))
+                case Evidence():
+                    self.evidence.append((node, effect))
                 case Fault():
                     self.faults.append((node, effect))
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from mpc_sequencer.core import domains, eip712
+from mpc_sequencer.core import domains, eip712, limits
 from mpc_sequencer.core.actions import BUY, GTC, Action, LimitOrder, SignedAction, label_hash
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee, Genesis, Member
@@ -29,6 +29,7 @@ BASE_ASSET: Final = 0
 QUOTE_ASSET: Final = 1
 DEPOSIT_UNITS: Final = 10**15
 BOND_WEI: Final = 10**18
+POOR_BOND_ORDERS: Final = 3
 SIZE_BUCKET: Final = 256
 MARKET: Final = Market(
     id=0,
@@ -128,16 +129,25 @@ class Deployment:
 
 
 def make_deployment(
-    n: int = 4, *, seed: int = 0, traders: int = 4, threshold: int | None = None, bond_wei: int = BOND_WEI
+    n: int = 4,
+    *,
+    seed: int = 0,
+    traders: int = 4,
+    threshold: int | None = None,
+    bond_wei: int = BOND_WEI,
+    poor_traders: int = 0,
 ) -> Deployment:
-    """A committee of ``n`` with dealt keys and ``traders`` funded accounts."""
+    """A committee of ``n`` with dealt keys and ``traders`` funded accounts, of which the last ``poor_traders`` have
+    a bond for POOR_BOND_ORDERS orders only."""
     t = threshold if threshold is not None else n - (n - 1) // 3
     dealing = deal(n, t, secret=None, entropy=_draw(seed, "deal"))
     signers = sorted(
         (Signer(_draw(seed, "consensus", i)) for i in range(n)), key=lambda signer: signer.address
     )
     people = tuple(Trader(Signer(_draw(seed, "trader", i))) for i in range(traders))
-    inputs = _inputs([one.address for one in people], bond_wei)
+    poor_wei = POOR_BOND_ORDERS * limits.ORDER_CHARGE_WEI
+    bonds_wei = [bond_wei] * (traders - poor_traders) + [poor_wei] * poor_traders
+    inputs = _inputs([one.address for one in people], bonds_wei)
     inputs_hash = bytes(32)
     for one in inputs:
         amount = int.from_bytes(one.amount, "big")
@@ -162,9 +172,9 @@ def make_deployment(
     return Deployment(committee, tuple(signers), dealing.shares, inputs, people, seed)
 
 
-def _inputs(accounts: Sequence[bytes], bond_wei: int) -> tuple[ChainInput, ...]:
+def _inputs(accounts: Sequence[bytes], bonds_wei: Sequence[int]) -> tuple[ChainInput, ...]:
     inputs: list[ChainInput] = []
-    for account in accounts:
+    for account, bond_wei in zip(accounts, bonds_wei, strict=True):
         for asset in (BASE_ASSET, QUOTE_ASSET):
             inputs.append(ChainInput(INPUT_DEPOSIT, account, asset, DEPOSIT_UNITS.to_bytes(32, "big")))
         inputs.append(ChainInput(INPUT_BOND, account, 0, bond_wei.to_bytes(32, "big")))

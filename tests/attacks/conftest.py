@@ -1,4 +1,4 @@
-"""Lets the attacks import helper modules: `reference` and `sealing_kit` of tests/threshold, `core_kit` of tests/core."""
+"""Lets the attacks import helpers: `reference` and `sealing_kit` of tests/threshold, `core_kit` of tests/core."""
 
 import sys
 from pathlib import Path

@@ -3,11 +3,14 @@ votes for nothing.
 
 Every honest leader includes the lists it was shown, so without care every block is refused by somebody, and with one
 member silent no quorum is left. A voter must be able to fetch and check the list a block names, whatever it was shown.
+
+Evidence left: both lists of a number, `list-equivocation`.
 """
 
 import msgspec
 from core_kit import all_sequenced, check_safety, make_list, refused, sign, submit
 
+from mpc_sequencer.core.evidence import verify
 from mpc_sequencer.core.lists import ListStore
 from mpc_sequencer.core.messages import HeadMessage, ListMessage, PeerMessage, Proposal, VoteMessage
 from mpc_sequencer.core.types import ZERO_HASH, OrderList
@@ -22,8 +25,9 @@ def test_a_second_list_of_one_number_is_refused_and_changes_nothing() -> None:
     store = ListStore(d.committee)
     store.add(make_list(d, LIAR, 1, ZERO_HASH, (b"\x01" * 32,)))
     held = store.held_through(LIAR)
-    with refused("list.equivocation"):
+    with refused("list.equivocation") as caught:
         store.add(make_list(d, LIAR, 1, ZERO_HASH, (b"\x02" * 32,)))
+    assert verify(caught[0].offence, d.committee).node == LIAR  # type: ignore[union-attr, arg-type]
     assert store.held_through(LIAR) == held
 
 
@@ -64,5 +68,9 @@ def test_two_chains_of_lists_do_not_stop_the_committee() -> None:
     cluster.run(3_000)
     check_safety(cluster, honest=HONEST)
     assert len(shown) > 1, "the liar did show two chains"
+    found = {(one.node, one.kind) for _, one in cluster.evidence}
+    assert found == {(LIAR, "list-equivocation")}, "blocks name what was shown to others, and that convicts the liar"
+    for _, one in cluster.evidence:
+        assert verify(one.offence, d.committee).node == LIAR
     heights = [cluster.cores[node].chain.final_height for node in HONEST]
     assert max(heights) - min(heights) <= 1, "nobody is left behind"

@@ -2,14 +2,18 @@
 
 Receipt and list are both signed by it: together they convict it, and an audit of its own log finds it. The order is
 lost only at that member; sent to one honest member more, it is final.
+
+Evidence left: the receipt and the list, `broken-receipt`.
 """
 
-from core_kit import all_sequenced, answers, make_list, submit
+from core_kit import all_sequenced, answers, make_list, refused, submit
 
 from mpc_sequencer.audit.receipts import Receipts
 from mpc_sequencer.audit.report import Recorder
 from mpc_sequencer.audit.signatures import Signatures
+from mpc_sequencer.core.evidence import verify
 from mpc_sequencer.core.messages import Bodies, ListMessage, PeerMessage
+from mpc_sequencer.core.offences import BrokenReceipt
 from mpc_sequencer.core.types import ZERO_HASH
 from mpc_sequencer.sim import Cluster, make_deployment
 
@@ -35,6 +39,12 @@ def test_receipt_and_list_together_convict() -> None:
         assert audited.finish(receipt.list_number) == 0
         codes = [finding.code for finding in recorder.findings]
         assert codes == (["receipt.broken"] if broken else [])
+        if broken:
+            verdict = verify(BrokenReceipt(receipt, one), d.committee)
+            assert (verdict.node, verdict.kind) == (LIAR, "broken-receipt")
+        else:
+            with refused("evidence.legal"):
+                verify(BrokenReceipt(receipt, one), d.committee)
 
 
 def test_the_order_is_final_through_one_honest_member() -> None:

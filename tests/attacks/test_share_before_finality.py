@@ -11,7 +11,7 @@ import pytest
 from core_kit import all_sequenced, make_certificate, picture, refused, submit
 
 from mpc_sequencer.core import reveal
-from mpc_sequencer.core.effects import FromPeer
+from mpc_sequencer.core.effects import Evidence, Fault, FromPeer
 from mpc_sequencer.core.messages import (
     BundleMessage,
     CertificateMessage,
@@ -111,7 +111,9 @@ def test_an_accomplice_s_bundle_does_not_bring_shares_forth(notarized: tuple[Clu
     core = cluster.cores[1]
     before = picture(core)
     effects = core.step(FromPeer(3, BundleMessage(forged)), cluster.now_ms)
-    assert [one.code for one in effects] == ["bundle.path"]
+    assert [one.code for one in effects if isinstance(one, Fault)] == ["bundle.path"]
+    evidence = [(one.node, one.kind) for one in effects if isinstance(one, Evidence)]
+    assert evidence == [(3, "false-finality")], "the accomplice is convicted by its own bundle"
     assert picture(core) == before
     cluster.run(100)
     assert not shared

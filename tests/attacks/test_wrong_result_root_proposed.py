@@ -6,6 +6,7 @@ A result is certified by q members' heads in blocks and by nothing else; with at
 import msgspec
 from core_kit import all_sequenced, check_safety, reproposed, results, sign, submit
 
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.messages import HeadMessage, PeerMessage, Proposal
 from mpc_sequencer.core.transcript import BlockEntry
 from mpc_sequencer.core.types import ResultRef
@@ -24,7 +25,8 @@ def test_false_results_are_neither_certified_nor_stop_anybody() -> None:
         if sender != LIAR:
             return message
         if isinstance(message, HeadMessage):
-            refs = tuple(ResultRef(height, b"\xee" * 32) for height in range(1, 41))
+            heights = [one.height for one in message.head.results] or range(1, limits.HEAD_RESULTS_MAX + 1)
+            refs = tuple(ResultRef(height, b"\xee" * 32) for height in heights)
             lies.append("head")
             return HeadMessage(sign(d, LIAR, msgspec.structs.replace(message.head, results=refs)))
         if isinstance(message, Proposal) and message.block.certified:

@@ -60,7 +60,7 @@ from mpc_sequencer.core.types import (
 )
 from mpc_sequencer.market.types import Market
 from mpc_sequencer.settlement.payloads import BATCH_RESULT
-from threshold import BundleContext, Label, SecretShare, check, deal, prove_bundle, seal, share
+from threshold import BundleContext, Label, SecretShare, check, coin_share, deal, prove_bundle, seal, share
 
 START_MS = 1_000_000
 BUCKET = 256
@@ -389,8 +389,11 @@ class LogBuilder:
         context = BundleContext(key.key_id, 0, block.header.block_id(), node + 1)
         us = [each.u_point for each in checked]
         proof = prove_bundle(self.house.shares[node], context, us, shares, entropy=secret("nonce")).encode()
+        coin = coin_share(self.house.shares[node], context, entropy=secret("coin nonce"))
         certificate = self.certificate(block.header)
-        made = Bundle(0, height, block.header.block_id(), node, certificate, (), shares, proof, NO_SIGNATURE)
+        made = Bundle(
+            0, height, block.header.block_id(), node, certificate, (), shares, proof, coin, NO_SIGNATURE
+        )
         return self.signed(edit(made))
 
     def bundles(self, height: int, nodes: Sequence[int] = (0, 2, 3)) -> None:

@@ -397,6 +397,21 @@ def test_an_order_lifted_after_its_end_is_not_queued_and_leaves_no_listing(tmp_p
     assert codes(log, tmp_path) == []
 
 
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_listing_above_a_member_s_bound_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, over: int
+) -> None:
+    monkeypatch.setattr(limits, "LISTINGS_PER_MEMBER_MAX", 2)
+    log = LogBuilder()
+    ids = [log.order("alice", SELL, 100, 1) for _ in range(2 + over)]
+    for order_id in ids:
+        log.list(0, order_id)
+    log.block(nodes=(0, 1, 2))
+    log.list(1, ids[-1])
+    assert len(log.block(nodes=(0, 1, 2)).batch) == 1 - over
+    assert codes(log, tmp_path) == []
+
+
 def test_a_listing_dies_after_its_validity(tmp_path: Path) -> None:
     log = LogBuilder()
     order_id = log.order("alice", SELL, 100, 1, valid_from_ms=1_500_000, valid_until_ms=2_000_000)
@@ -407,7 +422,7 @@ def test_a_listing_dies_after_its_validity(tmp_path: Path) -> None:
     log.block(
         nodes=(1, 2, 3), edit_heads=lambda heads: [replace(h, time_ms=listed_ms + 600_000) for h in heads]
     )
-    assert log.audit.ordering.queue == {} and log.audit.ordering.listings_ms[order_id].keys() == {0, 3}
+    assert log.audit.ordering.queue == {} and log.audit.ordering.listings_ms[order_id].keys() == {3}
     log.now_ms += 600_000
     log.list(1, order_id)
     assert len(log.block().batch) == 1

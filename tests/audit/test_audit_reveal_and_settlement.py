@@ -26,6 +26,7 @@ from tests.audit.log_builder import (
     secret,
     standard,
 )
+from threshold import BundleContext, coin_share
 
 
 def codes(log: LogBuilder, folder: Path) -> list[str]:
@@ -81,6 +82,76 @@ def test_a_bundle_signed_by_another_member_is_found(tmp_path: Path) -> None:
     forged = replace(log.bundle(1, 1), node=2)
     log.append(transcript.BundleEntry(forged))
     assert codes(log, tmp_path) == ["bundle.signature"]
+
+
+# --- coins ----------
+def of_another_block(bundle: Any) -> Any:
+    """A coin share the member did make, for another block."""
+    house = deployment()
+    context = BundleContext(house.committee.sealing_key.key_id, 0, secret("another block"), bundle.node + 1)
+    made = coin_share(house.shares[bundle.node], context, entropy=secret("nonce"))
+    return replace(bundle, coin_share=made)
+
+
+BAD_COINS: dict[str, Callable[[Any], Any]] = {
+    "bit flipped": lambda bundle: replace(bundle, coin_share=flip(bundle.coin_share)),
+    "zeros": lambda bundle: replace(bundle, coin_share=bytes(97)),
+    "of another block": of_another_block,
+}
+
+
+def with_coins(good: tuple[int, ...], bad: Callable[[Any], Any] | None = None) -> LogBuilder:
+    """A whole height, its bundles by ``good`` and a last one of member 1 edited by ``bad``."""
+    log = LogBuilder()
+    order_ids = first_batch(log)
+    log.bundles(1, good)
+    if bad is not None:
+        log.append(transcript.BundleEntry(log.bundle(1, 1, bad)))
+    for order_id in order_ids:
+        log.open(1, order_id)
+    return log
+
+
+@pytest.mark.parametrize("bad", BAD_COINS)
+def test_a_bad_coin_share_is_one_finding_and_enters_no_coin(bad: str, tmp_path: Path) -> None:
+    log = with_coins((0, 2, 3), BAD_COINS[bad])
+    log.result(1)
+    assert codes(log, tmp_path) == ["bundle.coin"]
+
+
+def test_a_result_before_t_valid_coin_shares_is_found(tmp_path: Path) -> None:
+    log = with_coins((0, 2), BAD_COINS["bit flipped"])
+    log.append(transcript.ResultEntry(1, secret("state"), secret("fills"), secret("result")))
+    assert codes(log, tmp_path) == ["bundle.coin", "coin.missing"]
+
+
+def test_a_coin_share_that_comes_after_the_openings_counts(tmp_path: Path) -> None:
+    log = with_coins((0, 2), BAD_COINS["bit flipped"])
+    log.bundles(1, (3,))
+    log.result(1)
+    assert codes(log, tmp_path) == ["bundle.coin"]
+
+
+def contested(coin: bytes | None) -> LogBuilder:
+    """One lot for sale and two bids for it at one price: the draw decides, by the coin the log's author used."""
+    log = LogBuilder()
+    order_ids = [log.order("alice", SELL, 100, 1), *(log.order(who, BUY, 100, 1) for who in ("bob", "carol"))]
+    log.list_all(*order_ids)
+    log.block()
+    if coin is not None:
+        log.audit.reveal.coin = lambda height: coin  # type: ignore[method-assign]
+    log.reveal(1)
+    return log
+
+
+def test_a_result_drawn_from_another_coin_is_found(tmp_path: Path) -> None:
+    honest = contested(None)
+    assert codes(honest, tmp_path / "honest") == []
+    block_id = honest.blocks[1].header.block_id()
+    others = [contested(coin) for coin in (block_id, *(secret(f"coin {i}") for i in range(16)))]
+    bent = [log for log in others if log.entries[-1].fills_root != honest.entries[-1].fills_root]
+    assert 0 < len(bent) < len(others)
+    assert codes(bent[0], tmp_path / "bent") == ["result.state_root"]
 
 
 # --- openings ----------

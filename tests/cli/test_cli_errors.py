@@ -162,7 +162,7 @@ def test_with_json_an_error_is_one_object_on_standard_error(mpcseq: Run, tmp_pat
     assert set(json.loads(ran.err)) == {"error", "hint"}
 
 
-@pytest.mark.parametrize("words", [[], ["order"], ["devnet"], ["node"], ["audit"], ["bench"]])
+@pytest.mark.parametrize("words", [[], ["order"], ["devnet"], ["node"], ["audit"], ["evidence"], ["bench"]])
 def test_a_group_without_a_command_shows_its_help(mpcseq: Run, words: list[str]) -> None:
     ran = mpcseq(*words)
     assert "Usage: mpcseq" in ran.out and ran.status in (0, 2)
@@ -184,6 +184,8 @@ def test_a_group_without_a_command_shows_its_help(mpcseq: Run, words: list[str])
             ["order", "submit"],
             ["order", "status"],
             ["audit", "verify"],
+            ["evidence", "verify"],
+            ["evidence", "receipt"],
             ["bench", "crypto"],
         ),
     ],

@@ -18,7 +18,7 @@ from mpc_sequencer.core import domains
 from mpc_sequencer.core.chain import batch_root
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.messages import Proposal, Submit, SubmitReply, SubmitResult
+from mpc_sequencer.core.messages import Proposal, SettlementShare, Submit, SubmitReply, SubmitResult
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.signing import GROUP_ORDER
 from mpc_sequencer.core.transcript import (
@@ -44,6 +44,7 @@ from mpc_sequencer.core.types import (
     vote_struct_hash,
     with_signature,
 )
+from mpc_sequencer.settlement.claims import ResultClaim
 from mpc_sequencer.sim import Cluster, Deployment
 from threshold import ThresholdError
 
@@ -101,8 +102,20 @@ def make_certificate(
     return Certificate(kind, 0, view, block_id, votes)
 
 
+def make_claim(first_height: int, last_height: int, **terms: Any) -> ResultClaim:
+    """A settlement result of a range, its roots and hashes made up."""
+    made = (b"\x01" * 32,) * 4
+    claim = ResultClaim(0, first_height, last_height, *made, 1, b"\x02" * 32, b"\x03" * 32)
+    return msgspec.structs.replace(claim, **terms)
+
+
+def make_share(d: Deployment, node: int, claim: ResultClaim) -> SettlementShare:
+    return SettlementShare(claim, node, d.signers[node].sign_digest(d.committee.digest(claim.struct_hash())))
+
+
 # --- a frozen picture -----------------------------------------------------------------------------------------------
 _OPAQUE = {"Signer", "SecretShare", "CheckedCiphertext", "Committee", "SealingKey", "function", "method", "FixedBase"}
+_OPAQUE |= {"Convictions"}  # the one thing a refused message may change: what it proves against its signer
 _CLOCK = {"_now_ms"}
 
 
@@ -138,7 +151,7 @@ def picture(core: NodeCore) -> Any:
     return freeze(core)
 
 
-# --- checkers of a run --------------------------------------------------------------------------------------------------
+# --- checkers of a run ------------------------------------------------------------------------------------------
 def blocks(cluster: Cluster, node: int) -> dict[int, bytes]:
     """Final block ids by height, as the member's log has them."""
     return {
@@ -220,7 +233,7 @@ def faults_against(cluster: Cluster, nodes: set[int]) -> list[tuple[int, str]]:
     return [(fault.node, fault.code) for _, fault in cluster.faults if fault.node in nodes]
 
 
-# --- hostile signers ----------------------------------------------------------------------------------------------------
+# --- hostile signers ------------------------------------------------------------------------------------------
 def trader_secret(d: Deployment, index: int) -> bytes:
     """The secret of ``d.traders[index]``, as the simulated deployment draws it."""
     return hashlib.sha256(repr((d.seed, "trader", index)).encode()).digest()

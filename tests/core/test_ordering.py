@@ -32,6 +32,11 @@ def small_bounds() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def few_listings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LISTINGS_PER_MEMBER_MAX", 4)
+
+
 def tagged(tag: str, data: bytes) -> bytes:
     digest = hashlib.sha256(tag.encode()).digest()
     return hashlib.sha256(digest + digest + data).digest()
@@ -117,8 +122,14 @@ class Model:
             for order_id in (i for one in lists for i in one.entries):
                 if order_id in lifted_here or self.lifted.get(order_id, 0) > now:
                     continue
-                live = {m: t for m, t in self.listings.get(order_id, {}).items() if now < t + VALIDITY_MS}
-                live.setdefault(head.node, now)
+                self.listings = {
+                    i: {m: t for m, t in listed.items() if now < t + VALIDITY_MS} for i, listed in self.listings.items()
+                }
+                live = self.listings.get(order_id, {})
+                of_member = sum(head.node in listed for listed in self.listings.values())
+                if head.node in live or of_member >= limits.LISTINGS_PER_MEMBER_MAX:
+                    continue
+                live[head.node] = now
                 self.listings[order_id] = live
                 if len(live) >= F + 1:
                     del self.listings[order_id]
@@ -167,6 +178,7 @@ def plans(draw: st.DrawFn) -> tuple[dict[bytes, OrderFacts], list[Plan]]:
 
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(plans())
+@pytest.mark.usefixtures("few_listings")
 def test_derive_is_the_naive_model(given_plan: tuple[dict[bytes, OrderFacts], list[Plan]]) -> None:
     facts, blocks = given_plan
     model, state, numbers = Model(facts), genesis_state(ZERO_HASH, START_MS, N), [0] * N
@@ -182,7 +194,10 @@ def test_derive_is_the_naive_model(given_plan: tuple[dict[bytes, OrderFacts], li
         assert [one.order_id for one in state.queue] == [one[2] for one in model.queue]
         assert list(state.counting) == model.counting
         assert {k: v for k, v in state.charged_wei.items() if v} == model.charged
-        assert set(state.listings) <= set(model.listings), "nothing is remembered that the page forgets"
+        remembered = {i: dict(listed) for i, listed in state.listings.items()}
+        told = {i: {m: t for m, t in listed.items() if now < t + VALIDITY_MS} for i, listed in model.listings.items()}
+        assert remembered == {i: listed for i, listed in told.items() if listed}
+        assert list(state.listed) == [sum(n in listed for listed in remembered.values()) for n in range(N)]
 
 
 def order_facts(**changes: dict[int, OrderFacts]) -> dict[bytes, OrderFacts]:
@@ -224,6 +239,17 @@ def test_listings_of_several_blocks_add_up_while_they_live() -> None:
         second = {1: says(later_ms, IDS[0]), 2: says(later_ms), 3: says(later_ms)}
         facts = {IDS[0]: OrderFacts(START_MS, START_MS + 9_000, SPONSORS[1])}
         assert bool(grow([first, second], facts)[1].lifted) is lifted
+
+
+@pytest.mark.usefixtures("few_listings")
+def test_a_member_can_have_only_so_many_listings_that_nobody_shares() -> None:
+    bound = limits.LISTINGS_PER_MEMBER_MAX
+    flood = {0: says(1, *IDS[: bound + 1]), 1: says(1), 2: says(1)}
+    same = {0: says(2), 1: says(2, *IDS[: bound + 1]), 2: says(2)}
+    blocks = grow([flood, same])
+    assert blocks[0].state.listed == (bound, 0, 0, 0)
+    assert set(blocks[1].lifted) == set(IDS[:bound]), "the one too many was passed over"
+    assert blocks[1].state.listed == (0, 1, 0, 0)
 
 
 def test_block_time_is_the_lower_median_and_never_goes_back() -> None:

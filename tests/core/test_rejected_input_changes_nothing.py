@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from core_kit import (
     make_certificate,
+    make_claim,
     make_head,
     make_list,
     make_vote,
@@ -19,7 +20,8 @@ from core_kit import (
     variant,
 )
 
-from mpc_sequencer.core.effects import Fault, FromClient, FromPeer, Reply
+from mpc_sequencer.core.convictions import Convictions
+from mpc_sequencer.core.effects import Evidence, Fault, FromClient, FromPeer, Reply
 from mpc_sequencer.core.messages import (
     Bodies,
     BundleMessage,
@@ -201,25 +203,37 @@ REFUSED: dict[str, tuple[Make, str]] = {
         "signature.signer",
     ),
     "settlement share of another member": (
-        lambda s: SettlementShare(1, 99, b"\x01" * 32, 2, s.bundle.signature),
+        lambda s: SettlementShare(make_claim(1, 99), 2, s.bundle.signature),
         "member.sender",
     ),
     "settlement share that is no signature": (
-        lambda s: SettlementShare(1 << 20, 1 << 21, b"\x01" * 32, PEER, bytes(65)),
+        lambda s: SettlementShare(make_claim(1 << 20, 1 << 21), PEER, bytes(65)),
         "signature.encoding",
     ),
     "request for lists of nobody": (lambda s: FetchLists(9, 1, 2, ZERO_HASH), "member.unknown"),
 }
+
+CONVICTING = {
+    "second list of a number": "list-equivocation",
+    "bundle for a block its certificate does not finalize": "false-finality",
+    "bundle with a forged certificate": "false-finality",
+}
+"""Refusals that leave evidence; a message somebody else may have altered never does."""
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_refused_message_changes_nothing_and_names_its_sender(name: str, scene: Scene) -> None:
     make, code = REFUSED[name]
     message = make(scene)
+    scene.core.convictions = Convictions(scene.d.committee)
     before = picture(scene.core)
     effects = scene.core.step(FromPeer(PEER, message), scene.now_ms)
-    assert [(type(one), one.node, one.code) for one in effects] == [(Fault, PEER, code)]  # type: ignore[union-attr]
+    scene.core.convictions = Convictions(scene.d.committee)  # the scene goes on with all members
+    faults = [one for one in effects if not isinstance(one, Evidence)]
+    assert [(type(one), one.node, one.code) for one in faults] == [(Fault, PEER, code)]  # type: ignore[union-attr]
     assert picture(scene.core) == before
+    evidence = [(one.node, one.kind) for one in effects if isinstance(one, Evidence)]
+    assert evidence == ([(PEER, CONVICTING[name])] if name in CONVICTING else [])
 
 
 IGNORED: dict[str, Make] = {

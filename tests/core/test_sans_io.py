@@ -1,4 +1,4 @@
-"""The sans-IO rule: time arrives as an event and randomness as a value, so a run can be repeated and audited exactly."""
+"""The sans-IO rule: time arrives as an event, randomness as a value, so that a run can be repeated exactly."""
 
 import ast
 import subprocess

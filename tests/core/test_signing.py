@@ -75,5 +75,5 @@ def test_a_signer_shows_and_pickles_no_secret() -> None:
 
 
 def test_a_public_key_off_the_curve_is_a_value_error() -> None:
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):
         address_of(b"\x02" + b"\xff" * 32)

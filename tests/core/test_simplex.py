@@ -92,7 +92,8 @@ def test_a_valid_proposal_gets_one_notarize_vote() -> None:
     simplex, _ = engine()
     simplex.on_proposal(proposal(1), 1, 0)
     assert voted(simplex) == [("notarize", 1)]
-    simplex.on_proposal(proposal(1, block(1, height=2)), 1, 0)
+    with refused("vote.equivocation"):
+        simplex.on_proposal(proposal(1, block(1, height=2)), 1, 0)
     simplex.tick(1)
     assert voted(simplex) == []
 
@@ -111,9 +112,13 @@ def test_q_notarize_votes_move_on_and_finalize() -> None:
 
 def test_two_of_one_member_s_votes_count_once() -> None:
     simplex, _ = engine()
-    for node, block_id in ((1, X), (1, X), (1, Y), (2, X)):
+    for node, block_id in ((1, X), (1, X), (2, X)):
         simplex.on_vote(make_vote(D, node, NOTARIZE, 1, block_id), 0)
+    before = picture(simplex)  # type: ignore[arg-type]
+    with refused("vote.equivocation"):
+        simplex.on_vote(make_vote(D, 1, NOTARIZE, 1, Y), 0)
     assert simplex.view == 1
+    assert picture(simplex) == before  # type: ignore[arg-type]
 
 
 def test_votes_for_other_blocks_do_not_add_up() -> None:

@@ -178,7 +178,8 @@ def test_an_order_sent_to_one_member_reaches_the_batch_though_its_list_travels_a
 def test_a_seed_is_a_run() -> None:
     runs = []
     for _ in range(2):
-        cluster = Cluster(make_deployment(4, seed=9), seed=9, network=Network(delay_ms=lambda r, _s, _t: r.randint(1, 90)))
+        network = Network(delay_ms=lambda r, _s, _t: r.randint(1, 90))
+        cluster = Cluster(make_deployment(4, seed=9), seed=9, network=network)
         drive(cluster, random.Random(9), 5)
         cluster.run(2_000)
         runs.append([cluster.messages, *cluster.logs])

@@ -188,7 +188,7 @@ def key_id(public_key: bytes, chain_id: int, settlement: bytes) -> bytes:
     return tagged("MPCSEQ/v1/key", public_key + chain_id.to_bytes(8, "big") + settlement)
 
 
-def label(  # noqa: PLR0917
+def label(
     chain_id: int,
     settlement: bytes,
     key: bytes,
@@ -213,7 +213,7 @@ def exponents(sigma: bytes, label_bytes: bytes, padded: bytes) -> tuple[int, int
     return tagged_scalar("MPCSEQ/v1/r", d), tagged_scalar("MPCSEQ/v1/s", d)
 
 
-def challenge(  # noqa: PLR0917
+def challenge(
     label_bytes: bytes, u: bytes, v: bytes, w: bytes, w2: bytes, c: bytes
 ) -> int:
     return tagged_scalar("MPCSEQ/v1/tdh2", label_bytes + u + v + w + w2 + hashlib.sha256(c).digest())
@@ -227,7 +227,7 @@ def seal_padded(public_key: bytes, label_bytes: bytes, padded: bytes, sigma: byt
     return proven(label_bytes, u, v, r, s, c)
 
 
-def proven(  # noqa: PLR0917
+def proven(
     label_bytes: bytes, u: bytes, v: bytes, r: int, s: int, c: bytes
 ) -> bytes:
     """A ciphertext around (u, v, c) with an honest proof of r: what a dishonest encryptor builds on as
@@ -319,3 +319,49 @@ def verify_bundle(
     return multiply(z, G) == add(
         decompress(proof[:33]), multiply(c, decompress(verification_key))
     ) and multiply(z, base) == add(decompress(proof[33:66]), multiply(c, image))
+
+
+# -- the coin of a block ------------------------------------------------------------------------------------
+
+
+def coin_base(context: bytes) -> tuple[int, int]:
+    """H; context = key_id || epoch u64 || block_id || index u16."""
+    base = hash_to_curve(context[:32] + context[40:72], b"MPCSEQ-V1-COIN")
+    assert base is not None
+    return base
+
+
+def coin_challenge(context: bytes, verification_key: bytes, image: bytes, commitments: bytes) -> int:
+    statement = context + verification_key + compress(coin_base(context)) + image
+    return tagged_scalar(
+        "MPCSEQ/v1/coin/challenge", tagged("MPCSEQ/v1/coin/statement", statement) + commitments
+    )
+
+
+def coin_share(x: int, context: bytes, entropy: bytes) -> bytes:
+    return proven_coin_share(x, context, compress(multiply(x, coin_base(context))), entropy)
+
+
+def proven_coin_share(x: int, context: bytes, image: bytes, entropy: bytes) -> bytes:
+    """A coin share around `image`, which need not be x H, with a proof made from x as an honest one is."""
+    base, key = coin_base(context), compress(multiply(x, G))
+    statement = tagged("MPCSEQ/v1/coin/statement", context + key + compress(base) + image)
+    a = tagged_scalar("MPCSEQ/v1/coin/nonce", x.to_bytes(32, "big") + entropy + statement)
+    c = coin_challenge(context, key, image, compress(multiply(a, G)) + compress(multiply(a, base)))
+    return image + c.to_bytes(32, "big") + ((a + c * x) % N).to_bytes(32, "big")
+
+
+def verify_coin_share(verification_key: bytes, context: bytes, data: bytes) -> bool:
+    image, c, z = data[:33], int.from_bytes(data[33:65], "big"), int.from_bytes(data[65:], "big")
+    a = add(multiply(z, G), negate(multiply(c, decompress(verification_key))))
+    b = add(multiply(z, coin_base(context)), negate(multiply(c, decompress(image))))
+    return (
+        a is not None
+        and b is not None
+        and coin_challenge(context, verification_key, image, compress(a) + compress(b)) == c
+    )
+
+
+def coin(shares: dict[int, bytes]) -> bytes:
+    """The coin of t coin shares by index."""
+    return tagged("MPCSEQ/v1/coin", combine({i: data[:33] for i, data in shares.items()}))

@@ -128,6 +128,17 @@ def test_whatever_decodes_as_a_point_encodes_to_the_same_bytes(data: bytes) -> N
     assert group.encode_point(point) == data
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, FIELD_PRIME - 1))
+def test_lifting_gives_the_even_root_or_none(x: int) -> None:
+    square = (x**3 + 7) % FIELD_PRIME
+    y = group.lift_x(x)
+    if y is None:
+        assert pow(square, (FIELD_PRIME - 1) // 2, FIELD_PRIME) == FIELD_PRIME - 1
+    else:
+        assert y * y % FIELD_PRIME == square and y % 2 == 0 and y < FIELD_PRIME
+
+
 def test_coordinates_off_the_curve_are_refused() -> None:
     with refusal("point.off_curve"):
         group.point_from_xy(reference.G[0], reference.G[1] ^ 1)

@@ -4,6 +4,8 @@ import hashlib
 
 import pytest
 import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from threshold import group, hash_to_curve, second_generator
 from threshold.errors import UsageError
@@ -90,6 +92,24 @@ def test_a_zero_field_element_takes_the_exceptional_branch_and_lands_on_the_curv
     image = map_to_curve(0)
     assert image is not None and image == reference.map_to_curve(0)
     assert (image[1] ** 2 - image[0] ** 3 - 7) % group.FIELD_PRIME == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, group.FIELD_PRIME - 1))
+def test_every_field_element_maps_where_the_rfc_s_own_order_of_steps_puts_it(u: int) -> None:
+    """The library takes its root after the isogeny, the reference before it."""
+    assert map_to_curve(u) == reference.map_to_curve(u)
+
+
+def test_both_swu_candidates_occur_with_both_signs() -> None:
+    seen = set()
+    for u in range(1, 40):
+        zu2 = -11 * u * u % group.FIELD_PRIME
+        x = -1771 * pow(reference.A_ISO, -1, group.FIELD_PRIME) * (1 + pow(zu2 * zu2 + zu2, -1, group.FIELD_PRIME))
+        first = pow(x**3 + reference.A_ISO * x + 1771, (group.FIELD_PRIME - 1) // 2, group.FIELD_PRIME) == 1
+        seen.add((first, u % 2))
+        assert map_to_curve(u) == reference.map_to_curve(u)
+    assert len(seen) == 4
 
 
 def test_other_domains_and_messages_give_other_points() -> None:

@@ -98,7 +98,7 @@ def test_arbitrary_bytes_raise_nothing_but_threshold_errors(data: bytes, label: 
     st.integers(0, 2**64 - 1), st.binary(min_size=20, max_size=20), st.binary(min_size=32, max_size=32),
     st.binary(min_size=20, max_size=20), st.integers(0, 2**64 - 2), st.integers(0, 2**32 - 1),
 )  # fmt: skip
-def test_labels_encode_and_decode_to_themselves(  # noqa: PLR0917
+def test_labels_encode_and_decode_to_themselves(
     chain_id: int, settlement: bytes, key_id: bytes, sponsor: bytes, valid_from_ms: int, bucket: int
 ) -> None:
     fields = (chain_id, settlement, key_id, sponsor, valid_from_ms, valid_from_ms + 1, bucket)

@@ -9,6 +9,12 @@ from dataclasses import dataclass, field
 
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.messages import Proposal
+from mpc_sequencer.core.offences import (
+    FinalizeEquivocation,
+    NotarizeEquivocation,
+    NullifyAndFinalize,
+    Offence,
+)
 from mpc_sequencer.core.types import (
     FINALIZE,
     NOTARIZE,
@@ -53,6 +59,27 @@ class Round:
             votes=tuple(CertificateVote(node, signature) for node, signature in same[: committee.q]),
         )
 
+    def held_vote(self, kind: int, node: int) -> Vote | None:
+        """A member's verified vote of a kind, by itself or out of a certificate."""
+        vote = self.votes[kind].get(node)
+        certificate = self.certificates.get(kind)
+        if vote is None and certificate is not None:
+            vote = next((vote for vote in votes_of(certificate) if vote.node == node), None)
+        return vote
+
+    def offence(self, vote: Vote) -> Offence | None:
+        """What ``vote`` proves against its member together with a vote held; None where it contradicts none.
+        Notarize and then nullify is legal."""
+        held = self.held_vote(vote.kind, vote.node)
+        if held is not None and held.block_id != vote.block_id:
+            kind = NotarizeEquivocation if vote.kind == NOTARIZE else FinalizeEquivocation
+            return kind(held, vote)
+        other = {NULLIFY: FINALIZE, FINALIZE: NULLIFY}.get(vote.kind)
+        against = self.held_vote(other, vote.node) if other is not None else None
+        if against is None:
+            return None
+        return NullifyAndFinalize(vote, against) if vote.kind == NULLIFY else NullifyAndFinalize(against, vote)
+
     def nullify_votes(self) -> int:
         return len(self.votes[NULLIFY])
 
@@ -69,6 +96,14 @@ class Round:
     def own_votes(self, node: int) -> list[Vote]:
         """This member's votes in the round, to send again to a peer whose link was down."""
         return [votes[node] for votes in self.votes.values() if node in votes]
+
+
+def votes_of(certificate: Certificate) -> list[Vote]:
+    """The votes a certificate is made of, as their members sent them."""
+    return [
+        Vote(certificate.kind, certificate.epoch, certificate.view, certificate.block_id, one.node, one.signature)
+        for one in certificate.votes
+    ]
 
 
 def block_id_fits(kind: int, block_id: bytes) -> bool:

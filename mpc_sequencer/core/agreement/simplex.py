@@ -27,11 +27,12 @@ from __future__ import annotations
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.agreement.engine import Accepted, Application, Rejected
-from mpc_sequencer.core.agreement.rounds import Round, block_id_fits
+from mpc_sequencer.core.agreement.rounds import Round, block_id_fits, votes_of
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import Broadcast, Effect, Persist, ProposalRecord, Send, VoteRecord
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import CertificateMessage, Proposal, VoteMessage
+from mpc_sequencer.core.offences import Offence
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import (
     FINALIZE,
@@ -63,6 +64,8 @@ class Simplex:
         self.view = 0
         self.final_view = 0
         self.effects: list[Effect] = []
+        self.offences: list[Offence] = []
+        """Offences found in votes inside certificates; the node takes them."""
 
     # --- time ---------------------------------------------------------------------------------------------------
     def start(self, now_ms: int) -> None:
@@ -160,11 +163,23 @@ class Simplex:
             raise ProtocolError("vote.kind", "Vote.block_id", vote.block_id, "a block unless it nullifies")
         if not self._in_reach(vote.view):
             return
+        self._refuse_equivocation(vote)
         known = self._rounds.get(vote.view)
         if known and (vote.kind in known.certificates or vote.node in known.votes[vote.kind]):
             return
         self._committee.check_value(vote)
         self._count(vote, now_ms)
+
+    def _refuse_equivocation(self, vote: Vote) -> None:
+        """Raise ``vote.equivocation`` where a vote contradicts one held of its member."""
+        known = self._rounds.get(vote.view)
+        offence = known.offence(vote) if known else None
+        if offence is not None:
+            self._committee.check_value(vote)
+            raise ProtocolError(
+                "vote.equivocation", "Vote.block_id", vote.block_id, "one that fits the member's other votes",
+                offence=offence,
+            )
 
     def _count(self, vote: Vote, now_ms: int) -> None:
         here = self._round(vote.view)
@@ -202,6 +217,7 @@ class Simplex:
     def _apply(self, certificate: Certificate, now_ms: int) -> None:
         view, kind = certificate.view, certificate.kind
         here = self._round(view)
+        self.offences += [offence for vote in votes_of(certificate) if (offence := here.offence(vote)) is not None]
         here.certificates[kind] = certificate
         self.effects.append(Broadcast(CertificateMessage(certificate)))
         if view >= self.view:
@@ -282,7 +298,10 @@ class Simplex:
             raise ProtocolError("block.leader", "Proposal.vote.node", vote.node, leader)
         if (vote.kind, vote.view, vote.block_id) != (NOTARIZE, header.view, header.block_id()):
             raise ProtocolError("vote.kind", "Proposal.vote", vote.kind, "a notarize vote for the block")
-        if not self._in_reach(header.view) or header.view < self.view:
+        if not self._in_reach(header.view):
+            return
+        self._refuse_equivocation(vote)
+        if header.view < self.view:
             return
         known = self._rounds.get(header.view)
         if known and known.proposal is not None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from immutables import Map
 
@@ -112,7 +113,6 @@ def derive(
     if missing:
         return Missing(tuple(missing))
     fresh.sort(key=lambda order: order.carry)
-    listings, lifted, expiries, purged_bucket = book.finish(fresh)
 
     lagging = len(counting) >= limits.RESULT_LAG_HEIGHTS
     batch, queue, charged = _fill_batch(parent, (*parent.queue, *fresh), time_ms, bonds_wei, lagging)
@@ -125,16 +125,13 @@ def derive(
         view=candidate.view,
         time_ms=time_ms,
         last_lists=tuple(last_lists),
-        listings=listings,
-        lifted=lifted,
         queue=queue,
-        expiries=expiries,
-        purged_bucket=purged_bucket,
         charged_wei=charged,
         counting=(*counting, height) if batch else counting,
         reports=reports,
         certified_height=certified_height,
         sequenced=parent.sequenced + len(batch),
+        **book.finish(fresh),
     )
     return Derived(time_ms, root, certified, tuple(newly_lifted), batch, state)
 
@@ -167,15 +164,45 @@ def _drop_reports(
 
 
 class _ListingBook:
-    """Step 4 on mutable copies of a parent's maps: record listings, lift at f+1, purge what has ended."""
+    """Step 4 on mutable copies of a parent's maps: drop what has ended, record listings, lift at f+1."""
 
     def __init__(self, parent: OrderingState, time_ms: int) -> None:
         self._time_ms = time_ms
-        self._parent = parent
         self._listings = parent.listings.mutate()
         self._lifted = parent.lifted.mutate()
+        self._expiries = parent.expiries.mutate()
+        self._listed = list(parent.listed)
         self._expiring: dict[int, list[bytes]] = {}
         self._lifted_now: set[bytes] = set()
+        now_bucket = time_ms // EXPIRY_BUCKET_MS
+        if now_bucket - parent.purged_bucket > len(self._expiries):
+            due = [bucket for bucket in parent.expiries if bucket <= now_bucket]
+        else:
+            due = list(range(parent.purged_bucket + 1, now_bucket + 1))
+        for bucket in due:
+            for group in self._expiries.pop(bucket, ()):
+                for order_id in group:
+                    self._purge(order_id, bucket)
+
+    def _purge(self, order_id: bytes, bucket: int) -> None:
+        """Drop what of an id has ended; what ends later in this very bucket is looked at again."""
+        until_ms = self._lifted.get(order_id)
+        if until_ms is not None and until_ms <= self._time_ms:
+            del self._lifted[order_id]
+            until_ms = None
+        listings = self._listings.get(order_id, ())
+        ends_ms = [listed_ms + limits.VALIDITY_MS_MAX for _, listed_ms in listings]
+        live = tuple(entry for entry, end_ms in zip(listings, ends_ms, strict=True) if end_ms > self._time_ms)
+        if len(live) < len(listings):
+            for node, _ in set(listings) - set(live):
+                self._listed[node] -= 1
+            if live:
+                self._listings[order_id] = live
+            else:
+                del self._listings[order_id]
+        later = [end_ms for end_ms in (*ends_ms, until_ms or 0) if end_ms > self._time_ms]
+        if any(end_ms // EXPIRY_BUCKET_MS == bucket for end_ms in later):
+            self._expiring.setdefault(bucket, []).append(order_id)
 
     def count(self, candidate: Candidate, needed: int) -> list[bytes]:
         """Record every new listing; the ids that reach ``needed`` live members, in that order."""
@@ -190,51 +217,39 @@ class _ListingBook:
     def _list(self, order_id: bytes, node: int, needed: int) -> bool:
         if order_id in self._lifted_now or self._lifted.get(order_id, 0) > self._time_ms:
             return False
-        horizon = self._time_ms - limits.VALIDITY_MS_MAX
-        live: Listing = tuple(
-            entry for entry in self._listings.get(order_id, ()) if entry[1] > horizon
-        )
-        if any(member == node for member, _ in live):
+        listings: Listing = self._listings.get(order_id, ())
+        if any(member == node for member, _ in listings):
             return False
-        live = (*live, (node, self._time_ms))
-        if len(live) >= needed:
+        if self._listed[node] >= limits.LISTINGS_PER_MEMBER_MAX:
+            return False  # ids that nobody else lists cost bounded memory
+        if len(listings) + 1 >= needed:
             self._listings.pop(order_id, None)
+            for member, _ in listings:
+                self._listed[member] -= 1
             self._lifted_now.add(order_id)
             return True
-        self._listings[order_id] = live
+        self._listings[order_id] = (*listings, (node, self._time_ms))
+        self._listed[node] += 1
         self._expire(order_id, self._time_ms + limits.VALIDITY_MS_MAX)
         return False
 
     def _expire(self, order_id: bytes, at_ms: int) -> None:
-        self._expiring.setdefault(at_ms // EXPIRY_BUCKET_MS + 1, []).append(order_id)
+        self._expiring.setdefault(at_ms // EXPIRY_BUCKET_MS, []).append(order_id)
 
-    def finish(
-        self, fresh: Sequence[Queued]
-    ) -> tuple[Map[bytes, Listing], Map[bytes, int], Map[int, tuple[tuple[bytes, ...], ...]], int]:
-        """Remember the lifted orders, then purge what ended before this block's time."""
+    def finish(self, fresh: Sequence[Queued]) -> dict[str, Any]:
+        """Remember the lifted orders; the fields of the new state that this book kept."""
         for order in fresh:
             self._lifted[order.order_id] = order.valid_until_ms
             self._expire(order.order_id, order.valid_until_ms)
-        expiries = self._parent.expiries.mutate()
         for bucket, ids in self._expiring.items():
-            expiries[bucket] = (*expiries.get(bucket, ()), tuple(ids))
-        now_bucket = self._time_ms // EXPIRY_BUCKET_MS
-        if now_bucket - self._parent.purged_bucket > len(expiries):
-            due = [bucket for bucket in self._parent.expiries if bucket <= now_bucket]
-        else:
-            due = list(range(self._parent.purged_bucket + 1, now_bucket + 1))
-        for bucket in due:
-            for group in expiries.pop(bucket, ()):
-                for order_id in group:
-                    self._purge(order_id)
-        return self._listings.finish(), self._lifted.finish(), expiries.finish(), now_bucket
-
-    def _purge(self, order_id: bytes) -> None:
-        if order_id in self._lifted and self._lifted[order_id] <= self._time_ms:
-            del self._lifted[order_id]
-        horizon = self._time_ms - limits.VALIDITY_MS_MAX
-        if all(listed_ms <= horizon for _, listed_ms in self._listings.get(order_id, ())):
-            self._listings.pop(order_id, None)
+            self._expiries[bucket] = (*self._expiries.get(bucket, ()), tuple(ids))
+        return {
+            "listings": self._listings.finish(),
+            "lifted": self._lifted.finish(),
+            "expiries": self._expiries.finish(),
+            "listed": tuple(self._listed),
+            "purged_bucket": self._time_ms // EXPIRY_BUCKET_MS - 1,
+        }
 
 
 def _fill_batch(

@@ -50,6 +50,8 @@ class OrderingState:
     listings: Map[bytes, Listing]
     lifted: Map[bytes, int]
     """Ids lifted by a block, queued or sequenced, with their order's valid_until_ms."""
+    listed: tuple[int, ...]
+    """Per member: its live listings of ids that are not lifted, at most LISTINGS_PER_MEMBER_MAX."""
     queue: tuple[Queued, ...]
     expiries: Map[int, tuple[tuple[bytes, ...], ...]]
     """Bucket of block time -> groups of ids whose listing or lifting ends in it."""
@@ -74,6 +76,7 @@ def genesis_state(genesis_id: bytes, time_ms: int, members: int) -> OrderingStat
         last_lists=((0, ZERO_HASH),) * members,
         listings=Map(),
         lifted=Map(),
+        listed=(0,) * members,
         queue=(),
         expiries=Map(),
         purged_bucket=time_ms // EXPIRY_BUCKET_MS,

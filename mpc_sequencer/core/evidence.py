@@ -1,0 +1,322 @@
+"""Evidence: what a member signed, put together so that it convicts the member and nobody else.
+
+One kind per offence (:mod:`mpc_sequencer.core.offences`), each with all that is needed but the committee file:
+:func:`verify` either names the guilty member or raises :class:`ProtocolError` with an ``evidence.*`` code. Three rules
+keep the honest safe, whoever composes the evidence:
+
+* Every byte that matters is under a signature of the accused, or pinned by a hash under one. What is not (the order
+  of the two halves, votes beside the point) cannot change the verdict.
+* Both halves name one thing (one epoch, incarnation and number; one view; one first height), and what makes them an
+  offence is decided by a function that an honest member has applied to its own words before it signed them.
+* What is legal stays legal: the same words signed twice, notarize and then nullify, an order in exactly its list.
+
+A file is the line ``mpc_sequencer evidence v1`` and the canonical encoding of :class:`EvidenceFile`. The genesis id in
+it tells a reader which committee file to take; it is no part of the proof, the signatures bind chain and contract.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Final
+
+from mpc_sequencer.core import domains, signing
+from mpc_sequencer.core.codec import decode, encode
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.lognote import LogNote, open_note
+from mpc_sequencer.core.merkle import merkle_root
+from mpc_sequencer.core.offences import (
+    KIND_NAMES,
+    BadCoinShare,
+    BadShares,
+    BrokenReceipt,
+    FalseFinality,
+    FinalizeEquivocation,
+    ListEquivocation,
+    LogFork,
+    NotarizeEquivocation,
+    NullifyAndFinalize,
+    Offence,
+    ResultEquivocation,
+    SealedBytes,
+    accused,
+)
+from mpc_sequencer.core.types import (
+    FINALIZE,
+    NOTARIZE,
+    NULLIFY,
+    VOTE_NAMES,
+    ZERO_HASH,
+    Bundle,
+    Hash32,
+    OrderList,
+    Receipt,
+    Value,
+    Vote,
+)
+from threshold import (
+    BatchProof,
+    BundleContext,
+    Ciphertext,
+    Label,
+    ThresholdError,
+    verify_bundle,
+    verify_coin_share,
+)
+
+MAGIC: Final = b"mpc_sequencer evidence v1\n"
+EVIDENCE_BYTES_MAX: Final = 1 << 20
+"""The largest, bad shares of a full batch with all its ciphertexts, is some 640 kB at the largest ciphertexts."""
+
+
+class EvidenceFile(Value, frozen=True):
+    """What a file holds after its first line."""
+
+    genesis: Hash32
+    offence: Offence
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A conviction: the member, the kind of offence (a value of KIND_NAMES), a sentence for people."""
+
+    node: int
+    kind: str
+    detail: str
+
+
+def verify(offence: Offence, committee: Committee) -> Verdict:
+    """Convict, or raise ProtocolError: ``evidence.member``, ``evidence.epoch``, ``evidence.signature``,
+    ``evidence.unrelated``, ``evidence.same``, ``evidence.pinned`` or ``evidence.legal``."""
+    node = accused(offence)
+    if not 0 <= node < committee.n:
+        raise ProtocolError("evidence.member", "node", node, f"0 .. {committee.n - 1}")
+    match offence:
+        case ListEquivocation():
+            detail = _lists(offence, committee)
+        case NotarizeEquivocation():
+            detail = _votes(offence.first, offence.second, (NOTARIZE, NOTARIZE), committee)
+        case FinalizeEquivocation():
+            detail = _votes(offence.first, offence.second, (FINALIZE, FINALIZE), committee)
+        case NullifyAndFinalize():
+            detail = _votes(offence.nullify, offence.finalize, (NULLIFY, FINALIZE), committee)
+        case BrokenReceipt():
+            detail = _receipt(offence, committee)
+        case FalseFinality():
+            detail = _false_finality(offence.bundle, committee)
+        case BadShares():
+            detail = _bad_shares(offence, committee)
+        case ResultEquivocation():
+            detail = _results(offence, committee)
+        case LogFork():
+            detail = _log_fork(offence, committee)
+        case BadCoinShare():
+            detail = _bad_coin_share(offence.bundle, committee)
+    return Verdict(node, KIND_NAMES[type(offence)], detail)
+
+
+# --- what the kinds share -----------------------------------------------------------------------------------------
+def _signed(value: Receipt | OrderList | Vote | Bundle, committee: Committee) -> bytes:
+    """The struct hash of a value of this epoch that its member signed."""
+    field = type(value).__name__
+    if value.epoch != committee.epoch:
+        raise ProtocolError("evidence.epoch", f"{field}.epoch", value.epoch, committee.epoch)
+    struct_hash = value.struct_hash()
+    _check_signature(value.node, struct_hash, value.signature, field, committee)
+    return struct_hash
+
+
+def _check_signature(node: int, struct_hash: bytes, signature: bytes, field: str, committee: Committee) -> None:
+    try:
+        committee.check_signature(node, struct_hash, signature, field)
+    except ProtocolError as error:
+        raise ProtocolError("evidence.signature", error.field, error.seen, error.expected) from None
+
+
+def _same(field: str, first: object, second: object) -> None:
+    """Both halves must be about one thing."""
+    if first != second:
+        raise ProtocolError("evidence.unrelated", field, second, first)
+
+
+def _differ(field: str, first: bytes, second: bytes) -> None:
+    """The halves must contradict each other."""
+    if first == second:
+        raise ProtocolError("evidence.same", field, second, "another one than the first half's")
+
+
+# --- lists, receipts, votes ---------------------------------------------------------------------------------------
+def _lists(offence: ListEquivocation, committee: Committee) -> str:
+    first, second = offence.first, offence.second
+    for name in ("node", "epoch", "incarnation", "number"):
+        _same(f"OrderList.{name}", getattr(first, name), getattr(second, name))
+    first_hash, second_hash = _signed(first, committee), _signed(second, committee)
+    _differ("OrderList", first_hash, second_hash)
+    return f"lists {first_hash.hex()[:16]} and {second_hash.hex()[:16]}, both with number {first.number}"
+
+
+def _receipt(offence: BrokenReceipt, committee: Committee) -> str:
+    receipt, order_list = offence.receipt, offence.order_list
+    for name in ("node", "epoch", "incarnation"):
+        _same(f"OrderList.{name}", getattr(receipt, name), getattr(order_list, name))
+    _same("OrderList.number", receipt.list_number, order_list.number)
+    _signed(receipt, committee)
+    _signed(order_list, committee)
+    if receipt.order_id in order_list.entries:
+        raise ProtocolError("evidence.legal", "OrderList.entries", receipt.order_id, "a list without the order")
+    return f"order {receipt.order_id.hex()} has a receipt for list {order_list.number} and is not in it"
+
+
+def _votes(first: Vote, second: Vote, kinds: tuple[int, int], committee: Committee) -> str:
+    for vote, kind in ((first, kinds[0]), (second, kinds[1])):
+        if vote.kind != kind:
+            raise ProtocolError("evidence.legal", "Vote.kind", VOTE_NAMES[vote.kind], VOTE_NAMES[kind])
+        if (vote.block_id == ZERO_HASH) != (kind == NULLIFY):
+            raise ProtocolError("evidence.unrelated", "Vote.block_id", vote.block_id, "a block unless it nullifies")
+    for name in ("node", "epoch", "view"):
+        _same(f"Vote.{name}", getattr(first, name), getattr(second, name))
+    _differ("Vote", _signed(first, committee), _signed(second, committee))
+    names = " and ".join(
+        VOTE_NAMES[vote.kind] + (f" {vote.block_id.hex()[:16]}" if vote.kind != NULLIFY else "")
+        for vote in (first, second)
+    )
+    return f"votes {names} in view {first.view}"
+
+
+# --- bundles ------------------------------------------------------------------------------------------------------
+def check_finality(bundle: Bundle, committee: Committee, verified: Container[tuple[int, bytes]] = frozenset()) -> None:
+    """Refuse a bundle whose certificate and path do not finalize its block (``bundle.path`` or a code of
+    :meth:`Committee.check_certificate`). ``verified``: pairs of the certificate's votes that verified before."""
+    certificate = bundle.certificate
+    cursor = bundle.block_id
+    for header in bundle.path:
+        if header.parent_id != cursor:
+            raise ProtocolError("bundle.path", "Bundle.path", header.parent_id, cursor.hex())
+        cursor = header.block_id()
+    if certificate.kind != FINALIZE or certificate.block_id != cursor:
+        raise ProtocolError("bundle.path", "Bundle.certificate", certificate.block_id, cursor.hex())
+    committee.check_certificate(certificate, verified)
+
+
+def _false_finality(bundle: Bundle, committee: Committee) -> str:
+    _signed(bundle, committee)
+    try:
+        check_finality(bundle, committee)
+    except ProtocolError as error:
+        return f"shares of block {bundle.block_id.hex()[:16]} under a false finality: {error}"
+    raise ProtocolError("evidence.legal", "Bundle.certificate", "a finalization of the block", "none")
+
+
+def _bad_shares(offence: BadShares, committee: Committee) -> str:
+    bundle, header, batch, orders = offence.bundle, offence.header, offence.batch, offence.orders
+    _signed(bundle, committee)
+    if header.block_id() != bundle.block_id:
+        raise ProtocolError("evidence.pinned", "BadShares.header", header.block_id(), bundle.block_id.hex())
+    root = merkle_root([domains.BATCH_LEAF(e.order_id, e.envelope_hash) for e in batch], domains.BATCH_NODE)
+    if root != header.batch_root:
+        raise ProtocolError("evidence.pinned", "BadShares.batch", root, header.batch_root.hex())
+    order_ids = [order.order_id() for order in orders]
+    if order_ids != [entry.order_id for entry in batch]:
+        raise ProtocolError("evidence.pinned", "BadShares.orders", len(orders), "the batch's orders, in its order")
+    points = [_u_of(order) for order in orders]
+    block = f"block {bundle.block_id.hex()[:16]}"
+    if bundle.height != header.height:
+        return f"shares of {block} under height {bundle.height}; it has height {header.height}"
+    if len(bundle.shares) != len(points):
+        return f"{len(bundle.shares)} shares of the {len(points)} orders of {block}"
+    key = _verification_key(bundle.node, committee)
+    try:
+        if points:
+            verify_bundle(key, _context(bundle, committee), points, bundle.shares, BatchProof.decode(bundle.proof))
+    except ThresholdError as error:
+        return f"shares of {block} that the member's key did not make: {error}"
+    raise ProtocolError("evidence.legal", "Bundle.shares", "valid shares", "shares with a proof that fails")
+
+
+def _bad_coin_share(bundle: Bundle, committee: Committee) -> str:
+    _signed(bundle, committee)
+    key = _verification_key(bundle.node, committee)
+    try:
+        verify_coin_share(key, _context(bundle, committee), bundle.coin_share)
+    except ThresholdError as error:
+        return f"a coin share of block {bundle.block_id.hex()[:16]} that the member's key did not make: {error}"
+    raise ProtocolError("evidence.legal", "Bundle.coin_share", "a valid coin share", "one with a proof that fails")
+
+
+def _context(bundle: Bundle, committee: Committee) -> BundleContext:
+    return BundleContext(committee.sealing_key.key_id, bundle.epoch, bundle.block_id, bundle.node + 1)
+
+
+def _verification_key(node: int, committee: Committee) -> bytes:
+    """A member's verification key; a committee file with a broken one convicts nobody."""
+    key = committee.genesis.members[node].verification_key
+    try:
+        signing.address_of(key)
+    except ValueError as error:
+        raise ProtocolError("evidence.pinned", "verification_key", key, str(error)) from None
+    return key
+
+
+def _u_of(order: SealedBytes) -> bytes:
+    try:
+        return Ciphertext.decode(order.ciphertext, Label.decode(order.label).size_bucket).u
+    except ThresholdError as error:
+        raise ProtocolError("evidence.pinned", f"BadShares.orders: {error.field}", error.seen, error.expected) from None
+
+
+# --- settlement and log -------------------------------------------------------------------------------------------
+def _results(offence: ResultEquivocation, committee: Committee) -> str:
+    first, second = offence.first, offence.second
+    _same("SettlementShare.node", first.node, second.node)
+    for name in ("epoch",):
+        _same(f"ResultClaim.{name}", getattr(first.claim, name), getattr(second.claim, name))
+    if first.claim.epoch != committee.epoch:
+        raise ProtocolError("evidence.epoch", "ResultClaim.epoch", first.claim.epoch, committee.epoch)
+    for share in (first, second):
+        _check_signature(share.node, share.claim.struct_hash(), share.signature, "SettlementShare", committee)
+    _differ("SettlementShare.claim", first.claim.struct_hash(), second.claim.struct_hash())
+    return f"two results of the range from height {first.claim.first_height}"
+
+
+def _log_fork(offence: LogFork, committee: Committee) -> str:
+    first, second = (_note(note, offence.node, committee) for note in (offence.first, offence.second))
+    _same("LogFork.size", first.size, second.size)
+    _differ("LogFork.root", first.root, second.root)
+    return f"roots {first.root.hex()[:16]} and {second.root.hex()[:16]} over {first.size} entries of one log"
+
+
+def _note(note: bytes, node: int, committee: Committee) -> LogNote:
+    key = committee.genesis.members[node].log_key
+    try:
+        return open_note(note, committee.genesis_id, node, key)
+    except ValueError as error:
+        raise ProtocolError("evidence.signature", "LogFork", str(error), f"a checkpoint of member {node}") from None
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+def encode_file(offence: Offence, committee: Committee) -> bytes:
+    """The content of an evidence file."""
+    return MAGIC + encode(EvidenceFile(committee.genesis_id, offence))
+
+
+def decode_file(data: bytes) -> EvidenceFile:
+    """Strict inverse of :func:`encode_file`. Raises ProtocolError: ``evidence.file`` or a ``wire.*`` code."""
+    if not data.startswith(MAGIC):
+        raise ProtocolError("evidence.file", "first line", data[: len(MAGIC)], MAGIC.decode().strip())
+    file: EvidenceFile = decode(EvidenceFile, data[len(MAGIC) :], bytes_max=EVIDENCE_BYTES_MAX)
+    return file
+
+
+def verify_file(file: EvidenceFile, committee: Committee) -> Verdict:
+    """As :func:`verify`; ``evidence.genesis`` where the file is about another committee."""
+    if file.genesis != committee.genesis_id:
+        raise ProtocolError("evidence.genesis", "EvidenceFile.genesis", file.genesis, committee.genesis_id.hex())
+    return verify(file.offence, committee)
+
+
+def file_name(offence: Offence) -> str:
+    """``<kind>-<member>-<first 8 hex digits of the SHA-256 of the encoding>.evidence``."""
+    digest = hashlib.sha256(encode(offence)).hexdigest()
+    return f"{KIND_NAMES[type(offence)]}-{accused(offence)}-{digest[:8]}.evidence"

@@ -1,0 +1,152 @@
+"""The offences that evidence can prove, one type each: everything a judge needs but the committee file.
+
+:mod:`mpc_sequencer.core.evidence` judges them; docs/evidence.md says what each proves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from mpc_sequencer.core import domains, limits
+from mpc_sequencer.core.messages import SettlementShare
+from mpc_sequencer.core.types import (
+    BatchEntry,
+    BlockHeader,
+    Bundle,
+    NodeIndex,
+    OrderList,
+    Receipt,
+    Value,
+    Vote,
+)
+
+NOTE_BYTES_MAX: Final = 4_096
+
+Note = Annotated[bytes, Meta(max_length=NOTE_BYTES_MAX)]
+
+
+class ListEquivocation(Value, frozen=True, tag=1):
+    """Two different lists of one (epoch, incarnation, number)."""
+
+    first: OrderList
+    second: OrderList
+
+
+class NotarizeEquivocation(Value, frozen=True, tag=2):
+    """Notarize votes for two blocks of one view."""
+
+    first: Vote
+    second: Vote
+
+
+class FinalizeEquivocation(Value, frozen=True, tag=3):
+    """Finalize votes for two blocks of one view."""
+
+    first: Vote
+    second: Vote
+
+
+class NullifyAndFinalize(Value, frozen=True, tag=4):
+    """A nullify and a finalize vote of one view. (Notarize and then nullify is legal.)"""
+
+    nullify: Vote
+    finalize: Vote
+
+
+class BrokenReceipt(Value, frozen=True, tag=5):
+    """A receipt for list k, and list k without the order."""
+
+    receipt: Receipt
+    order_list: OrderList
+
+
+class FalseFinality(Value, frozen=True, tag=6):
+    """A bundle whose own certificate and header path do not finalize its block."""
+
+    bundle: Bundle
+
+
+class SealedBytes(Value, frozen=True):
+    """What an order id covers."""
+
+    label: Annotated[bytes, Meta(min_length=101, max_length=101)]
+    ciphertext: Annotated[bytes, Meta(min_length=1, max_length=limits.ENVELOPE_BYTES_MAX)]
+
+    def order_id(self) -> bytes:
+        return domains.ORDER_ID(self.label, hashlib.sha256(self.ciphertext).digest())
+
+
+class BadShares(Value, frozen=True, tag=7):
+    """A bundle whose shares are not the member's for the block's batch. ``header`` is pinned by the bundle's block id,
+    ``batch`` by the header's batch root, ``orders`` (in batch order) by their ids."""
+
+    bundle: Bundle
+    header: BlockHeader
+    batch: Annotated[tuple[BatchEntry, ...], Meta(max_length=limits.BATCH_ORDERS_MAX)]
+    orders: Annotated[tuple[SealedBytes, ...], Meta(max_length=limits.BATCH_ORDERS_MAX)]
+
+
+class ResultEquivocation(Value, frozen=True, tag=8):
+    """Signatures under two different BatchResults of one epoch and first height."""
+
+    first: SettlementShare
+    second: SettlementShare
+
+
+class LogFork(Value, frozen=True, tag=9):
+    """Two signed checkpoints of one log with one size and different roots."""
+
+    node: NodeIndex
+    first: Note
+    second: Note
+
+
+class BadCoinShare(Value, frozen=True, tag=10):
+    """A bundle whose coin share is not the member's for the block; the block id and the deployment's key pin it."""
+
+    bundle: Bundle
+
+
+Offence = (
+    ListEquivocation
+    | NotarizeEquivocation
+    | FinalizeEquivocation
+    | NullifyAndFinalize
+    | BrokenReceipt
+    | FalseFinality
+    | BadShares
+    | ResultEquivocation
+    | LogFork
+    | BadCoinShare
+)
+
+KIND_NAMES: Final[dict[type, str]] = {
+    ListEquivocation: "list-equivocation",
+    NotarizeEquivocation: "notarize-equivocation",
+    FinalizeEquivocation: "finalize-equivocation",
+    NullifyAndFinalize: "nullify-and-finalize",
+    BrokenReceipt: "broken-receipt",
+    FalseFinality: "false-finality",
+    BadShares: "bad-shares",
+    ResultEquivocation: "result-equivocation",
+    LogFork: "log-fork",
+    BadCoinShare: "bad-coin-share",
+}
+
+
+def accused(offence: Offence) -> int:
+    """The member an offence names; ``evidence.verify`` says whether it is guilty."""
+    match offence:
+        case ListEquivocation() | NotarizeEquivocation() | FinalizeEquivocation() | ResultEquivocation():
+            return offence.first.node
+        case NullifyAndFinalize():
+            return offence.nullify.node
+        case BrokenReceipt():
+            return offence.receipt.node
+        case FalseFinality() | BadShares() | BadCoinShare():
+            return offence.bundle.node
+        case LogFork():
+            return offence.node

@@ -1,0 +1,17 @@
+"""Never sends its decryption and coin shares, nor its settlement signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mpc_sequencer.core.messages import BundleMessage, PeerMessage, SettlementShare
+from mpc_sequencer.sim.byzantine.base import Behaviour
+
+
+class WithholdsShares(Behaviour):
+    name = "withholds_shares"
+
+    def outgoing(self, receiver: int, message: PeerMessage) -> Iterable[PeerMessage]:
+        if isinstance(message, BundleMessage | SettlementShare):
+            return ()
+        return (message,)

@@ -1,0 +1,174 @@
+"""A cluster under a fault plan: links that break and stall, clocks that are off, members that crash or lie."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mpc_sequencer.core.codec import decode, encode
+from mpc_sequencer.core.effects import Effect, Event, FromPeer, PeerDown, PeerUp
+from mpc_sequencer.core.messages import PeerMessage
+from mpc_sequencer.sim.byzantine import BEHAVIOURS, Behaviour
+from mpc_sequencer.sim.cluster import Cluster, Network
+from mpc_sequencer.sim.deployment import START_MS, Deployment
+from mpc_sequencer.sim.network import NOTICE_MS_MAX, FaultPlan, LinkFault, Links, Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One message on the wire. ``arrival_ms`` is None where the link was down; one in flight at a break is lost too."""
+
+    sender: int
+    receiver: int
+    sent_ms: int
+    arrival_ms: int | None
+    message: PeerMessage
+
+
+class CoreFailed(Exception):
+    """An honest member's core raised: nothing peers and clients send may do that."""
+
+    def __init__(self, node: int, error: Exception) -> None:
+        super().__init__(f"member {node}: {type(error).__name__}: {error}")
+        self.node = node
+
+
+class Simulation(Cluster):
+    """The cluster of a run. ``observe(node, effect)`` sees every effect of every member before it is carried out;
+    ``trace(sent)`` every message."""
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        plan: FaultPlan,
+        *,
+        seed: int,
+        observe: Callable[[int, Effect], None],
+        trace: Callable[[Sent], None] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.links = Links(plan, START_MS, random.Random(f"{seed}/links"))
+        self.behaviours: dict[int, Behaviour] = {}
+        self._observer = observe
+        self._trace = trace
+        self._digest = hashlib.sha256()
+        self._encoded: tuple[PeerMessage, bytes, PeerMessage] | None = None
+        self._dead: set[int] = set()
+        super().__init__(deployment, seed=seed, network=Network(skew_ms=dict(enumerate(plan.skew_ms))))
+        for node, name in plan.behaviours:
+            rng = random.Random(f"{seed}/{node}/{name}")
+            self.behaviours[node] = BEHAVIOURS[name](node, self.cores[node], deployment, rng)
+        for fault in plan.breaks:
+            self._schedule_break(fault)
+        for node, at_ms in plan.crashes:
+            self.call(START_MS + at_ms, lambda node=node: self.stop(node))
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 over everything sent so far, with times: equal digests mean equal runs."""
+        return self._digest.digest()
+
+    # --- members ------------------------------------------------------------------------------------------------
+    def _turn(self, node: int, event: Event | None) -> None:
+        behaviour = self.behaviours.get(node)
+        if behaviour is None:
+            try:
+                super()._turn(node, event)
+            except Exception as error:
+                raise CoreFailed(node, error) from error
+            return
+        if node not in self._dead:
+            self._byzantine_turn(node, behaviour, event)
+
+    def _byzantine_turn(self, node: int, behaviour: Behaviour, event: Event | None) -> None:
+        """A lying member may break its own core; it then falls silent."""
+        try:
+            behaviour.before_turn()
+            if event is not None:
+                event = behaviour.incoming(event)
+            super()._turn(node, event)
+            extra = list(behaviour.extra(self.clock_ms(node)))
+        except (AssertionError, LookupError, ValueError) as error:
+            self._dead.add(node)
+            self._digest.update(repr((node, type(error).__name__)).encode())
+            return
+        for receiver, message in extra:
+            self._put(node, receiver, message, behaviour.delay_ms())
+
+    def _observe(self, node: int, effect: Effect) -> None:
+        self._observer(node, effect)
+
+    def stop(self, node: int) -> None:
+        """Crash-stop: its links break with everything in flight. Recovery would start a new core here."""
+        self.stopped.add(node)
+        for peer in range(len(self.cores)):
+            if peer != node and self.links.break_link((min(node, peer), max(node, peer))):
+                self.call(self.now_ms + self._notice_ms(), lambda peer=peer: self._tell(peer, PeerDown(node)))
+
+    # --- links --------------------------------------------------------------------------------------------------
+    def _schedule_break(self, fault: LinkFault) -> None:
+        self.call(START_MS + fault.at_ms, lambda: self._break(fault.pairs))
+        self.call(START_MS + fault.until_ms, lambda: self._restore(fault.pairs))
+
+    def _notice_ms(self) -> int:
+        return self._rng.randint(0, NOTICE_MS_MAX)
+
+    def _break(self, pairs: tuple[Pair, ...]) -> None:
+        for pair in pairs:
+            if self.links.break_link(pair):
+                generation = self.links.generation(*pair)
+                for node, peer in (pair, pair[::-1]):
+                    self.call(self.now_ms + self._notice_ms(), lambda n=node, p=peer, g=generation: self._notice(n, p, g))
+
+    def _notice(self, node: int, peer: int, generation: int) -> None:
+        """An end of a broken link sees it, unless the link stands again (it has then been told)."""
+        if not self.links.is_up(node, peer) and self.links.generation(node, peer) == generation:
+            self._tell(node, PeerDown(peer))
+
+    def _restore(self, pairs: tuple[Pair, ...]) -> None:
+        for pair in pairs:
+            if self.links.restore(pair):
+                for node, peer in (pair, pair[::-1]):
+                    self._tell(node, PeerDown(peer))
+                    self._tell(node, PeerUp(peer))
+
+    def _tell(self, node: int, event: Event) -> None:
+        if node not in self.stopped:
+            self._turn(node, event)
+
+    def _transmit(self, sender: int, receiver: int, message: PeerMessage) -> None:
+        if sender == receiver:
+            return
+        behaviour = self.behaviours.get(sender)
+        if behaviour is None:
+            self._put(sender, receiver, message, 0)
+            return
+        for one in behaviour.outgoing(receiver, message):
+            self._put(sender, receiver, one, behaviour.delay_ms())
+
+    def _put(self, sender: int, receiver: int, message: PeerMessage, extra_ms: int) -> None:
+        self.messages += 1
+        frame, arrived = self._across(message)
+        self._digest.update(b"%d %d %d %d " % (self.now_ms, sender, receiver, len(frame)) + frame)
+        if not self.links.is_up(sender, receiver):
+            if self._trace is not None:
+                self._trace(Sent(sender, receiver, self.now_ms, None, message))
+            return
+        generation = self.links.generation(sender, receiver)
+        arrival_ms = self.links.arrival_ms(sender, receiver, self.now_ms + extra_ms)
+        if self._trace is not None:
+            self._trace(Sent(sender, receiver, self.now_ms, arrival_ms, message))
+        self.call(arrival_ms, lambda: self._arrive(sender, receiver, generation, arrived))
+
+    def _arrive(self, sender: int, receiver: int, generation: int, message: PeerMessage) -> None:
+        if self.links.generation(sender, receiver) == generation:
+            self._tell(receiver, FromPeer(sender, message))
+
+    def _across(self, message: PeerMessage) -> tuple[bytes, PeerMessage]:
+        """The message's frame and what the strict decoder makes of it; a broadcast is encoded once."""
+        if self._encoded is None or self._encoded[0] is not message:
+            frame = encode(message)
+            self._encoded = (message, frame, decode(PeerMessage, frame))
+        return self._encoded[1:]
