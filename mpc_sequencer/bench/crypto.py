@@ -33,9 +33,9 @@ from time import perf_counter
 from typing import Any, Final
 
 from coincurve import PrivateKey, PublicKey
-from Crypto.Hash import keccak
 
 import threshold
+from mpc_sequencer.core.eip712 import keccak256
 from threshold import group, shamir
 from threshold.hash_to_curve import second_generator
 
@@ -102,13 +102,9 @@ def _measured(order: _Order) -> dict[str, Callable[[], object]]:
     }
 
 
-def _keccak(data: bytes) -> bytes:
-    return keccak.new(digest_bits=256, data=data).digest()
-
-
 def _typed_digest(type_hash: bytes, words: Sequence[bytes]) -> bytes:
     """An EIP-712 digest: the struct's hash under a domain separator."""
-    return _keccak(b"\x19\x01" + bytes(32) + _keccak(type_hash + b"".join(words)))
+    return keccak256(b"\x19\x01" + bytes(32) + keccak256(type_hash + b"".join(words)))
 
 
 def _signature_checks() -> Callable[[], object]:
@@ -128,7 +124,7 @@ def _signature_checks() -> Callable[[], object]:
         for name, fields in words.items():
             digest = _typed_digest(type_hashes[name], fields)
             public = PublicKey.from_signature_and_message(signatures[name], digest, hasher=None)
-            signers.append(_keccak(public.format(compressed=False)[1:])[-20:])
+            signers.append(keccak256(public.format(compressed=False)[1:])[-20:])
         return signers
 
     return run

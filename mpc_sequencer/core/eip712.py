@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from Crypto.Hash import keccak
+import sha3
 
 DOMAIN_NAME: Final = "mpc_sequencer"
 DOMAIN_VERSION: Final = "1"
@@ -29,7 +29,8 @@ _STRUCT_TYPES: dict[str, StructType] = {}
 
 def keccak256(data: bytes) -> bytes:
     """Keccak-256 as Ethereum uses it, 32 bytes."""
-    return keccak.new(digest_bits=256, data=data).digest()
+    digest: bytes = sha3.keccak_256(data).digest()
+    return digest
 
 
 class StructType:

@@ -270,7 +270,7 @@ def _u_of(order: SealedBytes) -> bytes:
 def _results(offence: ResultEquivocation, committee: Committee) -> str:
     first, second = offence.first, offence.second
     _same("SettlementShare.node", first.node, second.node)
-    for name in ("epoch",):
+    for name in ("epoch", "first_height"):
         _same(f"ResultClaim.{name}", getattr(first.claim, name), getattr(second.claim, name))
     if first.claim.epoch != committee.epoch:
         raise ProtocolError("evidence.epoch", "ResultClaim.epoch", first.claim.epoch, committee.epoch)

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from mpc_sequencer.core.actions import BUY, FOK, GTC, IOC, SELL
+from mpc_sequencer.core.actions import BUY, GTC, IOC, SELL
 from mpc_sequencer.core.messages import Submit
 from mpc_sequencer.core.types import Envelope
 from mpc_sequencer.sim.cluster import Cluster
@@ -77,7 +77,7 @@ class Workload:
             "side": self.rng.choice((BUY, SELL)),
             "price_ticks": PRICE_TICKS + self.rng.randint(-9, 9),
             "quantity_lots": self.rng.randint(1, 50),
-            "time_in_force": self.rng.choice((GTC, GTC, IOC, FOK)),
+            "time_in_force": self.rng.choice((GTC, GTC, IOC)),
         }
 
     def _orders(self, kind: str) -> list[Envelope]:

@@ -146,6 +146,28 @@ def test_second_lists_are_found_chained_or_not(cluster: Cluster) -> None:
         assert picture(store) == before  # type: ignore[arg-type]
 
 
+def test_a_forged_second_list_convicts_nobody() -> None:
+    store = ListStore(D.committee)
+    store.add(make_list(D, LIAR, 1, ZERO_HASH, (X,)))
+    store.add(make_list(D, LIAR, 5, X, (X,)))
+    for number, prev_hash in ((1, ZERO_HASH), (5, X)):
+        forged = msgspec.structs.replace(make_list(D, 2, number, prev_hash, (Y,)), node=LIAR)
+        with refused("signature.signer") as caught:
+            store.add(forged)
+        assert caught[0].offence is None  # type: ignore[union-attr]
+
+
+def test_a_list_that_a_block_names_is_kept_and_held_against_the_one_shown_before() -> None:
+    store = ListStore(D.committee)
+    shown, named = (make_list(D, LIAR, 1, ZERO_HASH, (entry,)) for entry in (X, Y))
+    store.add(shown)
+    assert store.first_missing(LIAR, 0, (1, named.struct_hash())) == (1, named.struct_hash())
+    store.add(named)
+    assert store.by_hash(LIAR, 1, named.struct_hash()) == named, "the block can be checked"
+    assert store.offences == [ListEquivocation(shown, named)]
+    assert verify(store.offences[0], D.committee).node == LIAR
+
+
 def test_who_passes_a_second_list_on_is_not_charged(cluster: Cluster) -> None:
     tell(cluster, ListMessage(make_list(D, LIAR, 1, ZERO_HASH, (X,))))
     effects = tell(cluster, ListMessage(make_list(D, LIAR, 1, ZERO_HASH, (Y,))), sender=2)
@@ -227,8 +249,8 @@ def test_a_bad_bundle_convicts_its_member_and_the_rest_goes_on(change: Any, kind
         honest = change
         change = lambda b: {**honest(b), "shares": tuple(wrong for _ in honest(b)["shares"])}  # noqa: E731
     cluster = tampered(change)
-    found = {(seer, one.node, one.kind) for seer, one in cluster.evidence}
-    assert found == {(seer, LIAR, kind) for seer in (0, 1, 2)}
+    found = sorted((seer, one.node, one.kind) for seer, one in cluster.evidence)
+    assert found == [(seer, LIAR, kind) for seer in (0, 1, 2)], "each member finds it, once"
     for seer in (0, 1, 2):
         assert cluster.cores[seer].convictions.cut_off == ({LIAR} if cut_off else set())
 

@@ -1,0 +1,70 @@
+"""What checkers share: the run they watch, who is honest, and where they put what they find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Final
+
+from mpc_sequencer.core.effects import Effect
+from mpc_sequencer.core.types import Envelope
+from mpc_sequencer.sim.deployment import Deployment
+from mpc_sequencer.sim.network import FaultPlan
+from mpc_sequencer.sim.simulation import Simulation
+
+FINDINGS_MAX: Final = 20
+DETAIL_CHARACTERS_MAX: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A broken promise: the checker's name, the height it shows at (0 where it is of none), a sentence."""
+
+    checker: str
+    height: int
+    detail: str
+
+
+@dataclass(slots=True)
+class Watched:
+    """One run as its checkers see it. ``sent`` are the orders that honest members may hold, by id."""
+
+    deployment: Deployment
+    plan: FaultPlan
+    sent: dict[bytes, Envelope]
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def honest(self) -> frozenset[int]:
+        """Members that keep to the protocol, even where they crash or their clock is off."""
+        return frozenset(range(self.deployment.committee.n)) - self.plan.byzantine
+
+    @property
+    def correct(self) -> frozenset[int]:
+        """Honest members that do not crash and whose clock serves."""
+        return self.honest - self.plan.faulty
+
+    def report(self, checker: str, height: int, detail: str) -> None:
+        if len(self.findings) < FINDINGS_MAX:
+            self.findings.append(Finding(checker, height, detail[:DETAIL_CHARACTERS_MAX]))
+
+
+class Checker:
+    """Sees each effect of an honest member, then the whole at intervals and at the end."""
+
+    name: ClassVar[str]
+
+    def __init__(self, watched: Watched) -> None:
+        self.watched = watched
+        self.committee = watched.deployment.committee
+
+    def report(self, height: int, detail: str) -> None:
+        self.watched.report(self.name, height, detail)
+
+    def on_effect(self, node: int, effect: Effect) -> None:
+        """An honest member's effect, before it is carried out."""
+
+    def at_interval(self, simulation: Simulation) -> None:
+        """Every INTERVAL_MS of virtual time."""
+
+    def at_end(self, simulation: Simulation) -> None:
+        """Once, when the run is over."""

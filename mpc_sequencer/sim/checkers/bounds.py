@@ -1,0 +1,51 @@
+"""Memory of honest members, by named counters, each against the bound it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mpc_sequencer.core import limits
+from mpc_sequencer.core.fetch import WANTS_MAX, WANTS_PER_MEMBER_MAX
+from mpc_sequencer.core.lists import HEADS_KEPT, LISTS_AHEAD_MAX
+from mpc_sequencer.core.node import NodeCore
+from mpc_sequencer.core.peers import BODIES_QUEUED_PER_MEMBER_MAX, UNCHECKED_BLOCKS_MAX
+from mpc_sequencer.core.reveal import EARLY_BUNDLES_PER_MEMBER_MAX
+from mpc_sequencer.sim.checkers.base import Checker
+from mpc_sequencer.sim.simulation import Simulation
+
+
+class Memory(Checker):
+    """Nothing that peers or clients send makes a member hold more than the bounds say."""
+
+    name = "memory"
+
+    def at_interval(self, simulation: Simulation) -> None:
+        for node in sorted(self.watched.honest - simulation.stopped):
+            core = simulation.cores[node]
+            for counter, held, bound in self._counters(core):
+                if held > bound:
+                    self.report(core.chain.final_height, f"member {node} holds {held} {counter}, bound {bound}")
+
+    def at_end(self, simulation: Simulation) -> None:
+        self.at_interval(simulation)
+
+    def _counters(self, core: NodeCore) -> Iterator[tuple[str, int, int]]:
+        n, simplex = self.committee.n, core.simplex
+        yield "orders", len(core.pool), len(self.watched.sent)
+        yield "rounds", len(simplex._rounds), simplex.view - simplex.final_view + limits.VIEWS_AHEAD_MAX + 1
+        yield "blocks", len(core.chain._entries), limits.BLOCKS_KEPT_HEIGHTS + limits.VIEWS_AHEAD_MAX
+        yield "block states", len(core.chain._states), limits.VIEWS_AHEAD_MAX
+        yield "waiting blocks", len(core._waits), limits.VIEWS_AHEAD_MAX
+        yield "unchecked blocks", len(core.peers._unchecked), n * UNCHECKED_BLOCKS_MAX
+        yield "bodies to verify", max(core.peers._queued), BODIES_QUEUED_PER_MEMBER_MAX
+        yield "bodies wanted of one member", max(core.fetcher._gossiped), WANTS_PER_MEMBER_MAX
+        yield "bodies wanted", len(core.fetcher._bodies), WANTS_MAX + n * WANTS_PER_MEMBER_MAX
+        yield "blocks wanted", len(core.fetcher._blocks), limits.VIEWS_AHEAD_MAX
+        early = max((len(bundles) for bundles in core.reveal._early.values()), default=0)
+        yield "early bundles of one member", early, EARLY_BUNDLES_PER_MEMBER_MAX
+        yield "own bundles", len(core.reveal._own_bundles), limits.BLOCKS_KEPT_HEIGHTS
+        for author in core.lists._authors:
+            yield "lists of one member", len(author.lists), LISTS_AHEAD_MAX + limits.LISTS_PER_MEMBER_MAX
+            yield "orphan lists of one member", len(author.orphans), limits.ORPHAN_LISTS_MAX
+            yield "list variants of one member", len(author.variants), LISTS_AHEAD_MAX
+            yield "heads of one member", len(author.heads), HEADS_KEPT

@@ -1,0 +1,166 @@
+"""Promises to traders and among members: receipts, inclusion, no accusation of the honest, equal results."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Final
+
+from mpc_sequencer.core import limits
+from mpc_sequencer.core.effects import Append, Effect, Evidence, Fault, HeadRecord, ListRecord, Persist, Reply
+from mpc_sequencer.core.messages import SubmitReply
+from mpc_sequencer.core.transcript import BlockEntry, OpenedEntry, ResultEntry, UnopenableEntry
+from mpc_sequencer.core.types import Block, Receipt
+from mpc_sequencer.sim.checkers.base import Checker, Watched
+from mpc_sequencer.sim.simulation import Simulation
+from mpc_sequencer.sim.workload import POOR_TRADERS
+
+CLOCK_CODES: Final = frozenset({"block.time"})
+"""Refusals that follow from clocks and delays: they accuse nobody."""
+
+
+class Receipts(Checker):
+    """Every order with an honest member's receipt is in exactly the list the receipt names, and that list is cut."""
+
+    name = "receipts"
+
+    def __init__(self, watched: Watched) -> None:
+        super().__init__(watched)
+        self._promised: dict[tuple[int, int], set[bytes]] = {}
+        self._lists: dict[tuple[int, int], frozenset[bytes]] = {}
+        self._first: dict[tuple[int, bytes], Receipt] = {}
+
+    def on_effect(self, node: int, effect: Effect) -> None:
+        if isinstance(effect, Persist) and isinstance(effect.record, ListRecord):
+            cut = effect.record.order_list
+            self._lists[node, cut.number] = frozenset(cut.entries)
+            self._compare(node, cut.number)
+        elif isinstance(effect, Reply) and isinstance(effect.message, SubmitReply):
+            for one in effect.message.results:
+                if one.receipt is not None:
+                    self._promise(node, one.receipt)
+
+    def _promise(self, node: int, receipt: Receipt) -> None:
+        first = self._first.setdefault((node, receipt.order_id), receipt)
+        if first != receipt:
+            self.report(0, f"member {node} gave two receipts for order {receipt.order_id.hex()}")
+        self._promised.setdefault((node, receipt.list_number), set()).add(receipt.order_id)
+        if (node, receipt.list_number) in self._lists:
+            self._compare(node, receipt.list_number)
+
+    def _compare(self, node: int, number: int) -> None:
+        broken = self._promised.get((node, number), set()) - self._lists[node, number]
+        for order_id in sorted(broken):
+            self.report(0, f"member {node} promised order {order_id.hex()} in list {number}, which lacks it")
+
+    def at_end(self, simulation: Simulation) -> None:
+        for node, number in self._promised.keys() - self._lists.keys():
+            if node not in simulation.stopped:
+                self.report(0, f"member {node} gave receipts for list {number} and never cut it")
+
+
+class Accusations(Checker):
+    """No honest member charges an honest one with anything, however both crash or lag, and evidence names the guilty."""
+
+    name = "accusation"
+
+    def on_effect(self, node: int, effect: Effect) -> None:
+        if isinstance(effect, Evidence) and effect.node in self.watched.honest:
+            self.report(0, f"member {node} convicts member {effect.node} of {effect.kind}: {effect.detail}")
+        elif isinstance(effect, Fault) and effect.node in self.watched.honest and effect.code not in CLOCK_CODES:
+            self.report(0, f"member {node} charges member {effect.node} with {effect.code}: {effect.detail}")
+
+
+class Inclusion(Checker):
+    """What all correct members listed before they entered view v-1 is batched by each final block of view >= v, or by
+    its ancestors, validity, credit and the batch's size permitting."""
+
+    name = "inclusion"
+
+    def __init__(self, watched: Watched) -> None:
+        super().__init__(watched)
+        self._listed: dict[bytes, dict[int, int]] = {}
+        self._head_views: dict[int, list[int]] = {node: [] for node in watched.correct}
+        self._head_numbers: dict[int, list[int]] = {node: [] for node in watched.correct}
+        self._height = 0
+        self._sequenced: set[bytes] = set()
+        self._counting: set[int] = set()
+        poor = watched.deployment.traders[-POOR_TRADERS:]
+        self._uncredited = frozenset(trader.address for trader in poor)
+
+    def on_effect(self, node: int, effect: Effect) -> None:
+        if isinstance(effect, Append) and isinstance(effect.entry, BlockEntry):
+            block = effect.entry.block
+            if block.header.height == self._height + 1:
+                self._height += 1
+                self._final(block)
+        if node not in self.watched.correct or not isinstance(effect, Persist):
+            return
+        if isinstance(effect.record, ListRecord):
+            cut = effect.record.order_list
+            for order_id in cut.entries:
+                self._listed.setdefault(order_id, {}).setdefault(node, cut.number)
+        elif isinstance(effect.record, HeadRecord):
+            self._head_views[node].append(effect.record.head.view)
+            self._head_numbers[node].append(effect.record.head.list_number)
+
+    def _final(self, block: Block) -> None:
+        header = block.header
+        for entry in block.batch:
+            if entry.order_id in self._sequenced:
+                self.report(header.height, f"order {entry.order_id.hex()} is batched twice")
+            self._sequenced.add(entry.order_id)
+            self._listed.pop(entry.order_id, None)
+        lagging = len(self._counting) >= limits.RESULT_LAG_HEIGHTS
+        if block.batch:
+            self._counting.add(header.height)
+        last_certified = max((ref.height for ref in block.certified), default=0)
+        self._counting = {height for height in self._counting if height > last_certified}
+        if lagging or len(block.batch) >= limits.BATCH_ORDERS_MAX:
+            return
+        for order_id, numbers in self._listed.items():
+            if self._due(order_id, numbers, header.view, header.time_ms):
+                self.report(header.height, f"order {order_id.hex()} was due in view {header.view} and is not in")
+
+    def _due(self, order_id: bytes, numbers: dict[int, int], view: int, time_ms: int) -> bool:
+        envelope = self.watched.sent.get(order_id)
+        if envelope is None or len(numbers) < len(self.watched.correct) or order_id in self._sequenced:
+            return False
+        label = envelope.decoded_label()
+        if label.sponsor in self._uncredited or not label.valid_from_ms <= time_ms < label.valid_until_ms:
+            return False
+        return all(self._listed_before(node, number, view - 1) for node, number in numbers.items())
+
+    def _listed_before(self, node: int, number: int, view: int) -> bool:
+        """Whether the member's first head of ``view`` or later, if it signed one yet, names the list."""
+        at = bisect_left(self._head_views[node], view)
+        return at == len(self._head_views[node]) or self._head_numbers[node][at] >= number
+
+
+class Results(Checker):
+    """Honest members open the same orders to the same plaintexts and compute the same results."""
+
+    name = "results"
+
+    def __init__(self, watched: Watched) -> None:
+        super().__init__(watched)
+        self._results: dict[int, tuple[bytes, bytes]] = {}
+        self._openings: dict[bytes, bytes | None] = {}
+        self.executed: dict[int, int] = {}
+
+    def on_effect(self, node: int, effect: Effect) -> None:
+        if not isinstance(effect, Append):
+            return
+        entry = effect.entry
+        if isinstance(entry, ResultEntry):
+            self.executed[node] = entry.height
+            seen = (entry.state_root, entry.result)
+            if self._results.setdefault(entry.height, seen) != seen:
+                self.report(entry.height, f"member {node} has another result than the others")
+        elif isinstance(entry, OpenedEntry):
+            self._verdict(node, entry.height, entry.opened.order_id, entry.opened.padded)
+        elif isinstance(entry, UnopenableEntry):
+            self._verdict(node, entry.height, entry.unopenable.order_id, None)
+
+    def _verdict(self, node: int, height: int, order_id: bytes, padded: bytes | None) -> None:
+        if self._openings.setdefault(order_id, padded) != padded:
+            self.report(height, f"member {node} opened order {order_id.hex()} to something else than the others")

@@ -1,0 +1,181 @@
+"""One seed, one run: the committee under a fault plan, load, heal, probes, checkers; and many seeds on all cores.
+
+Timeline: faults and load last until FAULTS_END_MS; then the network is whole, and orders sent to all must be final,
+executed and certified at every correct member within PROGRESS_MS_MAX. A settling time later the end is checked.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from mpc_sequencer.core.effects import Effect
+from mpc_sequencer.sim.checkers import CHECKERS, Checker, Watched
+from mpc_sequencer.sim.cluster import Cluster
+from mpc_sequencer.sim.deployment import make_deployment
+from mpc_sequencer.sim.network import FAULTS_END_MS, make_plan
+from mpc_sequencer.sim.simulation import CoreFailed, Sent, Simulation
+from mpc_sequencer.sim.workload import POOR_TRADERS, RICH_TRADERS, Workload
+
+INTERVAL_MS: Final = 250
+SLICE_MS: Final = 25
+PROBES: Final = 3
+PROGRESS_MS_MAX: Final = 30_000
+SETTLE_MS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that a run broke. ``height`` is 0 where it shows at none."""
+
+    seed: int
+    nodes: int
+    checker: str
+    height: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What came of one run. ``digest`` (hex) covers every message sent and when: the same for the same seed."""
+
+    seed: int
+    nodes: int
+    faults: str
+    heights: int
+    orders: int
+    messages: int
+    virtual_ms: int
+    progress_ms: int
+    """From the heal until the last probe was certified at every correct member."""
+    digest: str
+    violations: tuple[Violation, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Harness:
+    """A run with its parts in reach, for tests and diagrams; :func:`simulate` is the short way."""
+
+    def __init__(
+        self, seed: int, nodes: int, faults: frozenset[str], trace: Callable[[Sent], None] | None = None
+    ) -> None:
+        self.seed = seed
+        self.nodes = nodes
+        self.plan = make_plan(seed, nodes, faults)
+        deployment = make_deployment(
+            nodes, seed=seed, traders=RICH_TRADERS + POOR_TRADERS, poor_traders=POOR_TRADERS
+        )
+        self.watched = Watched(deployment, self.plan, {})
+        self.checkers: list[Checker] = [kind(self.watched) for kind in CHECKERS]
+        self.observers: list[Callable[[int, int, Effect], None]] = []
+        """Called with virtual time, member and effect."""
+        self.simulation: Simulation | None = None
+        self._honest = self.watched.honest
+        self._trace = trace
+        self._progress_ms = 0
+
+    def _observe(self, node: int, effect: Effect) -> None:
+        if node in self._honest:
+            for checker in self.checkers:
+                checker.on_effect(node, effect)
+        if self.observers and self.simulation is not None:
+            for observer in self.observers:
+                observer(self.simulation.now_ms, node, effect)
+
+    def run(self) -> RunReport:
+        """Run to the end, or to the first core that raises."""
+        simulation = self.simulation = Simulation(
+            self.watched.deployment, self.plan, seed=self.seed, observe=self._observe, trace=self._trace
+        )
+        workload = Workload(simulation, random.Random(f"{self.seed}/{self.nodes}/load"), self.watched.sent)
+        began_ms = simulation.now_ms
+        try:
+            workload.schedule()
+            self._advance(simulation, FAULTS_END_MS)
+            self._probe(simulation, workload)
+            self._advance(simulation, SETTLE_MS)
+            for checker in self.checkers:
+                checker.at_end(simulation)
+        except CoreFailed as error:
+            self.watched.report("core", simulation.cores[error.node].chain.final_height, str(error))
+        return self._report(simulation, simulation.now_ms - began_ms)
+
+    def _advance(self, simulation: Simulation, duration_ms: int) -> None:
+        for _ in range(duration_ms // INTERVAL_MS):
+            simulation.run(INTERVAL_MS)
+            for checker in self.checkers:
+                checker.at_interval(simulation)
+
+    def _probe(self, simulation: Simulation, workload: Workload) -> None:
+        healed_ms = simulation.now_ms
+        for turn in range(PROBES):
+            order_id = workload.probe(turn)
+            while not self._certified(simulation, order_id):
+                if simulation.now_ms - healed_ms >= PROGRESS_MS_MAX:
+                    views = [core.simplex.view for core in simulation.cores]
+                    final = [core.chain.final_height for core in simulation.cores]
+                    self.watched.report(
+                        "progress",
+                        max(final),
+                        f"probe {turn} is not certified everywhere {PROGRESS_MS_MAX} ms after the heal; "
+                        f"views {views}, final heights {final}",
+                    )
+                    return
+                simulation.run(SLICE_MS)
+        self._progress_ms = simulation.now_ms - healed_ms
+
+    def _certified(self, simulation: Simulation, order_id: bytes) -> bool:
+        for node in self.watched.correct:
+            core = simulation.cores[node]
+            pooled = core.pool.get(order_id)
+            if pooled is None or not pooled.sequenced_height:
+                return False
+            if min(core.execution.executed_height, core.execution.certified_height) < pooled.sequenced_height:
+                return False
+        return True
+
+    def _report(self, cluster: Cluster, virtual_ms: int) -> RunReport:
+        assert self.simulation is not None
+        cores = [cluster.cores[node] for node in sorted(self._honest)]
+        return RunReport(
+            seed=self.seed,
+            nodes=self.nodes,
+            faults=self.plan.summary(),
+            heights=max(core.chain.final_height for core in cores),
+            orders=max(core.board.sequenced for core in cores),
+            messages=cluster.messages,
+            virtual_ms=virtual_ms,
+            progress_ms=self._progress_ms,
+            digest=self.simulation.digest.hex(),
+            violations=tuple(
+                Violation(self.seed, self.nodes, one.checker, one.height, one.detail) for one in self.watched.findings
+            ),
+        )
+
+
+def simulate(seed: int, nodes: int, faults: frozenset[str]) -> RunReport:
+    """Run one seed with ``nodes`` members; ``faults`` as :func:`mpc_sequencer.sim.plan.parse_faults` gives them."""
+    return Harness(seed, nodes, faults).run()
+
+
+def _simulate_task(task: tuple[int, int, frozenset[str]]) -> RunReport:
+    return simulate(*task)
+
+
+def simulate_many(
+    tasks: Iterable[tuple[int, int, frozenset[str]]], *, workers: int | None = None
+) -> Iterator[RunReport]:
+    """Reports as they come, from ``workers`` processes (all cores by default; 1 runs in this process)."""
+    count = workers or os.cpu_count() or 1
+    listed = list(tasks)
+    if count == 1 or len(listed) == 1:
+        yield from map(_simulate_task, listed)
+        return
+    with multiprocessing.get_context("spawn").Pool(min(count, len(listed))) as pool:
+        yield from pool.imap_unordered(_simulate_task, listed)
