@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint bench vectors contracts lock clean help
+.PHONY: setup demo test lint bench vectors contracts lock clean help
 
 help:
+	@echo "make setup      install everything into .venv"
 	@echo "make demo       run a committee of four on real orders, settle, audit (about two minutes)"
 	@echo "make test       lint, type-check and run all tests"
 	@echo "make bench      measure the cryptography against its floor"
@@ -34,6 +35,8 @@ $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
 	@echo "installing the locked development dependencies ..."
 	@$(PIP) install --require-hashes -r requirements-dev.lock
 	@touch $@
+
+setup: $(VENV)/dev.stamp
 
 demo: $(VENV)/runtime.stamp
 	@$(BIN)/mpcseq demo $(DEMO)

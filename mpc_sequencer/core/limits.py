@@ -34,7 +34,7 @@ BLOCK_INTERVAL_MS_MIN: Final = 60  # a loaded leader waits this long after its p
 VIEW_TIMEOUT_MS: Final = 1_500
 VIEW_TIMEOUT_INACTIVE_MS: Final = 150  # for a leader whose last turn was nullified
 VIEW_TIMEOUT_DOUBLINGS_MAX: Final = 6
-HEARTBEAT_MS: Final = 2_000
+HEARTBEAT_MS: Final = 5_000
 FETCH_RETRY_MS: Final = 250
 FETCH_DELAY_MS: Final = 15  # a client that reaches all members brings a listed body itself about now
 

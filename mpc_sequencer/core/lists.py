@@ -153,7 +153,7 @@ class ListStore:
         self.taken += 1
         held = author.lists.get(order_list.number)
         if held is not None and held[1] != list_hash:
-            pass
+            self.offences.append(ListEquivocation(held[0], order_list))
         before = author.lists.get(order_list.number - 1)
         known = order_list.prev_hash in author.variants or (before is not None and before[1] == order_list.prev_hash)
         if not known and order_list.number > author.final_number + 1:

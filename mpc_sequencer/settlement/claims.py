@@ -1,8 +1,8 @@
 """A BatchResult as members tell each other: every field its signature covers, the deltas by their hash.
 
 A bare digest could not be used against its signer: nobody could show which epoch and first height it is about. The
-claim is 280 bytes whatever the number of deltas, so it travels with each signature, and two claims of one member for
-one first height convict it (docs/evidence.md).
+claim is at most 241 bytes whatever the number of deltas, so it travels with each signature, and two claims of one
+member for one first height convict it (docs/evidence.md).
 """
 
 from __future__ import annotations

@@ -124,9 +124,7 @@ class Cluster:
             self.now_ms = max(self.now_ms, time_ms)
             if callable(event):
                 event()
-            elif node in self.stopped:
-                continue
-            elif event is None and self._wake_ms.get(node) != time_ms:
+            elif node in self.stopped or (event is None and self._wake_ms.get(node) != time_ms):
                 continue
             else:
                 self._turn(node, event)

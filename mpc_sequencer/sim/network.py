@@ -37,7 +37,8 @@ Pair = tuple[int, int]
 @lru_cache(maxsize=1)
 def region_round_trips_ms() -> dict[str, dict[str, float]]:
     """p50 round trips in ms by region and region."""
-    table: dict[str, dict[str, float]] = json.loads(Path(__file__).with_name("regions.json").read_text())["round_trip_ms"]
+    content = json.loads(Path(__file__).with_name("regions.json").read_text(encoding="utf-8"))
+    table: dict[str, dict[str, float]] = content["round_trip_ms"]
     return table
 
 
@@ -108,7 +109,14 @@ def make_plan(seed: int, nodes: int, faults: frozenset[str]) -> FaultPlan:
     crashes = tuple((node, rng.randint(FAULTS_BEGIN_MS, FAULTS_END_MS)) for node in members.crashed)
     jitter_ms = rng.choice((0, 2, 20, JITTER_MS_MAX)) if "jitter" in faults else 0
     return FaultPlan(
-        regions, jitter_ms, tuple(skew_ms), tuple(breaks), tuple(stalls), crashes, members.behaviours, members.beyond_skew
+        regions=regions,
+        jitter_ms=jitter_ms,
+        skew_ms=tuple(skew_ms),
+        breaks=tuple(breaks),
+        stalls=tuple(stalls),
+        crashes=crashes,
+        behaviours=members.behaviours,
+        beyond_skew=members.beyond_skew,
     )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.effects import Effect, Event, FromPeer, PeerDown, PeerUp
@@ -63,7 +64,7 @@ class Simulation(Cluster):
         for fault in plan.breaks:
             self._schedule_break(fault)
         for node, at_ms in plan.crashes:
-            self.call(START_MS + at_ms, lambda node=node: self.stop(node))
+            self.call(START_MS + at_ms, partial(self.stop, node))
 
     @property
     def digest(self) -> bytes:
@@ -105,12 +106,12 @@ class Simulation(Cluster):
         self.stopped.add(node)
         for peer in range(len(self.cores)):
             if peer != node and self.links.break_link((min(node, peer), max(node, peer))):
-                self.call(self.now_ms + self._notice_ms(), lambda peer=peer: self._tell(peer, PeerDown(node)))
+                self.call(self.now_ms + self._notice_ms(), partial(self._tell, peer, PeerDown(node)))
 
     # --- links --------------------------------------------------------------------------------------------------
     def _schedule_break(self, fault: LinkFault) -> None:
-        self.call(START_MS + fault.at_ms, lambda: self._break(fault.pairs))
-        self.call(START_MS + fault.until_ms, lambda: self._restore(fault.pairs))
+        self.call(START_MS + fault.at_ms, partial(self._break, fault.pairs))
+        self.call(START_MS + fault.until_ms, partial(self._restore, fault.pairs))
 
     def _notice_ms(self) -> int:
         return self._rng.randint(0, NOTICE_MS_MAX)
@@ -120,7 +121,7 @@ class Simulation(Cluster):
             if self.links.break_link(pair):
                 generation = self.links.generation(*pair)
                 for node, peer in (pair, pair[::-1]):
-                    self.call(self.now_ms + self._notice_ms(), lambda n=node, p=peer, g=generation: self._notice(n, p, g))
+                    self.call(self.now_ms + self._notice_ms(), partial(self._notice, node, peer, generation))
 
     def _notice(self, node: int, peer: int, generation: int) -> None:
         """An end of a broken link sees it, unless the link stands again (it has then been told)."""
@@ -160,7 +161,7 @@ class Simulation(Cluster):
         arrival_ms = self.links.arrival_ms(sender, receiver, self.now_ms + extra_ms)
         if self._trace is not None:
             self._trace(Sent(sender, receiver, self.now_ms, arrival_ms, message))
-        self.call(arrival_ms, lambda: self._arrive(sender, receiver, generation, arrived))
+        self.call(arrival_ms, partial(self._arrive, sender, receiver, generation, arrived))
 
     def _arrive(self, sender: int, receiver: int, generation: int, message: PeerMessage) -> None:
         if self.links.generation(sender, receiver) == generation:

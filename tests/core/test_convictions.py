@@ -1,4 +1,4 @@
-"""What members find by themselves, what they then still take from the offender, and that the honest are never charged."""
+"""What members find by themselves, what they still take from an offender, and that the honest are never charged."""
 
 from __future__ import annotations
 

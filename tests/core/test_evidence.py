@@ -179,9 +179,7 @@ CONVICTING: dict[str, Callable[[], Offence]] = {
     "two results of one first height": lambda: ResultEquivocation(a_share(), a_share(state_root=Y)),
     "two results of one first height and other ends": lambda: ResultEquivocation(a_share(), a_share(last=65)),
     "two roots of one log": lambda: LogFork(GUILTY, a_note(), a_note(root=Y)),
-    "a wrong coin share": lambda: BadCoinShare(
-        signed_bundle(coin_share=WRONG_POINT + revealed()[0].coin_share[33:])
-    ),
+    "a wrong coin share": lambda: BadCoinShare(signed_bundle(coin_share=WRONG_POINT + revealed()[0].coin_share[33:])),
     "a coin share that is none": lambda: BadCoinShare(signed_bundle(coin_share=bytes(97))),
 }
 

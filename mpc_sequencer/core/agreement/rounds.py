@@ -64,7 +64,8 @@ class Round:
         vote = self.votes[kind].get(node)
         certificate = self.certificates.get(kind)
         if vote is None and certificate is not None:
-            vote = next((vote for vote in votes_of(certificate) if vote.node == node), None)
+            signer = next((one for one in certificate.votes if one.node == node), None)
+            vote = vote_of(certificate, signer) if signer is not None else None
         return vote
 
     def offence(self, vote: Vote) -> Offence | None:
@@ -98,12 +99,10 @@ class Round:
         return [votes[node] for votes in self.votes.values() if node in votes]
 
 
-def votes_of(certificate: Certificate) -> list[Vote]:
-    """The votes a certificate is made of, as their members sent them."""
-    return [
-        Vote(certificate.kind, certificate.epoch, certificate.view, certificate.block_id, one.node, one.signature)
-        for one in certificate.votes
-    ]
+def vote_of(certificate: Certificate, signer: CertificateVote) -> Vote:
+    """A vote a certificate is made of, as its member sent it."""
+    c = certificate
+    return Vote(c.kind, c.epoch, c.view, c.block_id, signer.node, signer.signature)
 
 
 def block_id_fits(kind: int, block_id: bytes) -> bool:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.agreement.engine import Accepted, Application, Rejected
-from mpc_sequencer.core.agreement.rounds import Round, block_id_fits, votes_of
+from mpc_sequencer.core.agreement.rounds import Round, block_id_fits, vote_of
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import Broadcast, Effect, Persist, ProposalRecord, Send, VoteRecord
 from mpc_sequencer.core.errors import ProtocolError
@@ -217,7 +217,8 @@ class Simplex:
     def _apply(self, certificate: Certificate, now_ms: int) -> None:
         view, kind = certificate.view, certificate.kind
         here = self._round(view)
-        self.offences += [offence for vote in votes_of(certificate) if (offence := here.offence(vote)) is not None]
+        found = (here.offence(vote_of(certificate, signer)) for signer in certificate.votes)
+        self.offences += [offence for offence in found if offence is not None]
         here.certificates[kind] = certificate
         self.effects.append(Broadcast(CertificateMessage(certificate)))
         if view >= self.view:

@@ -17,6 +17,7 @@ from mpc_sequencer.core import domains
 from mpc_sequencer.core.chain import batch_root
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.effects import Event
+from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import PeerMessage, Proposal
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.ordering.derive import Candidate, Derived, inputs_root
@@ -102,7 +103,10 @@ class Behaviour:
         gathered: list[list[tuple[OrderList, bytes]]] = []
         for head in heads:
             after = parent.last_lists[head.node]
-            found = core.lists.lineage(head.node, after, (head.list_number, head.list_hash))
+            try:
+                found = core.lists.lineage(head.node, after, (head.list_number, head.list_hash))
+            except ProtocolError:
+                found = []  # the head goes back behind the ancestors: named all the same
             if found is None:
                 return None
             gathered.append(found[1:] if skip_first else found)

@@ -1,4 +1,5 @@
-"""Keeps two chains of lists: one half of the peers sees its orders in reverse, less the first, and heads that fit."""
+"""Keeps two chains of lists: one half of the peers sees its orders in reverse, less the first (or with one that does
+not exist, where there is one only), and heads that fit."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ class EquivocatingLists(Behaviour):
     def _other(self, order_list: OrderList) -> OrderList:
         chain = self._chains()
         if order_list.number not in chain:
-            entries = order_list.entries[:0:-1] or order_list.entries
+            entries = order_list.entries[:0:-1] or (*order_list.entries, self.rng.randbytes(32))
             before = chain.get(order_list.number - 1)
             prev_hash = before.struct_hash() if before else ZERO_HASH
             made = msgspec.structs.replace(order_list, entries=entries, prev_hash=prev_hash)

@@ -1,0 +1,155 @@
+"""``mpcseq sim``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mpc_sequencer.cli.errors import EXIT_FAULT_FOUND
+from mpc_sequencer.cli.options import AsJson, output_exists
+from mpc_sequencer.cli.output import console, print_fields, print_json, table
+
+if TYPE_CHECKING:
+    from mpc_sequencer.sim.run import RunReport
+
+app = typer.Typer(no_args_is_help=True)
+SEEDS_MAX = 1_000_000
+SEED_MAX = (1 << 63) - 1
+WORKERS_MAX = 1_024
+
+Faults = Annotated[
+    str,
+    typer.Option(help="all, none, or names separated by commas; byzantine and network stand for groups."),
+]
+
+
+@app.callback()
+def _group() -> None:
+    """Run whole committees on virtual time under faults drawn from a seed, and check what must hold."""
+
+
+def _parse_faults(text: str) -> frozenset[str]:
+    from mpc_sequencer.core.errors import ConfigError
+    from mpc_sequencer.sim.plan import parse_faults
+
+    try:
+        return parse_faults(text)
+    except ValueError as error:
+        raise ConfigError(f"--faults: {error}", "for example --faults network,silent") from None
+
+
+def _parse_sizes(text: str) -> list[int]:
+    """``4,7,13``: committee sizes. Raises :class:`ConfigError`."""
+    from mpc_sequencer.core.errors import ConfigError
+    from mpc_sequencer.core.limits import COMMITTEE_MEMBERS_MAX, COMMITTEE_MEMBERS_MIN
+
+    parts = text.split(",")
+    sizes = [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) <= 3]
+    allowed = range(COMMITTEE_MEMBERS_MIN, COMMITTEE_MEMBERS_MAX + 1)
+    if len(sizes) != len(parts) or len(set(sizes)) != len(sizes) or any(size not in allowed for size in sizes):
+        raise ConfigError(
+            f"--nodes is {text!r}, expected committee sizes of {allowed.start} .. {allowed.stop - 1}",
+            "for example --nodes 4,7,13",
+        )
+    return sizes
+
+
+@app.command("run")
+def run(
+    first_seed: Annotated[int, typer.Option(min=0, max=SEED_MAX - SEEDS_MAX, help="The first seed.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, max=SEEDS_MAX, help="How many seeds, for each size.")] = 100,
+    nodes: Annotated[str, typer.Option(help="Committee sizes, separated by commas.")] = "4,7,13",
+    faults: Faults = "all",
+    workers: Annotated[
+        int, typer.Option(min=0, max=WORKERS_MAX, help="Processes; 0 means one per core.")
+    ] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Run seeds and report every violation. Exit status 1 where there is one."""
+    from mpc_sequencer.sim.run import simulate_many
+
+    chosen = _parse_faults(faults)
+    sizes = _parse_sizes(nodes)
+    tasks = [(seed, size, chosen) for seed in range(first_seed, first_seed + seeds) for size in sizes]
+    summary = _collect(simulate_many(tasks, workers=workers or None), len(tasks))
+    if as_json:
+        print_json(summary)
+    else:
+        _show(summary)
+    if summary["violations"]:
+        raise typer.Exit(EXIT_FAULT_FOUND)
+
+
+def _collect(reports: Iterable[RunReport], total: int) -> dict[str, Any]:
+    """Runs, heights and violations of all reports, in order of size and seed, with a bar on standard error."""
+    from dataclasses import asdict
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    violations: list[dict[str, Any]] = []
+    runs = heights = 0
+    columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    terminal = console(stderr=True)
+    with Progress(*columns, console=terminal, disable=not terminal.is_terminal) as progress:
+        task = progress.add_task("runs", total=total)
+        for report in reports:
+            runs += 1
+            heights += report.heights
+            violations += [asdict(one) for one in report.violations]
+            progress.advance(task)
+    violations.sort(key=lambda one: (one["nodes"], one["seed"]))
+    return {"runs": runs, "heights": heights, "violations": violations}
+
+
+def _show(summary: dict[str, Any]) -> None:
+    terminal = console()
+    violations = summary["violations"]
+    by_checker = Counter(one["checker"] for one in violations)
+    print_fields(
+        terminal,
+        [("runs", summary["runs"]), ("heights", summary["heights"]), ("violations", len(violations))],
+    )
+    if violations:
+        columns = ("seed", "nodes", "checker", "height", "detail")
+        rows = [[one[name] for name in columns] for one in violations]
+        terminal.print(table("", columns, rows))
+        terminal.print(table("", ("checker", "violations"), sorted(by_checker.items())))
+
+
+@app.command("show")
+def show(
+    seed: Annotated[int, typer.Argument(min=0, max=SEED_MAX, help="The run's seed.")],
+    nodes: Annotated[int, typer.Option(min=4, max=16, help="Committee size.")] = 4,
+    faults: Faults = "all",
+    from_ms: Annotated[int, typer.Option(min=0, help="Start of the drawing, ms after the run's.")] = 0,
+    until_ms: Annotated[int, typer.Option(min=1, help="End of the drawing.")] = 1_500,
+    out: Annotated[Path, typer.Option(help="The SVG file.")] = Path("run.svg"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw the space-time diagram of a run. Exit status 1 where the run has violations."""
+    from mpc_sequencer.core.errors import ConfigError
+    from mpc_sequencer.sim.diagram import SPAN_MS_MAX, draw_run
+
+    if not 0 < until_ms - from_ms <= SPAN_MS_MAX:
+        raise ConfigError(
+            f"the drawing is from {from_ms} to {until_ms} ms", f"choose a span of 1 to {SPAN_MS_MAX} ms"
+        )
+    output_exists(out, force)
+    chosen = _parse_faults(faults)
+    svg, report = draw_run(seed, nodes, chosen, from_ms=from_ms, until_ms=until_ms)
+    out.write_text(svg, encoding="utf-8")
+    if as_json:
+        print_json({**report.as_dict(), "out": str(out)})
+    else:
+        names = ("faults", "heights", "orders", "messages", "virtual_ms", "progress_ms", "digest")
+        values = report.as_dict()
+        print_fields(console(), [*((name, values[name]) for name in names), ("drawn", out)])
+        for one in report.violations:
+            console().print(f"  {one.checker} at height {one.height}: {one.detail}", markup=False, style="red")
+    if report.violations:
+        raise typer.Exit(EXIT_FAULT_FOUND)
