@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from mpc_sequencer import __version__
-from mpc_sequencer.cli import audit, bench, demo, devnet, evidence, node, order
+from mpc_sequencer.cli import audit, bench, demo, devnet, evidence, node, order, sim
 from mpc_sequencer.cli.errors import explain, report
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.add_typer(node.app, name="node", help="Run a committee member, or ask member
 app.add_typer(order.app, name="order", help="Seal, inspect, submit and follow orders.")
 app.add_typer(audit.app, name="audit", help="Verify a member's log, independently of the code that wrote it.")
 app.add_typer(evidence.app, name="evidence", help="Judge evidence against members; find broken receipts.")
+app.add_typer(sim.app, name="sim", help="Simulate committees under faults, check what must hold, draw a run.")
 app.add_typer(bench.app, name="bench", help="Measure what the cryptography costs.")
 app.command("demo")(demo.demo)
 

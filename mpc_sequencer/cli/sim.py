@@ -126,7 +126,7 @@ def show(
     nodes: Annotated[int, typer.Option(min=4, max=16, help="Committee size.")] = 4,
     faults: Faults = "all",
     from_ms: Annotated[int, typer.Option(min=0, help="Start of the drawing, ms after the run's.")] = 0,
-    until_ms: Annotated[int, typer.Option(min=1, help="End of the drawing.")] = 1_500,
+    until_ms: Annotated[int, typer.Option(min=1, help="End of the drawing.")] = 600,
     out: Annotated[Path, typer.Option(help="The SVG file.")] = Path("run.svg"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     as_json: AsJson = False,

@@ -23,24 +23,18 @@ from mpc_sequencer.core.chain import Chain, FinalBlock
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.convictions import Convictions
 from mpc_sequencer.core.effects import (
-    AdmittedRecord,
     Append,
-    Broadcast,
     ClientGone,
     Effect,
     Event,
     Fault,
     FromClient,
     FromPeer,
-    HeadRecord,
-    ListRecord,
     PeerDown,
     PeerUp,
-    Persist,
     Reply,
     SettlementSeen,
 )
-from mpc_sequencer.core.envelopes import check_window
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.execution import Executed, Execution
 from mpc_sequencer.core.fetch import Fetcher
@@ -49,36 +43,29 @@ from mpc_sequencer.core.genesis import genesis_engine
 from mpc_sequencer.core.lists import ListStore, OwnLists
 from mpc_sequencer.core.messages import (
     ClientRequest,
-    HeadMessage,
-    ListMessage,
     OrderQuery,
     StatusQuery,
     Submit,
 )
 from mpc_sequencer.core.offences import accused
 from mpc_sequencer.core.peers import PeerHandlers
-from mpc_sequencer.core.pool import Pool, PooledOrder
+from mpc_sequencer.core.pool import Pool
 from mpc_sequencer.core.publish import Publisher
 from mpc_sequencer.core.reveal import Reveal
 from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.core.statements import Statements
 from mpc_sequencer.core.status import StatusBoard
-from mpc_sequencer.core.transcript import ChainInput, GenesisEntry, InputsEntry, ReceiptEntry, SettledEntry
+from mpc_sequencer.core.transcript import ChainInput, GenesisEntry, InputsEntry, SettledEntry
 from mpc_sequencer.core.types import (
-    NO_SIGNATURE,
     ZERO_HASH,
     Block,
     Certificate,
-    Envelope,
-    Head,
-    Receipt,
-    with_signature,
 )
 from mpc_sequencer.settlement.ranges import Ranges
 from threshold import SecretShare, ThresholdError
 
 INPUTS_PER_ENTRY: Final = 256
 STALLED_VIEW_MS: Final = 500
-HEAD_STALE_MS: Final = limits.BLOCK_TIME_SKEW_MS_MAX // 4  # a member with work gives its clock anew after this long
 REBUILD_MS: Final = 20
 PROPOSED_SKEW_MS_MAX: Final = limits.BLOCK_TIME_SKEW_MS_MAX // 2  # leaves voters room for delays and their clocks
 
@@ -98,7 +85,6 @@ class NodeCore:
     ) -> None:
         self.committee = committee
         self.node = node
-        self._signer = signer
         self._inputs = tuple(inputs)
         engine, bonds_wei = genesis_engine(committee, self._inputs)
         self.bonds_wei = bonds_wei
@@ -110,21 +96,20 @@ class NodeCore:
         self.reveal = Reveal(committee, node, signer, secret, entropy)
         self.execution = Execution(engine)
         self.ranges = Ranges(committee, node, signer, self.execution.genesis_state_root)
-        self.gateway = Gateway(self._admit)
+        self.statements = Statements(self, signer)
+        self.gateway = Gateway(self.statements.admit)
         self.fetcher = Fetcher(committee.n, node)
         self.convictions = Convictions(committee)
         self.board = StatusBoard()
         self.peers = PeerHandlers(self)
         self.publisher = Publisher(self)
-        self._now_ms = 0
+        self.now_ms = 0
         self.arrivals = 0
         """Grows with every list, body and block that a waiting block may need."""
         self.heads_seen = 0
         self._waits: dict[bytes, tuple[int, tuple[bytes, ...]]] = {}
         self._built_from: tuple[bytes, int, int] | None = None
         self._built_ms = 0
-        self._head_dirty = False
-        self._head_ms = 0
         self._pending_final: tuple[bytes, Certificate] | None = None
         self._last_final_ms = 0
         self.effects: list[Effect] = []
@@ -132,7 +117,7 @@ class NodeCore:
     # --- the shell's side ---------------------------------------------------------------------------------------
     def start(self, now_ms: int) -> list[Effect]:
         """The first call: opens the log and enters view 1."""
-        self._now_ms = self._last_final_ms = now_ms
+        self.now_ms = self._last_final_ms = now_ms
         self.effects.append(Append(GenesisEntry(self.committee.genesis_id, self.node)))
         for first in range(0, len(self._inputs), INPUTS_PER_ENTRY):
             chunk = self._inputs[first : first + INPUTS_PER_ENTRY]
@@ -142,7 +127,7 @@ class NodeCore:
 
     def step(self, event: Event, now_ms: int) -> list[Effect]:
         """Take one event. Never raises for what a peer or client sent."""
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         match event:
             case FromPeer(node, message):
                 try:
@@ -191,7 +176,7 @@ class NodeCore:
 
     def work(self, now_ms: int) -> list[Effect]:
         """One chunk of each kind of cryptographic work, each of a few milliseconds."""
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         for batch in self.reveal.work():
             self.execution.opened(batch)
             self.fetcher.done_with_bundles(batch.final.entry.block_id)
@@ -204,21 +189,18 @@ class NodeCore:
 
     def flush(self, now_ms: int) -> list[Effect]:
         """After a round of events: lists, head, retries, timers, proposals, fetches."""
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         self.pool.expire(now_ms, self.execution.executed_height)
-        due_ms = self.own_lists.due_ms()
-        if self.own_lists.full or (due_ms is not None and now_ms >= due_ms):
-            self._cut_list()
         self.peers.retry(now_ms)
         self._retry_final(now_ms)
-        if now_ms - self._head_ms >= HEAD_STALE_MS and self.has_work(now_ms):
-            self._head_dirty = True
+        stale = now_ms >= self.statements.stale_at_ms()
+        self.statements.flush(now_ms, working=stale and self.has_work(now_ms))
         before = -1
         while before != self.simplex.view:
             before = self.simplex.view
-            self._sign_head()
+            self.statements.sign_head()
             self.simplex.tick(now_ms)
-        self._sign_head()
+        self.statements.sign_head()
         self._note_needs()
         for block_id, node in self.reveal.missing(now_ms):
             self.fetcher.want_bundle(block_id, node, now_ms)
@@ -227,7 +209,7 @@ class NodeCore:
 
     def wake_at_ms(self) -> int:
         """When :meth:`flush` must be called again though nothing happens."""
-        now_ms = self._now_ms
+        now_ms = self.now_ms
         times = [now_ms + limits.HEARTBEAT_MS]
         if self._last_final_ms + limits.HEARTBEAT_MS > now_ms:
             times.append(self._last_final_ms + limits.HEARTBEAT_MS)
@@ -237,7 +219,7 @@ class NodeCore:
         if self.committee.leader(self.simplex.view) == self.node and self.simplex.propose_at_ms() > now_ms:
             times.append(self.simplex.propose_at_ms())
         if self.simplex.deadline_ms is not None:
-            times.append(self._head_ms + HEAD_STALE_MS)
+            times.append(self.statements.stale_at_ms())
         if self.reveal.pending():
             times.append(now_ms + limits.FETCH_RETRY_MS)
         return max(min(times), now_ms + 1)
@@ -266,98 +248,12 @@ class NodeCore:
             case StatusQuery(number):
                 self.effects.append(Reply(client, self.board.status(number, self)))
 
-    def _admit(self, envelope: Envelope, order_id: bytes) -> tuple[Receipt | None, str]:
-        """A client's envelope: receipt, or a duplicate's first receipt. Raises ProtocolError or ThresholdError."""
-        held = self.pool.get(order_id)
-        if held is not None:
-            self.pool.fetched(envelope, self._now_ms, order_id=order_id)  # another variant may be wanted; a forged one is refused
-            if not held.list_number and not held.sequenced_height and not held.pins:
-                check_window(held.order.checked.label, self._now_ms)
-                self._check_lists()
-                self.list_order(held)
-            if held.receipt is None and held.list_number:
-                self._give_receipt(held, next(iter(held.variants.values())))
-            return held.receipt, "intake.duplicate"
-        if self.chain.final_state.lifted.get(order_id, 0) > self._now_ms:
-            raise ProtocolError("intake.sequenced", "order_id", order_id, "an order not sequenced yet")
-        self._check_lists()
-        pooled = self.pool.admit(envelope, self._now_ms, order_id=order_id)
-        self.arrivals += 1
-        self.fetcher.got_body(order_id, pooled.first_variant())
-        self.list_order(pooled)
-        self._give_receipt(pooled, envelope)
-        return pooled.receipt, ""
-
-    def _check_lists(self) -> None:
-        unfinal = self.lists.unfinal(self.node)
-        if unfinal >= limits.LISTS_PER_MEMBER_MAX:
-            raise ProtocolError(
-                "intake.lists_full", "lists", unfinal, f"fewer than {limits.LISTS_PER_MEMBER_MAX}"
-            )
-
-    def list_order(self, pooled: PooledOrder) -> None:
-        """Put a held order into the open list."""
-        pooled.list_number = self.own_lists.add(pooled.order.order_id)
-        if self.own_lists.full:
-            self._cut_list()
-
-    def _give_receipt(self, pooled: PooledOrder, envelope: Envelope) -> None:
-        unsigned = Receipt(
-            epoch=self.committee.epoch,
-            incarnation=self.committee.incarnation,
-            order_id=pooled.order.order_id,
-            node=self.node,
-            list_number=pooled.list_number,
-            received_ms=pooled.received_ms,
-            signature=NO_SIGNATURE,
-        )
-        digest = self.committee.digest(unsigned.struct_hash())
-        pooled.receipt = with_signature(unsigned, self._signer.sign_digest(digest))
-        self.effects.append(Persist(AdmittedRecord(envelope, pooled.receipt)))
-        self.effects.append(Append(ReceiptEntry(pooled.receipt)))
-
-    # --- lists and heads ----------------------------------------------------------------------------------------
-    def _cut_list(self) -> None:
-        cut = self.own_lists.cut(self._now_ms)
-        if cut is None:
-            return
-        order_list, list_hash = cut
-        self.lists.add_own(order_list, list_hash)
-        self.arrivals += 1
-        self._head_dirty = True
-        self.effects.append(Persist(ListRecord(order_list)))
-        self.effects.append(Broadcast(ListMessage(order_list)))
-
-    def _sign_head(self) -> None:
-        if not self._head_dirty:
-            return
-        self._head_dirty = False
-        self._head_ms = self._now_ms
-        unsigned = Head(
-            epoch=self.committee.epoch,
-            incarnation=self.committee.incarnation,
-            node=self.node,
-            view=self.simplex.view,
-            time_ms=self._now_ms,
-            list_number=self.own_lists.number,
-            list_hash=self.own_lists.hash,
-            results=self.execution.results(),
-            checkpoint=self.committee.genesis.checkpoint,
-            signature=NO_SIGNATURE,
-        )
-        struct_hash = unsigned.struct_hash()
-        head = with_signature(unsigned, self._signer.sign_digest(self.committee.digest(struct_hash)))
-        self.lists.add_head(head, struct_hash)
-        self.heads_seen += 1
-        self.effects.append(Persist(HeadRecord(head)))
-        self.effects.append(Broadcast(HeadMessage(head)))
-
     # --- the agreement engine's application ---------------------------------------------------------------------
     def entered_view(self, view: int, now_ms: int) -> None:
         """Cut the open list; the head of the new view is signed with the next flush at the latest."""
-        self._now_ms = now_ms
-        self._cut_list()
-        self._head_dirty = True
+        self.now_ms = now_ms
+        self.statements.cut_list()
+        self.statements.changed()
 
     def prepare_proposal(self, parent_id: bytes, view: int, now_ms: int) -> Block | None:
         """A block that does some work, or None."""
@@ -388,6 +284,7 @@ class NodeCore:
         arrivals, bodies = self._waits.get(block_id, (-1, ()))
         if arrivals == self.arrivals or any(self.pool.find(key) is None for key in bodies):
             return Waiting()  # deriving it again would find the same things missing
+        self._note_needs()
         verdict = self.chain.check(block, now_ms if voting else None)
         self._waits.pop(block_id, None)
         if isinstance(verdict, Waiting):
@@ -415,12 +312,12 @@ class NodeCore:
         needs = self.chain.take_needs()
         for author, first, last, last_hash in needs.lists:
             asked = author if source is None else source
-            self.fetcher.want_lists(author, first, last, asked, self._now_ms, last_hash)
+            self.fetcher.want_lists(author, first, last, asked, self.now_ms, last_hash)
         fallback = source if source is not None else (self.node + 1) % self.committee.n
         for key in needs.bodies:
-            self.fetcher.want_body(key, fallback, self._now_ms, needed=True)
+            self.fetcher.want_body(key, fallback, self.now_ms, needed=True)
         for block_id in needs.blocks:
-            self.fetcher.want_block(block_id, fallback, self._now_ms)
+            self.fetcher.want_block(block_id, fallback, self.now_ms)
 
     # --- finality -----------------------------------------------------------------------------------------------
     def _retry_final(self, now_ms: int) -> None:
@@ -444,7 +341,7 @@ class NodeCore:
             self.pool.sequence(one.order_id, height)
         self.execution.certified(entry.block.certified)
         if entry.block.certified:
-            self._head_dirty = True
+            self.statements.changed()
         self.ranges.final(entry.block.header, entry.block_id, bool(batch))
         if batch:
             order_ids = [one.order_id for one in batch]
@@ -455,7 +352,7 @@ class NodeCore:
         self.publisher.settle()
 
     def _on_executed(self, executed: Executed) -> None:
-        self._head_dirty = True
+        self.statements.changed()
         self.ranges.executed(executed.outcome)
         self.publisher.executed(executed.outcome)
         self.publisher.settle()

@@ -193,7 +193,7 @@ class PeerHandlers:
             check_window(pooled.order.checked.label, now_ms)
         except ProtocolError:
             return  # agreement may need the body, but this member's word is not given for it
-        core.list_order(pooled)
+        core.statements.list_order(pooled)
 
     # --- blocks -------------------------------------------------------------------------------------------------
     def _on_block(self, node: int, block: Block, finalization: Certificate | None) -> None:

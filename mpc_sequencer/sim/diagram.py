@@ -21,9 +21,8 @@ from mpc_sequencer.sim.run import Harness, RunReport
 from mpc_sequencer.sim.simulation import Sent
 
 SPAN_MS_MAX: Final = 6_000
-WIDTH_MIN: Final = 900
-PIXELS_PER_MS: Final = 1.6
-ROW: Final = 110
+WIDTH: Final = 1_800
+ROW: Final = 130
 LEFT: Final = 190
 TOP: Final = 118
 RIGHT: Final = 30
@@ -41,7 +40,7 @@ VOTE_KINDS: Final = {NOTARIZE: "notarize", FINALIZE: "finalize", NULLIFY: "nulli
 
 
 def draw_run(
-    seed: int, nodes: int, faults: frozenset[str], *, from_ms: int = 0, until_ms: int = 1_500
+    seed: int, nodes: int, faults: frozenset[str], *, from_ms: int = 0, until_ms: int = 600
 ) -> tuple[str, RunReport]:
     """Run a seed and draw ``from_ms .. until_ms`` after its start; the SVG and the run's report."""
     if not 0 < until_ms - from_ms <= SPAN_MS_MAX:
@@ -110,9 +109,8 @@ class _Drawing:
         self._nodes = nodes
         self._title = title
         span_ms = trace.until_ms - trace.from_ms
-        inner = max(WIDTH_MIN, round(span_ms * PIXELS_PER_MS))
-        self._scale = inner / span_ms
-        self._width = LEFT + inner + RIGHT
+        self._scale = WIDTH / span_ms
+        self._width = LEFT + WIDTH + RIGHT
         self._height = TOP + ROW * (nodes - 1) + 70
 
     def _x(self, at_ms: float) -> float:
@@ -151,7 +149,8 @@ class _Drawing:
             yield f'<line x1="{x}" y1="48" x2="{x + 26}" y2="48" stroke="{colour}" stroke-width="{width + 0.8}"/>'
             yield f'<text x="{x + 32}" y="52">{name}</text>'
             x += 50 + 7 * len(name)
-        yield f'<circle cx="{x + 6}" cy="48" r="6" fill="#7c3aed"/><text x="{x + 18}" y="52">final: height+orders</text>'
+        yield f'<circle cx="{x + 6}" cy="48" r="6" fill="#7c3aed"/>'
+        yield f'<text x="{x + 18}" y="52">final: height+orders</text>'
         yield f'<rect x="{x + 150}" y="42" width="20" height="12" fill="#fecaca"/>'
         yield f'<text x="{x + 176}" y="52">link broken</text>'
         yield f'<rect x="{x + 260}" y="42" width="20" height="12" fill="#fde68a"/>'

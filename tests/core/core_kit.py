@@ -116,7 +116,7 @@ def make_share(d: Deployment, node: int, claim: ResultClaim) -> SettlementShare:
 # --- a frozen picture -----------------------------------------------------------------------------------------------
 _OPAQUE = {"Signer", "SecretShare", "CheckedCiphertext", "Committee", "SealingKey", "function", "method", "FixedBase"}
 _OPAQUE |= {"Convictions"}  # the one thing a refused message may change: what it proves against its signer
-_CLOCK = {"_now_ms"}
+_CLOCK = {"now_ms"}
 
 
 def freeze(value: Any, _seen: dict[int, int] | None = None) -> Any:

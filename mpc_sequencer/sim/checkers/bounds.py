@@ -34,6 +34,10 @@ class Memory(Checker):
         yield "orders", len(core.pool), len(self.watched.sent)
         yield "rounds", len(simplex._rounds), simplex.view - simplex.final_view + limits.VIEWS_AHEAD_MAX + 1
         yield "blocks", len(core.chain._entries), limits.BLOCKS_KEPT_HEIGHTS + limits.VIEWS_AHEAD_MAX
+        yield "rounds before the final view", sum(view < simplex.final_view for view in simplex._rounds), 0
+        final_height = core.chain.final_height
+        stale = sum(state.height < final_height for state in core.chain._states.values())
+        yield "states of blocks before the final one", stale, 0
         yield "block states", len(core.chain._states), limits.VIEWS_AHEAD_MAX
         yield "waiting blocks", len(core._waits), limits.VIEWS_AHEAD_MAX
         yield "unchecked blocks", len(core.peers._unchecked), n * UNCHECKED_BLOCKS_MAX

@@ -59,7 +59,7 @@ class Receipts(Checker):
 
 
 class Accusations(Checker):
-    """No honest member charges an honest one with anything, however both crash or lag, and evidence names the guilty."""
+    """No honest member charges an honest one with anything, however both crash or lag."""
 
     name = "accusation"
 

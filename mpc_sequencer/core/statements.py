@@ -1,0 +1,142 @@
+"""What a member says in its own name about orders: receipts, lists, heads.
+
+A receipt promises that the order is in exactly the list it names, so both are made here, together: an order enters
+the open list and the receipt names that list's number. A list is cut on entering a view and LIST_INTERVAL_MS_MIN
+after the last cut; a head is signed whenever a part of it changed, and anew while there is work, so that its clock
+stays fresh. Everything signed here is written to the journal before it leaves (see the effects).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mpc_sequencer.core import limits
+from mpc_sequencer.core.effects import AdmittedRecord, Append, Broadcast, HeadRecord, ListRecord, Persist
+from mpc_sequencer.core.envelopes import check_window
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.messages import HeadMessage, ListMessage
+from mpc_sequencer.core.pool import PooledOrder
+from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.core.transcript import ReceiptEntry
+from mpc_sequencer.core.types import NO_SIGNATURE, Envelope, Head, Receipt, with_signature
+
+if TYPE_CHECKING:
+    from mpc_sequencer.core.node import NodeCore
+
+HEAD_STALE_MS: Final = limits.BLOCK_TIME_SKEW_MS_MAX // 4  # a member with work gives its clock anew after this long
+
+
+class Statements:
+    """Makes and signs receipts, lists and heads over the member's parts."""
+
+    def __init__(self, core: NodeCore, signer: Signer) -> None:
+        self._core = core
+        self._signer = signer
+        self._dirty = False
+        self._signed_ms = 0
+
+    # --- receipts -----------------------------------------------------------------------------------------------
+    def admit(self, envelope: Envelope, order_id: bytes) -> tuple[Receipt | None, str]:
+        """A client's envelope: receipt, or a duplicate's first receipt. Raises ProtocolError or ThresholdError."""
+        held = self._core.pool.get(order_id)
+        if held is not None:
+            # another variant may be wanted; a forged one is refused
+            self._core.pool.fetched(envelope, self._core.now_ms, order_id=order_id)
+            if not held.list_number and not held.sequenced_height and not held.pins:
+                check_window(held.order.checked.label, self._core.now_ms)
+                self._check_lists()
+                self.list_order(held)
+            if held.receipt is None and held.list_number:
+                self._give_receipt(held, next(iter(held.variants.values())))
+            return held.receipt, "intake.duplicate"
+        if self._core.chain.final_state.lifted.get(order_id, 0) > self._core.now_ms:
+            raise ProtocolError("intake.sequenced", "order_id", order_id, "an order not sequenced yet")
+        self._check_lists()
+        pooled = self._core.pool.admit(envelope, self._core.now_ms, order_id=order_id)
+        self._core.arrivals += 1
+        self._core.fetcher.got_body(order_id, pooled.first_variant())
+        self.list_order(pooled)
+        self._give_receipt(pooled, envelope)
+        return pooled.receipt, ""
+
+    def _check_lists(self) -> None:
+        unfinal = self._core.lists.unfinal(self._core.node)
+        if unfinal >= limits.LISTS_PER_MEMBER_MAX:
+            raise ProtocolError(
+                "intake.lists_full", "lists", unfinal, f"fewer than {limits.LISTS_PER_MEMBER_MAX}"
+            )
+
+    def list_order(self, pooled: PooledOrder) -> None:
+        """Put a held order into the open list."""
+        pooled.list_number = self._core.own_lists.add(pooled.order.order_id)
+        if self._core.own_lists.full:
+            self.cut_list()
+
+    def _give_receipt(self, pooled: PooledOrder, envelope: Envelope) -> None:
+        unsigned = Receipt(
+            epoch=self._core.committee.epoch,
+            incarnation=self._core.committee.incarnation,
+            order_id=pooled.order.order_id,
+            node=self._core.node,
+            list_number=pooled.list_number,
+            received_ms=pooled.received_ms,
+            signature=NO_SIGNATURE,
+        )
+        digest = self._core.committee.digest(unsigned.struct_hash())
+        pooled.receipt = with_signature(unsigned, self._signer.sign_digest(digest))
+        self._core.effects.append(Persist(AdmittedRecord(envelope, pooled.receipt)))
+        self._core.effects.append(Append(ReceiptEntry(pooled.receipt)))
+
+    # --- lists and heads ----------------------------------------------------------------------------------------
+    def cut_list(self) -> None:
+        """Sign and send the open list, where it holds anything."""
+        cut = self._core.own_lists.cut(self._core.now_ms)
+        if cut is None:
+            return
+        order_list, list_hash = cut
+        self._core.lists.add_own(order_list, list_hash)
+        self._core.arrivals += 1
+        self._dirty = True
+        self._core.effects.append(Persist(ListRecord(order_list)))
+        self._core.effects.append(Broadcast(ListMessage(order_list)))
+
+    def sign_head(self) -> None:
+        """Sign and send a head, where a part of the last one changed."""
+        if not self._dirty:
+            return
+        self._dirty = False
+        self._signed_ms = self._core.now_ms
+        unsigned = Head(
+            epoch=self._core.committee.epoch,
+            incarnation=self._core.committee.incarnation,
+            node=self._core.node,
+            view=self._core.simplex.view,
+            time_ms=self._core.now_ms,
+            list_number=self._core.own_lists.number,
+            list_hash=self._core.own_lists.hash,
+            results=self._core.execution.results(),
+            checkpoint=self._core.committee.genesis.checkpoint,
+            signature=NO_SIGNATURE,
+        )
+        struct_hash = unsigned.struct_hash()
+        head = with_signature(unsigned, self._signer.sign_digest(self._core.committee.digest(struct_hash)))
+        self._core.lists.add_head(head, struct_hash)
+        self._core.heads_seen += 1
+        self._core.effects.append(Persist(HeadRecord(head)))
+        self._core.effects.append(Broadcast(HeadMessage(head)))
+
+    def changed(self) -> None:
+        """A part of the head changed: it is signed anew with the next flush."""
+        self._dirty = True
+
+    def flush(self, now_ms: int, *, working: bool) -> None:
+        """Cut the open list where it is due; a member with work gives its clock anew."""
+        due_ms = self._core.own_lists.due_ms()
+        if self._core.own_lists.full or (due_ms is not None and now_ms >= due_ms):
+            self.cut_list()
+        if working and now_ms >= self.stale_at_ms():
+            self._dirty = True
+
+    def stale_at_ms(self) -> int:
+        """When the last head's clock is too old for a member with work."""
+        return self._signed_ms + HEAD_STALE_MS
