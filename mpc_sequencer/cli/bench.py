@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mpc_sequencer.cli.errors import EXIT_FAULT_FOUND
 from mpc_sequencer.cli.options import AsJson
 from mpc_sequencer.cli.output import console, print_json, table
 
@@ -15,7 +17,7 @@ ROUNDS_MAX = 1_000
 
 @app.callback()
 def _group() -> None:
-    """Measure what the cryptography costs."""
+    """Measure what the cryptography costs, alone and inside a loaded committee."""
 
 
 @app.command("crypto")
@@ -38,3 +40,40 @@ def crypto(
         ratio = f"check + share + combine + open is {size['ratio']:.2f} x the floor"
         title = f"n = {size['n']}, t = {size['t']}: {ratio}"
         terminal.print(table(title, ("step", "us per order", "floor us"), rows))
+
+
+@app.command("pipeline")
+def pipeline(
+    nodes: Annotated[int, typer.Option(help="Committee members, 4 or more.")] = 4,
+    rate: Annotated[float, typer.Option(min=0.1, max=100_000.0, help="Orders per second.")] = 200.0,
+    duration: Annotated[float, typer.Option(min=1.0, max=3600.0, help="Seconds of load.")] = 20.0,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses accounts, nonces and the part of the trace.")] = 0,
+    folder: Annotated[Path | None, typer.Option(help="Where to keep the run.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Throughput, latencies and CPU per order of a committee on this machine, beside the cryptography's floor.
+
+    Members, chain and clients share the machine: what else runs on it counts too.
+    """
+    from mpc_sequencer.bench.pipeline import run_pipeline
+    from mpc_sequencer.demo.screen import Screen
+
+    screen = Screen(console(stderr=as_json))
+    outcome, result = run_pipeline(
+        nodes=nodes, rate_per_s=rate, duration_s=duration, seed=seed, folder=folder, screen=screen
+    )
+    if as_json:
+        print_json(result)
+    else:
+        latency = result["latency_ms"]
+        rows = [
+            ("orders per second", result["orders_per_s"]),
+            *((f"submission to {name}", f"p50 {v['p50']} ms, p99 {v['p99']} ms") for name, v in latency.items()),
+            ("cpu per order and node", f"{result['cpu_us_per_order_per_node']} us"),
+            ("cryptography alone", f"{result['crypto_us_per_order']} us, floor {result['floor_us_per_order']} us"),
+            ("cpu over floor", result["ratio"]),
+            ("audit", result["audit"]),
+        ]
+        console().print(table(f"{nodes} nodes at {rate:g} orders/s", ("", ""), [(a, str(b)) for a, b in rows]))
+    if not outcome.summary.succeeded:
+        raise typer.Exit(EXIT_FAULT_FOUND)

@@ -76,6 +76,8 @@ class ListRecord(Value, frozen=True, tag=2):
 
 
 class HeadRecord(Value, frozen=True, tag=3):
+    """A head. Heads are signed anew at will and convict nobody, so this record alone need not be synced first."""
+
     head: Head
 
 

@@ -29,7 +29,7 @@ HEAD_RESULTS_MAX: Final = 8  # the lowest uncertified heights; the next follow w
 CERTIFIED_PER_BLOCK_MAX: Final = 128
 
 # --- timing (local) -----------------------------------------------------------------------------------------------
-LIST_INTERVAL_MS_MIN: Final = 10
+LIST_INTERVAL_MS_MIN: Final = 20
 BLOCK_INTERVAL_MS_MIN: Final = 60  # a loaded leader waits this long after its parent, so that blocks fill
 VIEW_TIMEOUT_MS: Final = 1_500
 VIEW_TIMEOUT_INACTIVE_MS: Final = 150  # for a leader whose last turn was nullified

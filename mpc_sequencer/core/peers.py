@@ -135,7 +135,14 @@ class PeerHandlers:
         if author == core.node:
             return
         held_before = core.lists.taken
-        adopted_lists = core.lists.add(order_list)
+        try:
+            adopted_lists = core.lists.add(order_list)
+        except ProtocolError as error:
+            if error.code != "list.chain" or author == node:
+                raise
+            core.committee.check_value(order_list)  # a forged list is its bringer's fault
+            core.effects.append(Fault(author, error.code, str(error)))
+            return  # the author signed two chains; who passes one of them on is not to blame
         core.arrivals += core.lists.taken - held_before
         core.fetcher.got_list(author, order_list.struct_hash())
         for adopted in adopted_lists:

@@ -170,13 +170,15 @@ class Runner:
                 await self.inbox.wait(max(0, core.wake_at_ms() - self.now_ms()) / 1_000)
 
     async def _carry_out(self, gathered: list[core_effects.Effect]) -> None:
-        records = [encode(one.record) for one in gathered if isinstance(one, core_effects.Persist)]
+        records = [one.record for one in gathered if isinstance(one, core_effects.Persist)]
         for one in gathered:
             if isinstance(one, core_effects.Append):
                 self._log.append(encode(one.entry))
         if records:
-            self._journal.append_many(records)
-            await self._sync()
+            self._journal.append_many([encode(record) for record in records])
+            # a head promises nothing that a later one could break: it need not wait for the disk
+            if any(not isinstance(record, core_effects.HeadRecord) for record in records):
+                await self._sync()
         for one in gathered:
             self._send(one)
             if isinstance(one, core_effects.Evidence):

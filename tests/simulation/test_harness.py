@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from core_kit import make_list, picture
 
 from mpc_sequencer.cli.app import run as command
 from mpc_sequencer.core import execution, reveal
@@ -23,12 +24,13 @@ from mpc_sequencer.core.agreement.rounds import Round
 from mpc_sequencer.core.agreement.simplex import Simplex
 from mpc_sequencer.core.chain import Chain
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.effects import Broadcast
+from mpc_sequencer.core.effects import Broadcast, Fault, FromPeer
 from mpc_sequencer.core.lists import OwnLists
-from mpc_sequencer.core.messages import VoteMessage
+from mpc_sequencer.core.messages import ListMessage, VoteMessage
 from mpc_sequencer.core.offences import NotarizeEquivocation
 from mpc_sequencer.core.pool import Pool
-from mpc_sequencer.core.types import NOTARIZE, NULLIFY, OrderList
+from mpc_sequencer.core.types import NOTARIZE, NULLIFY, ZERO_HASH, OrderList
+from mpc_sequencer.sim import Cluster, make_deployment
 from mpc_sequencer.sim import run as sim_run
 from mpc_sequencer.sim.byzantine import BEHAVIOURS
 from mpc_sequencer.sim.diagram import draw_run
@@ -128,6 +130,24 @@ def test_a_liar_convicts_itself(name: str) -> None:
             harness.plan.byzantine
         )
     assert found >= EVIDENCE[name]
+
+
+def test_who_passes_on_a_list_of_an_equivocator_is_not_charged_and_who_forges_one_is() -> None:
+    d = make_deployment(4)
+    cluster = Cluster(d)
+    core = cluster.cores[0]
+    core.step(FromPeer(3, ListMessage(make_list(d, 3, 1, ZERO_HASH, (b"\x01" * 32,)))), cluster.now_ms)
+    other_chain = make_list(d, 3, 2, b"\x02" * 32, (b"\x03" * 32,))
+    forged = msgspec.structs.replace(other_chain, signature=d.signers[1].sign_digest(b"\x04" * 32))
+
+    def charged(order_list: OrderList) -> list[tuple[int, str]]:
+        before = picture(core)
+        effects = core.step(FromPeer(1, ListMessage(order_list)), cluster.now_ms)
+        assert picture(core) == before
+        return [(one.node, one.code) for one in effects if isinstance(one, Fault)]
+
+    assert charged(other_chain) == [(3, "list.chain")]
+    assert charged(forged) == [(1, "signature.signer")]
 
 
 # --- mutations --------------------------------------------------------------------------------------------------
@@ -290,7 +310,7 @@ def _keeps_votes_to_itself(patch: pytest.MonkeyPatch) -> None:
 
 MUTATIONS = [
     Mutation("votes twice", _votes_twice, frozenset({"votes"})),
-    Mutation("finalizes after nullify", _finalizes_after_nullify, frozenset({"votes"}), seeds=18),
+    Mutation("finalizes after nullify", _finalizes_after_nullify, frozenset({"votes"}), "network,slow", seeds=12),
     Mutation("sends a vote before keeping it", _keeps_votes_to_itself, frozenset({"votes"})),
     Mutation("shares before finality", _shares_before_finality, frozenset({"early-share"})),
     Mutation("takes any certificate", _takes_any_certificate, frozenset({"certificate"}), "early_revealer"),

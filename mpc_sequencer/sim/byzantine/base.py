@@ -8,7 +8,7 @@ with its own keys and nothing with others'.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import msgspec
@@ -49,6 +49,7 @@ class Behaviour:
         self.victim = deployment.traders[0].address
         """The sponsor this member would harm."""
         self._signer = deployment.signers[node]
+        self._altered: tuple[Proposal, Proposal] | None = None
 
     def incoming(self, event: Event) -> Event | None:
         """What the core gets of an event; None for nothing."""
@@ -86,6 +87,13 @@ class Behaviour:
 
     def vote(self, kind: int, view: int, block_id: bytes) -> Vote:
         return self.resign(Vote(kind, self.committee.epoch, view, block_id, self.node, NO_SIGNATURE))  # type: ignore[arg-type]
+
+    def altered(self, proposal: Proposal, make: Callable[[Proposal], Block | None]) -> Proposal:
+        """The proposal with the block that ``make`` gives, the same one for every receiver; itself for None."""
+        if self._altered is None or self._altered[0] is not proposal:
+            block = make(proposal)
+            self._altered = (proposal, proposal if block is None else self.reproposed(proposal, block))
+        return self._altered[1]
 
     def reproposed(self, proposal: Proposal, block: Block) -> Proposal:
         """The proposal with another block, and the leader's vote for that one."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mpc_sequencer.core.messages import PeerMessage, Proposal
+from mpc_sequencer.core.types import Block
 from mpc_sequencer.sim.byzantine.base import Behaviour
 
 
@@ -14,17 +15,16 @@ class DropsEarliestLists(Behaviour):
     name = "drops_earliest_lists"
 
     def outgoing(self, receiver: int, message: PeerMessage) -> Iterable[PeerMessage]:
-        if not isinstance(message, Proposal):
-            return (message,)
-        header, heads = message.block.header, message.block.heads
+        return (self.altered(message, self._without_earliest) if isinstance(message, Proposal) else message,)
+
+    def _without_earliest(self, proposal: Proposal) -> Block | None:
+        header, heads = proposal.block.header, proposal.block.heads
         parent = self.core.chain.state(header.parent_id)
         if parent is None:
-            return (message,)
+            return None
         spare = len(heads) - self.committee.q
         if spare and self.rng.random() < 0.5:
             fresh = sorted(heads, key=lambda head: head.list_number - parent.last_lists[head.node][0])
             kept = fresh[: len(heads) - spare]
-            block = self.block_of(header, tuple(head for head in heads if head in kept))
-        else:
-            block = self.block_of(header, heads, skip_first=True)
-        return (self.reproposed(message, block),) if block is not None else (message,)
+            return self.block_of(header, tuple(head for head in heads if head in kept))
+        return self.block_of(header, heads, skip_first=True)

@@ -10,7 +10,7 @@ import msgspec
 
 from mpc_sequencer.core.effects import Event, FromClient, FromPeer
 from mpc_sequencer.core.messages import Bodies, PeerMessage, Proposal, Submit
-from mpc_sequencer.core.types import Envelope, Head
+from mpc_sequencer.core.types import Block, Envelope, Head
 from mpc_sequencer.sim.byzantine.base import Behaviour
 
 
@@ -32,13 +32,13 @@ class DropsOneSender(Behaviour):
         return tuple(one for one in envelopes if one.decoded_label().sponsor != self.victim)
 
     def outgoing(self, receiver: int, message: PeerMessage) -> Iterable[PeerMessage]:
-        if not isinstance(message, Proposal):
-            return (message,)
-        heads = message.block.heads
+        return (self.altered(message, self._without_victim) if isinstance(message, Proposal) else message,)
+
+    def _without_victim(self, proposal: Proposal) -> Block | None:
+        heads = proposal.block.heads
         worst = sorted(heads, key=self._lists_victim, reverse=True)[: len(heads) - self.committee.q]
         kept = tuple(head for head in heads if head not in worst or not self._lists_victim(head))
-        block = self.block_of(message.block.header, kept) if len(kept) < len(heads) else None
-        return (self.reproposed(message, block),) if block is not None else (message,)
+        return self.block_of(proposal.block.header, kept) if len(kept) < len(heads) else None
 
     def _lists_victim(self, head: Head) -> int:
         """How many entries of a member's held lists, up to this head, are the victim's or of unknown orders."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from mpc_sequencer.core.messages import HeadMessage, PeerMessage, Proposal
-from mpc_sequencer.core.types import Head
+from mpc_sequencer.core.types import Block, Head
 from mpc_sequencer.sim.byzantine.base import Behaviour
 
 
@@ -20,12 +20,14 @@ class StaleHeads(Behaviour):
         if isinstance(message, HeadMessage):
             return (HeadMessage(self._aged(message.head)),)
         if isinstance(message, Proposal):
-            view = message.block.header.view
-            allowed = (view - 1, view) if self.rng.random() < 0.7 else range(view + 1)
-            heads = tuple(self._oldest(head, allowed) for head in message.block.heads)
-            block = self.block_of(message.block.header, heads)
-            return (self.reproposed(message, block),) if block is not None else (message,)
+            return (self.altered(message, self._stale),)
         return (message,)
+
+    def _stale(self, proposal: Proposal) -> Block | None:
+        view = proposal.block.header.view
+        allowed = (view - 1, view) if self.rng.random() < 0.7 else range(view + 1)
+        heads = tuple(self._oldest(head, allowed) for head in proposal.block.heads)
+        return self.block_of(proposal.block.header, heads)
 
     def _aged(self, head: Head) -> Head:
         number, list_hash = self.core.chain.final_state.last_lists[self.node]
