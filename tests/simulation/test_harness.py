@@ -310,7 +310,7 @@ def _keeps_votes_to_itself(patch: pytest.MonkeyPatch) -> None:
 
 MUTATIONS = [
     Mutation("votes twice", _votes_twice, frozenset({"votes"})),
-    Mutation("finalizes after nullify", _finalizes_after_nullify, frozenset({"votes"}), "network,slow", seeds=12),
+    Mutation("finalizes after nullify", _finalizes_after_nullify, frozenset({"votes"}), seeds=18),
     Mutation("sends a vote before keeping it", _keeps_votes_to_itself, frozenset({"votes"})),
     Mutation("shares before finality", _shares_before_finality, frozenset({"early-share"})),
     Mutation("takes any certificate", _takes_any_certificate, frozenset({"certificate"}), "early_revealer"),

@@ -24,10 +24,17 @@ class StaleHeads(Behaviour):
         return (message,)
 
     def _stale(self, proposal: Proposal) -> Block | None:
-        view = proposal.block.header.view
-        allowed = (view - 1, view) if self.rng.random() < 0.7 else range(view + 1)
-        heads = tuple(self._oldest(head, allowed) for head in proposal.block.heads)
-        return self.block_of(proposal.block.header, heads)
+        header = proposal.block.header
+        parent = self.core.chain.state(header.parent_id)
+        if parent is None:
+            return None
+        allowed = (header.view - 1, header.view) if self.rng.random() < 0.5 else range(header.view + 1)
+        behind = self.rng.random() < 0.2  # behind the ancestors' lists, too
+        heads = tuple(
+            self._oldest(head, allowed, 0 if behind else parent.last_lists[head.node][0])
+            for head in proposal.block.heads
+        )
+        return self.block_of(header, heads)
 
     def _aged(self, head: Head) -> Head:
         number, list_hash = self.core.chain.final_state.last_lists[self.node]
@@ -36,7 +43,8 @@ class StaleHeads(Behaviour):
         )
         return self.resign(aged)
 
-    def _oldest(self, head: Head, views: Iterable[int]) -> Head:
+    def _oldest(self, head: Head, views: Iterable[int], number_min: int) -> Head:
         allowed = set(views)
-        held = [one for one, _ in self.core.lists.heads(head.node) if one.view in allowed]
-        return held[-1] if held else head
+        held = [one for one, _ in self.core.lists.heads(head.node)]
+        fit = [one for one in held if one.view in allowed and one.list_number >= number_min]
+        return fit[-1] if fit else head
