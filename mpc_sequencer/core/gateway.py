@@ -27,7 +27,7 @@ from mpc_sequencer.core.messages import (
 from mpc_sequencer.core.types import Envelope, Receipt
 from threshold import ThresholdError
 
-ORDERS_PER_TURN: Final = 8
+ORDERS_PER_TURN: Final = 32
 _TEXT_CHARACTERS: Final = 250
 
 QUEUED_ORDERS_PER_CLIENT_MAX: Final = 4_096

@@ -60,7 +60,7 @@ CLIENTS_MAX: Final = 256
 CLIENT_WATCH_ORDERS_MAX: Final = 100_000
 
 # --- reveal -------------------------------------------------------------------------------------------------------
-REVEAL_ORDERS_PER_STEP: Final = 16  # crypto per step of the core, so that a step stays under 20 ms
+REVEAL_ORDERS_PER_STEP: Final = 48  # crypto per step of the core, so that a step stays under 20 ms
 
 # --- execution (consensus) ----------------------------------------------------------------------------------------
 MARKETS_MAX: Final = 1 << 16
