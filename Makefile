@@ -20,7 +20,7 @@ help:
 # The project itself is put on the path by a .pth file: nothing is built, nothing is fetched.
 define link_project
 	@$(BIN)/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'mpc_sequencer.pth').write_text(str(pathlib.Path.cwd()) + '\n')"
-	@printf '#!%s/%s/python\nfrom mpc_sequencer.cli import main\nmain()\n' "$(CURDIR)" "$(BIN)" > $(BIN)/mpcseq
+	@printf '#!%s/%s/python\nfrom mpc_sequencer.cli import main\n\nif __name__ == "__main__":\n    main()\n' "$(CURDIR)" "$(BIN)" > $(BIN)/mpcseq
 	@chmod +x $(BIN)/mpcseq
 endef
 
