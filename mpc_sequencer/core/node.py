@@ -218,7 +218,7 @@ class NodeCore:
                 times.append(due)
         if self.committee.leader(self.simplex.view) == self.node and self.simplex.propose_at_ms() > now_ms:
             times.append(self.simplex.propose_at_ms())
-        if self.simplex.deadline_ms is not None:
+        if self.simplex.deadline_ms is not None and self.statements.stale_at_ms() > now_ms:
             times.append(self.statements.stale_at_ms())
         if self.reveal.pending():
             times.append(now_ms + limits.FETCH_RETRY_MS)
