@@ -1,6 +1,7 @@
 """The committee and what its deployment fixes for ever: members, thresholds, keys, markets, the genesis checkpoint.
 
-``n >= 3f+1`` with ``f`` as large as that allows; the quorum is ``q = n - f``; ``t`` shares decrypt, with
+``n >= 3f+1`` with ``f`` as large as that allows (``n >= 4f+1`` where a market orders by receipt: fair orders need more
+honest lists); the quorum is ``q = n - f``; ``t`` shares decrypt, with
 ``f+1 <= t <= q`` (docs/protocol.md, "Roles"). The genesis block id is the tagged hash of the canonical
 :class:`Genesis`, so members that disagree about any part of it never share a block.
 """
@@ -30,7 +31,7 @@ from mpc_sequencer.core.types import (
     Value,
     Vote,
 )
-from mpc_sequencer.market import Market
+from mpc_sequencer.market import RECEIVE, Market
 from threshold import SealingKey
 
 
@@ -74,7 +75,10 @@ class Committee:
             )
         self.genesis = genesis
         self.n = n
-        self.f = (n - 1) // 3
+        by_receipt = any(market.policy == RECEIVE for market in genesis.markets)
+        self.f = (n - 1) // (4 if by_receipt else 3)
+        if not self.f:
+            raise ConfigError(f"{n} members tolerate no fault where a market orders by receipt", "use 5 or more")
         self.q = n - self.f
         self.t = genesis.threshold
         if not self.f + 1 <= self.t <= self.q:

@@ -26,7 +26,7 @@ from mpc_sequencer.core.eip712 import keccak256
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import Checkpoint
-from mpc_sequencer.market import Market
+from mpc_sequencer.market import AUCTION, Market
 from mpc_sequencer.node import config, files, tls
 from mpc_sequencer.node.keystore import NodeSecrets, create
 from threshold import deal
@@ -45,6 +45,7 @@ BTCUSDT: Final = Market(
     quote_units_per_tick_lot=100,  # 0.1 USDT per BTC
     reference_price_ticks=618_000,
     symbol="BTCUSDT",
+    policy=AUCTION,
 )
 
 

@@ -7,7 +7,10 @@ Pure: no clock, randomness, sockets or files. :class:`Engine` is the door; the p
 
 from mpc_sequencer.market.engine import Engine
 from mpc_sequencer.market.types import (
+    AUCTION,
     OUTCOME_CODES,
+    RECEIVE,
+    SHUFFLE,
     BatchOrder,
     Fill,
     HeightResult,
@@ -20,7 +23,10 @@ from mpc_sequencer.market.types import (
 )
 
 __all__ = [
+    "AUCTION",
     "OUTCOME_CODES",
+    "RECEIVE",
+    "SHUFFLE",
     "BatchOrder",
     "Engine",
     "Fill",

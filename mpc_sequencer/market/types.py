@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
@@ -29,6 +29,15 @@ Side = Annotated[int, Meta(ge=1, le=2)]
 PriceTicks = Annotated[int, Meta(ge=1, le=limits.PRICE_TICKS_MAX)]
 QuantityLots = Annotated[int, Meta(ge=1, le=limits.QUANTITY_LOTS_MAX)]
 AmountBytes = Annotated[bytes, Meta(min_length=AMOUNT_BYTES, max_length=AMOUNT_BYTES)]
+
+AUCTION: Final = 1
+"""One uniform price for the whole batch; position decides nothing but remainders."""
+SHUFFLE: Final = 2
+"""One after the other in an order drawn by the block's coin."""
+RECEIVE: Final = 3
+"""One after the other in the order in which members received them, by their lists."""
+POLICY_NAMES: Final[Mapping[int, str]] = {AUCTION: "auction", SHUFFLE: "shuffle", RECEIVE: "receive"}
+OrderPolicy = Literal[1, 2, 3]
 
 MALFORMED: Final = "malformed"
 PLAINTEXT: Final = "plaintext"
@@ -84,6 +93,8 @@ class Market(Value, frozen=True):
     quote_units_per_tick_lot: Annotated[int, Meta(ge=1, le=limits.UINT_MAX)]
     reference_price_ticks: PriceTicks
     symbol: Annotated[str, Meta(min_length=1, max_length=SYMBOL_CHARACTERS_MAX)]
+    policy: OrderPolicy
+    """How a batch's orders meet: AUCTION, SHUFFLE or RECEIVE."""
 
 
 class RestingOrder(Value, frozen=True):

@@ -18,7 +18,7 @@ from mpc_sequencer.core.genesis import INPUT_BOND, INPUT_DEPOSIT
 from mpc_sequencer.core.signing import Signer, address_of
 from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.core.types import Checkpoint, Envelope
-from mpc_sequencer.market import Market
+from mpc_sequencer.market import AUCTION, Market
 from mpc_sequencer.settlement.payloads import next_inputs_hash
 from threshold import Label, SecretShare, deal, seal
 
@@ -39,6 +39,7 @@ MARKET: Final = Market(
     quote_units_per_tick_lot=100,
     reference_price_ticks=618_000,
     symbol="BTCUSDT",
+    policy=AUCTION,
 )
 
 

@@ -58,7 +58,7 @@ from mpc_sequencer.core.types import (
     vote_struct_hash,
     with_signature,
 )
-from mpc_sequencer.market.types import Market
+from mpc_sequencer.market.types import AUCTION, Market
 from mpc_sequencer.settlement.payloads import BATCH_RESULT
 from threshold import BundleContext, Label, SecretShare, check, coin_share, deal, prove_bundle, seal, share
 
@@ -150,7 +150,10 @@ def make_deployment(
             for i in range(4)
         ),
         assets=tuple(tokens),
-        markets=(Market(0, BASE, QUOTE, 1_000, 10, 100, "TEST"), Market(7, QUOTE, BASE, 3, 5, 50, "BACK")),
+        markets=(
+            Market(0, BASE, QUOTE, 1_000, 10, 100, "TEST", AUCTION),
+            Market(7, QUOTE, BASE, 3, 5, 50, "BACK", AUCTION),
+        ),
         checkpoint=checkpoint,
         time_ms=START_MS,
     )

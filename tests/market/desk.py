@@ -19,13 +19,13 @@ from mpc_sequencer.core.actions import (
 )
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.signing import Signer
-from mpc_sequencer.market import BatchOrder, Engine, HeightResult, Market, PreparedOrder
+from mpc_sequencer.market import AUCTION, BatchOrder, Engine, HeightResult, Market, PreparedOrder
 
 BASE, QUOTE, OTHER = 1, 2, 3
 ASSETS = (BASE, QUOTE, OTHER)
 SEPARATOR = eip712.domain_separator(31337, bytes(range(20)))
-SPOT = Market(1, BASE, QUOTE, 10, 3, 12, "BASE/QUOTE")
-CROSS = Market(7, OTHER, QUOTE, 1, 1, 5, "OTHER/QUOTE")
+SPOT = Market(1, BASE, QUOTE, 10, 3, 12, "BASE/QUOTE", AUCTION)
+CROSS = Market(7, OTHER, QUOTE, 1, 1, 5, "OTHER/QUOTE", AUCTION)
 MARKETS = (SPOT, CROSS)
 SIGNERS = tuple(Signer(hashlib.sha256(bytes((i,))).digest()) for i in range(1, 6))
 ACCOUNTS = tuple(signer.address for signer in SIGNERS)

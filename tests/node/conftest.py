@@ -14,7 +14,7 @@ from coincurve import PrivateKey
 from mpc_sequencer.core.committee import Genesis, Member
 from mpc_sequencer.core.signing import address_of
 from mpc_sequencer.core.types import Checkpoint
-from mpc_sequencer.market import Market
+from mpc_sequencer.market import AUCTION, Market
 from mpc_sequencer.node import config, tls
 
 MEMBERS = 4
@@ -41,7 +41,7 @@ def make_genesis(members: int = MEMBERS, threshold: int = 3) -> Genesis:
         Member(public("consensus", i), tls.log_key(secret("log", node)), public("share", node))
         for node, i in enumerate(indices)
     )
-    market = Market(0, 0, 1, 100_000, 100, 600_000, "BTCUSDT")
+    market = Market(0, 0, 1, 100_000, 100, 600_000, "BTCUSDT", AUCTION)
     checkpoint = Checkpoint(7, b"\x11" * 32, 3, b"\x22" * 32)
     settlement, asset = b"\x33" * 20, b"\x44" * 20
     return Genesis(
