@@ -51,12 +51,25 @@ class ChainEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class FinalBlock:
-    """A block that became final, by ``certificate`` over the last header of ``path`` (or itself)."""
+class Finality:
+    """A final block and what shows that it is: ``certificate`` over the last header of ``path``, or over the block."""
 
-    entry: ChainEntry
+    block_id: bytes
+    block: Block
     certificate: Certificate
     path: tuple[BlockHeader, ...]
+
+    @property
+    def height(self) -> int:
+        return self.block.header.height
+
+
+@dataclass(frozen=True, slots=True)
+class FinalBlock:
+    """A block that became final here, with what it was derived from."""
+
+    entry: ChainEntry
+    finality: Finality
 
 
 @dataclass(slots=True)
@@ -115,6 +128,11 @@ class Chain:
     def final_entry(self, height: int) -> ChainEntry | None:
         block_id = self._final_ids.get(height)
         return self._entries.get(block_id) if block_id else None
+
+    def above_final(self) -> list[Block]:
+        """Kept blocks that are not final, by height."""
+        entries = [entry for entry in self._entries.values() if entry.state.height > self.final_height]
+        return [entry.block for entry in sorted(entries, key=lambda entry: entry.state.height)]
 
     def take_needs(self) -> Needs:
         """What is missing since the last call."""
@@ -354,9 +372,21 @@ class Chain:
         self.keep(block, block.header.block_id(), derived, tuple(lists))
 
     # --- finality -----------------------------------------------------------------------------------------------
-    def finalize(self, block_id: bytes, certificate: Certificate) -> list[FinalBlock] | None:
-        """The blocks that become final with ``block_id``, in height order; None (and a need) where one is missing."""
-        self.finalizations[block_id] = certificate
+    def restore(self, state: OrderingState, block: Block | None) -> None:
+        """Start from a final block (None: genesis) and the state after it."""
+        self._states = {state.block_id: state}
+        self.final_id, self.final_height = state.block_id, state.height
+        if block is not None:
+            self._entries[state.block_id] = ChainEntry(state.block_id, block, state, (), ())
+            self._final_ids[state.height] = state.block_id
+
+    def finalize(
+        self, block_id: bytes, certificate: Certificate, path: tuple[BlockHeader, ...] = ()
+    ) -> list[FinalBlock] | None:
+        """The blocks that become final with ``block_id``, in height order; None (and a need) where one is missing.
+        ``certificate`` is for the last header of ``path``, or for the block."""
+        if not path:
+            self.finalizations[block_id] = certificate
         branch: list[ChainEntry] = []
         cursor = block_id
         while cursor != self.final_id:
@@ -369,11 +399,10 @@ class Chain:
             branch.append(entry)
             cursor = entry.block.header.parent_id
         final: list[FinalBlock] = []
-        path: tuple[BlockHeader, ...] = ()
         for entry in branch:  # from the newest down: each block takes the nearest certificate at or above it
             own = self.finalizations.get(entry.block_id)
             certificate, path = (own, ()) if own is not None else (certificate, path)
-            final.append(FinalBlock(entry, certificate, path))
+            final.append(FinalBlock(entry, Finality(entry.block_id, entry.block, certificate, path)))
             path = (entry.block.header, *path)
         final.reverse()
         branch.reverse()

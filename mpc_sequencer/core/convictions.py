@@ -29,12 +29,13 @@ from mpc_sequencer.core.messages import (
     BundleMessage,
     CertificateMessage,
     ListMessage,
+    LogSlice,
     PeerMessage,
 )
 from mpc_sequencer.core.offences import KIND_NAMES, Offence, accused
 
 JUDGED_APART = frozenset({"bad-shares", "bad-coin-share"})
-SELF_PROVING = (CertificateMessage, BlockMessage, Bodies, BundleMessage)
+SELF_PROVING = (CertificateMessage, BlockMessage, Bodies, BundleMessage, LogSlice)
 
 
 class Convictions:

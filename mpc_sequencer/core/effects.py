@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mpc_sequencer.core.messages import ClientReply, ClientRequest, PeerMessage
+from mpc_sequencer.core.messages import ClientReply, ClientRequest, FetchLog, PeerMessage
 from mpc_sequencer.core.offences import Offence
 from mpc_sequencer.core.transcript import LogEntry
-from mpc_sequencer.core.types import Block, Envelope, Head, OrderList, Receipt, Value, Vote
+from mpc_sequencer.core.types import Block, Envelope, Head, OrderList, Receipt, Uint, Value, Vote
 
 
 # --- events -----------------------------------------------------------------------------------------------------
@@ -86,6 +86,8 @@ class VoteRecord(Value, frozen=True, tag=4):
 
 
 class ProposalRecord(Value, frozen=True, tag=5):
+    """A block this member votes for. With q votes for it at least f+1 honest disks hold it."""
+
     block: Block
 
 
@@ -96,7 +98,14 @@ class BundleRecord(Value, frozen=True, tag=6):
     block_id: bytes
 
 
-Record = AdmittedRecord | ListRecord | HeadRecord | VoteRecord | ProposalRecord | BundleRecord
+class HeldRecord(Value, frozen=True, tag=7):
+    """An order without a receipt of this member that its list ``list_number`` names (0: none of its lists does)."""
+
+    envelope: Envelope
+    list_number: Uint
+
+
+Record = AdmittedRecord | ListRecord | HeadRecord | VoteRecord | ProposalRecord | BundleRecord | HeldRecord
 
 
 # --- effects ----------------------------------------------------------------------------------------------------
@@ -125,6 +134,14 @@ class Broadcast:
 class Send:
     node: int
     message: PeerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class ServeLog:
+    """Send the member a slice of this member's log, as ``asked``; the log is the shell's to read."""
+
+    node: int
+    asked: FetchLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,4 +177,4 @@ class Evidence:
     offence: Offence
 
 
-Effect = Persist | Append | Broadcast | Send | Reply | Settle | Fault | Evidence
+Effect = Persist | Append | Broadcast | Send | ServeLog | Reply | Settle | Fault | Evidence

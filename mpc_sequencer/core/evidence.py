@@ -17,7 +17,7 @@ it tells a reader which committee file to take; it is no part of the proof, the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,7 +49,9 @@ from mpc_sequencer.core.types import (
     NULLIFY,
     VOTE_NAMES,
     ZERO_HASH,
+    BlockHeader,
     Bundle,
+    Certificate,
     Hash32,
     OrderList,
     Receipt,
@@ -189,14 +191,24 @@ def _votes(first: Vote, second: Vote, kinds: tuple[int, int], committee: Committ
 def check_finality(bundle: Bundle, committee: Committee, verified: Container[tuple[int, bytes]] = frozenset()) -> None:
     """Refuse a bundle whose certificate and path do not finalize its block (``bundle.path`` or a code of
     :meth:`Committee.check_certificate`). ``verified``: pairs of the certificate's votes that verified before."""
-    certificate = bundle.certificate
-    cursor = bundle.block_id
-    for header in bundle.path:
+    check_certified(bundle.block_id, bundle.certificate, bundle.path, committee, verified)
+
+
+def check_certified(
+    block_id: bytes,
+    certificate: Certificate,
+    path: Sequence[BlockHeader],
+    committee: Committee,
+    verified: Container[tuple[int, bytes]] = frozenset(),
+) -> None:
+    """Refuse a certificate that does not finalize the last header of ``path``, which leads there from ``block_id``."""
+    cursor = block_id
+    for header in path:
         if header.parent_id != cursor:
-            raise ProtocolError("bundle.path", "Bundle.path", header.parent_id, cursor.hex())
+            raise ProtocolError("bundle.path", "path", header.parent_id, cursor.hex())
         cursor = header.block_id()
     if certificate.kind != FINALIZE or certificate.block_id != cursor:
-        raise ProtocolError("bundle.path", "Bundle.certificate", certificate.block_id, cursor.hex())
+        raise ProtocolError("bundle.path", "certificate", certificate.block_id, cursor.hex())
     committee.check_certificate(certificate, verified)
 
 

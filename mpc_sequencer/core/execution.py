@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mpc_sequencer.core import limits
+from mpc_sequencer.core.chain import Finality
 from mpc_sequencer.core.effects import Append, Effect
 from mpc_sequencer.core.reveal import OpenedBatch
 from mpc_sequencer.core.transcript import ResultEntry
-from mpc_sequencer.core.types import ResultRef
+from mpc_sequencer.core.types import Hash32, ResultRef, Uint, Value
 from mpc_sequencer.market import (
     BatchOrder,
     Engine,
@@ -36,6 +37,17 @@ class Executed:
     result: bytes
 
 
+class ExecutionValue(Value, frozen=True):
+    """:class:`Execution` in a snapshot, but for batches that are open and not executed: these are opened again."""
+
+    engine: bytes
+    last_result: Hash32
+    uncertified: tuple[ResultRef, ...]
+    awaited: tuple[ResultRef, ...]
+    executed_height: Uint
+    certified_height: Uint
+
+
 class Execution:
     """Executes opened batches and remembers results until they are certified."""
 
@@ -50,12 +62,40 @@ class Execution:
         self.certified_height = 0
         self.effects: list[Effect] = []
 
+    def dump(self) -> ExecutionValue:
+        """The state after the last executed height."""
+        return ExecutionValue(
+            engine=self.engine.dump(),
+            last_result=self._last_result,
+            uncertified=tuple(ResultRef(h, r) for h, r in sorted(self._uncertified.items())),
+            awaited=tuple(ResultRef(h, r) for h, r in sorted(self._awaited.items())),
+            executed_height=self.executed_height,
+            certified_height=self.certified_height,
+        )
+
+    def restore(self, value: ExecutionValue) -> None:
+        """Go on from a snapshot. Raises ``ValueError`` where its engine is none."""
+        self.engine = Engine.load(value.engine)
+        self._last_result = value.last_result
+        self._uncertified = {ref.height: ref.result for ref in value.uncertified}
+        self._awaited = {ref.height: ref.result for ref in value.awaited}
+        self.executed_height = value.executed_height
+        self.certified_height = value.certified_height
+
     def opened(self, batch: OpenedBatch) -> None:
         """A batch is open; batches come in height order."""
         self._preparing.append((batch, []))
 
     def has_work(self) -> bool:
         return bool(self._preparing)
+
+    def finals(self) -> list[Finality]:
+        """Blocks whose batches are open and not executed."""
+        return [batch.final for batch, _ in self._preparing]
+
+    def waiting(self) -> int:
+        """Batches that are open and not executed."""
+        return len(self._preparing)
 
     def work(self) -> Executed | None:
         """Check some account signatures; execute the height once all its orders are prepared."""
@@ -69,7 +109,7 @@ class Execution:
         if len(prepared) < len(batch.orders):
             return None
         del self._preparing[0]
-        height = batch.final.entry.state.height
+        height = batch.final.height
         outcome = self.engine.execute(height, batch.coin, prepared)
         result = result_hash(self._last_result, height, outcome.state_root, outcome.fills_root)
         self._last_result = result

@@ -10,6 +10,7 @@ fetched), lists without end, a list that names an order twice, heads that go bac
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -41,6 +42,18 @@ class OwnLists:
         """Put an order into the open list; the number that list will have."""
         self._open.append(order_id)
         return self.number + 1
+
+    def recall(self, order_list: OrderList) -> bytes:
+        """An own list out of the journal: its hash. What it names is no longer open."""
+        listed = set(order_list.entries)
+        self._open = [order_id for order_id in self._open if order_id not in listed]
+        self.number, self.hash = order_list.number, order_list.struct_hash()
+        return self.hash
+
+    @property
+    def open_ids(self) -> tuple[bytes, ...]:
+        """What the open list holds, in receive order."""
+        return tuple(self._open)
 
     @property
     def full(self) -> bool:
@@ -101,6 +114,12 @@ class ListStore:
         """Lists of others taken in so far."""
         self.offences: list[Offence] = []
         """Offences found in lists that are kept; the node takes them."""
+
+    def restore(self, last_lists: Sequence[tuple[int, bytes]]) -> None:
+        """Start from a final block: each member's last included list (number, hash)."""
+        for author, (number, list_hash) in zip(self._authors, last_lists, strict=True):
+            author.number = author.final_number = author.included_number = number
+            author.hash = list_hash
 
     # --- lists --------------------------------------------------------------------------------------------------
     def add_own(self, order_list: OrderList, list_hash: bytes) -> None:

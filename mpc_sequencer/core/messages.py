@@ -122,6 +122,24 @@ class FetchBundle(Value, frozen=True, tag=14):
     block_id: Hash32
 
 
+class FetchLog(Value, frozen=True, tag=15):
+    """Ask for a part of a member's audit log: from the entries of block ``height`` on, or from ``position`` where that
+    is not zero (what an earlier answer named)."""
+
+    height: Uint
+    position: Uint
+
+
+class LogSlice(Value, frozen=True, tag=16):
+    """Encoded log entries that blocks, openings and settlement follow from, and where the next part starts."""
+
+    entries: Annotated[
+        tuple[Annotated[bytes, Meta(min_length=1, max_length=limits.LOG_ENTRY_BYTES_MAX)], ...],
+        Meta(max_length=limits.LOG_SLICE_ENTRIES_MAX),
+    ]
+    next_position: Uint
+
+
 PeerMessage = (
     PeerHello
     | ListMessage
@@ -137,6 +155,8 @@ PeerMessage = (
     | FetchBlock
     | BlockMessage
     | FetchBundle
+    | FetchLog
+    | LogSlice
 )
 
 

@@ -19,7 +19,8 @@ from typing import Final
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.agreement import Accepted, Rejected, Simplex, Verdict, Waiting
-from mpc_sequencer.core.chain import Chain, FinalBlock
+from mpc_sequencer.core.catchup import CatchUp
+from mpc_sequencer.core.chain import Chain, FinalBlock, Finality
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.convictions import Convictions
 from mpc_sequencer.core.effects import (
@@ -86,6 +87,7 @@ class NodeCore:
         self.committee = committee
         self.node = node
         self._inputs = tuple(inputs)
+        self.log_opened = False
         engine, bonds_wei = genesis_engine(committee, self._inputs)
         self.bonds_wei = bonds_wei
         self.pool = Pool(committee, bonds_wei)
@@ -99,6 +101,7 @@ class NodeCore:
         self.statements = Statements(self, signer)
         self.gateway = Gateway(self.statements.admit)
         self.fetcher = Fetcher(committee.n, node)
+        self.catchup = CatchUp(self)
         self.convictions = Convictions(committee)
         self.board = StatusBoard()
         self.peers = PeerHandlers(self)
@@ -116,14 +119,21 @@ class NodeCore:
 
     # --- the shell's side ---------------------------------------------------------------------------------------
     def start(self, now_ms: int) -> list[Effect]:
-        """The first call: opens the log and enters view 1."""
+        """The first call, or the first after a recovery: opens the log and enters the view."""
         self.now_ms = self._last_final_ms = now_ms
+        self.open_log()
+        self.simplex.start(now_ms)
+        return self.flush(now_ms)
+
+    def open_log(self) -> None:
+        """The entries that every audit log starts with, once."""
+        if self.log_opened:
+            return
+        self.log_opened = True
         self.effects.append(Append(GenesisEntry(self.committee.genesis_id, self.node)))
         for first in range(0, len(self._inputs), INPUTS_PER_ENTRY):
             chunk = self._inputs[first : first + INPUTS_PER_ENTRY]
             self.effects.append(Append(InputsEntry(first, chunk)))
-        self.simplex.start(now_ms)
-        return self.flush(now_ms)
 
     def step(self, event: Event, now_ms: int) -> list[Effect]:
         """Take one event. Never raises for what a peer or client sent."""
@@ -145,9 +155,10 @@ class NodeCore:
             case PeerDown(node):
                 self.board.down(node)
             case SettlementSeen(last_height, transaction, gas_used):
+                self.ranges.settled(last_height)
                 if self.board.settled(last_height, gas_used) and transaction != ZERO_HASH:
                     self.effects.append(Append(SettledEntry(last_height, transaction, gas_used)))
-        return self._collect()
+        return self.collect()
 
     def _blame(self, node: int, error: ProtocolError | ThresholdError) -> None:
         """Report a refused message; whoever signed what convicts it is named, not who passed it on."""
@@ -165,6 +176,7 @@ class NodeCore:
                 or self.execution.has_work()
                 or self.gateway.has_work()
                 or self.peers.has_work()
+                or self.catchup.has_work()
             )
         return (
             self.simplex.unfinalized()
@@ -179,13 +191,14 @@ class NodeCore:
         self.now_ms = now_ms
         for batch in self.reveal.work():
             self.execution.opened(batch)
-            self.fetcher.done_with_bundles(batch.final.entry.block_id)
+            self.fetcher.done_with_bundles(batch.final.block_id)
         executed = self.execution.work()
         if executed is not None:
             self._on_executed(executed)
         self.gateway.work()
         self.peers.work(now_ms)
-        return self._collect()
+        self.catchup.work(now_ms)
+        return self.collect()
 
     def flush(self, now_ms: int) -> list[Effect]:
         """After a round of events: lists, head, retries, timers, proposals, fetches."""
@@ -205,7 +218,8 @@ class NodeCore:
         for block_id, node in self.reveal.missing(now_ms):
             self.fetcher.want_bundle(block_id, node, now_ms)
         self.effects += self.fetcher.requests(now_ms)
-        return self._collect()
+        self.effects += self.catchup.requests(now_ms)
+        return self.collect()
 
     def wake_at_ms(self) -> int:
         """When :meth:`flush` must be called again though nothing happens."""
@@ -213,7 +227,8 @@ class NodeCore:
         times = [now_ms + limits.HEARTBEAT_MS]
         if self._last_final_ms + limits.HEARTBEAT_MS > now_ms:
             times.append(self._last_final_ms + limits.HEARTBEAT_MS)
-        for due in (self.own_lists.due_ms(), self.simplex.deadline_ms, self.fetcher.next_due_ms()):
+        fetches = (self.fetcher.next_due_ms(), self.catchup.next_due_ms())
+        for due in (self.own_lists.due_ms(), self.simplex.deadline_ms, *fetches):
             if due is not None:
                 times.append(due)
         if self.committee.leader(self.simplex.view) == self.node and self.simplex.propose_at_ms() > now_ms:
@@ -224,7 +239,8 @@ class NodeCore:
             times.append(now_ms + limits.FETCH_RETRY_MS)
         return max(min(times), now_ms + 1)
 
-    def _collect(self) -> list[Effect]:
+    def collect(self) -> list[Effect]:
+        """The effects since the last call."""
         collected = self.effects
         for part in (self.reveal, self.execution, self.gateway, self.simplex):
             collected += part.effects
@@ -329,16 +345,15 @@ class NodeCore:
             return
         self._pending_final = None
         for one in final:
-            self._on_final(one, now_ms)
+            self.on_final(one, now_ms)
         self.reveal.forget_before(self.simplex.final_view - limits.VIEWS_AHEAD_MAX)
 
-    def _on_final(self, final: FinalBlock, now_ms: int) -> None:
+    def on_final(self, final: FinalBlock, now_ms: int) -> None:
+        """A block is final: what was waiting for it goes on. Blocks come in height order."""
         self._last_final_ms = now_ms
         entry = final.entry
         height, batch = entry.state.height, entry.block.batch
         self.publisher.final(final)
-        for one in batch:
-            self.pool.sequence(one.order_id, height)
         self.execution.certified(entry.block.certified)
         if entry.block.certified:
             self.statements.changed()
@@ -347,9 +362,22 @@ class NodeCore:
             order_ids = [one.order_id for one in batch]
             self.gateway.final(height, entry.block_id, order_ids)
             self.board.sequenced += len(batch)
-            orders = [pooled.order for i in order_ids if (pooled := self.pool.get(i)) is not None]
-            self.reveal.final(final, orders, now_ms)
+            self.open_batch(final.finality, now_ms)
         self.publisher.settle()
+
+    def open_batch(self, final: Finality, now_ms: int) -> None:
+        """Hand a final batch, whose bodies are held, to the reveal."""
+        orders = []
+        for one in final.block.batch:
+            self.pool.sequence(one.order_id, final.height)
+            pooled = self.pool.get(one.order_id)
+            assert pooled is not None, "no block is accepted without the bodies it batches"
+            orders.append(pooled.order)
+        self.reveal.final(final, orders, now_ms)
+
+    def pend_final(self, certificate: Certificate) -> None:
+        """A finalization whose block is not at hand yet."""
+        self._pending_final = (certificate.block_id, certificate)
 
     def _on_executed(self, executed: Executed) -> None:
         self.statements.changed()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.agreement import Accepted, Rejected
-from mpc_sequencer.core.effects import Fault, Send
+from mpc_sequencer.core.effects import Fault, Send, ServeLog
 from mpc_sequencer.core.envelopes import check_window
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import (
@@ -24,8 +24,10 @@ from mpc_sequencer.core.messages import (
     FetchBodies,
     FetchBundle,
     FetchLists,
+    FetchLog,
     HeadMessage,
     ListMessage,
+    LogSlice,
     PeerHello,
     PeerMessage,
     Proposal,
@@ -111,6 +113,10 @@ class PeerHandlers:
                 bundle_held = core.reveal.own_bundle(block_id)
                 if bundle_held is not None:
                     core.effects.append(Send(node, BundleMessage(bundle_held)))
+            case FetchLog():
+                core.effects.append(ServeLog(node, message))
+            case LogSlice():
+                core.catchup.on_slice(node, message)
             case PeerHello():
                 pass  # the link's first frame is the transport's; a later one says nothing
 
@@ -200,7 +206,7 @@ class PeerHandlers:
             check_window(pooled.order.checked.label, now_ms)
         except ProtocolError:
             return  # agreement may need the body, but this member's word is not given for it
-        core.statements.list_order(pooled)
+        core.statements.list_fetched(pooled)
 
     # --- blocks -------------------------------------------------------------------------------------------------
     def _on_block(self, node: int, block: Block, finalization: Certificate | None) -> None:
@@ -211,12 +217,17 @@ class PeerHandlers:
             if finalization.kind != FINALIZE or finalization.block_id != block_id:
                 raise ProtocolError("vote.kind", "BlockMessage.finalization", finalization.kind, "of this block")
             self._core.committee.check_certificate(finalization)
+        self._core.catchup.seen(node, block.header.height)
         # An id covers heads and batch only through roots that are checked later: until then others are asked as well.
         mine = sum(1 for _, source in self._unchecked if source == node)
         if mine < UNCHECKED_BLOCKS_MAX:
             self._unchecked[block_id, node] = block
             if finalization is not None:
                 self._core.chain.finalizations[block_id] = finalization
+
+    def hold_block(self, block: Block) -> None:
+        """A block out of this member's own journal: checked once its parent, lists and bodies are here."""
+        self._unchecked[block.header.block_id(), self._core.node] = block
 
     def retry(self, now_ms: int) -> None:
         """Check fetched blocks again: their parents, lists or bodies may be here by now."""

@@ -136,6 +136,22 @@ class Pool:
         check_sponsor(self._committee, order_id, label.sponsor, envelope.sponsor_signature)
         return self._hold(order, envelope, now_ms)
 
+    def recall(self, envelope: Envelope, now_ms: int, list_number: int, receipt: Receipt | None) -> None:
+        """An order out of this member's own journal: held whatever the door says. Raises as :meth:`admit` where the
+        journal is not this deployment's."""
+        pooled = self.fetched(envelope, now_ms, needed=True)
+        pooled.list_number = pooled.list_number or list_number
+        if receipt is not None and pooled.receipt is None:
+            pooled.receipt, pooled.received_ms = receipt, receipt.received_ms
+
+    def kept(self, executed_height: int) -> list[PooledOrder]:
+        """The orders a snapshot must hold: those not batched, and those whose batch is not executed yet."""
+        return [
+            pooled
+            for pooled in self._orders.values()
+            if not pooled.sequenced_height or pooled.sequenced_height > executed_height
+        ]
+
     def _add_variant(self, held: PooledOrder, envelope: Envelope, needed: bool) -> None:
         envelope_hash = envelope.envelope_hash(held.order.order_id)
         if envelope_hash in held.variants or (len(held.variants) >= VARIANTS_MAX and not needed):

@@ -44,7 +44,7 @@ class Publisher:
             if pooled is not None and one.envelope_hash not in pooled.logged:
                 self._log_variant(pooled, one.envelope_hash)
         core.effects.append(Append(BlockEntry(entry.block)))
-        core.effects.append(Append(FinalityEntry(entry.block_id, final.certificate, final.path)))
+        core.effects.append(Append(FinalityEntry(entry.block_id, final.finality.certificate, final.finality.path)))
 
     def _log_variant(self, pooled: PooledOrder, envelope_hash: bytes) -> None:
         pooled.logged.add(envelope_hash)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mpc_sequencer.core import domains, limits
-from mpc_sequencer.core.chain import FinalBlock
+from mpc_sequencer.core.chain import Finality
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import Append, Broadcast, BundleRecord, Effect, Fault, Persist
 from mpc_sequencer.core.envelopes import SealedOrder
@@ -74,7 +74,7 @@ class OpenedOrder:
 class OpenedBatch:
     """A batch whose every order has its verdict, in batch order, and its block's coin (32 bytes)."""
 
-    final: FinalBlock
+    final: Finality
     coin: bytes
     orders: tuple[OpenedOrder, ...]
 
@@ -83,7 +83,7 @@ class OpenedBatch:
 class RevealTask:
     """One final block on its way from shares to plaintexts."""
 
-    final: FinalBlock
+    final: Finality
     orders: Sequence[SealedOrder]
     shares: list[bytes] = field(default_factory=list)
     own: Bundle | None = None
@@ -97,11 +97,11 @@ class RevealTask:
 
     @property
     def height(self) -> int:
-        return self.final.entry.state.height
+        return self.final.height
 
     @property
     def block_id(self) -> bytes:
-        return self.final.entry.block_id
+        return self.final.block_id
 
     @property
     def done(self) -> bool:
@@ -133,7 +133,7 @@ class Reveal:
         """Offences found in bundles taken before; the node takes them."""
 
     # --- input --------------------------------------------------------------------------------------------------
-    def final(self, final: FinalBlock, orders: Sequence[SealedOrder], now_ms: int) -> None:
+    def final(self, final: Finality, orders: Sequence[SealedOrder], now_ms: int) -> None:
         """A block with a batch is final: its orders, in batch order, get their shares now."""
         task = RevealTask(final=final, orders=orders, since_ms=now_ms)
         self._last_height = task.height
@@ -361,6 +361,15 @@ class Reveal:
         key = self._committee.genesis.members[bundle.node].verification_key
         return verify_coin_share(key, self._context(task, bundle.node), bundle.coin_share)
 
+    # --- recovery -----------------------------------------------------------------------------------------------
+    def finals(self) -> list[Finality]:
+        """Blocks whose batches are final and not open."""
+        return [task.final for task in self._tasks]
+
+    def restore(self, height: int) -> None:
+        """Everything up to ``height`` is open, or is handed over again."""
+        self._last_height = height
+
     # --- peers --------------------------------------------------------------------------------------------------
     def own_bundle(self, block_id: bytes) -> Bundle | None:
         """This member's bundle of a final block, where kept."""
@@ -395,6 +404,6 @@ class Reveal:
 
 def _bad_shares(task: RevealTask, bundle: Bundle) -> BadShares:
     """A bundle with what pins the points its shares must be of."""
-    block = task.final.entry.block
+    block = task.final.block
     orders = tuple(SealedBytes(order.checked.label_encoded, order.checked.encoded) for order in task.orders)
     return BadShares(bundle, block.header, block.batch, orders)

@@ -11,7 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core import limits
-from mpc_sequencer.core.effects import AdmittedRecord, Append, Broadcast, HeadRecord, ListRecord, Persist
+from mpc_sequencer.core.effects import (
+    AdmittedRecord,
+    Append,
+    Broadcast,
+    HeadRecord,
+    HeldRecord,
+    ListRecord,
+    Persist,
+)
 from mpc_sequencer.core.envelopes import check_window
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import HeadMessage, ListMessage
@@ -45,9 +53,10 @@ class Statements:
             if not held.list_number and not held.sequenced_height and not held.pins:
                 check_window(held.order.checked.label, self._core.now_ms)
                 self._check_lists()
-                self.list_order(held)
+                self._enlist(held)
             if held.receipt is None and held.list_number:
                 self._give_receipt(held, next(iter(held.variants.values())))
+            self._cut_full()
             return held.receipt, "intake.duplicate"
         if self._core.chain.final_state.lifted.get(order_id, 0) > self._core.now_ms:
             raise ProtocolError("intake.sequenced", "order_id", order_id, "an order not sequenced yet")
@@ -55,8 +64,9 @@ class Statements:
         pooled = self._core.pool.admit(envelope, self._core.now_ms, order_id=order_id)
         self._core.arrivals += 1
         self._core.fetcher.got_body(order_id, pooled.first_variant())
-        self.list_order(pooled)
+        self._enlist(pooled)
         self._give_receipt(pooled, envelope)
+        self._cut_full()
         return pooled.receipt, ""
 
     def _check_lists(self) -> None:
@@ -66,9 +76,19 @@ class Statements:
                 "intake.lists_full", "lists", unfinal, f"fewer than {limits.LISTS_PER_MEMBER_MAX}"
             )
 
-    def list_order(self, pooled: PooledOrder) -> None:
-        """Put a held order into the open list."""
+    def list_fetched(self, pooled: PooledOrder) -> None:
+        """Put an order that a peer listed into the open list. Its body is kept on disk as well: a list names only
+        orders that its member holds."""
+        self._enlist(pooled)
+        envelope = pooled.variants[pooled.first_variant()]
+        self._core.effects.append(Persist(HeldRecord(envelope, pooled.list_number)))
+        self._cut_full()
+
+    def _enlist(self, pooled: PooledOrder) -> None:
         pooled.list_number = self._core.own_lists.add(pooled.order.order_id)
+
+    def _cut_full(self) -> None:
+        """A list goes to disk after the bodies it names, so that a torn journal never holds it without them."""
         if self._core.own_lists.full:
             self.cut_list()
 

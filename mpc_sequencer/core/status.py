@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core.messages import ExecutedRow, OrderReply, StatusReply
+from mpc_sequencer.core.types import Uint, Value
 from mpc_sequencer.market import HeightResult
 
 if TYPE_CHECKING:
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
 
 OUTCOMES_KEPT: Final = 100_000
 CLEARINGS_KEPT: Final = 64
+
+
+class BoardValue(Value, frozen=True):
+    """The counters in a snapshot. Outcomes of orders are forgotten: the log has them."""
+
+    sequenced: Uint
+    fills: Uint
+    height_settled: Uint
+    settlements: Uint
+    settlement_gas: Uint
+    malformed: Uint
 
 
 class StatusBoard:
@@ -27,6 +39,18 @@ class StatusBoard:
         self.height_settled = 0
         self.settlements = 0
         self.settlement_gas = 0
+
+    def dump(self, malformed: int) -> BoardValue:
+        """The counters; ``malformed`` is the reveal's."""
+        return BoardValue(
+            self.sequenced, self.fills, self.height_settled, self.settlements, self.settlement_gas, malformed
+        )
+
+    def restore(self, value: BoardValue) -> None:
+        """Count on from a snapshot."""
+        self.sequenced, self.fills = value.sequenced, value.fills
+        self.height_settled, self.settlements = value.height_settled, value.settlements
+        self.settlement_gas = value.settlement_gas
 
     def up(self, node: int) -> None:
         self._peers.add(node)

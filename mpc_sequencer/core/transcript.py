@@ -146,3 +146,34 @@ LogEntry = (
     | ReceiptEntry
     | SettledEntry
 )
+
+
+def entry_key(entry: LogEntry) -> tuple[object, ...]:
+    """What an entry is about: a log holds one entry of a key."""
+    match entry:
+        case GenesisEntry():
+            return ("genesis",)
+        case InputsEntry(first_index):
+            return ("inputs", first_index)
+        case ListEntry(order_list):
+            return ("list", order_list.struct_hash())
+        case EnvelopeEntry(envelope):
+            return ("envelope", envelope.envelope_hash())
+        case BlockEntry(block):
+            return ("block", block.header.block_id())
+        case FinalityEntry(block_id):
+            return ("finality", block_id)
+        case BundleEntry(bundle):
+            return ("bundle", bundle.block_id, bundle.node)
+        case OpenedEntry(_, opened):
+            return ("opening", opened.order_id)
+        case UnopenableEntry(_, unopenable):
+            return ("opening", unopenable.order_id)
+        case ResultEntry(height):
+            return ("result", height)
+        case SettlementEntry(first_height):
+            return ("settlement", first_height)
+        case ReceiptEntry(receipt):
+            return ("receipt", receipt.incarnation, receipt.order_id)
+        case SettledEntry(last_height):
+            return ("settled", last_height)

@@ -8,6 +8,7 @@ counting height is certified; q members' signatures make it ready for the chain.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,7 +20,7 @@ from mpc_sequencer.core.messages import SettlementShare
 from mpc_sequencer.core.offences import Offence, ResultEquivocation
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.transcript import SETTLEMENT_DELTAS_BYTES_MAX
-from mpc_sequencer.core.types import BlockHeader
+from mpc_sequencer.core.types import Address, BlockHeader, Hash32, NodeIndex, SignatureBytes, Uint, Value
 from mpc_sequencer.market import HeightResult
 from mpc_sequencer.settlement.claims import ResultClaim, claim_of
 from mpc_sequencer.settlement.errors import PayloadError
@@ -30,14 +31,59 @@ from mpc_sequencer.settlement.payloads import (
     SignedResult,
 )
 
+UNSETTLED_MAX: Final = 256
 SHARES_KEPT_PER_MEMBER: Final = 64
 EARLY_RANGES_MAX: Final = 16
 """How many ranges of other members beyond the first one not signed here are kept, per member."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeightTotals:
+    """What a range needs of an executed height. Deltas: (account, asset, change of free, of withdrawable)."""
+
+    height: int
+    state_root: bytes
+    fills_root: bytes
+    deltas: tuple[tuple[bytes, int, int, int], ...]
+
+
+class TotalsValue(Value, frozen=True):
+    """:class:`HeightTotals` in a snapshot; changes are 17 bytes, signed and big-endian."""
+
+    height: Uint
+    state_root: Hash32
+    fills_root: Hash32
+    deltas: tuple[tuple[Address, Uint, bytes, bytes], ...]
+
+
+class RangeValue(Value, frozen=True):
+    """A closed range in a snapshot, with the signatures counted so far. Its result is computed again."""
+
+    number: Uint
+    first: Uint
+    last: Uint
+    counting: tuple[Uint, ...]
+    block_ids: tuple[Hash32, ...]
+    signatures: tuple[tuple[NodeIndex, SignatureBytes], ...]
+
+
+class RangesValue(Value, frozen=True):
+    """:class:`Ranges` in a snapshot. ``state_root`` is that before the first of ``closed``."""
+
+    number: Uint
+    first: Uint
+    block_ids: tuple[Hash32, ...]
+    counting: tuple[tuple[Uint, Uint], ...]
+    state_root: Hash32
+    closed: tuple[RangeValue, ...]
+    totals: tuple[TotalsValue, ...]
+    signed: Uint
+    """How many of ``closed`` this member had signed."""
+
+
 @dataclass(slots=True)
 class _Range:
-    """A closed range, from closing to q signatures."""
+    """A closed range, from closing until the chain has it."""
 
     number: int
     first: int
@@ -47,6 +93,7 @@ class _Range:
     result: BatchResult | None = None
     claim: ResultClaim | None = None
     signatures: dict[int, bytes] = field(default_factory=dict)
+    prev_state_root: bytes = b""
 
 
 class Ranges:
@@ -61,7 +108,10 @@ class Ranges:
         self._counting: list[tuple[int, int]] = []
         self._state_root = genesis_state_root
         self._closed: list[_Range] = []
-        self._outcomes: dict[int, HeightResult] = {}
+        self._unsettled: deque[_Range] = deque()
+        """Ranges given out as ready that the chain was not seen to have, the latest UNSETTLED_MAX."""
+        self._totals: dict[int, HeightTotals] = {}
+        """Executed heights of ranges not settled yet."""
         self._seen: dict[int, dict[int, SettlementShare]] = {}
         """Every member's verified signatures by first height, its latest SHARES_KEPT_PER_MEMBER: what comes early is
         counted later, and a second result of one first height convicts."""
@@ -100,7 +150,10 @@ class Ranges:
         return bool(self._counting) and now_ms - self._counting[0][1] >= limits.SETTLEMENT_RANGE_MS
 
     def executed(self, outcome: HeightResult) -> None:
-        self._outcomes[outcome.height] = outcome
+        """A height was executed; heights come in order."""
+        self._totals[outcome.height] = HeightTotals(
+            outcome.height, outcome.state_root, outcome.fills_root, outcome.deltas
+        )
 
     # --- signing
     # ------------------------------------------------------------------------------------------------
@@ -111,7 +164,7 @@ class Ranges:
             if closed.result is not None:
                 continue
             last = closed.counting[-1]
-            if self.stopped or last > certified_height or last not in self._outcomes:
+            if self.stopped or last > certified_height or last not in self._totals:
                 break
             result = self._result(closed)
             try:
@@ -123,6 +176,7 @@ class Ranges:
                 self.stopped = error
                 break
             closed.result, closed.claim = result, claim
+            self._state_root = result.state_root
             signature = self._signer.sign_digest(self._committee.digest(claim.struct_hash()))
             closed.signatures[self._node] = signature
             shares.append(SettlementShare(claim, self._node, signature))
@@ -135,20 +189,20 @@ class Ranges:
         return shares
 
     def _result(self, closed: _Range) -> BatchResult:
-        outcomes = [self._outcomes.pop(height) for height in closed.counting]
+        outcomes = [self._totals[height] for height in closed.counting]
         sums: dict[tuple[int, bytes], tuple[int, int]] = {}
         for outcome in outcomes:
             for account, asset, free, withdrawable in outcome.deltas:
                 before = sums.get((asset, account), (0, 0))
                 sums[asset, account] = (before[0] + free, before[1] + withdrawable)
-        prev_state_root, self._state_root = self._state_root, outcomes[-1].state_root
+        closed.prev_state_root = self._state_root
         checkpoint = self._committee.genesis.checkpoint
         return BatchResult(
             epoch=self._committee.epoch,
             first_height=closed.first,
             last_height=closed.last,
-            prev_state_root=prev_state_root,
-            state_root=self._state_root,
+            prev_state_root=closed.prev_state_root,
+            state_root=outcomes[-1].state_root,
             fills_root=domains.RANGE_FILLS(*(outcome.fills_root for outcome in outcomes)),
             data_hash=domains.RANGE_DATA(*closed.block_ids),
             inputs_count=checkpoint.inputs_count,
@@ -207,11 +261,83 @@ class Ranges:
             assert closed.result is not None  # signatures are counted only for a computed result
             signatures = tuple(sorted(closed.signatures.items())[: self._committee.q])
             found.append((closed.number, SignedResult(closed.result, signatures)))
+            self._unsettled.append(closed)
+            if len(self._unsettled) > UNSETTLED_MAX:
+                self._forget(self._unsettled.popleft())
         return found
+
+    def settled(self, last_height: int) -> None:
+        """The chain has the ranges up to ``last_height``."""
+        while self._unsettled and self._unsettled[0].last <= last_height:
+            self._forget(self._unsettled.popleft())
+
+    def _forget(self, gone: _Range) -> None:
+        for height in gone.counting:
+            del self._totals[height]
 
     def own_shares(self) -> list[SettlementShare]:
         """The latest own signatures, to send again to a peer whose link was down."""
         return list(self._own_shares)
+
+
+    # --- snapshots
+    # ----------------------------------------------------------------------------------------------
+    def dump(self) -> RangesValue:
+        """Everything but other members' early signatures, which they send again."""
+        ranges = [*self._unsettled, *self._closed]
+        signed = sum(1 for one in ranges if one.result is not None)
+        return RangesValue(
+            number=self._number,
+            first=self._first,
+            block_ids=tuple(self._block_ids),
+            counting=tuple(self._counting),
+            state_root=ranges[0].prev_state_root if signed else self._state_root,
+            closed=tuple(
+                RangeValue(r.number, r.first, r.last, r.counting, r.block_ids, tuple(sorted(r.signatures.items())))
+                for r in ranges
+            ),
+            totals=tuple(_totals_value(one) for one in self._totals.values()),
+            signed=signed,
+        )
+
+    def restore(self, value: RangesValue) -> list[tuple[int, SignedResult]]:
+        """Go on from a snapshot; the ranges that were ready and not on the chain, to be given out again."""
+        self._number, self._first = value.number, value.first
+        self._block_ids, self._counting = list(value.block_ids), list(value.counting)
+        self._state_root = value.state_root
+        self._totals = {one.height: _totals(one) for one in value.totals}
+        self._closed = [
+            _Range(one.number, one.first, one.last, one.counting, one.block_ids) for one in value.closed
+        ]
+        if value.signed:
+            self.sign(self._closed[value.signed - 1].counting[-1])
+        for closed, one in zip(self._closed, value.closed, strict=True):
+            closed.signatures.update(one.signatures)
+        return self.ready()
+
+
+_CHANGE_BYTES: Final = 17
+
+
+def _totals_value(totals: HeightTotals) -> TotalsValue:
+    deltas = tuple(
+        (
+            account,
+            asset,
+            free.to_bytes(_CHANGE_BYTES, "big", signed=True),
+            withdrawable.to_bytes(_CHANGE_BYTES, "big", signed=True),
+        )
+        for account, asset, free, withdrawable in totals.deltas
+    )
+    return TotalsValue(totals.height, totals.state_root, totals.fills_root, deltas)
+
+
+def _totals(value: TotalsValue) -> HeightTotals:
+    deltas = tuple(
+        (account, asset, int.from_bytes(free, "big", signed=True), int.from_bytes(withdrawable, "big", signed=True))
+        for account, asset, free, withdrawable in value.deltas
+    )
+    return HeightTotals(value.height, value.state_root, value.fills_root, deltas)
 
 
 def _deltas(sums: Mapping[tuple[int, bytes], tuple[int, int]]) -> tuple[Delta, ...]:

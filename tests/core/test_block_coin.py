@@ -76,7 +76,7 @@ def test_every_member_executes_with_the_coin_of_the_shares_in_its_log(opened: li
     assert len(expected[0]) == HEIGHTS and expected.count(expected[0]) == 4
     assert len(opened) == 4 * HEIGHTS
     for batch in opened:
-        assert batch.coin == expected[0][batch.final.entry.block_id] != batch.final.entry.block_id
+        assert batch.coin == expected[0][batch.final.block_id] != batch.final.block_id
     assert len(set(expected[0].values())) == HEIGHTS
 
 

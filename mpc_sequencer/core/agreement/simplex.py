@@ -61,16 +61,53 @@ class Simplex:
         self._entered_ms = 0
         self._previous_entered_ms = 0
         self._deadline_ms: int | None = None
+        self._entered_view = 0
         self.view = 0
         self.final_view = 0
         self.effects: list[Effect] = []
         self.offences: list[Offence] = []
         """Offences found in votes inside certificates; the node takes them."""
 
+    # --- recovery -----------------------------------------------------------------------------------------------
+    def final_certificate(self) -> Certificate | None:
+        """The last finalization; None before the first."""
+        here = self._rounds.get(self.final_view)
+        return here.certificates.get(FINALIZE) if here else None
+
+    def recall_final(self, certificate: Certificate) -> None:
+        """A verified finalization out of a log: views up to its own are over. Nothing is sent."""
+        if certificate.view <= self.final_view:
+            return
+        self.final_view = certificate.view
+        self._round(certificate.view).certificates[FINALIZE] = certificate
+        self.view = max(self.view, certificate.view + 1)
+        for view in [v for v in self._rounds if v < self.final_view]:
+            del self._rounds[view]
+
+    def recall_vote(self, vote: Vote) -> None:
+        """An own vote out of the journal: this member never signs against it."""
+        if vote.view < self.final_view:
+            return
+        here = self._round(vote.view)
+        here.votes[vote.kind].setdefault(self._node, vote)
+        if vote.kind == NOTARIZE:
+            here.voted_notarize = vote.block_id
+            here.proposed = self._committee.leader(vote.view) == self._node
+        elif vote.kind == NULLIFY:
+            here.voted_nullify = True
+        else:
+            here.voted_finalize = True
+        # a finalize vote is cast on leaving the view
+        self.view = max(self.view, vote.view + (vote.kind == FINALIZE))
+
+    def kept_votes(self) -> list[Vote]:
+        """Own votes that a snapshot must hold."""
+        return [vote for view in sorted(self._rounds) for vote in self._rounds[view].own_votes(self._node)]
+
     # --- time ---------------------------------------------------------------------------------------------------
     def start(self, now_ms: int) -> None:
-        """Enter view 1."""
-        self._enter(1, now_ms)
+        """Enter the first view, or after a recovery the last one known."""
+        self._enter(max(1, self.view), now_ms)
 
     @property
     def deadline_ms(self) -> int | None:
@@ -93,6 +130,8 @@ class Simplex:
 
     def tick(self, now_ms: int) -> None:
         """Run the view's timer, propose where it is our turn, look again at a waiting proposal."""
+        if self._entered_view != self.view:
+            self._enter(self.view, now_ms)  # a log led past views
         if self._deadline_ms is None:
             if self._app.has_work(now_ms):
                 self._deadline_ms = now_ms + self._timeout_ms()
@@ -117,7 +156,7 @@ class Simplex:
     def _enter(self, view: int, now_ms: int) -> None:
         self._previous_entered_ms = self._entered_ms
         self._entered_ms = now_ms
-        self.view = view
+        self.view = self._entered_view = view
         self._deadline_ms = None
         self._app.entered_view(view, now_ms)
 
@@ -342,6 +381,7 @@ class Simplex:
         elif isinstance(verdict, Accepted):
             block_id = header.block_id()
             here.voted_notarize = block_id
+            self.effects.append(Persist(ProposalRecord(here.proposal.block)))
             vote = self._vote(NOTARIZE, view, block_id)
             self.effects.append(Broadcast(VoteMessage(vote)))
             self._count(vote, now_ms)

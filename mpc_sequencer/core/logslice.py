@@ -1,0 +1,75 @@
+"""Serving one's audit log to members that are behind: where the entries of a height start, and which of them count.
+
+A log grows by whole blocks (lists, bodies, block, finality: docs/protocol-log.md), so the first list or body after a
+block belongs to the next. Receipts, openings and results are left out of what is served: a member makes its own.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from typing import Final
+
+from mpc_sequencer.core import limits
+from mpc_sequencer.core.messages import FetchLog, LogSlice
+from mpc_sequencer.core.transcript import (
+    BlockEntry,
+    BundleEntry,
+    EnvelopeEntry,
+    FinalityEntry,
+    ListEntry,
+    LogEntry,
+    SettlementEntry,
+)
+
+READ_ENTRIES: Final = 256
+SERVED: Final = frozenset(
+    kind.__struct_config__.tag
+    for kind in (ListEntry, EnvelopeEntry, BlockEntry, FinalityEntry, BundleEntry, SettlementEntry)
+)
+
+Read = Callable[[int, int], list[bytes]]
+"""The encoded entries of positions ``start .. stop-1``; fewer where the log ends before."""
+
+
+class LogIndex:
+    """The log position at which the entries of each height start. Heights are observed in order, from 1."""
+
+    def __init__(self, starts: array[int] | None = None) -> None:
+        self.starts = starts if starts is not None else array("Q")
+        self._start: int | None = None
+
+    def observe(self, position: int, entry: LogEntry) -> None:
+        """The entry at ``position`` was appended."""
+        match entry:
+            case ListEntry() | EnvelopeEntry():
+                if self._start is None:
+                    self._start = position
+            case BlockEntry(block) if block.header.height == len(self.starts) + 1:
+                self.starts.append(position if self._start is None else self._start)
+                self._start = None
+            case _:
+                pass
+
+    def position_of(self, height: int) -> int | None:
+        """Where the entries of ``height`` start; None where the log has not come to it."""
+        return self.starts[height - 1] if 1 <= height <= len(self.starts) else None
+
+
+def slice_log(index: LogIndex, read: Read, asked: FetchLog) -> LogSlice:
+    """The answer to ``asked``: up to LOG_SLICE_BYTES_MAX, empty where there is nothing more."""
+    start = asked.position or index.position_of(asked.height)
+    if start is None:
+        return LogSlice((), asked.position)
+    position = start
+    found: list[bytes] = []
+    size = 0
+    while chunk := read(position, position + READ_ENTRIES):
+        for entry in chunk:
+            position += 1
+            if entry[1] in SERVED:  # an entry is an array of at most 15 values, its tag the first
+                found.append(entry)
+                size += len(entry)
+            if size >= limits.LOG_SLICE_BYTES_MAX or len(found) >= limits.LOG_SLICE_ENTRIES_MAX:
+                return LogSlice(tuple(found), position)
+    return LogSlice(tuple(found), position)

@@ -1,0 +1,94 @@
+"""An ordering state as a canonical value, for a member's own snapshot.
+
+Nothing here is agreed on: a snapshot is read back by the member that wrote it. Equal states give equal values, so that
+tests can compare a restored member with one that never stopped.
+"""
+
+from __future__ import annotations
+
+from immutables import Map
+
+from mpc_sequencer.core.ordering.state import OrderingState, Queued
+from mpc_sequencer.core.types import Address, Hash32, NodeIndex, Uint, Value
+
+
+class QueuedValue(Value, frozen=True):
+    """:class:`~mpc_sequencer.core.ordering.state.Queued`, field by field."""
+
+    order_id: Hash32
+    lifted_height: Uint
+    carry: Hash32
+    valid_from_ms: Uint
+    valid_until_ms: Uint
+    sponsor: Address
+
+
+class StateValue(Value, frozen=True):
+    """:class:`~mpc_sequencer.core.ordering.state.OrderingState`, maps as rows ascending by key."""
+
+    block_id: Hash32
+    height: Uint
+    view: Uint
+    time_ms: Uint
+    last_lists: tuple[tuple[Uint, Hash32], ...]
+    listings: tuple[tuple[Hash32, tuple[tuple[NodeIndex, Uint], ...]], ...]
+    lifted: tuple[tuple[Hash32, Uint], ...]
+    listed: tuple[Uint, ...]
+    queue: tuple[QueuedValue, ...]
+    expiries: tuple[tuple[Uint, tuple[tuple[Hash32, ...], ...]], ...]
+    purged_bucket: Uint
+    charged_wei: tuple[tuple[Address, Uint], ...]
+    counting: tuple[Uint, ...]
+    reports: tuple[tuple[tuple[Uint, Hash32], Uint], ...]
+    certified_height: Uint
+    sequenced: Uint
+
+
+def value_of(state: OrderingState) -> StateValue:
+    """The value of a state."""
+    return StateValue(
+        block_id=state.block_id,
+        height=state.height,
+        view=state.view,
+        time_ms=state.time_ms,
+        last_lists=state.last_lists,
+        listings=tuple(sorted(state.listings.items())),
+        lifted=tuple(sorted(state.lifted.items())),
+        listed=state.listed,
+        queue=tuple(
+            QueuedValue(o.order_id, o.lifted_height, o.carry, o.valid_from_ms, o.valid_until_ms, o.sponsor)
+            for o in state.queue
+        ),
+        expiries=tuple(sorted(state.expiries.items())),
+        purged_bucket=state.purged_bucket,
+        charged_wei=tuple(sorted(state.charged_wei.items())),
+        counting=state.counting,
+        reports=tuple(sorted(state.reports.items())),
+        certified_height=state.certified_height,
+        sequenced=state.sequenced,
+    )
+
+
+def state_of(value: StateValue) -> OrderingState:
+    """The state a value describes."""
+    return OrderingState(
+        block_id=value.block_id,
+        height=value.height,
+        view=value.view,
+        time_ms=value.time_ms,
+        last_lists=value.last_lists,
+        listings=Map(value.listings),
+        lifted=Map(value.lifted),
+        listed=value.listed,
+        queue=tuple(
+            Queued(o.order_id, o.lifted_height, o.carry, o.valid_from_ms, o.valid_until_ms, o.sponsor)
+            for o in value.queue
+        ),
+        expiries=Map(value.expiries),
+        purged_bucket=value.purged_bucket,
+        charged_wei=Map(value.charged_wei),
+        counting=value.counting,
+        reports=Map(value.reports),
+        certified_height=value.certified_height,
+        sequenced=value.sequenced,
+    )

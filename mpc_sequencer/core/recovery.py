@@ -1,0 +1,244 @@
+"""What a member knows of itself after a crash: its snapshot, its journal since, and its audit log since.
+
+Order of recovery, each step on top of the one before:
+
+1. *snapshot*: the state after a final block, the market, open ranges, final batches not executed yet, and in
+   ``records`` what of the journal before it still matters;
+2. *journal* records since the snapshot: own lists, receipts and the open list, own votes, blocks voted for. The journal
+   is synced before anything it says has left, so a member that has taken it in never signs against what it signed;
+3. *log* entries since the snapshot: the final blocks, derived again (:mod:`mpc_sequencer.core.replay`). What the member
+   then appends and the log holds already is passed over by :class:`Relog`;
+4. *peers*: later blocks by certificates, like any member that lags (:mod:`mpc_sequencer.core.catchup`).
+
+Only step 2 matters for safety: without 1, 3 and 4 a member is late, not wrong. A snapshot is taken between two rounds
+of the shell, when every effect so far is carried out; the shell makes the audit log durable up to it before it writes
+the snapshot, and drops older records after it (:mod:`mpc_sequencer.node.storage`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from msgspec import Meta
+
+from mpc_sequencer.core.chain import Finality
+from mpc_sequencer.core.codec import decode, encode
+from mpc_sequencer.core.effects import (
+    AdmittedRecord,
+    Append,
+    Broadcast,
+    Effect,
+    HeldRecord,
+    ListRecord,
+    ProposalRecord,
+    Record,
+    Reply,
+    Send,
+    ServeLog,
+    Settle,
+    VoteRecord,
+)
+from mpc_sequencer.core.execution import ExecutionValue
+from mpc_sequencer.core.ordering.value import StateValue, state_of, value_of
+from mpc_sequencer.core.replay import Replay
+from mpc_sequencer.core.status import BoardValue
+from mpc_sequencer.core.transcript import ReceiptEntry
+from mpc_sequencer.core.types import Block, BlockHeader, Certificate, Hash32, NodeIndex, Uint, Value
+from mpc_sequencer.settlement.ranges import RangesValue
+
+if TYPE_CHECKING:
+    from mpc_sequencer.core.node import NodeCore
+
+SNAPSHOT_BYTES_MAX: Final = 1 << 30
+BATCHES_OPENING_MAX: Final = 16
+
+
+class FinalityValue(Value, frozen=True):
+    """A final batch that is not executed yet."""
+
+    block: Block
+    certificate: Certificate
+    path: tuple[BlockHeader, ...]
+
+
+class Snapshot(Value, frozen=True):
+    """A member's state between two rounds; only that member reads it."""
+
+    version: Literal[1]
+    genesis: Hash32
+    node: NodeIndex
+    time_ms: Uint
+    ordering: StateValue
+    block: Block | None
+    """The final block; None at genesis."""
+    certificate: Certificate | None
+    """The latest finalization known."""
+    unexecuted: tuple[FinalityValue, ...]
+    execution: ExecutionValue
+    ranges: RangesValue
+    board: BoardValue
+    logged: tuple[Hash32, ...]
+    """Signature variants of held orders that are in the log, by envelope hash."""
+    records: Annotated[tuple[Record, ...], Meta(max_length=1 << 24)]
+
+
+def dump(core: NodeCore) -> tuple[bytes, int | None]:
+    """The snapshot, and the first height of which the log's entries are needed beside it (None: what follows)."""
+    unexecuted = _unexecuted(core)
+    entry = core.chain.entry(core.chain.final_id)
+    kept = core.pool.kept(core.execution.executed_height)
+    snapshot = Snapshot(
+        version=1,
+        genesis=core.committee.genesis_id,
+        node=core.node,
+        time_ms=core.now_ms,
+        ordering=value_of(core.chain.final_state),
+        block=entry.block if entry is not None else None,
+        certificate=core.simplex.final_certificate(),
+        unexecuted=tuple(FinalityValue(one.block, one.certificate, one.path) for one in unexecuted),
+        execution=core.execution.dump(),
+        ranges=core.ranges.dump(),
+        board=core.board.dump(core.reveal.malformed),
+        logged=tuple(sorted(variant for pooled in kept for variant in pooled.logged)),
+        records=tuple(_records(core)),
+    )
+    return encode(snapshot), unexecuted[0].height if unexecuted else None
+
+
+def _unexecuted(core: NodeCore) -> list[Finality]:
+    """Final batches above the executed height, ascending."""
+    return sorted([*core.execution.finals(), *core.reveal.finals()], key=lambda one: one.height)
+
+
+def _records(core: NodeCore) -> Iterable[Record]:
+    """The journal that would lead to the member's statements of now."""
+    for pooled in core.pool.kept(core.execution.executed_height):
+        for variant in pooled.variant_order:
+            envelope = pooled.variants[variant]
+            if pooled.receipt is not None:
+                yield AdmittedRecord(envelope, pooled.receipt)
+            else:
+                yield HeldRecord(envelope, pooled.list_number)
+    final_number, _ = core.chain.final_state.last_lists[core.node]
+    held_through, _ = core.lists.held_through(core.node)
+    for order_list, _ in core.lists.between(core.node, final_number, held_through) or ():
+        yield ListRecord(order_list)
+    for block in core.chain.above_final():
+        yield ProposalRecord(block)
+    for vote in core.simplex.kept_votes():
+        yield VoteRecord(vote)
+
+
+def restore(core: NodeCore, snapshot: bytes | None, journal: Iterable[bytes], now_ms: int) -> None:
+    """Bring a fresh core to where its snapshot and journal leave it. Raises ``ValueError`` (a ProtocolError where
+    bytes do not decode) or ThresholdError where they are not this member's own."""
+    core.now_ms = now_ms
+    taken = None if snapshot is None else _decode(core, snapshot)
+    open_ids: dict[bytes, int] = {}
+    if taken is None:
+        core.open_log()
+    else:
+        core.log_opened = True
+        _restore_state(core, taken)
+        for record in taken.records:
+            _recall(core, record, open_ids, now_ms)
+    for data in journal:
+        told: Record = decode(Record, data)
+        _recall(core, told, open_ids, now_ms)
+        if isinstance(told, AdmittedRecord):
+            core.effects.append(Append(ReceiptEntry(told.receipt)))
+    for order_id, number in open_ids.items():
+        if number > core.own_lists.number:
+            core.own_lists.add(order_id)
+    if taken is not None:
+        _restore_batches(core, taken, now_ms)
+
+
+def _decode(core: NodeCore, data: bytes) -> Snapshot:
+    snapshot: Snapshot = decode(Snapshot, data, bytes_max=SNAPSHOT_BYTES_MAX)
+    if (snapshot.genesis, snapshot.node) != (core.committee.genesis_id, core.node):
+        raise ValueError("the snapshot is another member's or another deployment's")
+    return snapshot
+
+
+def _restore_state(core: NodeCore, taken: Snapshot) -> None:
+    state = state_of(taken.ordering)
+    core.chain.restore(state, taken.block)
+    core.lists.restore(state.last_lists)
+    core.own_lists.number, core.own_lists.hash = state.last_lists[core.node]
+    core.execution.restore(taken.execution)
+    core.board.restore(taken.board)
+    core.reveal.malformed = taken.board.malformed
+    core.reveal.restore(state.height)
+    core.effects += [Settle(number, signed) for number, signed in core.ranges.restore(taken.ranges)]
+    if taken.certificate is not None:
+        core.simplex.recall_final(taken.certificate)
+        if taken.certificate.block_id != state.block_id:
+            core.pend_final(taken.certificate)
+
+
+def _recall(core: NodeCore, record: Record, open_ids: dict[bytes, int], now_ms: int) -> None:
+    """Take one record in."""
+    match record:
+        case AdmittedRecord(envelope, receipt):
+            core.pool.recall(envelope, now_ms, receipt.list_number, receipt)
+            open_ids.setdefault(receipt.order_id, receipt.list_number)
+        case HeldRecord(envelope, list_number):
+            core.pool.recall(envelope, now_ms, list_number, None)
+            open_ids.setdefault(envelope.order_id(), list_number)
+        case ListRecord(order_list):
+            list_hash = core.own_lists.recall(order_list)
+            core.lists.add_own(order_list, list_hash)
+        case VoteRecord(vote):
+            core.simplex.recall_vote(vote)
+        case ProposalRecord(block):
+            core.peers.hold_block(block)
+        case _:
+            pass  # heads and bundles are made anew and bind to nothing
+
+
+def _restore_batches(core: NodeCore, taken: Snapshot, now_ms: int) -> None:
+    """The final batches that are to be opened, and what their orders and sponsors were charged."""
+    logged = set(taken.logged)
+    for pooled in core.pool.kept(0):
+        pooled.logged.update(logged.intersection(pooled.variants))
+    for one in taken.unexecuted:
+        final = Finality(one.block.header.block_id(), one.block, one.certificate, one.path)
+        core.open_batch(final, now_ms)
+    core.pool.charged_wei = dict(taken.ordering.charged_wei)
+
+
+def recover(
+    core: NodeCore, snapshot: bytes | None, journal: Iterable[bytes], log: Iterable[bytes], now_ms: int
+) -> list[Effect]:
+    """All of a member's own recovery (steps 1 to 3) on a fresh core; what is to be kept, appended or settled. Nothing
+    is sent: peers ask for what they miss. Raises like :func:`restore`."""
+    restore(core, snapshot, journal, now_ms)
+    replay = Replay(core, own=True)
+    effects: list[Effect] = []
+    for data in log:
+        replay.feed(data, now_ms)
+        while core.reveal.pending() > BATCHES_OPENING_MAX and core.has_work():
+            effects += core.work(now_ms)
+    while core.has_work():
+        effects += core.work(now_ms)
+    effects += core.collect()
+    return [one for one in effects if not isinstance(one, Broadcast | Send | Reply | ServeLog)]
+
+
+class Relog:
+    """Passes over what the audit log holds already when a recovering member appends it again."""
+
+    def __init__(self, held: Iterable[tuple[object, ...]]) -> None:
+        self._held = set(held)
+
+    def is_news(self, key: tuple[object, ...]) -> bool:
+        """Whether an entry of that key is to be appended; each key held is passed over once."""
+        if key in self._held:
+            self._held.discard(key)
+            return False
+        return True
+
+    def __bool__(self) -> bool:
+        return bool(self._held)

@@ -1,0 +1,164 @@
+"""Taking an audit log in: how a member goes on from its own log after a stop, and from a peer's where it is behind.
+
+The log is a certified transcript, so it needs no trust: each final block comes with its lists, the bodies it lifts and
+the certificate, and is derived again from its parent like any proposal; bundles are verified as if their senders had
+just sent them, and execution follows from them. What does not follow is refused (``log.*`` or the code of the check
+that failed), and the core is left as it was before that block.
+
+Entries of one block are gathered until its finality; their bytes are bounded by BLOCK_BYTES_MAX, so that an endless
+log of bodies costs its sender the connection and nobody memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mpc_sequencer.core.agreement import Accepted, Rejected
+from mpc_sequencer.core.codec import decode
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.evidence import check_certified
+from mpc_sequencer.core.limits import LOG_ENTRY_BYTES_MAX
+from mpc_sequencer.core.messages import SettlementShare
+from mpc_sequencer.core.transcript import (
+    BlockEntry,
+    BundleEntry,
+    EnvelopeEntry,
+    FinalityEntry,
+    ListEntry,
+    LogEntry,
+    SettledEntry,
+    SettlementEntry,
+)
+from mpc_sequencer.core.types import Block, Envelope, OrderList
+from mpc_sequencer.settlement.claims import claim_of
+from mpc_sequencer.settlement.errors import PayloadError
+from mpc_sequencer.settlement.payloads import BatchResult, unpack_deltas
+
+if TYPE_CHECKING:
+    from mpc_sequencer.core.node import NodeCore
+
+BLOCK_BYTES_MAX: Final = 256 << 20
+
+
+class Replay:
+    """Feeds the entries of one log, in its order, to a core. ``own``: the log is this member's."""
+
+    def __init__(self, core: NodeCore, *, own: bool) -> None:
+        self._core = core
+        self._own = own
+        self._clear()
+
+    def _clear(self) -> None:
+        self._bytes = 0
+        self._lists: dict[bytes, OrderList] = {}
+        self._bodies: dict[bytes, Envelope] = {}
+        self._block: Block | None = None
+
+    def feed(self, data: bytes, now_ms: int) -> None:
+        """Take one entry. Raises ProtocolError or ThresholdError."""
+        entry: LogEntry = decode(LogEntry, data, bytes_max=LOG_ENTRY_BYTES_MAX)
+        core = self._core
+        match entry:
+            case ListEntry() | EnvelopeEntry() | BlockEntry():
+                self._gather(entry, len(data))
+            case FinalityEntry():
+                try:
+                    self._final(entry, now_ms)
+                finally:
+                    self._clear()
+            case BundleEntry(bundle):
+                core.committee.check_member(bundle.node, "Bundle.node")
+                core.reveal.on_bundle(bundle, None)
+            case SettlementEntry():
+                for share in _shares(entry, core.committee.epoch):
+                    core.ranges.on_share(share)
+                core.publisher.settle()
+            case SettledEntry(last_height, _, gas_used) if self._own:
+                core.board.settled(last_height, gas_used)
+                core.ranges.settled(last_height)
+            case _:
+                pass  # what follows from the rest is made again, not read
+
+    def _gather(self, entry: ListEntry | EnvelopeEntry | BlockEntry, size: int) -> None:
+        self._bytes += size
+        if self._bytes > BLOCK_BYTES_MAX:
+            raise ProtocolError("log.size", "entries of one block", self._bytes, f"at most {BLOCK_BYTES_MAX} bytes")
+        match entry:
+            case ListEntry(order_list):
+                self._lists[order_list.struct_hash()] = order_list
+            case EnvelopeEntry(envelope):
+                order_id = envelope.order_id()
+                self._bodies.setdefault(order_id, envelope)
+                self._bodies[envelope.envelope_hash(order_id)] = envelope
+            case BlockEntry(block):
+                self._block = block
+
+    def _final(self, entry: FinalityEntry, now_ms: int) -> None:
+        core, block = self._core, self._block
+        if block is None or block.header.block_id() != entry.block_id:
+            raise ProtocolError("log.order", "FinalityEntry.block_id", entry.block_id, "the block before it")
+        if block.header.height <= core.chain.final_height:
+            return
+        if block.header.parent_id != core.chain.final_id:
+            expected = f"{core.chain.final_height + 1}, on the last block"
+            raise ProtocolError("log.gap", "BlockHeader.height", block.header.height, expected)
+        check_certified(entry.block_id, entry.certificate, entry.path, core.committee)
+        self._accept(block, now_ms)
+        final = core.chain.finalize(entry.block_id, entry.certificate, entry.path)
+        core.fetcher.got_block(entry.block_id)
+        core.arrivals += 1
+        for one in final or ():
+            core.on_final(one, now_ms)
+        if not entry.path:
+            core.simplex.recall_final(entry.certificate)
+
+    def _accept(self, block: Block, now_ms: int) -> None:
+        """Keep the block; lists and bodies it needs come from the entries before it."""
+        core = self._core
+        core.chain.take_needs()
+        while not isinstance(verdict := core.chain.check(block, None), Accepted):
+            if isinstance(verdict, Rejected):
+                raise verdict.error
+            needs = core.chain.take_needs()
+            given = sum(self._give_list(number, list_hash) for _, _, number, list_hash in needs.lists)
+            given += sum(self._give_body(key, now_ms) for key in needs.bodies)
+            if not given:
+                raise ProtocolError("log.incomplete", "Block", block.header.height, "its lists and bodies before it")
+
+    def _give_list(self, number: int, list_hash: bytes) -> int:
+        """Hand over the list of that hash and those before it, newest first: each names the next."""
+        given = 0
+        while number > 0 and (one := self._lists.pop(list_hash, None)) is not None and one.number == number:
+            self._core.lists.add(one)
+            given += 1
+            number, list_hash = number - 1, one.prev_hash
+        return given
+
+    def _give_body(self, key: bytes, now_ms: int) -> int:
+        envelope = self._bodies.pop(key, None)
+        if envelope is None:
+            return 0
+        self._core.pool.fetched(envelope, now_ms, needed=True)
+        self._core.fetcher.got_body(key)
+        return 1
+
+
+def _shares(entry: SettlementEntry, epoch: int) -> list[SettlementShare]:
+    """The signatures of a settled range as their members sent them."""
+    try:
+        result = BatchResult(
+            epoch=epoch,
+            first_height=entry.first_height,
+            last_height=entry.last_height,
+            prev_state_root=entry.prev_state_root,
+            state_root=entry.state_root,
+            fills_root=entry.fills_root,
+            data_hash=entry.data_hash,
+            inputs_count=entry.inputs_count,
+            inputs_hash=entry.inputs_hash,
+            deltas=unpack_deltas(entry.deltas),
+        )
+        claim = claim_of(result)
+    except PayloadError as error:
+        raise ProtocolError("log.settlement", "SettlementEntry", error.code, "a result the contract takes") from None
+    return [SettlementShare(claim, node, signature) for node, signature in entry.signatures]
