@@ -1,7 +1,8 @@
 """Cores joined by a simulated network on virtual time.
 
 Every run is a function of its seed: delays come from a seeded generator, events of one instant keep their order of
-making, and the cores themselves are deterministic. Messages between two members may overtake each other as far as
+making, and the cores themselves are deterministic. What reaches a member within one millisecond it takes in one
+round, as the runner does. Messages between two members may overtake each other as far as
 their delays allow; a message to or from a stopped member is lost, as is one whose (sender, receiver) pair is cut.
 
 Messages cross the network in their canonical encoding and are decoded strictly, so the codec is under test as well.
@@ -114,7 +115,7 @@ class Cluster:
 
     # --- input --------------------------------------------------------------------------------------------------
     def at(self, time_ms: int, node: int, event: Event | None) -> None:
-        """Hand ``event`` to a member at a virtual time (None only wakes it)."""
+        """Hand ``event`` to a member at a virtual time (None only sees whether it is due)."""
         self._made += 1
         heapq.heappush(self._queue, (time_ms, self._made, node, event))
 
@@ -142,25 +143,50 @@ class Cluster:
         """Advance virtual time by up to ``duration_ms``; True once ``until`` holds."""
         end_ms = self.now_ms + duration_ms
         while self._queue and self._queue[0][0] <= end_ms:
-            time_ms, _, node, event = heapq.heappop(self._queue)
+            time_ms, _, node, what = heapq.heappop(self._queue)
             self.now_ms = max(self.now_ms, time_ms)
-            if callable(event):
-                event()
-            elif not self.hosts[node].up or (event is None and self.hosts[node].wake_ms != time_ms):
-                continue
+            if what is None:
+                if not self._round(self.hosts[node]):
+                    continue
+            elif callable(what):
+                what()
             else:
-                self._turn(node, event)
+                self._hand(node, what)
+                continue
             if until is not None and until(self):
                 return True
         self.now_ms = end_ms
         return until is not None and until(self)
 
-    def _turn(self, node: int, event: Event | None) -> None:
+    def _hand(self, node: int, event: Event) -> None:
+        """Put an event into a host's inbox; its round takes all that arrives at this instant."""
         host = self.hosts[node]
-        effects = host.turn(() if event is None else (event,), self.now_ms)
-        self._carry_out(node, effects)
-        assert host.wake_ms is not None
-        self.at(host.wake_ms, node, None)
+        if host.up:
+            host.inbox.append(event)
+            self._alarm(host, self.now_ms)
+
+    def _alarm(self, host: Host, time_ms: int) -> None:
+        """Have a round of the host at ``time_ms`` at the latest."""
+        if host.alarm_ms is None or time_ms < host.alarm_ms:
+            host.alarm_ms = time_ms
+            self.at(time_ms, host.node, None)
+
+    def _round(self, host: Host) -> bool:
+        """The host's round, where one is due now; False for an alarm that another one overtook."""
+        if host.alarm_ms != self.now_ms:
+            return False
+        host.alarm_ms = None
+        if not host.up:
+            return False
+        if host.inbox or host.wake_ms is None or host.wake_ms <= self.now_ms:
+            events, host.inbox = host.inbox, []
+            self._turn(host.node, events)
+        if host.wake_ms is not None:
+            self._alarm(host, host.wake_ms)
+        return True
+
+    def _turn(self, node: int, events: Sequence[Event]) -> None:
+        self._carry_out(node, self.hosts[node].turn(events, self.now_ms))
 
     def _observe(self, node: int, effect: Effect) -> None:
         """For checkers: called with each effect before it is carried out."""

@@ -79,7 +79,11 @@ class Host:
     disk: Disk = field(default_factory=Disk)
     up: bool = True
     wake_ms: int | None = None
-    """The virtual time at which the core wants its next turn though nothing happens."""
+    """The virtual time at which the core wants its next round though nothing happens."""
+    alarm_ms: int | None = None
+    """The virtual time for which a round is planned."""
+    inbox: list[Event] = field(default_factory=list)
+    """What has arrived since the last round."""
 
     def start(self, now_ms: int) -> list[Effect]:
         """The core's first call; what it brought forth is on disk."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -72,16 +72,17 @@ class Simulation(Cluster):
         return self._digest.digest()
 
     # --- members ------------------------------------------------------------------------------------------------
-    def _turn(self, node: int, event: Event | None) -> None:
+    def _turn(self, node: int, events: Sequence[Event]) -> None:
         behaviour = self.behaviours.get(node)
         if behaviour is None:
             try:
-                super()._turn(node, event)
+                super()._turn(node, events)
             except Exception as error:
                 raise CoreFailed(node, error) from error
             return
-        if node not in self._dead:
-            self._byzantine_turn(node, behaviour, event)
+        for event in events or (None,):
+            if node not in self._dead:
+                self._byzantine_turn(node, behaviour, event)
 
     def _byzantine_turn(self, node: int, behaviour: Behaviour, event: Event | None) -> None:
         """A lying member may break its own core; it then falls silent."""
@@ -89,7 +90,7 @@ class Simulation(Cluster):
             behaviour.before_turn()
             if event is not None:
                 event = behaviour.incoming(event)
-            super()._turn(node, event)
+            super()._turn(node, () if event is None else (event,))
             extra = list(behaviour.extra(self.clock_ms(node)))
         except (AssertionError, LookupError, ValueError) as error:
             self._dead.add(node)
@@ -136,8 +137,7 @@ class Simulation(Cluster):
                     self._tell(node, PeerUp(peer))
 
     def _tell(self, node: int, event: Event) -> None:
-        if self.hosts[node].up:
-            self._turn(node, event)
+        self._hand(node, event)
 
     def _transmit(self, sender: int, receiver: int, message: PeerMessage) -> None:
         if sender == receiver:
