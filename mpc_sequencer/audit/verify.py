@@ -113,7 +113,7 @@ class Audit:
             self._node = reader.checkpoint.node
             reader.verify_tiles(earlier)
             self._read(reader, progress)
-            open_counts = self._finish()
+            open_counts = self.finish()
             if chain is not None:
                 check_chain(chain, self.committee, self.settlement, self.recorder)
         except Stop:
@@ -148,7 +148,11 @@ class Audit:
                 progress(index + 1, total)
         self.recorder.entry_index = None
 
-    def _finish(self) -> dict[str, int]:
+    def finish(self) -> dict[str, int]:
+        """Judge what only the whole log shows; how many receipts and heights are still open.
+
+        Call it once, after the last entry. Raises :class:`~mpc_sequencer.audit.report.Stop` for an empty log.
+        """
         if self._receipts is None or self._node is None:
             self.recorder.halt("log.genesis", "the log is empty")
         self._start()

@@ -1,7 +1,8 @@
 """Cores joined by a simulated network on virtual time.
 
 Every run is a function of its seed: delays come from a seeded generator, events of one instant keep their order of
-making, and the cores themselves are deterministic. Messages between two members may overtake each other as far as
+making, and the cores themselves are deterministic. What reaches a member within one millisecond it takes in one
+round, as the runner does. Messages between two members may overtake each other as far as
 their delays allow; a message to or from a stopped member is lost, as is one whose (sender, receiver) pair is cut.
 
 Messages cross the network in their canonical encoding and are decoded strictly, so the codec is under test as well.
@@ -11,12 +12,11 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.effects import (
-    Append,
     Broadcast,
     ClientGone,
     Effect,
@@ -27,7 +27,7 @@ from mpc_sequencer.core.effects import (
     FromPeer,
     PeerDown,
     PeerUp,
-    Persist,
+    Record,
     Reply,
     Send,
     Settle,
@@ -36,6 +36,7 @@ from mpc_sequencer.core.messages import ClientReply, ClientRequest, PeerMessage
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.transcript import LogEntry
 from mpc_sequencer.sim.deployment import START_MS, Deployment
+from mpc_sequencer.sim.host import Host
 
 
 @dataclass(slots=True)
@@ -46,49 +47,75 @@ class Network:
     cut: set[tuple[int, int]] = field(default_factory=set)
     tamper: Callable[[int, int, PeerMessage], PeerMessage | None] = lambda _s, _r, message: message
     """What a Byzantine sender's wire does to a message: another one, or None to drop it."""
-    skew_ms: dict[int, int] = field(default_factory=dict)
-    """By member: how far its clock is ahead of virtual time."""
 
 
 class Cluster:
-    """All members of a deployment, their logs, faults, replies and settlements."""
+    """All members of a deployment, their hosts, faults, replies and settlements. ``skew_ms`` is by member: how far its
+    clock is ahead of virtual time."""
 
-    def __init__(self, deployment: Deployment, *, seed: int = 0, network: Network | None = None) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        *,
+        seed: int = 0,
+        network: Network | None = None,
+        skew_ms: Sequence[int] = (),
+    ) -> None:
         self.deployment = deployment
         self.network = network or Network()
         self.now_ms = START_MS
         self._rng = random.Random(seed)
         self._queue: list[tuple[int, int, int, Event | Callable[[], None] | None]] = []
         self._made = 0
-        self.cores = [
-            NodeCore(
-                deployment.committee,
-                node,
-                deployment.signers[node],
-                deployment.shares[node],
-                deployment.inputs,
-                entropy=self._rng.randbytes(32),
-            )
-            for node in range(deployment.committee.n)
-        ]
-        self.stopped: set[int] = set()
-        self.logs: list[list[LogEntry]] = [[] for _ in self.cores]
-        self.records: list[list[object]] = [[] for _ in self.cores]
         self.faults: list[tuple[int, Fault]] = []
         self.evidence: list[tuple[int, Evidence]] = []
         self.replies: dict[int, list[tuple[int, ClientReply]]] = {}
         self.settlements: list[tuple[int, Settle]] = []
         self.messages = 0
-        self._wake_ms: dict[int, int] = {}
-        for node in range(len(self.cores)):
-            self._carry_out(node, self.cores[node].start(self.clock_ms(node)))
-            for peer in range(len(self.cores)):
+        self.hosts = [Host(node, self._new_core(node)) for node in range(deployment.committee.n)]
+        for host, ahead_ms in zip(self.hosts, skew_ms, strict=False):
+            host.clock.skew_ms = ahead_ms
+        for node, host in enumerate(self.hosts):
+            self._carry_out(node, host.start(self.now_ms))
+            for peer in range(len(self.hosts)):
                 if peer != node:
                     self.at(self.now_ms, node, PeerUp(peer))
 
+    def _new_core(self, node: int) -> NodeCore:
+        """A core of member ``node`` that remembers nothing."""
+        d = self.deployment
+        return NodeCore(
+            d.committee, node, d.signers[node], d.shares[node], d.inputs, entropy=self._rng.randbytes(32)
+        )
+
+    # --- members ------------------------------------------------------------------------------------------------
+    @property
+    def cores(self) -> list[NodeCore]:
+        """By member."""
+        return [host.core for host in self.hosts]
+
+    @property
+    def logs(self) -> list[list[LogEntry]]:
+        """The audit logs, by member."""
+        return [host.disk.log for host in self.hosts]
+
+    @property
+    def records(self) -> list[list[Record]]:
+        """The journals, by member."""
+        return [host.disk.records for host in self.hosts]
+
+    @property
+    def stopped(self) -> set[int]:
+        """Members whose host is down."""
+        return {host.node for host in self.hosts if not host.up}
+
+    def clock_ms(self, node: int) -> int:
+        """What a member's clock shows now."""
+        return self.hosts[node].clock.read_ms(self.now_ms)
+
     # --- input --------------------------------------------------------------------------------------------------
     def at(self, time_ms: int, node: int, event: Event | None) -> None:
-        """Hand ``event`` to a member at a virtual time (None only wakes it)."""
+        """Hand ``event`` to a member at a virtual time (None only sees whether it is due)."""
         self._made += 1
         heapq.heappush(self._queue, (time_ms, self._made, node, event))
 
@@ -96,10 +123,6 @@ class Cluster:
         """Do ``action`` at a virtual time: what happens to the network or to hosts."""
         self._made += 1
         heapq.heappush(self._queue, (time_ms, self._made, 0, action))
-
-    def clock_ms(self, node: int) -> int:
-        """What a member's clock shows now."""
-        return self.now_ms + self.network.skew_ms.get(node, 0)
 
     def request(self, node: int, request: ClientRequest, client: int = 1) -> None:
         """A client's request, now."""
@@ -110,8 +133,8 @@ class Cluster:
 
     def stop(self, node: int) -> None:
         """The member is gone for good; the others see their links to it fall."""
-        self.stopped.add(node)
-        for peer in range(len(self.cores)):
+        self.hosts[node].up = False
+        for peer in range(len(self.hosts)):
             if peer != node:
                 self.at(self.now_ms, peer, PeerDown(node))
 
@@ -120,47 +143,61 @@ class Cluster:
         """Advance virtual time by up to ``duration_ms``; True once ``until`` holds."""
         end_ms = self.now_ms + duration_ms
         while self._queue and self._queue[0][0] <= end_ms:
-            time_ms, _, node, event = heapq.heappop(self._queue)
+            time_ms, _, node, what = heapq.heappop(self._queue)
             self.now_ms = max(self.now_ms, time_ms)
-            if callable(event):
-                event()
-            elif node in self.stopped or (event is None and self._wake_ms.get(node) != time_ms):
-                continue
+            if what is None:
+                if not self._round(self.hosts[node]):
+                    continue
+            elif callable(what):
+                what()
             else:
-                self._turn(node, event)
+                self._hand(node, what)
+                continue
             if until is not None and until(self):
                 return True
         self.now_ms = end_ms
         return until is not None and until(self)
 
-    def _turn(self, node: int, event: Event | None) -> None:
-        core, clock_ms = self.cores[node], self.clock_ms(node)
-        effects: list[Effect] = []
-        if event is not None:
-            effects += core.step(event, clock_ms)
-        while core.has_work():
-            effects += core.work(clock_ms)
-        effects += core.flush(clock_ms)
-        while core.has_work():
-            effects += core.work(clock_ms)
-            effects += core.flush(clock_ms)
-        self._carry_out(node, effects)
-        self._wake_ms[node] = core.wake_at_ms() - clock_ms + self.now_ms
-        self.at(self._wake_ms[node], node, None)
+    def _hand(self, node: int, event: Event) -> None:
+        """Put an event into a host's inbox; its round takes all that arrives at this instant."""
+        host = self.hosts[node]
+        if host.up:
+            host.inbox.append(event)
+            self._alarm(host, self.now_ms)
+
+    def _alarm(self, host: Host, time_ms: int) -> None:
+        """Have a round of the host at ``time_ms`` at the latest."""
+        if host.alarm_ms is None or time_ms < host.alarm_ms:
+            host.alarm_ms = time_ms
+            self.at(time_ms, host.node, None)
+
+    def _round(self, host: Host) -> bool:
+        """The host's round, where one is due now; False for an alarm that another one overtook."""
+        if host.alarm_ms != self.now_ms:
+            return False
+        host.alarm_ms = None
+        if not host.up:
+            return False
+        if host.inbox or host.wake_ms is None or host.wake_ms <= self.now_ms:
+            events, host.inbox = host.inbox, []
+            self._turn(host.node, events)
+        if host.wake_ms is not None:
+            self._alarm(host, host.wake_ms)
+        return True
+
+    def _turn(self, node: int, events: Sequence[Event]) -> None:
+        self._carry_out(node, self.hosts[node].turn(events, self.now_ms))
 
     def _observe(self, node: int, effect: Effect) -> None:
         """For checkers: called with each effect before it is carried out."""
 
     def _carry_out(self, node: int, effects: list[Effect]) -> None:
+        """Send what a turn brought forth; the host has kept what is to be kept."""
         for effect in effects:
             self._observe(node, effect)
             match effect:
-                case Append(entry):
-                    self.logs[node].append(entry)
-                case Persist(record):
-                    self.records[node].append(record)
                 case Broadcast(message):
-                    for peer in range(len(self.cores)):
+                    for peer in range(len(self.hosts)):
                         if peer != node:
                             self._transmit(node, peer, message)
                 case Send(peer, message):

@@ -11,13 +11,14 @@ import os
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from mpc_sequencer.core.effects import Effect
 from mpc_sequencer.sim.checkers import CHECKERS, Checker, Watched
 from mpc_sequencer.sim.cluster import Cluster
 from mpc_sequencer.sim.deployment import make_deployment
 from mpc_sequencer.sim.network import FAULTS_END_MS, make_plan
+from mpc_sequencer.sim.sharing import shared_verdicts
 from mpc_sequencer.sim.simulation import CoreFailed, Sent, Simulation
 from mpc_sequencer.sim.workload import POOR_TRADERS, RICH_TRADERS, Workload
 
@@ -26,6 +27,8 @@ SLICE_MS: Final = 25
 PROBES: Final = 3
 PROGRESS_MS_MAX: Final = 30_000
 SETTLE_MS: Final = 1_000
+UNSHARED_EVERY: Final = 64
+"""One seed in so many is run with every member verifying everything itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,15 @@ class Harness:
     """A run with its parts in reach, for tests and diagrams; :func:`simulate` is the short way."""
 
     def __init__(
-        self, seed: int, nodes: int, faults: frozenset[str], trace: Callable[[Sent], None] | None = None
+        self,
+        seed: int,
+        nodes: int,
+        faults: frozenset[str],
+        trace: Callable[[Sent], None] | None = None,
+        *,
+        shared: bool | None = None,
     ) -> None:
+        self._shared = seed % UNSHARED_EVERY != 0 if shared is None else shared
         self.seed = seed
         self.nodes = nodes
         self.plan = make_plan(seed, nodes, faults)
@@ -77,19 +87,27 @@ class Harness:
         """Called with virtual time, member and effect."""
         self.simulation: Simulation | None = None
         self._honest = self.watched.honest
+        self._watching = {
+            kind: [checker.on_effect for checker in self.checkers if kind in checker.sees]
+            for kind in get_args(Effect)
+        }
         self._trace = trace
         self._progress_ms = 0
 
     def _observe(self, node: int, effect: Effect) -> None:
         if node in self._honest:
-            for checker in self.checkers:
-                checker.on_effect(node, effect)
+            for see in self._watching.get(type(effect), ()):
+                see(node, effect)
         if self.observers and self.simulation is not None:
             for observer in self.observers:
                 observer(self.simulation.now_ms, node, effect)
 
     def run(self) -> RunReport:
         """Run to the end, or to the first core that raises."""
+        with shared_verdicts(self._shared):
+            return self._run()
+
+    def _run(self) -> RunReport:
         simulation = self.simulation = Simulation(
             self.watched.deployment, self.plan, seed=self.seed, observe=self._observe, trace=self._trace
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,7 @@ from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.effects import Effect, Event, FromPeer, PeerDown, PeerUp
 from mpc_sequencer.core.messages import PeerMessage
 from mpc_sequencer.sim.byzantine import BEHAVIOURS, Behaviour
-from mpc_sequencer.sim.cluster import Cluster, Network
+from mpc_sequencer.sim.cluster import Cluster
 from mpc_sequencer.sim.deployment import START_MS, Deployment
 from mpc_sequencer.sim.network import NOTICE_MS_MAX, FaultPlan, LinkFault, Links, Pair
 
@@ -57,7 +57,7 @@ class Simulation(Cluster):
         self._digest = hashlib.sha256()
         self._encoded: tuple[PeerMessage, bytes, PeerMessage] | None = None
         self._dead: set[int] = set()
-        super().__init__(deployment, seed=seed, network=Network(skew_ms=dict(enumerate(plan.skew_ms))))
+        super().__init__(deployment, seed=seed, skew_ms=plan.skew_ms)
         for node, name in plan.behaviours:
             rng = random.Random(f"{seed}/{node}/{name}")
             self.behaviours[node] = BEHAVIOURS[name](node, self.cores[node], deployment, rng)
@@ -72,16 +72,17 @@ class Simulation(Cluster):
         return self._digest.digest()
 
     # --- members ------------------------------------------------------------------------------------------------
-    def _turn(self, node: int, event: Event | None) -> None:
+    def _turn(self, node: int, events: Sequence[Event]) -> None:
         behaviour = self.behaviours.get(node)
         if behaviour is None:
             try:
-                super()._turn(node, event)
+                super()._turn(node, events)
             except Exception as error:
                 raise CoreFailed(node, error) from error
             return
-        if node not in self._dead:
-            self._byzantine_turn(node, behaviour, event)
+        for event in events or (None,):
+            if node not in self._dead:
+                self._byzantine_turn(node, behaviour, event)
 
     def _byzantine_turn(self, node: int, behaviour: Behaviour, event: Event | None) -> None:
         """A lying member may break its own core; it then falls silent."""
@@ -89,7 +90,7 @@ class Simulation(Cluster):
             behaviour.before_turn()
             if event is not None:
                 event = behaviour.incoming(event)
-            super()._turn(node, event)
+            super()._turn(node, () if event is None else (event,))
             extra = list(behaviour.extra(self.clock_ms(node)))
         except (AssertionError, LookupError, ValueError) as error:
             self._dead.add(node)
@@ -103,8 +104,8 @@ class Simulation(Cluster):
 
     def stop(self, node: int) -> None:
         """Crash-stop: its links break with everything in flight. Recovery would start a new core here."""
-        self.stopped.add(node)
-        for peer in range(len(self.cores)):
+        self.hosts[node].up = False
+        for peer in range(len(self.hosts)):
             if peer != node and self.links.break_link((min(node, peer), max(node, peer))):
                 self.call(self.now_ms + self._notice_ms(), partial(self._tell, peer, PeerDown(node)))
 
@@ -136,8 +137,7 @@ class Simulation(Cluster):
                     self._tell(node, PeerUp(peer))
 
     def _tell(self, node: int, event: Event) -> None:
-        if node not in self.stopped:
-            self._turn(node, event)
+        self._hand(node, event)
 
     def _transmit(self, sender: int, receiver: int, message: PeerMessage) -> None:
         if sender == receiver:

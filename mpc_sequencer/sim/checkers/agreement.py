@@ -58,6 +58,7 @@ class Agreement(Checker):
     """No two honest members hold different final blocks of one height, and none holds a gap."""
 
     name = "agreement"
+    sees = frozenset({Append})
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
@@ -80,6 +81,7 @@ class Certificates(Checker):
     """What an honest member takes for a finalization is one."""
 
     name = "certificate"
+    sees = frozenset({Append})
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
@@ -102,6 +104,7 @@ class EarlyShares(Checker):
     """No bundle leaves an honest member unless q members voted to finalize its block or a descendant."""
 
     name = "early-share"
+    sees = frozenset({Broadcast, Send})
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
@@ -124,6 +127,7 @@ class Votes(Checker):
     and a vote is in its journal before it leaves."""
 
     name = "votes"
+    sees = frozenset({Persist, Broadcast, Send})
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)

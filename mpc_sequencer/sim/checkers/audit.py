@@ -31,7 +31,7 @@ class Audited(Checker):
             for index, entry in enumerate(log):
                 audit.recorder.entry_index = index
                 audit.add(decode(LogEntry, encode(entry), bytes_max=LOG_ENTRY_BYTES_MAX))
-            audit._finish()
+            audit.finish()
         except Stop:
             pass
         return audit.recorder.findings

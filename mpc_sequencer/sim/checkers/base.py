@@ -32,16 +32,14 @@ class Watched:
     plan: FaultPlan
     sent: dict[bytes, Envelope]
     findings: list[Finding] = field(default_factory=list)
+    honest: frozenset[int] = field(init=False)
+    """Members that keep to the protocol, even where they crash or their clock is off."""
+    correct: frozenset[int] = field(init=False)
+    """Honest members that do not crash and whose clock serves."""
 
-    @property
-    def honest(self) -> frozenset[int]:
-        """Members that keep to the protocol, even where they crash or their clock is off."""
-        return frozenset(range(self.deployment.committee.n)) - self.plan.byzantine
-
-    @property
-    def correct(self) -> frozenset[int]:
-        """Honest members that do not crash and whose clock serves."""
-        return self.honest - self.plan.faulty
+    def __post_init__(self) -> None:
+        self.honest = frozenset(range(self.deployment.committee.n)) - self.plan.byzantine
+        self.correct = self.honest - self.plan.faulty
 
     def report(self, checker: str, height: int, detail: str) -> None:
         if len(self.findings) < FINDINGS_MAX:
@@ -52,6 +50,8 @@ class Checker:
     """Sees each effect of an honest member, then the whole at intervals and at the end."""
 
     name: ClassVar[str]
+    sees: ClassVar[frozenset[type]] = frozenset()
+    """The kinds of effects that :meth:`on_effect` is called with."""
 
     def __init__(self, watched: Watched) -> None:
         self.watched = watched
@@ -61,7 +61,7 @@ class Checker:
         self.watched.report(self.name, height, detail)
 
     def on_effect(self, node: int, effect: Effect) -> None:
-        """An honest member's effect, before it is carried out."""
+        """An honest member's effect of a kind in ``sees``, before it is carried out."""
 
     def at_interval(self, simulation: Simulation) -> None:
         """Every INTERVAL_MS of virtual time."""

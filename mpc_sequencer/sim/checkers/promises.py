@@ -22,6 +22,7 @@ class Receipts(Checker):
     """Every order with an honest member's receipt is in exactly the list the receipt names, and that list is cut."""
 
     name = "receipts"
+    sees = frozenset({Persist, Reply})
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
@@ -62,6 +63,7 @@ class Accusations(Checker):
     """No honest member charges an honest one with anything, however both crash or lag."""
 
     name = "accusation"
+    sees = frozenset({Evidence, Fault})
 
     def on_effect(self, node: int, effect: Effect) -> None:
         if isinstance(effect, Evidence) and effect.node in self.watched.honest:
@@ -75,6 +77,7 @@ class Inclusion(Checker):
     its ancestors, validity, credit and the batch's size permitting."""
 
     name = "inclusion"
+    sees = frozenset({Append, Persist})
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
@@ -140,6 +143,7 @@ class Results(Checker):
     """Honest members open the same orders to the same plaintexts and compute the same results."""
 
     name = "results"
+    sees = frozenset({Append})
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)

@@ -1,0 +1,109 @@
+"""One simulated machine: a member's core with its clock, its disk and its power.
+
+A host does what :class:`mpc_sequencer.node.runner.Runner` does around a core, in the same order. Its clock never goes
+back: a step back of the machine's clock shows as a reading that stands still until the machine has caught up, and
+the core's timers sleep in elapsed time, which no step touches. Its disk keeps what the core gave it in two files: the
+journal, of which everything up to ``synced`` survives a loss of power, and the audit log, of which a signed checkpoint
+covers everything up to ``checkpointed``. What lies behind these marks may be torn off when the machine goes down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from mpc_sequencer.core.effects import Append, Effect, Event, HeadRecord, Persist, Record
+from mpc_sequencer.core.node import NodeCore
+from mpc_sequencer.core.transcript import LogEntry
+
+CHECKPOINT_INTERVAL_MS: Final = 2_000
+"""As the runner's: how often the audit log is signed."""
+
+
+@dataclass(slots=True)
+class Clock:
+    """A member's view of time: ``skew_ms`` ahead of virtual time, by steps further, and never going back."""
+
+    skew_ms: int = 0
+    _stepped_ms: int = 0
+    _last_ms: int = 0
+
+    def step(self, by_ms: int) -> None:
+        """The machine's clock is set, forwards or back."""
+        self._stepped_ms += by_ms
+
+    def read_ms(self, now_ms: int) -> int:
+        """What the member sees at virtual time ``now_ms``."""
+        self._last_ms = max(self._last_ms, now_ms + self.skew_ms + self._stepped_ms)
+        return self._last_ms
+
+
+@dataclass(slots=True)
+class Disk:
+    """What a member has written, and how much of it is sure to be there after a loss of power."""
+
+    records: list[Record] = field(default_factory=list)
+    """The journal."""
+    synced: int = 0
+    """So many records are durable."""
+    log: list[LogEntry] = field(default_factory=list)
+    """The audit log."""
+    checkpointed: int = 0
+    """So many entries lie under a signed checkpoint."""
+    _checkpoint_ms: int | None = None
+
+    def write(self, effects: list[Effect], now_ms: int) -> None:
+        """Keep what a round brought forth, and sync it unless it holds heads alone: those promise nothing."""
+        if self._checkpoint_ms is None or now_ms - self._checkpoint_ms >= CHECKPOINT_INTERVAL_MS:
+            self._checkpoint_ms = now_ms
+            self.checkpointed = len(self.log)
+        must_sync = False
+        for effect in effects:
+            if isinstance(effect, Append):
+                self.log.append(effect.entry)
+            elif isinstance(effect, Persist):
+                self.records.append(effect.record)
+                must_sync = must_sync or not isinstance(effect.record, HeadRecord)
+        if must_sync:
+            self.synced = len(self.records)
+
+
+@dataclass(slots=True)
+class Host:
+    """The machine of member ``node``."""
+
+    node: int
+    core: NodeCore
+    clock: Clock = field(default_factory=Clock)
+    disk: Disk = field(default_factory=Disk)
+    up: bool = True
+    wake_ms: int | None = None
+    """The virtual time at which the core wants its next round though nothing happens."""
+    alarm_ms: int | None = None
+    """The virtual time for which a round is planned."""
+    inbox: list[Event] = field(default_factory=list)
+    """What has arrived since the last round."""
+
+    def start(self, now_ms: int) -> list[Effect]:
+        """The core's first call; what it brought forth is on disk."""
+        return self._kept(self.core.start(self.clock.read_ms(now_ms)), now_ms)
+
+    def turn(self, events: Sequence[Event], now_ms: int) -> list[Effect]:
+        """One round of the runner, with all the work it leaves; what it brought forth is on disk and may be sent."""
+        core, clock_ms = self.core, self.clock.read_ms(now_ms)
+        effects: list[Effect] = []
+        for event in events:
+            effects += core.step(event, clock_ms)
+        while core.has_work():
+            effects += core.work(clock_ms)
+        effects += core.flush(clock_ms)
+        while core.has_work():
+            effects += core.work(clock_ms)
+            effects += core.flush(clock_ms)
+        self.wake_ms = core.wake_at_ms() - clock_ms + now_ms
+        return self._kept(effects, now_ms)
+
+    def _kept(self, effects: list[Effect], now_ms: int) -> list[Effect]:
+        self.disk.write(effects, now_ms)
+        return effects

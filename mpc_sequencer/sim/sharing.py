@@ -1,0 +1,112 @@
+"""Pure verdicts computed once for all cores of a process, so that thousands of runs fit into an hour.
+
+Every member of a committee verifies the same signatures, checks the same ciphertexts and hashes the same values. In
+one process that is n times the same pure function of the same bytes. While :func:`shared_verdicts` is entered, the
+functions below answer from a table by the whole of their arguments: only what succeeded is kept, and a refusal is
+computed anew each time. What an honest core decides *with* a verdict is never shared: ordering, votes, proofs of
+shares against suspects, execution and the audit run for each member.
+
+Tables belong to one run and vanish with it. Only the simulator enters this; nothing outside :mod:`mpc_sequencer.sim`
+may. That a run is the same with and without it is tested, and :mod:`mpc_sequencer.sim.run` runs one seed in
+UNSHARED_EVERY without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from mpc_sequencer.core import envelopes, reveal, signing
+from mpc_sequencer.core.types import Bundle, Certificate, Head, OrderList, Vote
+from threshold import CheckedCiphertext, Opening, SealingKey, VerifiedCoinShare
+from threshold.proofs import BundleContext
+
+
+def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` of hashable positional arguments, each answer computed once; what it raises is not kept."""
+    answers: dict[Any, Any] = {}
+
+    def remembered(*arguments: Any) -> Any:
+        answer = answers.get(arguments)
+        if answer is None:
+            answer = answers[arguments] = function(*arguments)
+        return answer
+
+    return remembered
+
+
+def _check(
+    honest: Callable[..., CheckedCiphertext],
+) -> Callable[..., CheckedCiphertext]:
+    answers: dict[Any, CheckedCiphertext] = {}
+
+    def check(key: SealingKey, label: bytes, ciphertext: bytes, *, buckets: tuple[int, ...]) -> CheckedCiphertext:
+        asked = (key.key_id, label, ciphertext, buckets)
+        if asked not in answers:
+            answers[asked] = honest(key, label, ciphertext, buckets=buckets)
+        return answers[asked]
+
+    return check
+
+
+def _combine(honest: Callable[[Mapping[int, bytes], int], bytes]) -> Callable[[Mapping[int, bytes], int], bytes]:
+    answers: dict[Any, bytes] = {}
+
+    def combine(shares: Mapping[int, bytes], t: int) -> bytes:
+        asked = (tuple(sorted(shares.items())), t)
+        if asked not in answers:
+            answers[asked] = honest(shares, t)
+        return answers[asked]
+
+    return combine
+
+
+def _open(honest: Callable[..., Opening]) -> Callable[..., Opening]:
+    answers: dict[Any, Opening] = {}
+
+    def open_ciphertext(key: SealingKey, checked: CheckedCiphertext, point: bytes) -> Opening:
+        asked = (key.key_id, checked.label_encoded, checked.encoded, point)
+        if asked not in answers:
+            answers[asked] = honest(key, checked, point)
+        return answers[asked]
+
+    return open_ciphertext
+
+
+def _coin(honest: Callable[..., VerifiedCoinShare]) -> Callable[..., VerifiedCoinShare]:
+    answers: dict[Any, VerifiedCoinShare] = {}
+
+    def verify_coin_share(key: bytes, context: BundleContext, data: bytes) -> VerifiedCoinShare:
+        asked = (key, context, data)
+        if asked not in answers:
+            answers[asked] = honest(key, context, data)
+        return answers[asked]
+
+    return verify_coin_share
+
+
+SHARED: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
+    (signing, "recover_address", _remembered),
+    (envelopes, "check", _check),
+    (reveal, "combine", _combine),
+    (reveal, "open_ciphertext", _open),
+    (reveal, "verify_coin_share", _coin),
+    *((kind, "struct_hash", _remembered) for kind in (Vote, Certificate, Head, OrderList, Bundle)),
+)
+"""Where a core finds the function, its name there, and what makes the remembering one of it."""
+
+
+@contextmanager
+def shared_verdicts(enabled: bool = True) -> Iterator[None]:
+    """Share pure verdicts among all cores of this process until left; nothing is shared where not ``enabled``."""
+    replaced: list[tuple[Any, str, Any]] = []
+    try:
+        for place, name, remembering in SHARED if enabled else ():
+            found = getattr(place, name)
+            replaced.append((place, name, found))
+            setattr(place, name, remembering(found))
+        yield
+    finally:
+        for place, name, found in reversed(replaced):
+            setattr(place, name, found)
