@@ -193,6 +193,10 @@ class NodeCore:
             self.execution.opened(batch)
             self.fetcher.done_with_bundles(batch.final.block_id)
         executed = self.execution.work()
+        # openings, the result, what the result settles: the log tells them in this order
+        for part in (self.reveal, self.execution):
+            self.effects += part.effects
+            part.effects = []
         if executed is not None:
             self._on_executed(executed)
         self.gateway.work()

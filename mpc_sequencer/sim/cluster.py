@@ -30,6 +30,7 @@ from mpc_sequencer.core.effects import (
     Record,
     Reply,
     Send,
+    ServeLog,
     Settle,
 )
 from mpc_sequencer.core.messages import ClientReply, ClientRequest, PeerMessage
@@ -132,11 +133,20 @@ class Cluster:
         self.at(self.now_ms, node, ClientGone(client))
 
     def stop(self, node: int) -> None:
-        """The member is gone for good; the others see their links to it fall."""
-        self.hosts[node].up = False
+        """The member's machine loses power; the others see their links to it fall."""
+        self.hosts[node].power_off(self._rng)
         for peer in range(len(self.hosts)):
             if peer != node:
                 self.at(self.now_ms, peer, PeerDown(node))
+
+    def restart(self, node: int) -> None:
+        """A stopped member's machine comes up again; links to all members that are up follow."""
+        host = self.hosts[node]
+        self._carry_out(node, host.power_on(self._new_core(node), self.now_ms))
+        for peer, other in enumerate(self.hosts):
+            if peer != node and other.up:
+                self.at(self.now_ms, node, PeerUp(peer))
+                self.at(self.now_ms, peer, PeerUp(node))
 
     # --- running ------------------------------------------------------------------------------------------------
     def run(self, duration_ms: int, until: Callable[[Cluster], bool] | None = None) -> bool:
@@ -202,6 +212,8 @@ class Cluster:
                             self._transmit(node, peer, message)
                 case Send(peer, message):
                     self._transmit(node, peer, message)
+                case ServeLog(peer, asked):
+                    self._transmit(node, peer, self.hosts[node].disk.serve(asked))
                 case Reply(client, reply):
                     self.replies.setdefault(client, []).append((node, decode(ClientReply, encode(reply))))
                 case Settle():

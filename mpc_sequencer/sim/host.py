@@ -9,13 +9,18 @@ covers everything up to ``checkpointed``. What lies behind these marks may be to
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.effects import Append, Effect, Event, HeadRecord, Persist, Record
+from mpc_sequencer.core.logslice import LogIndex, slice_log
+from mpc_sequencer.core.messages import FetchLog, LogSlice
 from mpc_sequencer.core.node import NodeCore
-from mpc_sequencer.core.transcript import LogEntry
+from mpc_sequencer.core.recovery import Relog, dump, recover
+from mpc_sequencer.core.transcript import LogEntry, entry_key
 
 CHECKPOINT_INTERVAL_MS: Final = 2_000
 """As the runner's: how often the audit log is signed."""
@@ -51,7 +56,45 @@ class Disk:
     """The audit log."""
     checkpointed: int = 0
     """So many entries lie under a signed checkpoint."""
+    snapshot: bytes | None = None
+    """The member's last snapshot."""
+    snapshot_record: int = 0
+    """The first record after it."""
+    snapshot_entry: int = 0
+    """The first log entry that is needed beside it."""
+    index: LogIndex = field(default_factory=LogIndex)
+    relog: Relog = field(default_factory=lambda: Relog(()))
     _checkpoint_ms: int | None = None
+
+    def take_snapshot(self, core: NodeCore) -> None:
+        """As the storage does: the log is signed first, so that a snapshot never counts on lost entries."""
+        data, height = dump(core)
+        position = None if height is None else self.index.position_of(height)
+        self.snapshot, self.snapshot_record = data, len(self.records)
+        self.snapshot_entry = len(self.log) if position is None else position
+        self.checkpointed = len(self.log)
+
+    def tear(self, rng: random.Random) -> None:
+        """Power is gone: of what was not durable some first part is left."""
+        self.records = self.records[: rng.randint(self.synced, len(self.records))]
+        self.log = self.log[: rng.randint(self.checkpointed, len(self.log))]
+        self.synced, self.checkpointed = len(self.records), len(self.log)
+        self._reindex()
+
+    def _reindex(self) -> None:
+        self.index = LogIndex()
+        for position, entry in enumerate(self.log):
+            self.index.observe(position, entry)
+
+    def append(self, entry: LogEntry) -> None:
+        """Append to the log, unless a recovering member says again what it holds."""
+        if not self.relog or self.relog.is_news(entry_key(entry)):
+            self.index.observe(len(self.log), entry)
+            self.log.append(entry)
+
+    def serve(self, asked: FetchLog) -> LogSlice:
+        """A slice of the log for a member that is behind."""
+        return slice_log(self.index, lambda start, stop: [encode(one) for one in self.log[start:stop]], asked)
 
     def write(self, effects: list[Effect], now_ms: int) -> None:
         """Keep what a round brought forth, and sync it unless it holds heads alone: those promise nothing."""
@@ -61,7 +104,7 @@ class Disk:
         must_sync = False
         for effect in effects:
             if isinstance(effect, Append):
-                self.log.append(effect.entry)
+                self.append(effect.entry)
             elif isinstance(effect, Persist):
                 self.records.append(effect.record)
                 must_sync = must_sync or not isinstance(effect.record, HeadRecord)
@@ -88,6 +131,24 @@ class Host:
     def start(self, now_ms: int) -> list[Effect]:
         """The core's first call; what it brought forth is on disk."""
         return self._kept(self.core.start(self.clock.read_ms(now_ms)), now_ms)
+
+    def power_off(self, rng: random.Random) -> None:
+        """The machine is down; what was not durable may be lost."""
+        self.up = False
+        self.inbox.clear()
+        self.wake_ms = self.alarm_ms = None
+        self.disk.tear(rng)
+
+    def power_on(self, core: NodeCore, now_ms: int) -> list[Effect]:
+        """A new process of the same member: what its disk says, then its first round."""
+        disk, clock_ms = self.disk, self.clock.read_ms(now_ms)
+        self.core, self.up = core, True
+        journal = [encode(record) for record in disk.records[disk.snapshot_record :]]
+        log = disk.log[disk.snapshot_entry :]
+        disk.relog = Relog(entry_key(entry) for entry in log)
+        effects = recover(core, disk.snapshot, journal, [encode(entry) for entry in log], clock_ms)
+        effects += core.start(clock_ms)
+        return self._kept(effects, now_ms)
 
     def turn(self, events: Sequence[Event], now_ms: int) -> list[Effect]:
         """One round of the runner, with all the work it leaves; what it brought forth is on disk and may be sent."""
