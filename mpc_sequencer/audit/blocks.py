@@ -99,6 +99,8 @@ class Blocks:
         named = {entry.envelope_hash for entry in block.batch}
         self._envelopes.close_block(lifted, named, height)
         for head in block.heads:
+            if self._starts(head):
+                self._lists.begin(head.node, head.incarnation)
             self._included[head.node] = head.list_number
         self._state.take(height, [entry.order_id for entry in block.batch], self._envelopes.labels)
         self.last = block_ref(header)
@@ -140,8 +142,10 @@ class Blocks:
 
     def _check_head(self, head: Head, height: int, view: int) -> None:
         where = f"member {head.node}'s head of view {head.view}"
-        identity = (self._committee.epoch, self._committee.incarnation)
-        if (head.epoch, head.incarnation) != identity:
+        starts = self._starts(head)
+        lived = self._lists.incarnation(head.node)
+        known = head.incarnation == lived or (starts and head.incarnation <= limits.INCARNATIONS_MAX)
+        if head.epoch != self._committee.epoch or not known:
             self._recorder.fail(
                 "head.member", f"{where}, epoch {head.epoch}/{head.incarnation}", height=height
             )
@@ -153,11 +157,15 @@ class Blocks:
         if head.checkpoint != self._committee.genesis.checkpoint:
             self._recorder.fail("head.checkpoint", where, height=height)
 
+    def _starts(self, head: Head) -> bool:
+        """Whether a head starts its member's next incarnation: it has no list yet."""
+        return head.incarnation == self._lists.incarnation(head.node) + 1 and not head.list_number
+
     def _check_lists(self, block: Block, lists: Sequence[OrderList]) -> None:
         height = block.header.height
         expected: list[tuple[int, int]] = []
         for head in block.heads:
-            first = self._included[head.node] + 1
+            first = 1 if self._starts(head) else self._included[head.node] + 1
             if head.list_number < first - 1:
                 self._recorder.halt(
                     "head.stale",
@@ -177,7 +185,7 @@ class Blocks:
         if len(expected) > limits.LISTS_PER_BLOCK_MAX:
             self._recorder.fail("block.lists_count", f"{len(expected)} lists", height=height)
         for head in block.heads:
-            if head.list_hash != self._lists.hash_of(head.node, head.list_number):
+            if head.list_hash != self._lists.hash_of(head.node, 0 if self._starts(head) else head.list_number):
                 self._recorder.fail(
                     "head.list_hash", f"member {head.node}, list {head.list_number}", height=height
                 )

@@ -1,6 +1,7 @@
 """Rules of lists: each member's lists are signed, numbered from 1 without a gap, and chained by hash.
 
-A log holds each list once, before the block that includes it, by member and then by number.
+A log holds each list once, before the block that includes it, by member and then by number. A member that lost its
+journal starts a new incarnation by a head without a list; its lists are numbered from 1 again after that block.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ class Lists:
         self._committee = committee
         self._signatures = signatures
         self._recorder = recorder
+        self._incarnations = [0] * committee.n
         self._hashes: list[list[bytes]] = [[] for _ in range(committee.n)]
         self.pending: list[OrderList] = []
 
@@ -25,6 +27,15 @@ class Lists:
         """Number and hash of the member's last list in the log; (0, zeros) before the first."""
         hashes = self._hashes[node]
         return (len(hashes), hashes[-1]) if hashes else (0, ZERO_HASH)
+
+    def incarnation(self, node: int) -> int:
+        """The incarnation the member's lists are of."""
+        return self._incarnations[node]
+
+    def begin(self, node: int, incarnation: int) -> None:
+        """A block starts the member's next incarnation."""
+        self._incarnations[node] = incarnation
+        self._hashes[node] = []
 
     def hash_of(self, node: int, number: int) -> bytes:
         """The hash of a list of the log; zeros for number 0."""
@@ -34,8 +45,8 @@ class Lists:
         """Judge the next list of the log and keep it for the block that follows."""
         node, number = order_list.node, order_list.number
         where = f"member {node}, list {number}"
-        expected_identity = (self._committee.epoch, self._committee.incarnation)
-        if node >= self._committee.n or (order_list.epoch, order_list.incarnation) != expected_identity:
+        identity = (order_list.epoch, order_list.incarnation)
+        if node >= self._committee.n or identity != (self._committee.epoch, self._incarnations[node]):
             return self._recorder.fail(
                 "list.member", f"{where}, epoch {order_list.epoch}/{order_list.incarnation}"
             )

@@ -48,9 +48,11 @@ class NoteError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SignedCheckpoint:
-    """A verified checkpoint: the member that keeps the log, the number of entries, the root (32 bytes)."""
+    """A verified checkpoint: the member that keeps the log, the log's origin, the number of entries, the root (32
+    bytes)."""
 
     node: int
+    origin: str
     size: int
     root: bytes
 
@@ -90,6 +92,12 @@ def origin_of(committee: Committee, node: int) -> str:
     return f"mpc_sequencer/{committee.genesis_id.hex()}/{node}"
 
 
+def _is_log_of(origin: str, first: str) -> bool:
+    """Whether an origin is a member's ``first`` log or, with the time it began, one after a loss of it."""
+    base, _, began = origin.rpartition("/")
+    return origin == first or (base == first and began.isascii() and began.isdigit() and not began.startswith("0"))
+
+
 def key_hash(origin: str, public_key: bytes) -> bytes:
     """The four bytes by which a note's signature line names its Ed25519 key."""
     return hashlib.sha256(origin.encode() + b"\n" + ED25519_NOTE_KIND + public_key).digest()[:KEY_HASH_BYTES]
@@ -113,13 +121,13 @@ def read_checkpoint(note: bytes, committee: Committee) -> SignedCheckpoint:
     root = _strict_base64(root_text)
     if root is None or len(root) != HASH_BYTES or int(size_text) > LOG_ENTRIES_MAX:
         raise NoteError("log.checkpoint", "the root is not 32 bytes in base64, or the size is out of range")
-    node = next((i for i in range(committee.n) if origin == origin_of(committee, i)), None)
+    node = next((i for i in range(committee.n) if _is_log_of(origin, origin_of(committee, i))), None)
     if node is None:
         raise NoteError(
             "log.origin", f"origin {origin[:120]!r}, expected {origin_of(committee, 0)[:-1]}<member>"
         )
     _check_note_signature((text + "\n").encode(), tail, origin, committee.genesis.members[node].log_key)
-    return SignedCheckpoint(node, int(size_text), root)
+    return SignedCheckpoint(node, origin, int(size_text), root)
 
 
 def _check_note_signature(text: bytes, tail: str, origin: str, public_key: bytes) -> None:
@@ -216,10 +224,8 @@ class LogReader:
                 checkpoint = read_checkpoint(note, self._committee)
             except NoteError as error:
                 self._recorder.halt(error.code, f"a checkpoint given for comparison: {error}")
-            if checkpoint.node != self.checkpoint.node:
-                self._recorder.halt(
-                    "log.origin", f"a checkpoint given for comparison is member {checkpoint.node}'s"
-                )
+            if checkpoint.origin != self.checkpoint.origin:
+                self._recorder.halt("log.origin", f"a checkpoint given for comparison is of {checkpoint.origin}")
             self._recorder.done("earlier_checkpoints")
             kept.append(checkpoint)
         return kept

@@ -157,7 +157,9 @@ class Audit:
             self.recorder.halt("log.genesis", "the log is empty")
         self._start()
         self.envelopes.check_unopened()
-        open_receipts = self._receipts.finish(self.blocks.included_lists(self._node))
+        open_receipts = self._receipts.finish(
+            self.lists.incarnation(self._node), self.blocks.included_lists(self._node)
+        )
         return {"receipts": open_receipts, "heights": self.results.open_heights()}
 
     # --- entries ----------

@@ -91,6 +91,13 @@ def batch_root(batch: tuple[BatchEntry, ...]) -> bytes:
     return merkle_root(leaves, domains.BATCH_NODE)
 
 
+def _base(parent: OrderingState, head: Head) -> tuple[int, bytes]:
+    """The list that a checked head's new lists follow."""
+    last = parent.last_list(head.node, head.incarnation)
+    assert last is not None, "the head was checked"
+    return last
+
+
 class Chain:
     """Blocks by id, their ordering states, and the final branch."""
 
@@ -186,14 +193,14 @@ class Chain:
     def _usable_head(
         self, parent: OrderingState, node: int, view: int
     ) -> tuple[Head, bytes, list[tuple[OrderList, bytes]]] | None:
-        last_number, last_hash = parent.last_lists[node]
         for head, head_hash in self._lists.heads(node):
-            if head.view not in (view - 1, view) or head.list_number < last_number:
+            last = parent.last_list(node, head.incarnation)
+            if head.view not in (view - 1, view) or last is None or head.list_number < last[0]:
+                continue
+            if head.incarnation != parent.incarnations[node] and head.list_number:
                 continue
             try:
-                found = self._lists.lineage(
-                    node, (last_number, last_hash), (head.list_number, head.list_hash)
-                )
+                found = self._lists.lineage(node, last, (head.list_number, head.list_hash))
             except ProtocolError:
                 continue  # the author signed two chains of lists, and the parent is on the other one
             if found is not None:
@@ -310,16 +317,16 @@ class Chain:
                 raise ProtocolError("block.heads", "Head.view", head.view, f"{view - 1} or {view}")
             if head.checkpoint != self._committee.genesis.checkpoint:
                 raise ProtocolError("block.heads", "Head.checkpoint", head.checkpoint.number, "the genesis one")
-            last_number, last_hash = parent.last_lists[head.node]
-            if head.list_number < last_number or (
-                head.list_number == last_number and head.list_hash != last_hash
-            ):
-                raise ProtocolError(
-                    "block.lists", "Head.list_number", head.list_number, f"{last_number} and its hash, or later"
-                )
+            last = parent.last_list(head.node, head.incarnation)
+            if last is None or (head.incarnation != parent.incarnations[head.node] and head.list_number):
+                expected = f"{parent.incarnations[head.node]}, or the next without a list"
+                raise ProtocolError("block.heads", "Head.incarnation", head.incarnation, expected)
+            if head.list_number < last[0] or (head.list_number == last[0] and head.list_hash != last[1]):
+                expected = f"{last[0]} and its hash, or later"
+                raise ProtocolError("block.lists", "Head.list_number", head.list_number, expected)
             if all(head != held for held, _ in self._lists.heads(head.node)):
                 self._committee.check_value(head)
-        total = sum(head.list_number - parent.last_lists[head.node][0] for head in heads)
+        total = sum(head.list_number - _base(parent, head)[0] for head in heads)
         if total > limits.LISTS_PER_BLOCK_MAX:
             raise ProtocolError("block.lists", "Block.heads", total, f"{limits.LISTS_PER_BLOCK_MAX} new lists")
 
@@ -328,7 +335,7 @@ class Chain:
         usable: dict[int, tuple[Head, bytes, list[tuple[OrderList, bytes]]]] = {}
         complete = True
         for head in block.heads:
-            last, through = parent.last_lists[head.node], (head.list_number, head.list_hash)
+            last, through = _base(parent, head), (head.list_number, head.list_hash)
             found = self._lists.lineage(head.node, last, through)
             if found is None:
                 number, list_hash = self._lists.first_missing(head.node, last[0], through)
@@ -356,7 +363,7 @@ class Chain:
         state = replace(derived.state, block_id=block_id)
         self._pool.pin({*derived.lifted, *derived.batch})
         for head in block.heads:
-            self._lists.included(head.node, head.list_number)
+            self._lists.included(head.node, head.incarnation, head.list_number)
         self._states[block_id] = state
         self._entries[block_id] = ChainEntry(block_id, block, state, lists, derived.lifted)
 
@@ -365,9 +372,7 @@ class Chain:
         parent = self._states[parent_id]
         lists: list[OrderList] = []
         for head in block.heads:
-            found = self._lists.lineage(
-                head.node, parent.last_lists[head.node], (head.list_number, head.list_hash)
-            )
+            found = self._lists.lineage(head.node, _base(parent, head), (head.list_number, head.list_hash))
             lists.extend(one for one, _ in found or ())
         self.keep(block, block.header.block_id(), derived, tuple(lists))
 
@@ -410,7 +415,7 @@ class Chain:
             self._unpin(entry)
             self._final_ids[entry.state.height] = entry.block_id
             for node, (number, list_hash) in enumerate(entry.state.last_lists):
-                self._lists.finalized(node, number, list_hash)
+                self._lists.finalized(node, entry.state.incarnations[node], number, list_hash)
         if branch:
             self.final_id = branch[-1].block_id
             self.final_height = branch[-1].state.height

@@ -87,7 +87,6 @@ class Committee:
                 f"use t between f+1 = {self.f + 1} and n-f = {self.q}",
             )
         self.epoch = genesis.epoch
-        self.incarnation = 0
         self.genesis_id = genesis.block_id()
         self.separator = eip712.domain_separator(genesis.chain_id, genesis.settlement)
         self.sealing_key = SealingKey(genesis.public_key, genesis.chain_id, genesis.settlement)
@@ -122,13 +121,14 @@ class Committee:
         signing.check_signer(self.digest(struct_hash), signature, self.addresses[node], f"{field}.signature")
 
     def check_value(self, value: Receipt | OrderList | Head | Vote | Bundle) -> bytes:
-        """Refuse a signed value of another epoch or incarnation, or that its member did not sign; its struct hash."""
+        """Refuse a signed value of another epoch or of no possible incarnation, or that its member did not sign; its
+        struct hash."""
         field = type(value).__name__
-        incarnation = getattr(value, "incarnation", self.incarnation)
-        if value.epoch != self.epoch or incarnation != self.incarnation:
-            raise ProtocolError(
-                "epoch.unknown", field, f"{value.epoch}/{incarnation}", f"{self.epoch}/{self.incarnation}"
-            )
+        if value.epoch != self.epoch:
+            raise ProtocolError("epoch.unknown", field, value.epoch, self.epoch)
+        if getattr(value, "incarnation", 0) > limits.INCARNATIONS_MAX:
+            expected = f"at most {limits.INCARNATIONS_MAX}"
+            raise ProtocolError("incarnation.unknown", field, getattr(value, "incarnation", 0), expected)
         struct_hash = value.struct_hash()
         self.check_signature(value.node, struct_hash, value.signature, field)
         return struct_hash

@@ -14,7 +14,7 @@ Still taken, because progress or agreement with members that do not know of the 
   are fetched from others;
 * its bundles: an opening judges shares, a proof judges coin shares, and who has few others at hand may need them.
 
-What a convicted member did before stays counted. Convictions last until this member restarts; the files stay.
+What a convicted member did before stays counted. Convictions outlast a restart by their files.
 """
 
 from __future__ import annotations
@@ -63,6 +63,10 @@ class Convictions:
         if kind not in JUDGED_APART:
             self.cut_off.add(node)
         return [Evidence(node, kind, verdict.detail, offence)]
+
+    def recall(self, offence: Offence) -> None:
+        """Evidence that this member kept on disk before it stopped. What does not convict is passed over."""
+        self.take(offence)
 
     def drops(self, node: int, message: PeerMessage) -> bool:
         """Whether a message of ``node`` is passed over, which is counted."""

@@ -105,7 +105,28 @@ class HeldRecord(Value, frozen=True, tag=7):
     list_number: Uint
 
 
-Record = AdmittedRecord | ListRecord | HeadRecord | VoteRecord | ProposalRecord | BundleRecord | HeldRecord
+class MutedRecord(Value, frozen=True, tag=8):
+    """The journal before this one is damaged or gone."""
+
+
+class ResumedRecord(Value, frozen=True, tag=9):
+    """The member signs again: votes above ``floor_view``, lists under ``incarnation``."""
+
+    floor_view: Uint
+    incarnation: Uint
+
+
+Record = (
+    AdmittedRecord
+    | ListRecord
+    | HeadRecord
+    | VoteRecord
+    | ProposalRecord
+    | BundleRecord
+    | HeldRecord
+    | MutedRecord
+    | ResumedRecord
+)
 
 
 # --- effects ----------------------------------------------------------------------------------------------------

@@ -294,6 +294,7 @@ def _results(offence: ResultEquivocation, committee: Committee) -> str:
 
 def _log_fork(offence: LogFork, committee: Committee) -> str:
     first, second = (_note(note, offence.node, committee) for note in (offence.first, offence.second))
+    _same("LogFork.origin", first.origin, second.origin)
     _same("LogFork.size", first.size, second.size)
     _differ("LogFork.root", first.root, second.root)
     return f"roots {first.root.hex()[:16]} and {second.root.hex()[:16]} over {first.size} entries of one log"

@@ -22,6 +22,7 @@ LIST_ENTRIES_MAX: Final = 1_024
 LISTS_PER_MEMBER_MAX: Final = 256  # lists outside finalized blocks; past it a member admits nothing
 LISTINGS_PER_MEMBER_MAX: Final = 65_536  # live listings of a member for ids that are not lifted
 LISTS_PER_BLOCK_MAX: Final = 2 * LISTS_PER_MEMBER_MAX * COMMITTEE_MEMBERS_MAX  # more than all honest members may hold
+INCARNATIONS_MAX: Final = 1  # new incarnations of a member in an epoch
 BATCH_ORDERS_MAX: Final = 512
 BLOCK_TIME_SKEW_MS_MAX: Final = 2_000
 RESULT_LAG_HEIGHTS: Final = 64  # uncertified counting heights past which batches are empty

@@ -35,8 +35,14 @@ class OwnLists:
         self._signer = signer
         self._open: list[bytes] = []
         self._last_cut_ms = 0
+        self.incarnation = 0
         self.number = 0
         self.hash = ZERO_HASH
+
+    def begin(self, incarnation: int) -> None:
+        """Start numbering again: the lists before are lost, and what was open with them."""
+        self.incarnation, self.number, self.hash = incarnation, 0, ZERO_HASH
+        self._open.clear()
 
     def add(self, order_id: bytes) -> int:
         """Put an order into the open list; the number that list will have."""
@@ -70,7 +76,7 @@ class OwnLists:
             return None
         unsigned = OrderList(
             epoch=self._committee.epoch,
-            incarnation=self._committee.incarnation,
+            incarnation=self.incarnation,
             node=self._node,
             number=self.number + 1,
             prev_hash=self.hash,
@@ -90,6 +96,7 @@ class _Author:
     """What is held of one member."""
 
     lists: dict[int, tuple[OrderList, bytes]] = field(default_factory=dict)
+    incarnation: int = 0
     number: int = 0
     """Highest number up to which lists are held without a gap (or were in final blocks)."""
     hash: bytes = ZERO_HASH
@@ -115,9 +122,11 @@ class ListStore:
         self.offences: list[Offence] = []
         """Offences found in lists that are kept; the node takes them."""
 
-    def restore(self, last_lists: Sequence[tuple[int, bytes]]) -> None:
-        """Start from a final block: each member's last included list (number, hash)."""
-        for author, (number, list_hash) in zip(self._authors, last_lists, strict=True):
+    def restore(self, last_lists: Sequence[tuple[int, bytes]], incarnations: Sequence[int]) -> None:
+        """Start from a final block: each member's last included list (number, hash) and its incarnation."""
+        rows = zip(self._authors, last_lists, incarnations, strict=True)
+        for author, (number, list_hash), incarnation in rows:
+            author.incarnation = incarnation
             author.number = author.final_number = author.included_number = number
             author.hash = list_hash
 
@@ -135,6 +144,8 @@ class ListStore:
             if list_hash in author.wanted:
                 self._committee.check_value(order_list)
                 return self._add_wanted(author, order_list, list_hash)
+        if order_list.incarnation != author.incarnation:
+            return []  # of an earlier life of its author, or of one that is not final here yet
         held = author.lists.get(number)
         if held is not None:
             if held[0].entries != order_list.entries or held[0].prev_hash != order_list.prev_hash:
@@ -157,6 +168,11 @@ class ListStore:
         self.taken += 1
         return self._adopt(author)
 
+    def wants(self, order_list: OrderList) -> bool:
+        """Whether a block names exactly this list and it is missing."""
+        wanted = self._authors[order_list.node].wanted
+        return bool(wanted) and order_list.struct_hash() in wanted
+
     def _equivocation(self, held: OrderList, second: OrderList) -> ProtocolError:
         """The refusal of a second list of one number; raises where its author did not sign it."""
         self._committee.check_value(second)
@@ -171,11 +187,12 @@ class ListStore:
         author.variants[list_hash] = order_list
         self.taken += 1
         held = author.lists.get(order_list.number)
-        if held is not None and held[1] != list_hash:
+        if held is not None and held[1] != list_hash and held[0].incarnation == order_list.incarnation:
             self.offences.append(ListEquivocation(held[0], order_list))
         before = author.lists.get(order_list.number - 1)
         known = order_list.prev_hash in author.variants or (before is not None and before[1] == order_list.prev_hash)
-        if not known and order_list.number > author.final_number + 1:
+        first = author.final_number + 1 if order_list.incarnation == author.incarnation else 1
+        if not known and order_list.number > first:
             author.wanted.add(order_list.prev_hash)
         return self._adopt(author)
 
@@ -185,7 +202,8 @@ class ListStore:
         if following is not None and following.prev_hash == author.hash:
             return following
         for one in author.variants.values():
-            if one.number == author.number + 1 and one.prev_hash == author.hash:
+            place = (one.incarnation, one.number, one.prev_hash)
+            if place == (author.incarnation, author.number + 1, author.hash):
                 return one
         return None
 
@@ -277,15 +295,18 @@ class ListStore:
         author = self._authors[node]
         return author.number - author.final_number
 
-    def included(self, node: int, number: int) -> None:
+    def included(self, node: int, incarnation: int, number: int) -> None:
         """A kept block includes the member's lists up to ``number``."""
         author = self._authors[node]
-        author.included_number = max(author.included_number, number)
+        if incarnation == author.incarnation:
+            author.included_number = max(author.included_number, number)
 
-    def finalized(self, node: int, number: int, list_hash: bytes) -> None:
+    def finalized(self, node: int, incarnation: int, number: int, list_hash: bytes) -> None:
         """A final block includes the member's lists up to ``number``: the chain held follows it from now on, and
         lists some way behind are forgotten."""
         author = self._authors[node]
+        if incarnation > author.incarnation:
+            self._begin(author, incarnation)
         if number <= author.final_number:
             return
         held = author.lists.get(number)
@@ -297,6 +318,15 @@ class ListStore:
         for old in range(author.final_number - limits.LISTS_PER_MEMBER_MAX, keep_from + 1):
             author.lists.pop(old, None)
         author.final_number = max(author.final_number, number)
+
+    def _begin(self, author: _Author, incarnation: int) -> None:
+        """A final block starts the member's next incarnation: its lists before are over."""
+        author.incarnation = incarnation
+        author.lists.clear()
+        author.orphans.clear()
+        author.number = author.final_number = author.included_number = 0
+        author.hash = ZERO_HASH
+        self._adopt(author)
 
     def _switch(self, author: _Author, number: int, list_hash: bytes) -> None:
         """Replace the chain held by the one that ends in ``list_hash``: the author signed two, this one is final."""

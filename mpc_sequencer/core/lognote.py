@@ -25,25 +25,33 @@ ED25519_KIND: Final = b"\x01"
 class LogNote:
     """A verified checkpoint: the number of entries and the root (32 bytes) over them."""
 
+    origin: str
     size: int
     root: bytes
 
 
-def log_origin(genesis_id: bytes, node: int) -> str:
-    """The origin line of member ``node``'s log."""
-    return f"mpc_sequencer/{genesis_id.hex()}/{node}"
+def log_origin(genesis_id: bytes, node: int, began_ms: int = 0) -> str:
+    """The origin line of member ``node``'s log. A log that replaces a lost one carries the time it began at: it is
+    another log, and forks no checkpoint of the first."""
+    return f"mpc_sequencer/{genesis_id.hex()}/{node}" + (f"/{began_ms}" if began_ms else "")
+
+
+def is_origin(text: str, genesis_id: bytes, node: int) -> bool:
+    """Whether ``text`` is the origin line of a log of member ``node``."""
+    first = log_origin(genesis_id, node)
+    later = text.removeprefix(f"{first}/")
+    return text == first or (later != text and later.isascii() and later.isdigit() and later[0] != "0")
 
 
 def open_note(note: bytes, genesis_id: bytes, node: int, log_key: bytes) -> LogNote:
     """Parse and verify a checkpoint of member ``node``'s log under its Ed25519 key. Raises ``ValueError``."""
-    origin = log_origin(genesis_id, node)
     lines = note.decode().split("\n")
     if len(lines) != 6 or lines[3] or lines[5]:
         raise ValueError("expected origin, size, root, an empty line and one signature line")
-    name, size_text, root_text, _, signature_line, _ = lines
+    origin, size_text, root_text, _, signature_line, _ = lines
     prefix = f"— {origin} "
-    if name != origin or not signature_line.startswith(prefix):
-        raise ValueError(f"a checkpoint of origin {name[:120]!r}, expected {origin!r}")
+    if not is_origin(origin, genesis_id, node) or not signature_line.startswith(prefix):
+        raise ValueError(f"a checkpoint of origin {origin[:120]!r}, expected {log_origin(genesis_id, node)!r}")
     if not (size_text.isascii() and size_text.isdigit() and len(size_text) <= SIZE_DIGITS_MAX):
         raise ValueError("the size is no decimal number")
     size = int(size_text)
@@ -64,4 +72,4 @@ def open_note(note: bytes, genesis_id: bytes, node: int, log_key: bytes) -> LogN
         VerifyKey(log_key).verify(text.encode(), blob[KEY_HASH_BYTES:])
     except (CryptoError, ValueError, TypeError) as error:
         raise ValueError(f"the signature does not verify: {error}") from None
-    return LogNote(size, root)
+    return LogNote(origin, size, root)

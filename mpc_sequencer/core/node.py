@@ -54,6 +54,7 @@ from mpc_sequencer.core.pool import Pool
 from mpc_sequencer.core.publish import Publisher
 from mpc_sequencer.core.reveal import Reveal
 from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.core.standing import Standing
 from mpc_sequencer.core.statements import Statements
 from mpc_sequencer.core.status import StatusBoard
 from mpc_sequencer.core.transcript import ChainInput, GenesisEntry, InputsEntry, SettledEntry
@@ -103,6 +104,7 @@ class NodeCore:
         self.fetcher = Fetcher(committee.n, node)
         self.catchup = CatchUp(self)
         self.convictions = Convictions(committee)
+        self.standing = Standing(self)
         self.board = StatusBoard()
         self.peers = PeerHandlers(self)
         self.publisher = Publisher(self)
@@ -154,6 +156,7 @@ class NodeCore:
                 self.peers.welcome(node)
             case PeerDown(node):
                 self.board.down(node)
+                self.standing.lost(node)
             case SettlementSeen(last_height, transaction, gas_used):
                 self.ranges.settled(last_height)
                 if self.board.settled(last_height, gas_used) and transaction != ZERO_HASH:
@@ -210,6 +213,7 @@ class NodeCore:
         self.pool.expire(now_ms, self.execution.executed_height)
         self.peers.retry(now_ms)
         self._retry_final(now_ms)
+        self.standing.flush()
         stale = now_ms >= self.statements.stale_at_ms()
         self.statements.flush(now_ms, working=stale and self.has_work(now_ms))
         before = -1
@@ -322,6 +326,10 @@ class NodeCore:
     def finalized(self, block_id: bytes, certificate: Certificate, now_ms: int) -> None:
         self._pending_final = (block_id, certificate)
         self._retry_final(now_ms)
+
+    def may_vote(self, view: int) -> bool:
+        """Whether this member can know that it signs nothing against an earlier vote."""
+        return self.standing.may_vote(view)
 
     def block(self, block_id: bytes) -> Block | None:
         entry = self.chain.entry(block_id)

@@ -75,6 +75,7 @@ class PeerHandlers:
                 self._on_list(node, order_list, now_ms)
             case HeadMessage(head):
                 _require_sender(node, head.node, "Head.node")
+                core.standing.heard(node, head.view)
                 if core.lists.accept_head(head):
                     core.heads_seen += 1
                     gap = core.lists.gap(node, head.list_number)
@@ -128,18 +129,18 @@ class PeerHandlers:
         first = max(last_number, held_through - limits.LISTS_PER_MEMBER_MAX)
         for order_list, _ in core.lists.between(core.node, first, held_through) or ():
             core.effects.append(Send(node, ListMessage(order_list)))
-        heads = core.lists.heads(core.node)
-        if heads:
-            core.effects.append(Send(node, HeadMessage(heads[0][0])))
         core.simplex.resend(node)
         core.effects += [Send(node, share) for share in core.ranges.own_shares()]
+        heads = core.lists.heads(core.node)
+        if heads:  # last: a peer that lost its journal takes it as the end of what was resent
+            core.effects.append(Send(node, HeadMessage(heads[0][0])))
 
     # --- lists and bodies ---------------------------------------------------------------------------------------
     def _on_list(self, node: int, order_list: OrderList, now_ms: int) -> None:
         core = self._core
         author = order_list.node
-        if author == core.node:
-            return
+        if author == core.node and not core.lists.wants(order_list):
+            return  # its own lists a member learns from others only where it has lost them
         held_before = core.lists.taken
         try:
             adopted_lists = core.lists.add(order_list)
@@ -200,7 +201,7 @@ class PeerHandlers:
         core = self._core
         if pooled.list_number or pooled.sequenced_height:
             return
-        if core.lists.unfinal(core.node) >= limits.LISTS_PER_MEMBER_MAX:
+        if core.lists.unfinal(core.node) >= limits.LISTS_PER_MEMBER_MAX or not core.standing.may_list():
             return
         try:
             check_window(pooled.order.checked.label, now_ms)

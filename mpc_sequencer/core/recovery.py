@@ -31,9 +31,11 @@ from mpc_sequencer.core.effects import (
     Effect,
     HeldRecord,
     ListRecord,
+    MutedRecord,
     ProposalRecord,
     Record,
     Reply,
+    ResumedRecord,
     Send,
     ServeLog,
     Settle,
@@ -113,6 +115,9 @@ def _unexecuted(core: NodeCore) -> list[Finality]:
 
 def _records(core: NodeCore) -> Iterable[Record]:
     """The journal that would lead to the member's statements of now."""
+    standing = core.standing.record()
+    if standing is not None:
+        yield standing
     for pooled in core.pool.kept(core.execution.executed_height):
         for variant in pooled.variant_order:
             envelope = pooled.variants[variant]
@@ -165,7 +170,8 @@ def _decode(core: NodeCore, data: bytes) -> Snapshot:
 def _restore_state(core: NodeCore, taken: Snapshot) -> None:
     state = state_of(taken.ordering)
     core.chain.restore(state, taken.block)
-    core.lists.restore(state.last_lists)
+    core.lists.restore(state.last_lists, state.incarnations)
+    core.own_lists.begin(state.incarnations[core.node])
     core.own_lists.number, core.own_lists.hash = state.last_lists[core.node]
     core.execution.restore(taken.execution)
     core.board.restore(taken.board)
@@ -192,6 +198,8 @@ def _recall(core: NodeCore, record: Record, open_ids: dict[bytes, int], now_ms: 
             core.lists.add_own(order_list, list_hash)
         case VoteRecord(vote):
             core.simplex.recall_vote(vote)
+        case MutedRecord() | ResumedRecord():
+            core.standing.recall(record)
         case ProposalRecord(block):
             core.peers.hold_block(block)
         case _:
@@ -210,10 +218,19 @@ def _restore_batches(core: NodeCore, taken: Snapshot, now_ms: int) -> None:
 
 
 def recover(
-    core: NodeCore, snapshot: bytes | None, journal: Iterable[bytes], log: Iterable[bytes], now_ms: int
+    core: NodeCore,
+    snapshot: bytes | None,
+    journal: Iterable[bytes],
+    log: Iterable[bytes],
+    now_ms: int,
+    *,
+    damaged: bool = False,
 ) -> list[Effect]:
     """All of a member's own recovery (steps 1 to 3) on a fresh core; what is to be kept, appended or settled. Nothing
-    is sent: peers ask for what they miss. Raises like :func:`restore`."""
+    is sent: peers ask for what they miss. ``damaged``: an earlier journal is lost, so the member is muted. Raises like
+    :func:`restore`, and ProtocolError or ThresholdError where the log does not follow from itself."""
+    if damaged:
+        core.standing.mute()
     restore(core, snapshot, journal, now_ms)
     replay = Replay(core, own=True)
     effects: list[Effect] = []

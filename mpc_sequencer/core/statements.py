@@ -70,6 +70,8 @@ class Statements:
         return pooled.receipt, ""
 
     def _check_lists(self) -> None:
+        if not self._core.standing.may_list():
+            raise ProtocolError("intake.recovering", "member", self._core.node, "one that gives receipts")
         unfinal = self._core.lists.unfinal(self._core.node)
         if unfinal >= limits.LISTS_PER_MEMBER_MAX:
             raise ProtocolError(
@@ -95,7 +97,7 @@ class Statements:
     def _give_receipt(self, pooled: PooledOrder, envelope: Envelope) -> None:
         unsigned = Receipt(
             epoch=self._core.committee.epoch,
-            incarnation=self._core.committee.incarnation,
+            incarnation=self._core.standing.incarnation,
             order_id=pooled.order.order_id,
             node=self._core.node,
             list_number=pooled.list_number,
@@ -122,13 +124,13 @@ class Statements:
 
     def sign_head(self) -> None:
         """Sign and send a head, where a part of the last one changed."""
-        if not self._dirty:
+        if not self._dirty or not self._core.standing.may_sign_heads():
             return
         self._dirty = False
         self._signed_ms = self._core.now_ms
         unsigned = Head(
             epoch=self._core.committee.epoch,
-            incarnation=self._core.committee.incarnation,
+            incarnation=self._core.standing.incarnation,
             node=self._core.node,
             view=self._core.simplex.view,
             time_ms=self._core.now_ms,

@@ -29,6 +29,7 @@ from mpc_sequencer.core.types import Checkpoint
 from mpc_sequencer.market import AUCTION, Market
 from mpc_sequencer.node import config, files, tls
 from mpc_sequencer.node.keystore import NodeSecrets, create
+from mpc_sequencer.node.storage import mark_never_started
 from threshold import deal
 
 CHAIN_ID: Final = 31337
@@ -191,6 +192,7 @@ def _write_node(
     create(folder / "keystore.json", node_secrets, passphrase, profile="interactive")
     write_account_key(folder / "submitter.key", secrets.token_bytes(32))
     write_node_config(devnet, node, chain_url)
+    mark_never_started(folder / "data")
 
 
 def write_node_config(devnet: Devnet, node: int, chain_url: str | None) -> None:

@@ -15,6 +15,7 @@ from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.devnet.layout import Devnet
 from mpc_sequencer.devnet.processes import NodeProcesses
+from mpc_sequencer.node.storage import mark_never_started
 
 READY_S_MAX: Final = 60.0
 ACCOUNT_UNITS: Final = {0: 1_000 * 10**8, 1: 50_000_000 * 10**6}
@@ -51,7 +52,7 @@ def prepare_folder(devnet: Devnet, fresh: bool) -> None:
     """Refuse nodes' data of an earlier run, or with ``fresh`` remove it."""
     for node in range(devnet.file.committee.n):
         data = devnet.node_folder(node) / "data"
-        if not data.exists():
+        if not (data / "journal").exists():
             continue
         if not fresh:
             raise ConfigError(
@@ -59,6 +60,7 @@ def prepare_folder(devnet: Devnet, fresh: bool) -> None:
                 "discard it with --fresh, or use a new folder",
             )
         shutil.rmtree(data)
+        mark_never_started(data)
 
 
 async def wait_ready(devnet: Devnet, processes: NodeProcesses) -> None:

@@ -24,6 +24,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -56,6 +57,10 @@ class JournalFull(OSError):
     """No space, quota or file size left. A part of the batch may be on disk; the member must stop."""
 
 
+class FolderInUse(ConfigError):
+    """Another process holds the folder."""
+
+
 class FolderLock:
     """Holds a data folder for one process until :meth:`release` or the process ends."""
 
@@ -73,7 +78,7 @@ class FolderLock:
         except OSError as error:
             holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(self._descriptor)
-            raise ConfigError(
+            raise FolderInUse(
                 f"the data folder {folder} is in use by process {holder or 'unknown'}",
                 "stop that process, or give this member a folder of its own",
             ) from error
@@ -219,6 +224,21 @@ class Journal:
         self._durable = self._size
         self._fence_due = False
 
+    def rotate(self) -> int:
+        """Make everything durable and begin a new segment; the number of its first record. Raises ``OSError``."""
+        if self._failed or self._descriptor < 0:
+            raise ValueError("the journal is closed or failed before")
+        if self._size > _SEGMENT_HEADER.size:
+            self._rotate()
+        return self.next_number
+
+    def prune(self, first: int) -> None:
+        """Remove the segments that end before record ``first``. Raises ``OSError``."""
+        paths = _segments(self._folder)
+        for path, following in pairwise(paths):
+            if _first_number(following) <= first:
+                path.unlink()
+
     def _rotate(self) -> None:
         with self._sync_lock:
             self.sync()
@@ -237,12 +257,16 @@ class Journal:
         self._size += len(data)
 
 
-def read_journal(folder: Path) -> Iterator[bytes]:
-    """All whole records in order; a torn tail is passed over. Raises :class:`JournalDamage` when it comes to
-    it.
+def read_journal(folder: Path, first: int = 0) -> Iterator[bytes]:
+    """All whole records from number ``first`` on, in order; a torn tail is passed over. Raises
+    :class:`JournalDamage` when it comes to it.
     """
     paths = _segments(folder)
-    number = 0
+    if not paths:
+        raise JournalDamage(folder, 0, "no segment of the journal is there")
+    number = _first_number(paths[0])
+    if number > first:
+        raise JournalDamage(paths[0], 0, f"the segments before it are gone, expected record {first}")
     for index, path in enumerate(paths):
         data = path.read_bytes()
         last = index == len(paths) - 1
@@ -254,8 +278,11 @@ def read_journal(folder: Path) -> Iterator[bytes]:
             raise JournalDamage(path, 0, "its header is damaged")
         for start, size in _walk(path, data, last=last):
             if size:
+                if number >= first:
+                    yield data[start : start + size]
                 number += 1
-                yield data[start : start + size]
+    if number < first:
+        raise JournalDamage(paths[-1], 0, f"it ends at record {number}, expected record {first}")
 
 
 def _walk(path: Path, data: bytes, *, last: bool) -> Iterator[tuple[int, int]]:

@@ -18,7 +18,8 @@ import resource
 import secrets
 import signal
 import time
-from collections import Counter, deque
+from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -30,98 +31,47 @@ from mpc_sequencer.core import effects as core_effects
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.execution import ResultMismatch
+from mpc_sequencer.core.lognote import log_origin
 from mpc_sequencer.core.messages import StatusReply
 from mpc_sequencer.core.node import NodeCore
+from mpc_sequencer.core.recovery import recover
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.core.types import ZERO_HASH
 from mpc_sequencer.node import transport as wires
 from mpc_sequencer.node.config import CommitteeFile, NodeConfig, check_index, load_committee, load_node_config
 from mpc_sequencer.node.evidence_files import FOLDER as EVIDENCE_FOLDER
-from mpc_sequencer.node.evidence_files import write_evidence
-from mpc_sequencer.node.journal import Journal
+from mpc_sequencer.node.evidence_files import read_evidence, write_evidence
+from mpc_sequencer.node.inbox import Inbox
 from mpc_sequencer.node.keystore import NodeSecrets, open_keystore, read_key_file
-from mpc_sequencer.node.translog import TransparencyLog
+from mpc_sequencer.node.snapshots import Snapshots
+from mpc_sequencer.node.storage import Storage
 from mpc_sequencer.settlement.payloads import SignedResult
 from mpc_sequencer.settlement.submitter import ResultReady, Settled, SubmitterState
 from mpc_sequencer.settlement.submitter_run import run_submitter
 from threshold import SecretShare
 
-PEER_EVENTS_PER_ROUND: Final = 256
-CLIENT_EVENTS_PER_ROUND: Final = 64
-INBOX_EVENTS_MAX: Final = 4_096
 CHECKPOINT_INTERVAL_S: Final = 2.0
 INLINE_SYNC_S_MAX: Final = 0.002  # a journal slower than this is synced in a worker thread
 FAULTS_LOGGED_PER_CODE: Final = 20
 RESULTS_BUFFERED_MAX: Final = 1_024
 EXIT_RESULT_MISMATCH: Final = 3
+EXIT_DISK: Final = 4
 
 logger = logging.getLogger("mpc_sequencer.node")
 
 
-class Inbox:
-    """Events from the wires in the core's terms; peers go before clients."""
-
-    def __init__(self) -> None:
-        self.peers: deque[core_effects.Event] = deque()
-        self.clients: deque[core_effects.Event] = deque()
-        self._arrived = trio.Event()
-        self._room = trio.Event()
-
-    def put(self, queue: deque[core_effects.Event], event: core_effects.Event) -> None:
-        queue.append(event)
-        self._arrived.set()
-
-    async def pump(
-        self,
-        channel: trio.MemoryReceiveChannel[wires.PeerEvent] | trio.MemoryReceiveChannel[wires.ClientEvent],
-        queue: deque[core_effects.Event],
-    ) -> None:
-        """Move a channel's events here, holding back while the queue is full."""
-        while True:
-            event: wires.PeerEvent | wires.ClientEvent = await channel.receive()
-            with contextlib.suppress(trio.WouldBlock):
-                while True:
-                    self.put(queue, _in_core_terms(event))
-                    event = channel.receive_nowait()
-            while len(queue) >= INBOX_EVENTS_MAX:
-                self._room = trio.Event()
-                await self._room.wait()
-
-    def take(self) -> list[core_effects.Event]:
-        """Some events of both kinds."""
-        peers = min(len(self.peers), PEER_EVENTS_PER_ROUND)
-        clients = min(len(self.clients), CLIENT_EVENTS_PER_ROUND)
-        taken = [self.peers.popleft() for _ in range(peers)]
-        taken += [self.clients.popleft() for _ in range(clients)]
-        self._room.set()
-        return taken
-
-    def __bool__(self) -> bool:
-        return bool(self.peers or self.clients)
-
-    async def wait(self, seconds: float) -> None:
-        """Until something arrives, or for so long."""
-        with trio.move_on_after(seconds):
-            if not self:
-                self._arrived = trio.Event()
-                await self._arrived.wait()
+class DiskFailed(Exception):
+    """The disk refused a write: the member must stop, for it cannot keep its promises."""
 
 
-def _in_core_terms(event: wires.PeerEvent | wires.ClientEvent) -> core_effects.Event:
-    match event:
-        case wires.PeerMessage(node, message):
-            return core_effects.FromPeer(node, message)
-        case wires.ClientRequestEvent(client, request):
-            return core_effects.FromClient(client, request)
-        case wires.PeerUp(node):
-            logger.info("link to member %d is up", node)
-            return core_effects.PeerUp(node)
-        case wires.PeerDown(node, reason):
-            logger.info("link to member %d is down: %s", node, reason)
-            return core_effects.PeerDown(node)
-        case wires.ClientGone(client):
-            return core_effects.ClientGone(client)
+@contextlib.contextmanager
+def _disk() -> Iterator[None]:
+    """Name what fails inside as the disk's."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskFailed(str(error)) from error
 
 
 class Runner:
@@ -130,15 +80,14 @@ class Runner:
     def __init__(
         self,
         core: NodeCore,
-        journal: Journal,
-        log: TransparencyLog,
+        storage: Storage,
         transport: wires.NodeTransport,
         results: trio.MemorySendChannel[ResultReady] | None,
         evidence: Path,
     ) -> None:
         self._core = core
-        self._journal = journal
-        self._log = log
+        self._storage = storage
+        self._snapshot = Snapshots(core, storage)
         self._transport = transport
         self._results = results
         self._faults: Counter[tuple[int, str]] = Counter()
@@ -152,11 +101,14 @@ class Runner:
         self._last_ms = max(self._last_ms, time.time_ns() // 1_000_000)
         return self._last_ms
 
-    async def run(self) -> None:
-        """Rounds, until cancelled. Raises :class:`ResultMismatch`."""
+    async def run(self, recovered: list[core_effects.Effect]) -> None:
+        """Rounds, until cancelled; ``recovered`` is what the core's recovery brought forth. Raises
+        :class:`ResultMismatch`."""
         core = self._core
-        await self._carry_out(core.start(self.now_ms()))
+        await self._carry_out(recovered + core.start(self.now_ms()))
         while True:
+            with _disk():
+                self._snapshot.between_rounds()
             gathered: list[core_effects.Effect] = []
             for event in self.inbox.take():
                 gathered += core.step(event, self.now_ms())
@@ -171,14 +123,15 @@ class Runner:
 
     async def _carry_out(self, gathered: list[core_effects.Effect]) -> None:
         records = [one.record for one in gathered if isinstance(one, core_effects.Persist)]
-        for one in gathered:
-            if isinstance(one, core_effects.Append):
-                self._log.append(encode(one.entry))
-        if records:
-            self._journal.append_many([encode(record) for record in records])
-            # a head promises nothing that a later one could break: it need not wait for the disk
-            if any(not isinstance(record, core_effects.HeadRecord) for record in records):
-                await self._sync()
+        with _disk():
+            for one in gathered:
+                if isinstance(one, core_effects.Append):
+                    self._storage.append(one.entry)
+            if records:
+                self._storage.journal.append_many([encode(record) for record in records])
+                # a head promises nothing that a later one could break: it need not wait for the disk
+                if any(not isinstance(record, core_effects.HeadRecord) for record in records):
+                    await self._sync()
         for one in gathered:
             self._send(one)
             if isinstance(one, core_effects.Evidence):
@@ -187,9 +140,9 @@ class Runner:
     async def _sync(self) -> None:
         began = time.perf_counter()
         if self._sync_s < INLINE_SYNC_S_MAX:
-            self._journal.sync()
+            self._storage.journal.sync()
         else:
-            await trio.to_thread.run_sync(self._journal.sync)
+            await trio.to_thread.run_sync(self._storage.journal.sync)
         self._sync_s = 0.9 * self._sync_s + 0.1 * (time.perf_counter() - began)
 
     async def _keep(self, found: core_effects.Evidence) -> None:
@@ -209,6 +162,8 @@ class Runner:
                 self._transport.peers.broadcast(encode(message))
             case core_effects.Send(node, message):
                 self._transport.peers.send(node, encode(message))
+            case core_effects.ServeLog(node, asked):
+                self._transport.peers.send(node, encode(self._storage.serve(asked)))
             case core_effects.Reply(client, reply):
                 if isinstance(reply, StatusReply):
                     reply = msgspec.structs.replace(reply, cpu_us=_cpu_us(), memory_bytes=_memory_bytes())
@@ -229,12 +184,16 @@ class Runner:
             logger.error("settlement range %d is dropped: the chain has not answered for too long", number)
 
     async def checkpoints(self) -> None:
-        """Sign the audit log every CHECKPOINT_INTERVAL_S."""
+        """Sign the audit log every CHECKPOINT_INTERVAL_S; write a snapshot instead where one is due."""
         while True:
             await trio.sleep(CHECKPOINT_INTERVAL_S)
-            write = self._log.prepare_checkpoint()
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(partial(write.run, sync=True))
+            if self._snapshot.due(self.now_ms()):
+                self.inbox.wake()
+                work = (await self._snapshot.prepared()).run
+            else:
+                work = partial(self._storage.log.prepare_checkpoint().run, sync=True)
+            with trio.CancelScope(shield=True), _disk():
+                await trio.to_thread.run_sync(work)
 
     async def settled(self, channel: trio.MemoryReceiveChannel[Settled]) -> None:
         """Tell the core what the chain holds."""
@@ -306,11 +265,6 @@ def _read_inputs(config: NodeConfig, file: CommitteeFile) -> tuple[ChainInput, .
     )
 
 
-def log_origin(file: CommitteeFile, index: int) -> str:
-    """The origin line of a member's audit log."""
-    return f"mpc_sequencer/{file.committee.genesis_id.hex()}/{index}"
-
-
 async def run_node(
     folder: Path, passphrase: str, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
 ) -> int:
@@ -325,30 +279,55 @@ async def run_node(
     signer, share = _check_identity(config, file, opened)
     inputs = await trio.to_thread.run_sync(_read_inputs, config, file)
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    journal = Journal(config.data / "journal")
+    storage = await trio.to_thread.run_sync(
+        Storage, config.data, partial(log_origin, file.committee.genesis_id, config.index), opened.log_seed
+    )
     try:
-        if journal.next_number:
-            raise ConfigError(
-                f"{config.data} holds the journal of an earlier run",
-                "a stopped member cannot rejoin in this version; start a new deployment with `mpcseq devnet init`",
-            )
-        log = TransparencyLog(config.data / "log", log_origin(file, config.index), opened.log_seed)
         file.committee.sealing_key.prepare()  # tables that would hold up the first round otherwise
         core = NodeCore(file.committee, config.index, signer, share, inputs, secrets.token_bytes(32))
+        recovered = await trio.to_thread.run_sync(_recover, core, storage, config.data / EVIDENCE_FOLDER)
         transport = wires.NodeTransport(file, config.index, opened.log_seed)
         port = await transport.bind(config.listen_host, config.listen_port)
         task_status.started(port)
         logger.info("member %d of %d listens at port %d", config.index, file.committee.n, port)
-        return await _serve(core, journal, log, transport, config, file)
+        return await _serve(core, storage, recovered, transport, config, file)
     finally:
         share.erase()
-        journal.close()
+        storage.journal.close()
+
+
+def _recover(core: NodeCore, storage: Storage, evidence: Path) -> list[core_effects.Effect]:
+    """Bring a core to where its disk leaves it. Blocking."""
+    for path in sorted(evidence.glob("*.evidence")):
+        core.convictions.recall(read_evidence(path).offence)
+    if storage.fresh:
+        return []
+    began = time.perf_counter()
+    if storage.damaged:
+        logger.error("this member starts damaged and signs nothing until its peers have moved on: %s", storage.damaged)
+    now_ms = time.time_ns() // 1_000_000
+    effects = recover(
+        core,
+        storage.snapshot,
+        () if storage.damaged else storage.journal_records(),
+        storage.log_entries(),
+        now_ms,
+        damaged=bool(storage.damaged),
+    )
+    storage.snapshot = None
+    logger.info(
+        "back at height %d, view %d after %.1f s",
+        core.chain.final_height,
+        core.simplex.view,
+        time.perf_counter() - began,
+    )
+    return effects
 
 
 async def _serve(
     core: NodeCore,
-    journal: Journal,
-    log: TransparencyLog,
+    storage: Storage,
+    recovered: list[core_effects.Effect],
     transport: wires.NodeTransport,
     config: NodeConfig,
     file: CommitteeFile,
@@ -360,7 +339,7 @@ async def _serve(
             if config.submitter.enabled and config.submitter.key_file is not None and config.chain_url:
                 results_in, results_out = trio.open_memory_channel[ResultReady](RESULTS_BUFFERED_MAX)
                 settled_in, settled_out = trio.open_memory_channel[Settled](RESULTS_BUFFERED_MAX)
-            runner = Runner(core, journal, log, transport, results_in, config.data / EVIDENCE_FOLDER)
+            runner = Runner(core, storage, transport, results_in, config.data / EVIDENCE_FOLDER)
             if results_in is not None:
                 from mpc_sequencer.settlement.chain import ChainClient
 
@@ -376,12 +355,17 @@ async def _serve(
             nursery.start_soon(runner.checkpoints)
             nursery.start_soon(runner.inbox.pump, transport.peers.events, runner.inbox.peers)
             nursery.start_soon(runner.inbox.pump, transport.clients.events, runner.inbox.clients)
-            nursery.start_soon(runner.run)
+            nursery.start_soon(runner.run, recovered)
     except* ResultMismatch as group:
         for error in group.exceptions:
             logger.critical("this member stops signing: %s", error)
         status = EXIT_RESULT_MISMATCH
-    log.checkpoint(sync=True)
+    except* DiskFailed as failed:
+        for fault in failed.exceptions:
+            logger.critical("this member stops, for what it says must be on disk first: %s", fault)
+        status = EXIT_DISK
+    if status != EXIT_DISK:
+        storage.log.checkpoint(sync=True)
     return status
 
 

@@ -198,6 +198,22 @@ class TransparencyLog:
         if self._failed:
             raise ValueError("the log failed to write a file before; restart it from its checkpoint")
 
+    def read(self, start: int, stop: int) -> list[bytes]:
+        """Entries ``start .. stop-1``, fewer where the log or its bundle of 256 ends before. Raises
+        :class:`ConfigError`.
+        """
+        stop = min(stop, self._size)
+        if start >= stop:
+            return []
+        bundle = start // TILE_WIDTH
+        rows = self._entries if bundle == self._size // TILE_WIDTH else self._bundle(bundle)
+        first = bundle * TILE_WIDTH
+        return [row[_LENGTH.size :] for row in rows[start - first : stop - first]]
+
+    def _bundle(self, number: int) -> list[bytes]:
+        bytes_max = TILE_WIDTH * (LOG_ENTRY_BYTES_MAX + _LENGTH.size)
+        return _split(self._read(tile_path("entries", number), bytes_max))
+
     def root(self) -> bytes:
         """The RFC 6962 root over all entries appended."""
         right: bytes | None = None
@@ -288,16 +304,21 @@ class TransparencyLog:
         if not width:
             return []
         bytes_max = width * (LOG_ENTRY_BYTES_MAX + _LENGTH.size)
-        data = self._read(tile_path("entries", size // TILE_WIDTH, width), bytes_max)
-        entries: list[bytes] = []
-        while data:
-            end = _LENGTH.size + int.from_bytes(data[: _LENGTH.size], "big")
-            entries.append(data[:end])
-            data = data[end:]
-        return entries
+        return _split(self._read(tile_path("entries", size // TILE_WIDTH, width), bytes_max))
 
     def _read(self, name: str, bytes_max: int) -> bytes:
         return files.read_bounded(self._folder / name, bytes_max, _HINT)
+
+
+def _split(data: bytes) -> list[bytes]:
+    """An entry bundle's rows, each with its length before it."""
+    rows: list[bytes] = []
+    start = 0
+    while start < len(data):
+        end = start + _LENGTH.size + int.from_bytes(data[start : start + _LENGTH.size], "big")
+        rows.append(data[start:end])
+        start = end
+    return rows
 
 
 def fold(row: list[bytes]) -> bytes:

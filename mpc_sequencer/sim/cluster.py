@@ -139,10 +139,10 @@ class Cluster:
             if peer != node:
                 self.at(self.now_ms, peer, PeerDown(node))
 
-    def restart(self, node: int) -> None:
+    def restart(self, node: int, *, damaged: bool = False) -> None:
         """A stopped member's machine comes up again; links to all members that are up follow."""
         host = self.hosts[node]
-        self._carry_out(node, host.power_on(self._new_core(node), self.now_ms))
+        self._carry_out(node, host.power_on(self._new_core(node), self.now_ms, damaged=damaged))
         for peer, other in enumerate(self.hosts):
             if peer != node and other.up:
                 self.at(self.now_ms, node, PeerUp(peer))

@@ -81,6 +81,14 @@ class Disk:
         self.synced, self.checkpointed = len(self.records), len(self.log)
         self._reindex()
 
+    def wipe(self, *, keep_log: bool) -> None:
+        """The journal is lost, and the snapshot with it; the log too, or not."""
+        self.records, self.synced = [], 0
+        self.snapshot, self.snapshot_record, self.snapshot_entry = None, 0, 0
+        if not keep_log:
+            self.log, self.checkpointed = [], 0
+        self._reindex()
+
     def _reindex(self) -> None:
         self.index = LogIndex()
         for position, entry in enumerate(self.log):
@@ -139,14 +147,15 @@ class Host:
         self.wake_ms = self.alarm_ms = None
         self.disk.tear(rng)
 
-    def power_on(self, core: NodeCore, now_ms: int) -> list[Effect]:
-        """A new process of the same member: what its disk says, then its first round."""
+    def power_on(self, core: NodeCore, now_ms: int, *, damaged: bool = False) -> list[Effect]:
+        """A new process of the same member: what its disk says, then its first round. ``damaged``: it finds its journal
+        lost."""
         disk, clock_ms = self.disk, self.clock.read_ms(now_ms)
         self.core, self.up = core, True
         journal = [encode(record) for record in disk.records[disk.snapshot_record :]]
         log = disk.log[disk.snapshot_entry :]
         disk.relog = Relog(entry_key(entry) for entry in log)
-        effects = recover(core, disk.snapshot, journal, [encode(entry) for entry in log], clock_ms)
+        effects = recover(core, disk.snapshot, journal, [encode(entry) for entry in log], clock_ms, damaged=damaged)
         effects += core.start(clock_ms)
         return self._kept(effects, now_ms)
 

@@ -88,5 +88,5 @@ def test_lists_far_ahead_of_the_blocks_are_refused() -> None:
     author.number = LISTS_AHEAD_MAX
     with refused("list.number"):
         store.add(make_list(d, LIAR, LISTS_AHEAD_MAX + 1, author.hash, invented(0, 1)))
-    store.included(LIAR, 1)
+    store.included(LIAR, 0, 1)
     assert store.add(make_list(d, LIAR, LISTS_AHEAD_MAX + 1, author.hash, invented(0, 1)))

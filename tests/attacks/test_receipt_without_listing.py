@@ -36,7 +36,7 @@ def test_receipt_and_list_together_convict() -> None:
         audited = Receipts(d.committee, Signatures(d.committee), recorder, LIAR)
         audited.add_list(one)
         audited.add(receipt)
-        assert audited.finish(receipt.list_number) == 0
+        assert audited.finish(0, receipt.list_number) == 0
         codes = [finding.code for finding in recorder.findings]
         assert codes == (["receipt.broken"] if broken else [])
         if broken:

@@ -109,8 +109,8 @@ def test_the_chain_held_follows_what_is_final() -> None:
     store.first_missing(1, 0, hashed(theirs[1]))
     for one in theirs[::-1]:
         store.add(one)
-    store.included(1, 2)
-    store.finalized(1, *hashed(theirs[1]))
+    store.included(1, 0, 2)
+    store.finalized(1, 0, *hashed(theirs[1]))
     assert store.held_through(1) == hashed(theirs[1])
     assert store.unfinal(1) == 0
     following = chain(1, first=20, prev=theirs[1])
@@ -127,7 +127,7 @@ def test_old_lists_are_forgotten() -> None:
     for number in range(2, 1_001):
         author.lists[number] = (lists[0], bytes((number % 256,)) * 32)
     author.number = 1_000
-    store.finalized(1, 600, author.lists[600][1])
+    store.finalized(1, 0, 600, author.lists[600][1])
     assert min(author.lists) == 600 - limits.LISTS_PER_MEMBER_MAX + 1
 
 

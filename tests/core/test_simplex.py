@@ -39,6 +39,7 @@ class App:
     final: list[bytes] = field(default_factory=list)
     views: list[int] = field(default_factory=list)
     parents: list[bytes] = field(default_factory=list)
+    forgotten_views: frozenset[int] = frozenset()
 
     def prepare_proposal(self, parent_id: bytes, view: int, now_ms: int) -> Block | None:
         self.parents.append(parent_id)
@@ -52,6 +53,9 @@ class App:
 
     def entered_view(self, view: int, now_ms: int) -> None:
         self.views.append(view)
+
+    def may_vote(self, view: int) -> bool:
+        return view not in self.forgotten_views
 
     def has_work(self, now_ms: int) -> bool:
         return self.work

@@ -53,5 +53,8 @@ class Application(Protocol):
     def has_work(self, now_ms: int) -> bool:
         """Whether the member has reason to run the view's timer."""
 
+    def may_vote(self, view: int) -> bool:
+        """Whether this member may sign votes of ``view`` (not where it has lost what it signed there)."""
+
     def block(self, block_id: bytes) -> Block | None:
         """An accepted block that is still kept."""

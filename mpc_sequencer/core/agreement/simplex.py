@@ -187,7 +187,7 @@ class Simplex:
 
     def _vote_nullify(self, view: int, now_ms: int) -> None:
         here = self._round(view)
-        if here.voted_nullify or here.voted_finalize or here.certificates:
+        if here.voted_nullify or here.voted_finalize or here.certificates or not self._app.may_vote(view):
             return
         here.voted_nullify = True
         vote = self._vote(NULLIFY, view, ZERO_HASH)
@@ -271,7 +271,7 @@ class Simplex:
         self._consider(self.view, now_ms)
 
     def _vote_finalize(self, here: Round, block_id: bytes, now_ms: int) -> None:
-        if here.voted_nullify or here.voted_finalize:
+        if here.voted_nullify or here.voted_finalize or not self._app.may_vote(here.view):
             return
         here.voted_finalize = True
         vote = self._vote(FINALIZE, here.view, block_id)
@@ -303,6 +303,8 @@ class Simplex:
         view = self.view
         here = self._round(view)
         if self._committee.leader(view) != self._node or here.proposed or here.voted_nullify:
+            return
+        if not self._app.may_vote(view):
             return
         if now_ms < self.propose_at_ms():
             return
@@ -363,7 +365,7 @@ class Simplex:
         here = self._rounds.get(view)
         if here is None or here.proposal is None or here.proposal_rejected or view != self.view:
             return
-        if here.voted_notarize is not None or here.voted_nullify:
+        if here.voted_notarize is not None or here.voted_nullify or not self._app.may_vote(view):
             return
         header = here.proposal.block.header
         parent = self._extendable(view)

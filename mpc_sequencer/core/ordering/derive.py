@@ -116,15 +116,17 @@ def derive(
 
     lagging = len(counting) >= limits.RESULT_LAG_HEIGHTS
     batch, queue, charged = _fill_batch(parent, (*parent.queue, *fresh), time_ms, bonds_wei, lagging)
-    last_lists = list(parent.last_lists)
+    last_lists, incarnations = list(parent.last_lists), list(parent.incarnations)
     for head in candidate.heads:
         last_lists[head.node] = (head.list_number, head.list_hash)
+        incarnations[head.node] = head.incarnation
     state = OrderingState(
         block_id=b"",
         height=height,
         view=candidate.view,
         time_ms=time_ms,
         last_lists=tuple(last_lists),
+        incarnations=tuple(incarnations),
         queue=queue,
         charged_wei=charged,
         counting=(*counting, height) if batch else counting,

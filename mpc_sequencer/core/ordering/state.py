@@ -46,7 +46,9 @@ class OrderingState:
     view: int
     time_ms: int
     last_lists: tuple[tuple[int, bytes], ...]
-    """Per member: number and hash of its last included list."""
+    """Per member: number and hash of its last included list, in its incarnation."""
+    incarnations: tuple[int, ...]
+    """Per member: the incarnation its lists are of."""
     listings: Map[bytes, Listing]
     lifted: Map[bytes, int]
     """Ids lifted by a block, queued or sequenced, with their order's valid_until_ms."""
@@ -66,6 +68,15 @@ class OrderingState:
     """Orders batched by this block and all ancestors."""
 
 
+    def last_list(self, node: int, incarnation: int) -> tuple[int, bytes] | None:
+        """The list (number, hash) that a member's lists of an incarnation follow: its last included one, or none yet
+        where it starts its next incarnation. None where a head of that incarnation has no place here."""
+        current = self.incarnations[node]
+        if incarnation == current:
+            return self.last_lists[node]
+        return (0, ZERO_HASH) if incarnation == current + 1 else None
+
+
 def genesis_state(genesis_id: bytes, time_ms: int, members: int) -> OrderingState:
     """The state of the genesis block."""
     return OrderingState(
@@ -74,6 +85,7 @@ def genesis_state(genesis_id: bytes, time_ms: int, members: int) -> OrderingStat
         view=0,
         time_ms=time_ms,
         last_lists=((0, ZERO_HASH),) * members,
+        incarnations=(0,) * members,
         listings=Map(),
         lifted=Map(),
         listed=(0,) * members,

@@ -31,6 +31,7 @@ class StateValue(Value, frozen=True):
     view: Uint
     time_ms: Uint
     last_lists: tuple[tuple[Uint, Hash32], ...]
+    incarnations: tuple[Uint, ...]
     listings: tuple[tuple[Hash32, tuple[tuple[NodeIndex, Uint], ...]], ...]
     lifted: tuple[tuple[Hash32, Uint], ...]
     listed: tuple[Uint, ...]
@@ -52,6 +53,7 @@ def value_of(state: OrderingState) -> StateValue:
         view=state.view,
         time_ms=state.time_ms,
         last_lists=state.last_lists,
+        incarnations=state.incarnations,
         listings=tuple(sorted(state.listings.items())),
         lifted=tuple(sorted(state.lifted.items())),
         listed=state.listed,
@@ -77,6 +79,7 @@ def state_of(value: StateValue) -> OrderingState:
         view=value.view,
         time_ms=value.time_ms,
         last_lists=value.last_lists,
+        incarnations=value.incarnations,
         listings=Map(value.listings),
         lifted=Map(value.lifted),
         listed=value.listed,
