@@ -1,8 +1,9 @@
-"""Catching up: a member that is far behind asks one peer after another for its audit log from the next height on.
+"""Catching up: a member that is far behind asks one peer after another for its audit log from what it lacks on.
 
-States: *even* (nothing to do), *behind* (a certified block more than AHEAD_HEIGHTS_MIN ahead was seen), in which at
-most one question is out. An answer is queued, taken in by small turns (:mod:`mpc_sequencer.core.replay`), and the next
-question follows while little waits to be opened, so that memory stays bounded however long the history is.
+States: *even* (nothing to do), *behind* (a certified block more than AHEAD_HEIGHTS_MIN ahead was seen, or a final
+batch waits for bundles that its members no longer hold), in which at most one question is out. An answer is queued,
+taken in by small turns (:mod:`mpc_sequencer.core.replay`), and the next question follows while little waits to be
+opened, so that memory stays bounded however long the history is.
 
 What an attacker tries: an answer nobody asked for (dropped), entries that do not follow (the answer is dropped, the
 next peer is asked, the sender is named), no answer or an empty one (the next peer is asked after ANSWER_MS).
@@ -44,7 +45,12 @@ class CatchUp:
 
     @property
     def behind(self) -> bool:
-        return self._core.chain.final_height < self._target_height
+        return self._lacks_height() <= self._target_height
+
+    def _lacks_height(self) -> int:
+        """The first height that is not final, or final and not open."""
+        waiting = self._core.reveal.first_height()
+        return self._core.chain.final_height + 1 if waiting is None else waiting
 
     def seen(self, node: int, height: int) -> None:
         """A member holds the block of that height, on the branch that is final."""
@@ -52,6 +58,12 @@ class CatchUp:
             self._target_height = max(self._target_height, height)
             if self._peer is None:
                 self._turn_to(node)
+
+    def stuck(self, height: int) -> None:
+        """A final batch has waited for bundles too long: logs have what memories may have lost."""
+        self._target_height = max(self._target_height, height)
+        if self._peer is None:
+            self._turn_to((self._core.node + 1) % self._core.committee.n)
 
     def _turn_to(self, node: int) -> None:
         self._peer = node if node != self._core.node else (node + 1) % self._core.committee.n
@@ -78,7 +90,7 @@ class CatchUp:
             self._turn_to((self._peer + 1) % self._core.committee.n)  # no answer in time
         self._due_ms = now_ms + ANSWER_MS
         self._asked = True
-        return [Send(self._peer, FetchLog(self._core.chain.final_height + 1, self._position))]
+        return [Send(self._peer, FetchLog(self._lacks_height(), self._position))]
 
     def next_due_ms(self) -> int | None:
         return self._due_ms if self._peer is not None else None

@@ -226,6 +226,9 @@ class NodeCore:
         for block_id, node in self.reveal.missing(now_ms):
             self.fetcher.want_bundle(block_id, node, now_ms)
         self.effects += self.fetcher.requests(now_ms)
+        stuck = self.reveal.stuck(now_ms)
+        if stuck is not None:
+            self.catchup.stuck(stuck)
         self.effects += self.catchup.requests(now_ms)
         return self.collect()
 

@@ -68,7 +68,8 @@ class Replay:
                     self._clear()
             case BundleEntry(bundle):
                 core.committee.check_member(bundle.node, "Bundle.node")
-                core.reveal.on_bundle(bundle, None)
+                if bundle.node != core.node:  # this member's own is made again
+                    core.reveal.on_bundle(bundle, None)
             case SettlementEntry():
                 for share in _shares(entry, core.committee.epoch):
                     core.ranges.on_share(share)

@@ -60,6 +60,7 @@ from threshold import (
 )
 
 EARLY_BUNDLES_PER_MEMBER_MAX: Final = 64
+BUNDLES_STUCK_MS: Final = 3_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +361,16 @@ class Reveal:
     def _verify_coin(self, task: RevealTask, bundle: Bundle) -> VerifiedCoinShare:
         key = self._committee.genesis.members[bundle.node].verification_key
         return verify_coin_share(key, self._context(task, bundle.node), bundle.coin_share)
+
+    def first_height(self) -> int | None:
+        """The first height that is final and not open."""
+        return self._tasks[0].height if self._tasks else None
+
+    def stuck(self, now_ms: int) -> int | None:
+        """That height, where it has lacked bundles for BUNDLES_STUCK_MS."""
+        if not self._tasks or now_ms - self._tasks[0].since_ms < BUNDLES_STUCK_MS:
+            return None
+        return self._tasks[0].height if len(self._tasks[0].bundles) < self._committee.t else None
 
     # --- recovery -----------------------------------------------------------------------------------------------
     def finals(self) -> list[Finality]:

@@ -95,6 +95,8 @@ class Runner:
         self._sync_s = 0.0
         self._last_ms = 0
         self.inbox = Inbox()
+        self.between_rounds = False
+        """Every effect so far is carried out."""
 
     def now_ms(self) -> int:
         """Wall-clock milliseconds, never going backwards."""
@@ -116,10 +118,12 @@ class Runner:
                 gathered += core.work(self.now_ms())
             gathered += core.flush(self.now_ms())
             await self._carry_out(gathered)
+            self.between_rounds = True
             if self.inbox or core.has_work():
                 await trio.lowlevel.checkpoint()
             else:
                 await self.inbox.wait(max(0, core.wake_at_ms() - self.now_ms()) / 1_000)
+            self.between_rounds = False
 
     async def _carry_out(self, gathered: list[core_effects.Effect]) -> None:
         records = [one.record for one in gathered if isinstance(one, core_effects.Persist)]
@@ -277,12 +281,15 @@ async def run_node(
     check_index(config, file)
     opened = open_keystore(config.keystore, passphrase)
     signer, share = _check_identity(config, file, opened)
-    inputs = await trio.to_thread.run_sync(_read_inputs, config, file)
-    config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    origin = partial(log_origin, file.committee.genesis_id, config.index)
     storage = await trio.to_thread.run_sync(
-        Storage, config.data, partial(log_origin, file.committee.genesis_id, config.index), opened.log_seed
+        Storage, config.data, origin, opened.log_seed, file.genesis.checkpoint
     )
     try:
+        # a member that comes back has them in its log, and needs no chain to go on
+        inputs = storage.chain_inputs()
+        if inputs is None:
+            inputs = await trio.to_thread.run_sync(_read_inputs, config, file)
         file.committee.sealing_key.prepare()  # tables that would hold up the first round otherwise
         core = NodeCore(file.committee, config.index, signer, share, inputs, secrets.token_bytes(32))
         recovered = await trio.to_thread.run_sync(_recover, core, storage, config.data / EVIDENCE_FOLDER)
@@ -365,7 +372,7 @@ async def _serve(
             logger.critical("this member stops, for what it says must be on disk first: %s", fault)
         status = EXIT_DISK
     if status != EXIT_DISK:
-        storage.log.checkpoint(sync=True)
+        storage.finish(core if runner.between_rounds else None)
     return status
 
 

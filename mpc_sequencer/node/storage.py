@@ -38,11 +38,14 @@ from mpc_sequencer.core.logslice import LogIndex, slice_log
 from mpc_sequencer.core.messages import FetchLog, LogSlice
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.recovery import SNAPSHOT_BYTES_MAX, Relog, dump
-from mpc_sequencer.core.transcript import LogEntry, entry_key
+from mpc_sequencer.core.transcript import ChainInput, GenesisEntry, InputsEntry, LogEntry, entry_key
+from mpc_sequencer.core.types import ZERO_HASH, Checkpoint
 from mpc_sequencer.node import files
 from mpc_sequencer.node.journal import SUFFIX, FolderInUse, Journal, JournalDamage, read_journal
 from mpc_sequencer.node.translog import CheckpointWrite, TransparencyLog
+from mpc_sequencer.settlement.payloads import next_inputs_hash
 
+INPUT_ENTRIES_MAX: Final = 256  # the first bundle of the log; more are read from the chain
 NEVER_STARTED: Final = "never-started"
 _MAGIC: Final = b"MPCSEQS1"
 _HEADER: Final = struct.Struct(">8sQQQ")
@@ -64,10 +67,14 @@ class Damage(Exception):
 
 
 class Storage:
-    """An open data folder. ``origin(began_ms)`` is the log's origin line; 0 for the member's first log."""
+    """An open data folder. ``origin(began_ms)`` is the log's origin line, 0 for the member's first log; ``checkpoint``
+    is the genesis one."""
 
-    def __init__(self, folder: Path, origin: Callable[[int], str], log_seed: bytes) -> None:
+    def __init__(
+        self, folder: Path, origin: Callable[[int], str], log_seed: bytes, checkpoint: Checkpoint
+    ) -> None:
         self._folder = folder
+        self._checkpoint = checkpoint
         self._origin = origin
         self._log_seed = log_seed
         self.fresh = False
@@ -190,6 +197,22 @@ class Storage:
             yield from chunk
             position += len(chunk)
 
+    def chain_inputs(self) -> tuple[ChainInput, ...] | None:
+        """The chain inputs that the log starts with; None where they are not those of the genesis checkpoint."""
+        found: list[ChainInput] = []
+        inputs_hash = ZERO_HASH
+        for data in self.log.read(0, INPUT_ENTRIES_MAX):
+            entry: LogEntry = decode(LogEntry, data, bytes_max=LOG_ENTRY_BYTES_MAX)
+            if isinstance(entry, InputsEntry):
+                found.extend(entry.inputs)
+            elif not isinstance(entry, GenesisEntry):
+                break
+        for one in found:
+            amount = int.from_bytes(one.amount, "big")
+            inputs_hash = next_inputs_hash(inputs_hash, one.kind, one.account, one.asset, amount)
+        expected = self._checkpoint
+        return tuple(found) if (len(found), inputs_hash) == (expected.inputs_count, expected.inputs_hash) else None
+
     # --- writing ------------------------------------------------------------------------------------------------
     def append(self, entry: LogEntry) -> None:
         """Append to the audit log, unless a recovering member says again what it holds. Raises ``OSError``."""
@@ -215,10 +238,12 @@ class Storage:
         checkpoint = self.log.prepare_checkpoint()
         return SnapshotWrite(self._folder, checkpoint, body, 8 * saved, heights, self.journal, first_record)
 
-    def close(self) -> None:
-        """Sign the log and give up the folder."""
-        self.log.checkpoint(sync=True)
-        self.journal.close()
+    def finish(self, core: NodeCore | None) -> None:
+        """An orderly end: sign the log, and where the core stands between two rounds leave a snapshot."""
+        if core is None:
+            self.log.checkpoint(sync=True)
+        else:
+            self.prepare_snapshot(core).run()
 
 
 @dataclass(frozen=True, slots=True)
