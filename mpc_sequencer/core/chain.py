@@ -9,6 +9,7 @@ Memory: blocks off the final branch go when their height is final; final ones af
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -25,6 +26,7 @@ from mpc_sequencer.core.ordering import (
     Missing,
     OrderFacts,
     OrderingState,
+    Positions,
     derive,
     genesis_state,
 )
@@ -48,6 +50,8 @@ class ChainEntry:
     state: OrderingState
     lists: tuple[OrderList, ...]
     lifted: tuple[bytes, ...]
+    positions: Mapping[bytes, Positions]
+    """Where members listed the batch's orders; empty where no market orders by receipt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,7 @@ class Chain:
             quorum=self._committee.q,
             bonds_wei=self._bonds_wei,
             facts=self._facts,
+            solid=self._committee.solid,
         )
 
     # --- building -----------------------------------------------------------------------------------------------
@@ -340,7 +345,9 @@ class Chain:
         for head in block.heads:
             self._lists.included(head.node, head.list_number)
         self._states[block_id] = state
-        self._entries[block_id] = ChainEntry(block_id, block, state, lists, derived.lifted)
+        self._entries[block_id] = ChainEntry(
+            block_id, block, state, lists, derived.lifted, derived.positions
+        )
 
     def keep_own(self, block: Block, derived: Derived, parent_id: bytes) -> None:
         """Keep the block this member is about to propose."""
