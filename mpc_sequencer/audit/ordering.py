@@ -153,6 +153,7 @@ class Ordering:
                 self.places.get(order_id, {}).pop(node, None)
                 if not listings:
                     del self.listings_ms[order_id]
+                    self.places.pop(order_id, None)
 
     def _lift(
         self, order_id: bytes, height: int, time_ms: int, root: bytes, labels: Mapping[bytes, Label]
@@ -165,6 +166,8 @@ class Ordering:
         if valid_until_ms > time_ms:
             self.lifted_until_ms[order_id] = valid_until_ms
             self.queue[order_id] = (height, domains.CARRY(root, order_id))
+        else:
+            self.places.pop(order_id, None)
 
     # --- steps 5 and 6 ----------
     def expire(self, height: int, time_ms: int, labels: Mapping[bytes, Label]) -> None:
