@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from functools import partial
 
@@ -15,6 +16,8 @@ from mpc_sequencer.core.ordering.receive import fair_order
 from mpc_sequencer.core.transcript import BlockEntry, LogEntry
 from mpc_sequencer.market import RECEIVE
 from mpc_sequencer.sim import Cluster, Network, make_deployment
+
+derivation = importlib.import_module("mpc_sequencer.core.ordering.derive")  # the package has a function of that name
 
 
 def audited(cluster: Cluster, node: int) -> tuple[Audit, list[Finding]]:
@@ -85,3 +88,16 @@ def test_orders_far_enough_apart_are_batched_in_the_order_of_their_sending(doors
     entries.sort(key=lambda entry: entry.state.height)
     ordered = [i for entry in entries for i in fair_order(sorted(entry.positions), entry.positions, d.committee.f)]
     assert ordered == sent
+
+
+def test_a_committee_that_batches_unsettled_orders_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All members run a build that does not wait for n-2f listings."""
+    monkeypatch.setattr(derivation, "_settled", lambda parent, queue, *_: list(queue))
+    d = make_deployment(5, policy=RECEIVE)
+    cluster = Cluster(d, seed=3)
+    order = d.order(d.traders[0], cluster.now_ms)
+    for node in (0, 1):
+        submit(cluster, node, order)
+    assert cluster.run(20_000, until=all_sequenced({order.order_id()}, set(range(5))))
+    _, findings = audited(cluster, 0)
+    assert [finding.code for finding in findings] == ["block.unsettled"]

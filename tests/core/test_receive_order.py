@@ -253,6 +253,17 @@ def test_a_full_batch_leaves_out_nothing_that_binds_what_it_takes(monkeypatch: p
     assert [set(batch) for batch in taken] == [set(chain[:3]), set(chain[3:6]), set(chain[6:])]
 
 
+def test_the_auditor_tells_what_holds_an_order_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BATCH_ORDERS_MAX", 1)
+    run = History(facts={D: OrderFacts(START_MS + 900, START_MS + 60_000, SPONSOR)})
+    everything = [A, B, D, S]
+    run.block(everything, everything, everything[:3], [], [])
+    assert run.batches() == [(A,)]
+    labels = {order_id: run._label(order_id) for order_id in everything}
+    codes = {i: run.auditor.held_back(i, run.state.time_ms, labels) for i in run.auditor.queue}
+    assert codes == {B: "overfull", S: "unsettled", D: None}
+
+
 def test_components_are_taken_whole_and_only_one_beyond_the_batch_is_cut() -> None:
     cycle = positions(*["abcd", "bcda", "cdab", "dabc"], "abcd")
     assert receive.prefix((D, C, B, A), cycle, 2, 3) == [D, C, B], "larger than the batch: by queue order"
