@@ -14,6 +14,8 @@ from receive_kit import RICH_WEI, SPONSOR, START_MS, History, names, oid, positi
 from mpc_sequencer.audit import precedence
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.ordering import OrderFacts, Positions, receive
+from mpc_sequencer.core.ordering.state import list_serial
+from mpc_sequencer.core.types import NO_SIGNATURE, ZERO_HASH, OrderList
 
 A, B, C, D, S = (oid(name) for name in "abcds")
 
@@ -96,7 +98,9 @@ def test_orders_around_a_cycle_keep_their_places() -> None:
 
 def test_a_later_incarnation_follows_all_earlier_lists() -> None:
     """Its lists are numbered from 1 again."""
-    told = {A: ((0, 9, 0), (1, 9, 0)), B: ((0, (1 << 63) | 1, 0), (1, (1 << 63) | 1, 0))}
+    last = list_serial(OrderList(0, 0, 0, limits.UINT_MAX, ZERO_HASH, (A,), NO_SIGNATURE))
+    first = list_serial(OrderList(0, 1, 0, 1, ZERO_HASH, (B,), NO_SIGNATURE))
+    told = {A: ((0, last, 0), (1, last, 0)), B: ((0, first, 0), (1, first, 0))}
     assert names(receive.fair_order((B, A), told, 1)) == "ab"
 
 
