@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations, permutations
 
 import numpy as np
@@ -247,6 +248,14 @@ def test_credit_goes_to_a_sponsors_orders_in_queue_order() -> None:
     run.block([A], [A], [A])
     assert run.blocks[0].batch == (A,)
     assert run.block([B], [B], [B]).batch == ()
+
+
+def test_lagging_results_keep_settled_orders_waiting() -> None:
+    run = History()
+    run.state = replace(run.state, counting=tuple(range(1, limits.RESULT_LAG_HEIGHTS + 1)))
+    run.auditor.uncertified = list(run.state.counting)
+    assert run.block(*[[A, B]] * 5).batch == ()
+    assert set(run.block().batch) == {A, B}
 
 
 def test_a_full_batch_leaves_out_nothing_that_binds_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,7 @@ def derive(
     lagging = len(counting) >= limits.RESULT_LAG_HEIGHTS
     waiting = (*parent.queue, *fresh)
     if solid is not None:
-        taken = _settled(parent, waiting, time_ms, bonds_wei, book, faults, solid)
+        taken = [] if lagging else _settled(parent, waiting, time_ms, bonds_wei, book, faults, solid)
         batch, _, charged = _fill_batch(parent, taken, time_ms, bonds_wei, lagging)
         queue = _without(waiting, batch, time_ms)
     else:
