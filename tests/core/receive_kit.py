@@ -49,7 +49,6 @@ class History:
         self.state: OrderingState = genesis_state(ZERO_HASH, START_MS, self.n)
         self.auditor = Ordering(self.f, self.n - self.f, self.bonds_wei, solid=self.solid if self.by_receipt else None)
         self.blocks: list[Derived] = []
-        self.places: list[dict[bytes, dict[int, tuple[int, int, int]]]] = []
 
     def fact(self, order_id: bytes) -> OrderFacts:
         return self.facts.get(order_id) or OrderFacts(START_MS, START_MS + 60_000, SPONSOR)
@@ -104,7 +103,6 @@ class History:
         self.auditor.uncertified.clear()
         told = {i: {node: (0, serial, at) for node, serial, at in p} for i, p in derived.positions.items()}
         assert places == told
-        self.places.append(told)
         waiting = {one.order_id for one in derived.state.queue}
         assert waiting == self.auditor.queue.keys()
         self.auditor._forget_dead(now_ms)
