@@ -24,9 +24,10 @@ Where this deviates from Themis, and why:
 * Themis puts shaded orders into a proposal and finalizes their order later. Here a final batch is decrypted at once:
   a place found afterwards would be found by members that have read the order. So shaded orders wait.
 * Themis has one relation, by majority. Deferring by it, a shaded order that some honest members refuse to list could
-  hold others until it expires. The binding relation defers only for what gamma = 1 promises, and the wait ends: once every honest
-  member's listing of b is included, at least f+1 honest members lack any shaded order, so none binds b directly.
-  A chain goes on only while new orders keep reaching nearly all members before the last one that holds b does.
+  hold others until it expires. The binding relation defers only for what gamma = 1 promises, and the wait ends: once
+  every honest member's listing of b is included, at least f+1 honest members have b and lack any shaded order, so
+  none binds b directly. A chain goes on only while new orders keep reaching nearly all members before the last one
+  that holds b does.
 * Equal weights relate nothing: an edge by a fixed rule, such as the smaller id, could be ground for.
 * A cycle of majorities is split by the binding relation before a draw decides. With all honest members' listings a
   binding cycle takes four orders or more, of which each member contradicts a pair; three races do not make one.
