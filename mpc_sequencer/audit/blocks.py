@@ -6,12 +6,13 @@ by part, and then goes on with what the log says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from mpc_sequencer.audit import ordering
 from mpc_sequencer.audit.envelopes import Envelopes
 from mpc_sequencer.audit.lists import Lists
+from mpc_sequencer.audit.precedence import Places, fair_order
 from mpc_sequencer.audit.report import Recorder
 from mpc_sequencer.audit.signatures import BlockRef, Signatures, block_ref
 from mpc_sequencer.core import domains, limits
@@ -46,6 +47,7 @@ class Blocks:
         self.last_time_ms = committee.genesis.time_ms
         self.refs: list[BlockRef] = [self.last]
         self.finalized_height = 0
+        self._places: dict[int, Mapping[bytes, Places]] = {}
 
     @property
     def certified_height(self) -> int:
@@ -55,6 +57,12 @@ class Blocks:
     def included_lists(self, node: int) -> int:
         """The number of the member's last list that a block includes."""
         return self._included[node]
+
+    def take_precedence(self, height: int) -> Callable[[Sequence[bytes]], list[bytes]]:
+        """How receive order turns orders of the height's batch, given in the order of their draws, into the order of
+        their receipt. To be called once a height, where a market orders by receipt."""
+        places = self._places.pop(height, {})
+        return lambda order_ids: fair_order(order_ids, places, self._committee.f)
 
     # --- finality ----------
     def finality(self, entry: FinalityEntry) -> None:
@@ -102,7 +110,9 @@ class Blocks:
             if self._starts(head):
                 self._lists.begin(head.node, head.incarnation)
             self._included[head.node] = head.list_number
-        self._state.take(height, [entry.order_id for entry in block.batch], self._envelopes.labels)
+        places = self._state.take(height, [entry.order_id for entry in block.batch], self._envelopes.labels)
+        if places:
+            self._places[height] = places
         self.last = block_ref(header)
         self.last_time_ms = header.time_ms
         self.refs.append(self.last)
@@ -271,6 +281,9 @@ class Blocks:
         label = self._envelopes.labels[order_id]
         if label.valid_from_ms > time_ms:
             return "not_yet_valid"
+        held_back = self._state.held_back(order_id, time_ms, self._envelopes.labels)
+        if held_back is not None:
+            return held_back
         if len(self._state.batch(time_ms, self._envelopes.labels)) == limits.BATCH_ORDERS_MAX:
             return "overfull"
         return "credit"

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mpc_sequencer.audit import precedence
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.types import BatchEntry, Head, OrderList, ResultRef
 from threshold import Label, Tag
@@ -78,6 +79,10 @@ class Ordering:
     """Counting heights above the last certified one."""
     certified_height: int = 0
     reporters: dict[tuple[int, bytes], set[int]] = field(default_factory=dict)
+    solid: int | None = None
+    """How many members must list an order before it is batched, where a market orders by receipt."""
+    places: dict[bytes, dict[int, precedence.Place]] = field(default_factory=dict)
+    """Per listed or waiting order id and member: where its lists have the order. Only with receive order."""
 
     # --- step 3 ----------
     def report(self, heads: Sequence[Head]) -> tuple[ResultRef, ...]:
@@ -110,11 +115,20 @@ class Ordering:
         """Note the listings; the ids lifted, which have joined the queue. Raises :class:`MissingBody`."""
         lifted: dict[bytes, None] = {}
         for order_list in lists:
-            for order_id in order_list.entries:
+            for index, order_id in enumerate(order_list.entries):
                 if order_id not in lifted and self._note_listing(order_id, order_list.node, time_ms):
                     self._lift(order_id, height, time_ms, root, labels)
                     lifted[order_id] = None
+                if self.solid is not None:
+                    self._note_place(order_id, order_list, index)
         return list(lifted)
+
+    def _note_place(self, order_id: bytes, order_list: OrderList, index: int) -> None:
+        """Note where a member's lists have an order, the first time, where its listing counts or the order waits."""
+        node = order_list.node
+        if order_id in self.queue or node in self.listings_ms.get(order_id, {}):
+            place = (order_list.incarnation, order_list.number, index)
+            self.places.setdefault(order_id, {}).setdefault(node, place)
 
     def _note_listing(self, order_id: bytes, node: int, time_ms: int) -> bool:
         """Note a member's listing; True where f+1 members' listings live, so that the order is lifted."""
@@ -136,8 +150,10 @@ class Ordering:
             if listings.get(node) == listed_ms:
                 del listings[node]
                 self.live_listings[node] -= 1
+                self.places.get(order_id, {}).pop(node, None)
                 if not listings:
                     del self.listings_ms[order_id]
+                    self.places.pop(order_id, None)
 
     def _lift(
         self, order_id: bytes, height: int, time_ms: int, root: bytes, labels: Mapping[bytes, Label]
@@ -150,15 +166,15 @@ class Ordering:
         if valid_until_ms > time_ms:
             self.lifted_until_ms[order_id] = valid_until_ms
             self.queue[order_id] = (height, domains.CARRY(root, order_id))
+        else:
+            self.places.pop(order_id, None)
 
     # --- steps 5 and 6 ----------
     def expire(self, height: int, time_ms: int, labels: Mapping[bytes, Label]) -> None:
         """Drop what has expired from the queue (and, now and then, from memory)."""
-        self.queue = {
-            order_id: place
-            for order_id, place in self.queue.items()
-            if labels[order_id].valid_until_ms > time_ms
-        }
+        for order_id in [each for each in self.queue if labels[each].valid_until_ms <= time_ms]:
+            del self.queue[order_id]
+            self.places.pop(order_id, None)
         if height % PURGE_HEIGHTS == 0:
             self.lifted_until_ms = {
                 order_id: until_ms
@@ -174,27 +190,49 @@ class Ordering:
         """The order ids of the batch, in its order. Takes nothing away."""
         if self.lags():
             return []
-        taken: list[bytes] = []
+        ready = self.ready(time_ms, labels)
+        if self.solid is None:
+            return ready[: limits.BATCH_ORDERS_MAX]
+        settled = precedence.settled(ready, self.places, self.f, self.solid)
+        taken = precedence.first_groups(settled, self.places, self.f, limits.BATCH_ORDERS_MAX)
+        return [order_id for order_id in settled if order_id in taken]
+
+    def ready(self, time_ms: int, labels: Mapping[bytes, Label]) -> list[bytes]:
+        """Waiting orders, in the queue's order, that are valid and covered together with those before them."""
+        ready: list[bytes] = []
         charged_wei = dict(self.charged_wei)
         for order_id in sorted(self.queue, key=lambda order_id: self.queue[order_id]):
             label = labels[order_id]
             due_wei = charged_wei.get(label.sponsor, 0) + limits.ORDER_CHARGE_WEI
-            if label.valid_from_ms > time_ms or self.bonds_wei.get(label.sponsor, 0) < due_wei:
-                continue
-            charged_wei[label.sponsor] = due_wei
-            taken.append(order_id)
-            if len(taken) == limits.BATCH_ORDERS_MAX:
-                break
-        return taken
+            if label.valid_from_ms <= time_ms and self.bonds_wei.get(label.sponsor, 0) >= due_wei:
+                charged_wei[label.sponsor] = due_wei
+                ready.append(order_id)
+        return ready
 
-    def take(self, height: int, batch: Sequence[bytes], labels: Mapping[bytes, Label]) -> None:
-        """Take a batch out of the queue and charge its sponsors; a height with a batch counts."""
+    def held_back(self, order_id: bytes, time_ms: int, labels: Mapping[bytes, Label]) -> str | None:
+        """What holds an order out of the batch by receive order: its place is "unsettled", or it has no room
+        ("overfull"). None where another rule does."""
+        ready = self.ready(time_ms, labels)
+        if self.solid is None or order_id not in ready:
+            return None
+        settled = precedence.settled(ready, self.places, self.f, self.solid)
+        return "overfull" if order_id in settled else "unsettled"
+
+    def take(
+        self, height: int, batch: Sequence[bytes], labels: Mapping[bytes, Label]
+    ) -> dict[bytes, precedence.Places]:
+        """Take a batch out of the queue and charge its sponsors; a height with a batch counts. Where members listed
+        its orders (with receive order)."""
+        places: dict[bytes, precedence.Places] = {}
+        if self.solid is not None:
+            places.update((order_id, self.places.pop(order_id, {})) for order_id in batch)
         for order_id in batch:
             self.queue.pop(order_id, None)
             sponsor = labels[order_id].sponsor
             self.charged_wei[sponsor] = self.charged_wei.get(sponsor, 0) + limits.ORDER_CHARGE_WEI
         if batch:
             self.uncertified.append(height)
+        return places
 
 
 def _lives(listed_ms: int, time_ms: int) -> bool:

@@ -61,6 +61,7 @@ CODES: Final[Mapping[str, str]] = {
     "block.lag": "a block has a batch although too many results are uncertified",
     "block.unlisted": "a batch holds an order that is not in the queue",
     "block.not_yet_valid": "a batch holds an order before its validity",
+    "block.unsettled": "a batch holds an order whose place by receipt is not settled",
     "block.credit": "a batch holds an order its sponsor's bond does not cover",
     "block.overfull": "a batch holds an order behind the batch limit",
     "block.repeated": "a batch holds an order twice",

@@ -78,7 +78,7 @@ class Audit:
         self.inputs = Inputs(committee, self.recorder, self.execution)
         self.lists = Lists(committee, signatures, self.recorder)
         self.envelopes = Envelopes(committee, signatures, self.recorder)
-        self.ordering = Ordering(committee.f, committee.q, self.inputs.bonds_wei)
+        self.ordering = Ordering(committee.f, committee.q, self.inputs.bonds_wei, solid=committee.solid)
         self.blocks = Blocks(
             committee,
             signatures,

@@ -9,6 +9,7 @@ Memory: blocks off the final branch go when their height is final; final ones af
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -25,6 +26,7 @@ from mpc_sequencer.core.ordering import (
     Missing,
     OrderFacts,
     OrderingState,
+    Positions,
     derive,
     genesis_state,
 )
@@ -48,6 +50,8 @@ class ChainEntry:
     state: OrderingState
     lists: tuple[OrderList, ...]
     lifted: tuple[bytes, ...]
+    positions: Mapping[bytes, Positions]
+    """Where members listed the batch's orders; empty where no market orders by receipt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class Finality:
     block: Block
     certificate: Certificate
     path: tuple[BlockHeader, ...]
+    positions: Mapping[bytes, Positions]
+    """Where members listed the batch's orders, where a market orders by receipt."""
 
     @property
     def height(self) -> int:
@@ -158,6 +164,7 @@ class Chain:
             quorum=self._committee.q,
             bonds_wei=self._bonds_wei,
             facts=self._facts,
+            solid=self._committee.solid,
         )
 
     # --- building -----------------------------------------------------------------------------------------------
@@ -365,7 +372,9 @@ class Chain:
         for head in block.heads:
             self._lists.included(head.node, head.incarnation, head.list_number)
         self._states[block_id] = state
-        self._entries[block_id] = ChainEntry(block_id, block, state, lists, derived.lifted)
+        self._entries[block_id] = ChainEntry(
+            block_id, block, state, lists, derived.lifted, derived.positions
+        )
 
     def keep_own(self, block: Block, derived: Derived, parent_id: bytes) -> None:
         """Keep the block this member is about to propose."""
@@ -382,7 +391,7 @@ class Chain:
         self._states = {state.block_id: state}
         self.final_id, self.final_height = state.block_id, state.height
         if block is not None:
-            self._entries[state.block_id] = ChainEntry(state.block_id, block, state, (), ())
+            self._entries[state.block_id] = ChainEntry(state.block_id, block, state, (), (), {})
             self._final_ids[state.height] = state.block_id
 
     def finalize(
@@ -407,7 +416,7 @@ class Chain:
         for entry in branch:  # from the newest down: each block takes the nearest certificate at or above it
             own = self.finalizations.get(entry.block_id)
             certificate, path = (own, ()) if own is not None else (certificate, path)
-            final.append(FinalBlock(entry, Finality(entry.block_id, entry.block, certificate, path)))
+            final.append(FinalBlock(entry, Finality(entry.block_id, entry.block, certificate, path, entry.positions)))
             path = (entry.block.header, *path)
         final.reverse()
         branch.reverse()

@@ -24,6 +24,7 @@ LISTINGS_PER_MEMBER_MAX: Final = 65_536  # live listings of a member for ids tha
 LISTS_PER_BLOCK_MAX: Final = 2 * LISTS_PER_MEMBER_MAX * COMMITTEE_MEMBERS_MAX  # more than all honest members may hold
 INCARNATIONS_MAX: Final = 1  # new incarnations of a member in an epoch
 BATCH_ORDERS_MAX: Final = 512
+RECEIVE_WINDOW_ORDERS: Final = 1_024  # solid orders, and as many shaded ones, compared at a time
 BLOCK_TIME_SKEW_MS_MAX: Final = 2_000
 RESULT_LAG_HEIGHTS: Final = 64  # uncertified counting heights past which batches are empty
 HEAD_RESULTS_MAX: Final = 8  # the lowest uncertified heights; the next follow when these are certified

@@ -42,7 +42,7 @@ from mpc_sequencer.core.effects import (
     VoteRecord,
 )
 from mpc_sequencer.core.execution import ExecutionValue
-from mpc_sequencer.core.ordering.value import StateValue, state_of, value_of
+from mpc_sequencer.core.ordering.value import PositionsRow, StateValue, state_of, value_of
 from mpc_sequencer.core.replay import Replay
 from mpc_sequencer.core.status import BoardValue
 from mpc_sequencer.core.transcript import ReceiptEntry
@@ -62,6 +62,7 @@ class FinalityValue(Value, frozen=True):
     block: Block
     certificate: Certificate
     path: tuple[BlockHeader, ...]
+    positions: tuple[PositionsRow, ...]
 
 
 class Snapshot(Value, frozen=True):
@@ -98,7 +99,10 @@ def dump(core: NodeCore) -> tuple[bytes, int | None]:
         ordering=value_of(core.chain.final_state),
         block=entry.block if entry is not None else None,
         certificate=core.simplex.final_certificate(),
-        unexecuted=tuple(FinalityValue(one.block, one.certificate, one.path) for one in unexecuted),
+        unexecuted=tuple(
+            FinalityValue(one.block, one.certificate, one.path, tuple(sorted(one.positions.items())))
+            for one in unexecuted
+        ),
         execution=core.execution.dump(),
         ranges=core.ranges.dump(),
         board=core.board.dump(core.reveal.malformed),
@@ -212,7 +216,7 @@ def _restore_batches(core: NodeCore, taken: Snapshot, now_ms: int) -> None:
     for pooled in core.pool.kept(0):
         pooled.logged.update(logged.intersection(pooled.variants))
     for one in taken.unexecuted:
-        final = Finality(one.block.header.block_id(), one.block, one.certificate, one.path)
+        final = Finality(one.block.header.block_id(), one.block, one.certificate, one.path, dict(one.positions))
         core.open_batch(final, now_ms)
     core.pool.charged_wei = dict(taken.ordering.charged_wei)
 

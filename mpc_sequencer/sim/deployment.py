@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from mpc_sequencer.core import domains, eip712, limits
 from mpc_sequencer.core.actions import BUY, GTC, Action, LimitOrder, SignedAction, label_hash
 from mpc_sequencer.core.codec import encode
@@ -18,7 +20,8 @@ from mpc_sequencer.core.genesis import INPUT_BOND, INPUT_DEPOSIT
 from mpc_sequencer.core.signing import Signer, address_of
 from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.core.types import Checkpoint, Envelope
-from mpc_sequencer.market import AUCTION, Market
+from mpc_sequencer.market import AUCTION, RECEIVE, Market
+from mpc_sequencer.market.types import OrderPolicy
 from mpc_sequencer.settlement.payloads import next_inputs_hash
 from threshold import Label, SecretShare, deal, seal
 
@@ -137,10 +140,11 @@ def make_deployment(
     threshold: int | None = None,
     bond_wei: int = BOND_WEI,
     poor_traders: int = 0,
+    policy: OrderPolicy = AUCTION,
 ) -> Deployment:
     """A committee of ``n`` with dealt keys and ``traders`` funded accounts, of which the last ``poor_traders`` have
-    a bond for POOR_BOND_ORDERS orders only."""
-    t = threshold if threshold is not None else n - (n - 1) // 3
+    a bond for POOR_BOND_ORDERS orders only. ``policy`` is the market's."""
+    t = threshold if threshold is not None else n - (n - 1) // (4 if policy == RECEIVE else 3)
     dealing = deal(n, t, secret=None, entropy=_draw(seed, "deal"))
     signers = sorted(
         (Signer(_draw(seed, "consensus", i)) for i in range(n)), key=lambda signer: signer.address
@@ -165,7 +169,7 @@ def make_deployment(
             for i, signer in enumerate(signers)
         ),
         assets=(address_of(signers[0].public_key), address_of(signers[1].public_key)),
-        markets=(MARKET,),
+        markets=(msgspec.structs.replace(MARKET, policy=policy),),
         checkpoint=Checkpoint(1, _draw(seed, "chain block"), len(inputs), inputs_hash),
         time_ms=START_MS,
     )

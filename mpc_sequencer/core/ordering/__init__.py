@@ -1,7 +1,7 @@
 """Which sealed orders form the next batch: a pure function of members' lists that no leader can bend."""
 
 from mpc_sequencer.core.ordering.derive import Candidate, Derived, Missing, OrderFacts, derive
-from mpc_sequencer.core.ordering.state import OrderingState, Queued, genesis_state
+from mpc_sequencer.core.ordering.state import OrderingState, Positions, Queued, genesis_state
 
 __all__ = [
     "Candidate",
@@ -9,6 +9,7 @@ __all__ = [
     "Missing",
     "OrderFacts",
     "OrderingState",
+    "Positions",
     "Queued",
     "derive",
     "genesis_state",

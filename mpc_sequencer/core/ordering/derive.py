@@ -3,7 +3,8 @@
 A leader calls it to build its block, a voter to check one: what the leader wrote must equal what follows. The rules
 that hold off a leader's hand are here and nowhere else: listings by f+1 members, the queue ordered by height of
 lifting and by a hash nobody can grind, block time as the lower median of the members' clocks, credit charged in
-ancestors only.
+ancestors only. Where a market orders by receipt, orders wait until enough members have told their place as well
+(:mod:`mpc_sequencer.core.ordering.receive`).
 
 The function asks for the facts of an order (its label's window and sponsor) only when the order is lifted; where one
 is not at hand it returns :class:`Missing`, and the caller fetches before it goes on.
@@ -11,14 +12,21 @@ is not at hand it returns :class:`Missing`, and the caller fetches before it goe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from immutables import Map
 
 from mpc_sequencer.core import domains, limits
-from mpc_sequencer.core.ordering.state import EXPIRY_BUCKET_MS, Listing, OrderingState, Queued
+from mpc_sequencer.core.ordering.state import (
+    EXPIRY_BUCKET_MS,
+    Listing,
+    OrderingState,
+    Positions,
+    Queued,
+    list_serial,
+)
 from mpc_sequencer.core.types import Head, OrderList, ResultRef
 
 
@@ -61,6 +69,8 @@ class Derived:
     certified: tuple[ResultRef, ...]
     lifted: tuple[bytes, ...]
     batch: tuple[bytes, ...]
+    positions: Mapping[bytes, Positions]
+    """Of the batch's orders, as far as this block and its ancestors include them; empty without receive order."""
     state: OrderingState
     """Without ``block_id``, which the caller fills in once the header is known."""
 
@@ -85,8 +95,13 @@ def derive(
     quorum: int,
     bonds_wei: Mapping[bytes, int],
     facts: Callable[[bytes], OrderFacts | None],
+    solid: int | None = None,
 ) -> Derived | Missing:
-    """The block that ``candidate`` makes on ``parent``; pure, the parent's state is untouched."""
+    """The block that ``candidate`` makes on ``parent``; pure, the parent's state is untouched.
+
+    ``solid`` is how many members must have listed an order before it is batched where a market orders by receipt
+    (``n - 2f``), None where none does.
+    """
     time_ms = max(parent.time_ms, lower_median([head.time_ms for head in candidate.heads]))
     root = inputs_root(candidate)
     height = parent.height + 1
@@ -95,7 +110,7 @@ def derive(
     counting = tuple(h for h in parent.counting if h > certified_height)
     reports = _drop_reports(reports, certified_height)
 
-    book = _ListingBook(parent, time_ms)
+    book = _ListingBook(parent, time_ms, placed=solid is not None)
     newly_lifted = book.count(candidate, faults + 1)
     fresh: list[Queued] = []
     missing: list[bytes] = []
@@ -115,7 +130,14 @@ def derive(
     fresh.sort(key=lambda order: order.carry)
 
     lagging = len(counting) >= limits.RESULT_LAG_HEIGHTS
-    batch, queue, charged = _fill_batch(parent, (*parent.queue, *fresh), time_ms, bonds_wei, lagging)
+    waiting = (*parent.queue, *fresh)
+    if solid is not None:
+        taken = [] if lagging else _settled(parent, waiting, time_ms, bonds_wei, book, faults, solid)
+        batch, _, charged = _fill_batch(parent, taken, time_ms, bonds_wei, lagging)
+        queue = _without(waiting, batch, time_ms)
+    else:
+        batch, queue, charged = _fill_batch(parent, waiting, time_ms, bonds_wei, lagging)
+    positions = book.take_positions(batch)
     last_lists, incarnations = list(parent.last_lists), list(parent.incarnations)
     for head in candidate.heads:
         last_lists[head.node] = (head.list_number, head.list_hash)
@@ -135,7 +157,7 @@ def derive(
         sequenced=parent.sequenced + len(batch),
         **book.finish(fresh),
     )
-    return Derived(time_ms, root, certified, tuple(newly_lifted), batch, state)
+    return Derived(time_ms, root, certified, tuple(newly_lifted), batch, positions, state)
 
 
 def _certify(
@@ -168,8 +190,10 @@ def _drop_reports(
 class _ListingBook:
     """Step 4 on mutable copies of a parent's maps: drop what has ended, record listings, lift at f+1."""
 
-    def __init__(self, parent: OrderingState, time_ms: int) -> None:
+    def __init__(self, parent: OrderingState, time_ms: int, *, placed: bool) -> None:
         self._time_ms = time_ms
+        self._placed = placed
+        self.positions = parent.positions.mutate()
         self._listings = parent.listings.mutate()
         self._lifted = parent.lifted.mutate()
         self._expiries = parent.expiries.mutate()
@@ -191,6 +215,7 @@ class _ListingBook:
         until_ms = self._lifted.get(order_id)
         if until_ms is not None and until_ms <= self._time_ms:
             del self._lifted[order_id]
+            self.positions.pop(order_id, None)
             until_ms = None
         listings = self._listings.get(order_id, ())
         ends_ms = [listed_ms + limits.VALIDITY_MS_MAX for _, listed_ms in listings]
@@ -198,6 +223,8 @@ class _ListingBook:
         if len(live) < len(listings):
             for node, _ in set(listings) - set(live):
                 self._listed[node] -= 1
+            if self._placed:
+                self._keep_positions(order_id, {node for node, _ in live})
             if live:
                 self._listings[order_id] = live
             else:
@@ -211,19 +238,25 @@ class _ListingBook:
         lifted: list[bytes] = []
         for head, lists in zip(candidate.heads, candidate.lists, strict=True):
             for one in lists:
-                for order_id in one.entries:
-                    if self._list(order_id, head.node, needed):
+                serial = list_serial(one)
+                for index, order_id in enumerate(one.entries):
+                    if self._list(order_id, (head.node, serial, index), needed):
                         lifted.append(order_id)
         return lifted
 
-    def _list(self, order_id: bytes, node: int, needed: int) -> bool:
+    def _list(self, order_id: bytes, position: tuple[int, int, int], needed: int) -> bool:
+        node = position[0]
         if order_id in self._lifted_now or self._lifted.get(order_id, 0) > self._time_ms:
+            if self._placed:
+                self._add_position(order_id, position)
             return False
         listings: Listing = self._listings.get(order_id, ())
         if any(member == node for member, _ in listings):
             return False
         if self._listed[node] >= limits.LISTINGS_PER_MEMBER_MAX:
             return False  # ids that nobody else lists cost bounded memory
+        if self._placed:
+            self.positions[order_id] = (*self.positions.get(order_id, ()), position)
         if len(listings) + 1 >= needed:
             self._listings.pop(order_id, None)
             for member, _ in listings:
@@ -235,6 +268,23 @@ class _ListingBook:
         self._expire(order_id, self._time_ms + limits.VALIDITY_MS_MAX)
         return False
 
+    def _add_position(self, order_id: bytes, position: tuple[int, int, int]) -> None:
+        """Note a listing of an order that is lifted already, unless it is batched or the member listed it before."""
+        held = self.positions.get(order_id)
+        if held is not None and all(node != position[0] for node, _, _ in held):
+            self.positions[order_id] = (*held, position)
+
+    def _keep_positions(self, order_id: bytes, nodes: Container[int]) -> None:
+        kept = tuple(one for one in self.positions.get(order_id, ()) if one[0] in nodes)
+        if kept:
+            self.positions[order_id] = kept
+        else:
+            self.positions.pop(order_id, None)
+
+    def take_positions(self, order_ids: Iterable[bytes]) -> dict[bytes, Positions]:
+        """The positions of a batch's orders, which are kept here no longer: nothing can change them now."""
+        return {order_id: self.positions.pop(order_id) for order_id in order_ids} if self._placed else {}
+
     def _expire(self, order_id: bytes, at_ms: int) -> None:
         self._expiring.setdefault(at_ms // EXPIRY_BUCKET_MS, []).append(order_id)
 
@@ -243,6 +293,8 @@ class _ListingBook:
         for order in fresh:
             self._lifted[order.order_id] = order.valid_until_ms
             self._expire(order.order_id, order.valid_until_ms)
+        for order_id in self._lifted_now.difference(order.order_id for order in fresh):
+            self.positions.pop(order_id, None)  # lifted too late: not queued
         for bucket, ids in self._expiring.items():
             self._expiries[bucket] = (*self._expiries.get(bucket, ()), tuple(ids))
         return {
@@ -251,6 +303,7 @@ class _ListingBook:
             "expiries": self._expiries.finish(),
             "listed": tuple(self._listed),
             "purged_bucket": self._time_ms // EXPIRY_BUCKET_MS - 1,
+            "positions": self.positions.finish(),
         }
 
 
@@ -279,3 +332,42 @@ def _fill_batch(
         charges[sponsor] = charged
         batch.append(order.order_id)
     return tuple(batch), tuple(rest), parent.charged_wei.update(charges)
+
+
+def _settled(
+    parent: OrderingState,
+    queue: Sequence[Queued],
+    time_ms: int,
+    bonds_wei: Mapping[bytes, int],
+    book: _ListingBook,
+    faults: int,
+    solid: int,
+) -> list[Queued]:
+    """The orders that receive order lets into the batch, in queue order."""
+    from mpc_sequencer.core.ordering import receive  # numpy is loaded only where a market orders by receipt
+
+    positions = {order.order_id: book.positions[order.order_id] for order in _ready(parent, queue, time_ms, bonds_wei)}
+    settled = receive.eligible(positions, positions, faults=faults, solid=solid)
+    chosen = frozenset(receive.prefix(settled, positions, faults, limits.BATCH_ORDERS_MAX))
+    return [order for order in queue if order.order_id in chosen]
+
+
+def _ready(
+    parent: OrderingState, queue: Sequence[Queued], time_ms: int, bonds_wei: Mapping[bytes, int]
+) -> Iterator[Queued]:
+    """Orders that could be batched but for their place: valid now, and covered with all of their sponsor's before
+    them. The others take part in nothing, so that what cannot be batched holds nothing back."""
+    charges: dict[bytes, int] = {}
+    for order in queue:
+        if not order.valid_from_ms <= time_ms < order.valid_until_ms:
+            continue
+        sponsor = order.sponsor
+        charged = charges.get(sponsor, parent.charged_wei.get(sponsor, 0)) + limits.ORDER_CHARGE_WEI
+        if charged <= bonds_wei.get(sponsor, 0):
+            charges[sponsor] = charged
+            yield order
+
+
+def _without(queue: Sequence[Queued], batch: Sequence[bytes], time_ms: int) -> tuple[Queued, ...]:
+    batched = frozenset(batch)
+    return tuple(order for order in queue if order.valid_until_ms > time_ms and order.order_id not in batched)

@@ -5,9 +5,9 @@ the ``immutables`` library), so each notarized block keeps its own at a cost tha
 history, forks included, and nothing has to be rolled back.
 
 Bounds: ``listings`` dies after VALIDITY_MS_MAX of block time, ``lifted`` at an order's valid_until (itself at most
-VALIDITY_MS_MAX ahead), ``reports`` holds counting heights above the certified one, at most RESULT_LAG_HEIGHTS plus
-the heights in flight. ``expiries`` names per second of block time which ids to look at, so that purging costs what
-was once added.
+VALIDITY_MS_MAX ahead), ``positions`` holds at most one per live listing and n per queued order, ``reports`` holds
+counting heights above the certified one, at most RESULT_LAG_HEIGHTS plus the heights in flight. ``expiries`` names
+per second of block time which ids to look at, so that purging costs what was once added.
 """
 
 from __future__ import annotations
@@ -17,12 +17,24 @@ from typing import Final
 
 from immutables import Map
 
-from mpc_sequencer.core.types import ZERO_HASH
+from mpc_sequencer.core.types import ZERO_HASH, OrderList
 
 EXPIRY_BUCKET_MS: Final = 1_000
 
 Listing = tuple[tuple[int, int], ...]
 """Live and dead listings of an id: (member, block time in ms at which the listing was included)."""
+
+
+LIST_NUMBER_BITS: Final = 63
+
+Positions = tuple[tuple[int, int, int], ...]
+"""Where members' lists have an order: (member, serial of its list, index in that list), each member once. Of one
+member's positions the smaller (serial, index) is the earlier."""
+
+
+def list_serial(order_list: OrderList) -> int:
+    """A list's number, with its incarnation above it: numbers start again with each incarnation, serials do not."""
+    return order_list.incarnation << LIST_NUMBER_BITS | order_list.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,8 @@ class OrderingState:
     certified_height: int
     sequenced: int
     """Orders batched by this block and all ancestors."""
+    positions: Map[bytes, Positions]
+    """Of ids with live listings and of queued orders. Empty where no market orders by receipt."""
 
 
     def last_list(self, node: int, incarnation: int) -> tuple[int, bytes] | None:
@@ -97,4 +111,5 @@ def genesis_state(genesis_id: bytes, time_ms: int, members: int) -> OrderingStat
         reports=Map(),
         certified_height=0,
         sequenced=0,
+        positions=Map(),
     )

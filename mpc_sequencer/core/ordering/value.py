@@ -6,10 +6,19 @@ tests can compare a restored member with one that never stopped.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from immutables import Map
+from msgspec import Meta
 
 from mpc_sequencer.core.ordering.state import OrderingState, Queued
 from mpc_sequencer.core.types import Address, Hash32, NodeIndex, Uint, Value
+
+Serial = Annotated[int, Meta(ge=0)]
+
+
+PositionsRow = tuple[Hash32, tuple[tuple[NodeIndex, Serial, Uint], ...]]
+"""An order and where members listed it: (member, list serial, index)."""
 
 
 class QueuedValue(Value, frozen=True):
@@ -43,6 +52,7 @@ class StateValue(Value, frozen=True):
     reports: tuple[tuple[tuple[Uint, Hash32], Uint], ...]
     certified_height: Uint
     sequenced: Uint
+    positions: tuple[PositionsRow, ...]
 
 
 def value_of(state: OrderingState) -> StateValue:
@@ -68,6 +78,7 @@ def value_of(state: OrderingState) -> StateValue:
         reports=tuple(sorted(state.reports.items())),
         certified_height=state.certified_height,
         sequenced=state.sequenced,
+        positions=tuple(sorted(state.positions.items())),
     )
 
 
@@ -94,4 +105,5 @@ def state_of(value: StateValue) -> OrderingState:
         reports=Map(value.reports),
         certified_height=value.certified_height,
         sequenced=value.sequenced,
+        positions=Map(value.positions),
     )
