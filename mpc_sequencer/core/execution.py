@@ -7,6 +7,7 @@ and says so: its engine or its disk is wrong, and going on would only hide it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mpc_sequencer.core import limits
@@ -18,6 +19,7 @@ from mpc_sequencer.market import (
     BatchOrder,
     Engine,
     HeightResult,
+    Precedence,
     PreparedOrder,
     genesis_result,
     result_hash,
@@ -41,6 +43,8 @@ class Execution:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.receive_order: Callable[[OpenedBatch], Precedence] | None = None
+        """What markets that order by receipt go by, made from a batch; None where there is no such market."""
         self.genesis_state_root = engine.state_root()
         self._last_result = genesis_result(self.genesis_state_root)
         self._uncertified: dict[int, bytes] = {}
@@ -70,7 +74,8 @@ class Execution:
             return None
         del self._preparing[0]
         height = batch.final.entry.state.height
-        outcome = self.engine.execute(height, batch.coin, prepared)
+        precedence = None if self.receive_order is None else self.receive_order(batch)
+        outcome = self.engine.execute(height, batch.coin, prepared, precedence)
         result = result_hash(self._last_result, height, outcome.state_root, outcome.fills_root)
         self._last_result = result
         self.executed_height = height
