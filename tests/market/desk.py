@@ -118,5 +118,11 @@ def run(made: Engine, height: int, actions: Sequence[Action], coin: bytes = COIN
     return made.execute(height, coin, [prepared((height, i), action) for i, action in enumerate(actions)])
 
 
+def run_received(made: Engine, height: int, actions: Sequence[Action]) -> HeightResult:
+    """:func:`run` where some market orders by receipt: by :func:`received`."""
+    batch = [prepared((height, i), action) for i, action in enumerate(actions)]
+    return made.execute(height, COIN, batch, received)
+
+
 def codes(result: HeightResult) -> dict[bytes, str]:
     return {outcome.order_id: outcome.code for outcome in result.outcomes}
