@@ -236,13 +236,13 @@ class HeightRun:
             market.id,
             filled_lots=filled_lots,
             price_ticks=rows[-1][0] if rows else None,
-            tick_lots=sum(price_ticks * lots for price_ticks, lots in rows),
+            notional_tick_lots=sum(price_ticks * lots for price_ticks, lots in rows),
         )
         return rest_lots
 
     def _close(self, order_id: bytes, code: str, account: bytes | None, market_id: int | None) -> None:
         self._outcomes[order_id] = Outcome(
-            order_id, code, account, market_id, filled_lots=0, price_ticks=None, tick_lots=0
+            order_id, code, account, market_id, filled_lots=0, price_ticks=None, notional_tick_lots=0
         )
 
 

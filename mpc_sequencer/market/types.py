@@ -172,8 +172,8 @@ class Outcome:
 
     ``account`` is None where no account signed the plaintext; ``market`` is the one a limit order names;
     Where ``filled_lots`` is not 0, ``price_ticks`` is the worst price it traded at (an AUCTION market's clearing
-    price). ``tick_lots`` is the sum of price times lots over its fills, so what they cost or brought is
-    ``tick_lots * quote_units_per_tick_lot``, whatever the prices.
+    price). ``notional_tick_lots`` is the sum of price times lots over its fills, so what they cost or brought is
+    ``notional_tick_lots * quote_units_per_tick_lot``, whatever the prices.
     """
 
     order_id: bytes
@@ -182,7 +182,7 @@ class Outcome:
     market: int | None
     filled_lots: int
     price_ticks: int | None
-    tick_lots: int
+    notional_tick_lots: int
 
 
 @dataclass(frozen=True, slots=True)

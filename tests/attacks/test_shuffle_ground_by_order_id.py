@@ -1,9 +1,10 @@
 """Attack: a trader seals the same order over and over until its id would come first, and sends that one.
 
 In a SHUFFLE market an order's place is its draw, a hash over the block's coin and the order id, and no coalition of
-fewer than t members knows the coin before the block is final (tests/attacks/test_share_before_finality.py). So an id that
-is the smallest of all, or comes first under every coin seen so far, has an even chance against one honest order, and
-2 in k + 2 in a market of k others if two are sent. It leaves no evidence, and needs none: nothing was gained.
+fewer than t members knows the coin before the block is final (tests/attacks/test_share_before_finality.py). So an id
+that is the smallest of all, or comes first under the coins seen so far, has an even chance against one honest order,
+like any other. (Sending many orders does raise the chance that one of them is early; each costs a sponsor's charge.)
+It leaves no evidence, and needs none: nothing was gained.
 """
 
 from __future__ import annotations

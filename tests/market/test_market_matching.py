@@ -64,7 +64,7 @@ def test_an_order_with_fills_at_several_prices_reports_the_worst_and_its_exact_c
     in_turn(made, 1, ("a", desk.sell(1, 1, 8, 1)), ("b", desk.sell(2, 1, 9, 2)), ("c", desk.sell(3, 1, 11, 4)))
     result = in_turn(made, 2, ("taker", desk.buy(0, 1, 11, 5)))
     assert outcome(result, "taker") == Outcome(
-        desk.order_id("taker"), "filled", A, SPOT, filled_lots=5, price_ticks=11, tick_lots=8 + 18 + 22
+        desk.order_id("taker"), "filled", A, SPOT, filled_lots=5, price_ticks=11, notional_tick_lots=8 + 18 + 22
     )
     paid = (8 + 18 + 22) * desk.SPOT.quote_units_per_tick_lot
     assert made.balance(A, desk.QUOTE) == (10**9 - paid, 0)  # what was locked above the fills' prices is free again
@@ -266,7 +266,7 @@ def test_every_lot_bought_at_a_price_is_sold_at_it(policy, heights):
         for one in result.outcomes:
             rows = [fill for fill in result.fills if fill.order_id == one.order_id]
             assert one.filled_lots == sum(fill.quantity_lots for fill in rows)
-            assert one.tick_lots == sum(fill.quantity_lots * fill.price_ticks for fill in rows)
+            assert one.notional_tick_lots == sum(fill.quantity_lots * fill.price_ticks for fill in rows)
             assert one.price_ticks == (rows[-1].price_ticks if rows else None)
             prices = [fill.price_ticks for fill in rows]
             assert prices == sorted(prices, reverse=bool(rows) and rows[0].side == SELL), "best for the order first"

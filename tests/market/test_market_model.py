@@ -66,7 +66,7 @@ def plain(result: HeightResult) -> tuple[object, ...]:
             (f.height, f.market, f.order_id, f.account, f.side, f.price_ticks, f.quantity_lots)
             for f in result.fills
         ],
-        [(o.order_id, o.code, o.filled_lots, o.price_ticks, o.tick_lots) for o in result.outcomes],
+        [(o.order_id, o.code, o.filled_lots, o.price_ticks, o.notional_tick_lots) for o in result.outcomes],
         list(result.deltas),
         list(result.clearing),
     )

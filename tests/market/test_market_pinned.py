@@ -61,7 +61,12 @@ BATCHES = [
 
 POLICY_BATCHES = [
     [desk.sell(1, 1, 11, 2), desk.sell(2, 1, 11, 2), desk.sell(3, 1, 12, 5), desk.buy(4, 1, 9, 3)],
-    [desk.buy(0, 1, 12, 3), desk.buy(4, 2, 11, 2, ioc=True), desk.sell(1, 2, 9, 1), desk.withdrawal(3, 2, desk.BASE, 7)],
+    [
+        desk.buy(0, 1, 12, 3),
+        desk.buy(4, 2, 11, 2, ioc=True),
+        desk.sell(1, 2, 9, 1),
+        desk.withdrawal(3, 2, desk.BASE, 7),
+    ],
 ]
 
 
