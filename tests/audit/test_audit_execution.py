@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from mpc_sequencer.audit.clearing import Interest, clear
 from mpc_sequencer.audit.execution import Executed, Execution, OpenedOrder
-from mpc_sequencer.audit.state import Account, State, Tree, root_by_definition
+from mpc_sequencer.audit.matching import match
+from mpc_sequencer.audit.state import Account, Resting, State, Tree, root_by_definition
 from mpc_sequencer.core.actions import (
     BUY,
     GTC,
@@ -314,6 +315,22 @@ def test_auditor_and_engine_agree_over_long_histories(seed: int) -> None:
         outcomes.update(seen.outcomes.values())
     assert {"filled", "partly_filled", "resting", "unfilled", "balance", "nonce_consumed"} <= set(outcomes)
     assert execution.state.root() == root_by_definition(execution.state.pairs())
+
+
+def test_arrivals_eat_the_book_by_price_then_sequence_whatever_order_it_is_held_in() -> None:
+    account = deployment().traders["alice"].address
+    resting = {
+        secret("third"): Resting(account, 0, SELL, 11, 5, 3),
+        secret("second"): Resting(account, 0, SELL, 10, 5, 2),
+        secret("first"): Resting(account, 0, SELL, 10, 5, 1),
+    }
+    arrival = LimitOrder(account, 1, bytes(32), 0, BUY, GTC, 11, 12)
+    seen = match(resting, {secret("arrival"): arrival}, [secret("arrival")])
+    assert seen.left == {secret("first"): 0, secret("second"): 0, secret("third"): 3}
+    assert (seen.tape, seen.rested) == ([10, 10, 11], [])
+    assert seen.lots[secret("arrival"), 10] == 10 and seen.lots[secret("arrival"), 11] == 2
+    one_lot = replace(arrival, quantity_lots=1)
+    assert match(resting, {secret("arrival"): one_lot}, [secret("arrival")]).left[secret("first")] == 4
 
 
 @pytest.mark.parametrize("precedence", [None, lambda ids: list(ids)[1:], lambda ids: [*ids, ids[0]]])

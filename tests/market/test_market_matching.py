@@ -339,3 +339,16 @@ def test_a_precedence_that_raises_or_fails_in_the_second_market_changes_nothing(
     with pytest.raises(LookupError):
         made.execute(1, desk.COIN, [desk.prepared(i, action) for i, action in enumerate(batch)], fails_late)
     assert asked == 2 and made.dump() == before
+
+
+def test_a_withdrawal_rolled_back_counts_as_supply_again():
+    most = 2**127 - 1
+    made = desk.engine(desk.markets(RECEIVE), accounts=())
+    made.credit(B, desk.BASE, most - 100)
+    made.credit(A, desk.QUOTE, 1_000)
+    batch = [desk.prepared("leaves", desk.withdrawal(1, 1, desk.BASE, 50)), desk.prepared("buys", desk.buy(0, 1, 9, 1))]
+    with pytest.raises(ValueError, match="precedence"):
+        made.execute(1, desk.COIN, batch)
+    with pytest.raises(ValueError, match="supply"):
+        made.credit(A, desk.BASE, 101)
+    made.credit(A, desk.BASE, 100)
