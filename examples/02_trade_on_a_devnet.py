@@ -68,7 +68,7 @@ def main(folder: Path) -> None:
                 f"order {submission.order_id.hex()[:16]}: receipts of members {sorted(submission.receipts)}"
             )
         for record in client.wait_executed([sell.order_id, buy.order_id], timeout_s=30):
-            height, outcome, lots, price_ticks = record.executed or (0, "", 0, 0)
+            height, outcome, lots, price_ticks, _ = record.executed or (0, "", 0, 0, 0)
             print(f"height {height}: {outcome}, {lots} lots at {price_ticks} ticks")
 
 

@@ -1,23 +1,25 @@
 """One height executed from the document (docs/protocol-execution.md, "One height"), step by step.
 
 Every order of the batch is looked at in draw order; then each market that got a new order is cleared with
-all of its resting orders.
+all of its resting orders, or lets its new orders meet them one after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from mpc_sequencer.audit.clearing import Interest, clear, crossing
+from mpc_sequencer.audit.matching import match, sequence_of
 from mpc_sequencer.audit.ordering import tree_root
 from mpc_sequencer.audit.state import Resting, State
 from mpc_sequencer.core import domains, eip712, limits, signing
 from mpc_sequencer.core.actions import BUY, GTC, IOC, SELL, LimitOrder, SignedAction, Withdrawal, label_hash
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.market.types import Fill, Market
+from mpc_sequencer.market.types import AUCTION, Fill, Market, Precedence
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,15 @@ class Execution:
         """A deposit of ``amount`` base units."""
         self.state.account(account).move(asset, free=amount)
 
-    def execute(self, height: int, coin: bytes, batch: Sequence[OpenedOrder]) -> Executed:
-        """Execute a batch. Nothing in a plaintext raises."""
+    def execute(
+        self, height: int, coin: bytes, batch: Sequence[OpenedOrder], precedence: Precedence | None = None
+    ) -> Executed:
+        """Execute a batch. Nothing in a plaintext raises.
+
+        ``precedence`` says in which order a market that orders by receipt takes its new orders, whose ids it is
+        given in draw order. ``ValueError``, which leaves a state to be thrown away, where it is missing then or
+        leaves one out.
+        """
         result = Executed(height)
         accepted: dict[int, dict[bytes, LimitOrder]] = {}
         for order in sorted(batch, key=lambda order: _draw(coin, order.order_id)):
@@ -71,8 +80,12 @@ class Execution:
                 accepted.setdefault(action.market, {})[order.order_id] = action
             else:
                 result.outcomes[order.order_id] = str(outcome)
-        for market in sorted(accepted):
-            self._clear(self.markets[market], coin, accepted[market], result)
+        for market_id, new in sorted(accepted.items()):
+            market = self.markets[market_id]
+            if market.policy == AUCTION:
+                self._clear(market, coin, new, result)
+            else:
+                self._meet(market, coin, new, precedence, result)
         leaves = [domains.FILL_LEAF(encode(fill)) for fill in result.fills]
         result.fills_root = tree_root(leaves, domains.FILL_NODE)
         result.deltas = {key: change for key, change in result.deltas.items() if change != (0, 0)}
@@ -139,15 +152,67 @@ class Execution:
 
     # --- steps 6 and 7 ----------
     def _clear(self, market: Market, coin: bytes, new: dict[bytes, LimitOrder], result: Executed) -> None:
-        resting = self.state.resting[market.id]
         draw = partial(_draw, coin)
+        resting = self.state.resting[market.id]
         cleared = clear(_interests(resting, new), self.state.reference_ticks[market.id], draw)
         price_ticks, fills = cleared or (0, {})
         if cleared is not None:
-            self.state.reference_ticks[market.id] = price_ticks
+            self._set_reference(market, price_ticks)
+        rows = {(order_id, price_ticks): lots for order_id, lots in fills.items()}
+        self._fill(market, draw, new, rows, result)
+        left = {order_id: order.remaining_lots - fills.get(order_id, 0) for order_id, order in resting.items()}
+        self._reduce(market, left)
+        for order_id, action in new.items():
+            rest_lots = action.quantity_lots - fills.get(order_id, 0)
+            result.outcomes[order_id] = self._outcome(market, action, rest_lots)
+            if rest_lots and action.time_in_force == GTC:
+                self._rest(market, order_id, action, rest_lots, 0)
+
+    def _meet(
+        self,
+        market: Market,
+        coin: bytes,
+        new: dict[bytes, LimitOrder],
+        precedence: Precedence | None,
+        result: Executed,
+    ) -> None:
+        draw = partial(_draw, coin)
+        sequence = sequence_of(market, new, draw, precedence)
+        matched = match(self.state.resting[market.id], new, sequence)
+        if matched.tape:
+            self._set_reference(market, matched.tape[-1])
+        self._fill(market, draw, new, matched.lots, result)
+        self._reduce(market, matched.left)
+        filled_lots: Counter[bytes] = Counter()
+        for (order_id, _), lots in matched.lots.items():
+            filled_lots[order_id] += lots
+        for order_id, action in new.items():
+            rest_lots = action.quantity_lots - filled_lots[order_id]
+            result.outcomes[order_id] = self._outcome(market, action, rest_lots)
+        for order_id, lots in matched.rested:
+            self.state.last_sequences[market.id] += 1
             self.state.touched_markets.add(market.id)
-        for order_id in sorted(fills, key=draw):
+            if lots:
+                self._rest(market, order_id, new[order_id], lots, self.state.last_sequences[market.id])
+
+    def _set_reference(self, market: Market, price_ticks: int) -> None:
+        self.state.reference_ticks[market.id] = price_ticks
+        self.state.touched_markets.add(market.id)
+
+    def _fill(
+        self,
+        market: Market,
+        draw: Callable[[bytes], bytes],
+        new: dict[bytes, LimitOrder],
+        rows: dict[tuple[bytes, int], int],
+        result: Executed,
+    ) -> None:
+        """Note and settle fills, given as lots by (order id, price), in the order of the document."""
+        resting = self.state.resting[market.id]
+        fills = []
+        for (order_id, price_ticks), lots in rows.items():
             order = resting.get(order_id) or new[order_id]
+            best_first = price_ticks if order.side == BUY else -price_ticks
             fill = Fill(
                 height=result.height,
                 market=market.id,
@@ -155,17 +220,21 @@ class Execution:
                 account=order.account,
                 side=order.side,
                 price_ticks=price_ticks,
-                quantity_lots=fills[order_id],
+                quantity_lots=lots,
             )
-            result.fills.append(fill)
+            fills.append((draw(order_id), best_first, fill))
             self._settle(market, fill, order.price_ticks, result)
-            if order_id in resting:
-                resting[order_id].remaining_lots -= fill.quantity_lots
+        result.fills += [fill for _, _, fill in sorted(fills, key=lambda row: row[:2])]
+
+    def _reduce(self, market: Market, left: dict[bytes, int]) -> None:
+        """Set what the market's resting orders have left."""
+        resting = self.state.resting[market.id]
+        for order_id, lots in left.items():
+            if lots != resting[order_id].remaining_lots:
+                resting[order_id].remaining_lots = lots
                 self.state.touched_orders.add((market.id, order_id))
-                if resting[order_id].remaining_lots == 0:
-                    del resting[order_id]
-        for order_id, action in new.items():
-            result.outcomes[order_id] = self._rest(market, order_id, action, fills.get(order_id, 0))
+            if lots == 0:
+                del resting[order_id]
 
     def _settle(self, market: Market, fill: Fill, limit_ticks: int, result: Executed) -> None:
         """Move what a fill moves; a buyer's lock was made at his limit."""
@@ -184,20 +253,22 @@ class Execution:
         result.change(fill.account, market.base_asset, base_change)
         result.change(fill.account, market.quote_asset, quote_change)
 
-    def _rest(self, market: Market, order_id: bytes, order: LimitOrder, filled_lots: int) -> str:
-        """Keep or unlock what a new order has not filled; its outcome."""
-        rest_lots = order.quantity_lots - filled_lots
+    def _outcome(self, market: Market, order: LimitOrder, rest_lots: int) -> str:
+        """The outcome of a new order with ``rest_lots`` not filled; unlock them where they lapse."""
         if rest_lots == 0:
             return "filled"
+        untouched = rest_lots == order.quantity_lots
         if order.time_in_force == IOC:
             asset, amount = _cost(market, order.side, order.price_ticks, rest_lots)
             self.state.account(order.account).move(asset, free=amount, locked=-amount)
-            return "partly_filled" if filled_lots else "unfilled"
+            return "unfilled" if untouched else "partly_filled"
+        return "resting" if untouched else "partly_filled"
+
+    def _rest(self, market: Market, order_id: bytes, order: LimitOrder, lots: int, sequence: int) -> None:
         self.state.resting[market.id][order_id] = Resting(
-            order.account, market.id, order.side, order.price_ticks, rest_lots
+            order.account, market.id, order.side, order.price_ticks, lots, sequence
         )
         self.state.touched_orders.add((market.id, order_id))
-        return "partly_filled" if filled_lots else "resting"
 
 
 def _interests(resting: dict[bytes, Resting], new: dict[bytes, LimitOrder]) -> list[Interest]:

@@ -7,7 +7,7 @@ come. Results the blocks certify may come before or after the member's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mpc_sequencer.audit.execution import Executed, Execution
 from mpc_sequencer.audit.report import Recorder
@@ -16,6 +16,7 @@ from mpc_sequencer.audit.signatures import BlockRef
 from mpc_sequencer.core import domains
 from mpc_sequencer.core.transcript import ResultEntry
 from mpc_sequencer.core.types import ZERO_HASH, ResultRef
+from mpc_sequencer.market.types import Precedence
 
 
 def result_hash(previous: bytes, height: int, state_root: bytes, fills_root: bytes) -> bytes:
@@ -33,6 +34,8 @@ class Results:
         self._execution = execution
         self._reveal = reveal
         self._refs = refs
+        self.receive_order: Callable[[int], Precedence] | None = None
+        """What markets that order by receipt go by, made from a height; None where there is no such market."""
         self._last_result = ZERO_HASH
         self._certified: dict[int, bytes] = {}
         self._unlogged: list[tuple[Executed, bytes]] = []
@@ -59,7 +62,8 @@ class Results:
     def _execute(self, height: int) -> Executed:
         coin = self._reveal.coin(height)
         batch = self._reveal.take(height)
-        executed = self._execution.execute(height, coin, batch)
+        precedence = None if self.receive_order is None else self.receive_order(height)
+        executed = self._execution.execute(height, coin, batch, precedence)
         self._last_result = result_hash(self._last_result, height, executed.state_root, executed.fills_root)
         self.results[height] = self._last_result
         self.fills += len(executed.fills)

@@ -18,7 +18,7 @@ from typing import Final
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.actions import AMOUNT_BYTES
 from mpc_sequencer.core.codec import encode
-from mpc_sequencer.market.types import Market
+from mpc_sequencer.market.types import AUCTION, Market
 
 KIND_ACCOUNT: Final = 1
 KIND_RESTING: Final = 2
@@ -75,13 +75,17 @@ class Resting:
     side: int
     price_ticks: int
     remaining_lots: int
+    sequence: int = 0
+    """Which one it was to come to rest in its market, from 1; 0 in an auction market."""
 
 
 class State:
     """Accounts, resting orders per market and order id, reference prices; what was touched since the root."""
 
     def __init__(self, markets: Iterable[Market]) -> None:
+        markets = list(markets)
         self.accounts: dict[bytes, Account] = {}
+        self.last_sequences = {market.id: 0 for market in markets if market.policy != AUCTION}
         self.reference_ticks = {market.id: market.reference_price_ticks for market in markets}
         self.resting: dict[int, dict[bytes, Resting]] = {market: {} for market in self.reference_ticks}
         self.touched_accounts: set[bytes] = set()
@@ -101,7 +105,7 @@ class State:
         for market, order_id in self.touched_orders:
             self._tree.put(*resting_pair(order_id, self.resting[market].get(order_id)))
         for market in self.touched_markets:
-            self._tree.put(*market_pair(market, self.reference_ticks[market]))
+            self._tree.put(*self._market_pair(market))
         self.touched_accounts.clear()
         self.touched_orders.clear()
         self.touched_markets.clear()
@@ -112,8 +116,11 @@ class State:
         made = [account_pair(address, account) for address, account in self.accounts.items()]
         for orders in self.resting.values():
             made += [resting_pair(order_id, order) for order_id, order in orders.items()]
-        made += [market_pair(market, ticks) for market, ticks in self.reference_ticks.items()]
+        made += [self._market_pair(market) for market in self.reference_ticks]
         return {key: value for key, value in made if value is not None}
+
+    def _market_pair(self, market: int) -> tuple[bytes, bytes]:
+        return market_pair(market, self.reference_ticks[market], self.last_sequences.get(market))
 
 
 def account_pair(address: bytes, account: Account) -> tuple[bytes, bytes | None]:
@@ -134,12 +141,14 @@ def resting_pair(order_id: bytes, order: Resting | None) -> tuple[bytes, bytes |
     key = domains.STATE_KEY(bytes((KIND_RESTING,)), order_id)
     if order is None:
         return key, None
-    return key, encode([order.account, order.market, order.side, order.price_ticks, order.remaining_lots])
+    value = [order.account, order.market, order.side, order.price_ticks, order.remaining_lots]
+    return key, encode([*value, order.sequence] if order.sequence else value)
 
 
-def market_pair(market: int, reference_ticks: int) -> tuple[bytes, bytes]:
-    """Key and value of a market."""
-    return domains.STATE_KEY(bytes((KIND_MARKET,)), market.to_bytes(4, "big")), encode([reference_ticks])
+def market_pair(market: int, reference_ticks: int, last_sequence: int | None) -> tuple[bytes, bytes]:
+    """Key and value of a market; an auction market has no last sequence."""
+    key = domains.STATE_KEY(bytes((KIND_MARKET,)), market.to_bytes(4, "big"))
+    return key, encode([reference_ticks] if last_sequence is None else [reference_ticks, last_sequence])
 
 
 def root_by_definition(pairs: Mapping[bytes, bytes], depth: int = 0) -> bytes:

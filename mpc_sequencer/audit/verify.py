@@ -89,6 +89,8 @@ class Audit:
         )
         self.reveal = Reveal(committee, signatures, self.recorder, self.blocks, self.envelopes)
         self.results = Results(self.recorder, self.execution, self.reveal, self.blocks.refs)
+        if committee.solid is not None:
+            self.results.receive_order = self.blocks.take_precedence
         self.settlement = Settlement(committee, signatures, self.recorder)
         self._signatures = signatures
         self._receipts: Receipts | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpc_sequencer.cli.errors import EXIT_FAULT_FOUND
-from mpc_sequencer.cli.options import AsJson
+from mpc_sequencer.cli.options import AsJson, Policy, parse_policy
 from mpc_sequencer.cli.output import console, print_json, table
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def demo(
     duration: Annotated[float, typer.Option(min=1.0, max=3600.0, help="Seconds of trading.")] = 30.0,
     nodes: Annotated[int, typer.Option(help="Committee members, 4 or more.")] = 4,
+    policy: Policy = "auction",
     rate: Annotated[
         float | None,
         typer.Option(min=0.1, max=100_000.0, help="Orders per second. Default: the trace's own pace."),
@@ -31,14 +32,22 @@ def demo(
     """Run a committee on real BTCUSDT orders, settle on an embedded chain, and audit the log.
 
     Orders of a recorded trace are signed (EIP-712), sealed, sent to node processes, batched, opened
-    together only when their batch is final, cleared at one price, settled and audited. Exit status 0 only
-    if every order became final, the contract's balances are what the fills say, and the audit passes.
+    together only when their batch is final, cleared (at one price, or as --policy says), settled and
+    audited. Exit status 0 only if every order became final, the contract's balances are what the fills
+    say, and the audit passes.
     """
     from mpc_sequencer.demo.run import DemoOptions, run_demo
     from mpc_sequencer.demo.screen import Screen
 
     screen = Screen(console(stderr=as_json))
-    options = DemoOptions(duration_s=duration, nodes=nodes, rate_per_s=rate, seed=seed, folder=folder)
+    options = DemoOptions(
+        duration_s=duration,
+        nodes=nodes,
+        rate_per_s=rate,
+        seed=seed,
+        folder=folder,
+        policy=parse_policy(policy),
+    )
     outcome = run_demo(options, screen)
     if as_json:
         for problem in outcome.summary.problems:
@@ -55,13 +64,14 @@ def _show(outcome: Outcome) -> None:
     from mpc_sequencer.demo.run import log_folder
     from mpc_sequencer.demo.summary import pair
     from mpc_sequencer.devnet.layout import ASSETS, BTCUSDT
+    from mpc_sequencer.market import POLICY_NAMES
 
     summary, devnet = outcome.summary, outcome.devnet
     counts = summary.counts
     units = MarketUnits(BTCUSDT, ASSETS[0], ASSETS[1])
-    prices = [price_ticks for _, price_ticks in counts.clearing]
+    prices = [price_ticks for _, price_ticks in counts.prices]
     span = f"{units.show_price(min(prices))} .. {units.show_price(max(prices))} USDT" if prices else "none"
-    last = f"{units.show_price(prices[-1])} USDT" if prices else "none"
+    policy = POLICY_NAMES[devnet.file.genesis.markets[0].policy]
     rows: list[tuple[object, ...]] = [
         ("orders sealed", counts.sealed),
         ("orders final", counts.final),
@@ -70,7 +80,8 @@ def _show(outcome: Outcome) -> None:
         ("outcomes", ", ".join(f"{code} {number}" for code, number in counts.outcomes.items())),
         ("batches", counts.batches),
         ("fills", counts.fills),
-        ("clearing prices", f"{span}, last {last}"),
+        ("order policy", policy),
+        ("prices", span),
         ("settlement transactions", summary.settlements),
         ("settlement gas", f"{summary.settlement_gas:,}"),
         ("node cpu per order", f"{summary.cpu_us_per_order_per_node} us"),

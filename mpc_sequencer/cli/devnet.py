@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mpc_sequencer.cli.options import AsJson
+from mpc_sequencer.cli.options import AsJson, Policy, market_names, parse_policy
 from mpc_sequencer.cli.output import console, print_fields, print_json
 
 app = typer.Typer(no_args_is_help=True)
@@ -25,6 +25,7 @@ def init(
     threshold: Annotated[
         int | None, typer.Option(help="Shares that decrypt: f+1 .. n-f. Default: n-f.")
     ] = None,
+    policy: Policy = "auction",
     accounts: Annotated[int, typer.Option(help="Traders' accounts to make keys for.")] = 8,
     base_port: Annotated[
         int, typer.Option(min=1, max=65_535, help="Node i listens on this port + i.")
@@ -44,6 +45,7 @@ def init(
         deployer=dev_account().address,
         ports=ports,
         chain_url=None,
+        policy=parse_policy(policy),
     )
     committee = devnet.file.committee
     written = {
@@ -52,6 +54,7 @@ def init(
         "faults_tolerated": committee.f,
         "quorum": committee.q,
         "threshold": committee.t,
+        "markets": market_names(committee),
         "committee": str(devnet.committee_path),
         "assets": str(devnet.assets_path),
         "accounts": [str(path) for path in devnet.account_keys()],
@@ -60,7 +63,9 @@ def init(
     if as_json:
         print_json(written)
         return
-    print_fields(console(), [(k, f"{len(v)} keys" if isinstance(v, list) else v) for k, v in written.items()])
+    print_fields(
+        console(), [(k, f"{len(v)} keys" if isinstance(v, list) else v) for k, v in written.items()]
+    )
     console().print(f"next: mpcseq devnet up {folder}", markup=False)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 if TYPE_CHECKING:
+    from mpc_sequencer.core.committee import Committee
     from mpc_sequencer.node.config import CommitteeFile
 
 COMMITTEE_ENV: Final = "MPCSEQ_COMMITTEE"
@@ -28,6 +29,13 @@ PassphraseFile = Annotated[
     typer.Option(
         "--passphrase-file",
         help="File with the passphrase (mode 0600). Else MPCSEQ_PASSPHRASE, else a prompt.",
+    ),
+]
+Policy = Annotated[
+    str,
+    typer.Option(
+        help="How a batch's orders meet: auction (one price for all), shuffle (one after the other, drawn by the"
+        " block's coin) or receive (one after the other, as members received them; needs 5 or more nodes)."
     ),
 ]
 TimeoutS = Annotated[float, typer.Option("--timeout", min=0.1, max=3600.0, help="Seconds to wait.")]
@@ -53,6 +61,25 @@ def parse_nodes(text: str | None, n: int) -> list[int]:
     if not nodes or len(set(nodes)) != len(nodes) or not all(0 <= node < n for node in nodes):
         raise ConfigError(f"--nodes is {text!r}, expected members of 0 .. {n - 1}", "for example --nodes 0,2")
     return nodes
+
+
+def parse_policy(text: str) -> int:
+    """``auction``, ``shuffle`` or ``receive`` as an order policy. Raises :class:`ConfigError`."""
+    from mpc_sequencer.core.errors import ConfigError
+    from mpc_sequencer.market import POLICY_NAMES
+
+    for policy, name in POLICY_NAMES.items():
+        if text.lower() == name:
+            return policy
+    known = ", ".join(POLICY_NAMES.values())
+    raise ConfigError(f"--policy is {text!r}, which is no order policy", f"use one of {known}")
+
+
+def market_names(committee: Committee) -> str:
+    """The markets' symbols, each with its order policy."""
+    from mpc_sequencer.market import POLICY_NAMES
+
+    return ", ".join(f"{market.symbol} ({POLICY_NAMES[market.policy]})" for market in committee.genesis.markets)
 
 
 def output_exists(path: Path, force: bool) -> None:

@@ -242,6 +242,7 @@ def record_fields(record: OrderRecord) -> dict[str, Any]:
         "outcome": executed[1] if executed else None,
         "filled_lots": record.filled_lots if executed else None,
         "price_ticks": executed[3] if executed else None,
+        "notional_tick_lots": record.notional_tick_lots if executed else None,
     }
 
 
@@ -257,12 +258,15 @@ def _show_records(records: list[OrderRecord]) -> None:
                 f"{len(row['receipts'])} of {len(record.nodes)}",
                 *[
                     "" if row[name] is None else row[name]
-                    for name in ("height", "outcome", "filled_lots", "price_ticks")
+                    for name in ("height", "outcome", "filled_lots", "price_ticks", "notional_tick_lots")
                 ],
                 refusals,
             )
         )
-    columns = ("order", "state", "receipts", "height", "outcome", "filled lots", "price ticks", "refusals")
+    columns = (
+        *("order", "state", "receipts", "height", "outcome"),
+        *("filled lots", "price ticks", "notional tick lots", "refusals"),
+    )
     console().print(table("", columns, rows))
 
 
@@ -298,7 +302,7 @@ def status(
     if as_json:
         print_json({"order_id": wanted.hex(), "agreed": agreed, "nodes": answers})
     else:
-        columns = ("node", "state", "height", "code", "filled_lots", "price_ticks")
+        columns = ("node", "state", "height", "code", "filled_lots", "price_ticks", "notional_tick_lots")
         rows = [[answer.get(name, answer.get("error", "")) for name in columns] for answer in answers]
         console().print(table(f"order {wanted.hex()}", columns, rows))
         said = "no f+1 members say the same" if agreed is None else f"{agreed['state']} {agreed['code']}"
@@ -314,7 +318,8 @@ def _answer_fields(node: int, reply: OrderReply | str) -> dict[str, Any]:
     if isinstance(reply, str):
         return {"node": node, "error": reply}
     names = ("state", "height", "code", "filled_lots", "price_ticks")
-    return {"node": node} | {name: getattr(reply, name) for name in names}
+    values = {name: getattr(reply, name) for name in names}
+    return {"node": node, **values, "notional_tick_lots": int.from_bytes(reply.notional, "big")}
 
 
 def _agreed(file: CommitteeFile, answers: list[dict[str, Any]]) -> dict[str, Any] | None:

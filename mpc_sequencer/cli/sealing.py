@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpc_sequencer.cli.options import market_names
 from mpc_sequencer.client import (
     AssetUnits,
     MarketUnits,
@@ -112,8 +113,7 @@ def find_market(committee: Committee, name: str) -> Market:
     for market in committee.genesis.markets:
         if name in (market.symbol, str(market.id)):
             return market
-    known = ", ".join(market.symbol for market in committee.genesis.markets)
-    raise ProtocolError("market.unknown", "--market", name, f"one of {known}")
+    raise ProtocolError("market.unknown", "--market", name, f"one of {market_names(committee)}")
 
 
 def _exactly_one(first: str, first_value: object, second: str, second_value: object) -> None:

@@ -340,7 +340,9 @@ class SequencerClient:
 
     def _on_answer(self, node: int, reply: OrderReply | StatusReply) -> None:
         if isinstance(reply, OrderReply) and reply.state == "executed":
-            row = ExecutedRow(reply.order_id, reply.code, reply.filled_lots, reply.price_ticks)
+            row = ExecutedRow(
+                reply.order_id, reply.code, reply.filled_lots, reply.price_ticks, reply.notional
+            )
             self.tracker.executed(node, reply.height, (row,), time.monotonic_ns())
         answer = self._answers.get((node, reply.request))
         if answer is not None:

@@ -26,11 +26,14 @@ FAULTS_KEPT_MAX: Final = 256
 
 FinalReport = tuple[int, bytes]
 """(height, block id)"""
-ExecutedReport = tuple[int, str, int, int]
-"""(height, outcome code, lots filled, clearing price in ticks)"""
+ExecutedReport = tuple[int, str, int, int, int]
+"""(height, outcome code, lots filled, worst price in ticks, notional in tick lots)"""
 
-FillReport = tuple[int, int, int]
-"""(height, lots filled, clearing price in ticks)"""
+FillReport = tuple[int, int, int, int]
+"""(height, lots filled, worst price in ticks, notional in tick lots)
+
+An auction fills at one price; elsewhere an order that arrives may fill at several. The notional is the sum of price
+times lots, so that times the market's ``quote_units_per_tick_lot`` the fill cost or brought, exactly."""
 
 
 @dataclass(slots=True)
@@ -77,11 +80,19 @@ class OrderRecord:
     @property
     def filled_lots(self) -> int:
         """Lots filled so far."""
-        return sum(lots for _, lots, _ in self.fills())
+        return sum(lots for _, lots, _, _ in self.fills())
+
+    @property
+    def notional_tick_lots(self) -> int:
+        """The sum of price in ticks times lots over all fills so far."""
+        return sum(notional for _, _, _, notional in self.fills())
 
     def fills(self) -> list[FillReport]:
-        """Every fill f+1 members reported, at its height's clearing price."""
-        first = [(self.executed[0], self.executed[2], self.executed[3])] if self.executed else []
+        """What each height filled of it, as f+1 members reported."""
+        first = []
+        if self.executed is not None:
+            height, _, lots, price_ticks, notional = self.executed
+            first = [(height, lots, price_ticks, notional)]
         return [fill for fill in first + self.later_fills if fill[1] > 0]
 
 
@@ -168,7 +179,7 @@ class OrderTracker:
             record = self.orders.get(row.order_id)
             if record is None:
                 continue
-            report = (height, row.code, row.filled_lots, row.price_ticks)
+            report = (height, row.code, row.filled_lots, row.price_ticks, int.from_bytes(row.notional, "big"))
             if not self._agree(record.executed_reports, node, report, record.executed, row.order_id):
                 continue
             record.executed = report
@@ -184,7 +195,7 @@ class OrderTracker:
             record = self.orders.get(row.order_id)
             if record is None:
                 continue
-            key = (height, row.filled_lots, row.price_ticks)
+            key = (height, row.filled_lots, row.price_ticks, int.from_bytes(row.notional, "big"))
             voters = record.fill_reports.get(key)
             if voters is None:
                 if len(record.fill_reports) >= FILLS_PER_ORDER_MAX:

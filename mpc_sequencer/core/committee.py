@@ -8,7 +8,7 @@ honest lists); the quorum is ``q = n - f``; ``t`` shares decrypt, with
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -63,6 +63,12 @@ class Genesis(Value, frozen=True):
         return domains.GENESIS(encode(self))
 
 
+def faults_tolerated(members: int, markets: Iterable[Market]) -> int:
+    """f of a committee of ``members``: n >= 3f+1, and n >= 4f+1 where a market orders by receipt."""
+    by_receipt = any(market.policy == RECEIVE for market in markets)
+    return (members - 1) // (4 if by_receipt else 3)
+
+
 class Committee:
     """A checked :class:`Genesis` with what follows from it. Raises :class:`ConfigError` when it is unsafe."""
 
@@ -75,8 +81,7 @@ class Committee:
             )
         self.genesis = genesis
         self.n = n
-        by_receipt = any(market.policy == RECEIVE for market in genesis.markets)
-        self.f = (n - 1) // (4 if by_receipt else 3)
+        self.f = faults_tolerated(n, genesis.markets)
         if not self.f:
             raise ConfigError(f"{n} members tolerate no fault where a market orders by receipt", "use 5 or more")
         self.q = n - self.f

@@ -7,6 +7,7 @@ and says so: its engine or its disk is wrong, and going on would only hide it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mpc_sequencer.core import limits
@@ -19,6 +20,7 @@ from mpc_sequencer.market import (
     BatchOrder,
     Engine,
     HeightResult,
+    Precedence,
     PreparedOrder,
     genesis_result,
     result_hash,
@@ -49,10 +51,12 @@ class ExecutionValue(Value, frozen=True):
 
 
 class Execution:
-    """Executes opened batches and remembers results until they are certified."""
+    """Executes opened batches and remembers results until they are certified. ``faults`` is the committee's f, which
+    the order by receipt goes by where a market has it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, faults: int) -> None:
         self.engine = engine
+        self._faults = faults
         self.genesis_state_root = engine.state_root()
         self._last_result = genesis_result(self.genesis_state_root)
         self._uncertified: dict[int, bytes] = {}
@@ -110,7 +114,7 @@ class Execution:
             return None
         del self._preparing[0]
         height = batch.final.height
-        outcome = self.engine.execute(height, batch.coin, prepared)
+        outcome = self.engine.execute(height, batch.coin, prepared, self._precedence(batch.final))
         result = result_hash(self._last_result, height, outcome.state_root, outcome.fills_root)
         self._last_result = result
         self.executed_height = height
@@ -132,6 +136,19 @@ class Execution:
             self.certified_height = max(self.certified_height, ref.height)
         for height in [h for h in self._uncertified if h <= self.certified_height]:
             del self._uncertified[height]
+
+    def _precedence(self, final: Finality) -> Precedence | None:
+        """What markets that order by receipt go by; None where members' positions are not kept, for no market has it."""
+        if not final.positions:
+            return None
+
+        def precedence(order_ids: Sequence[bytes]) -> list[bytes]:
+            # numpy comes in only where a market orders by receipt
+            from mpc_sequencer.core.ordering.receive import fair_order
+
+            return fair_order(order_ids, final.positions, self._faults)
+
+        return precedence
 
     @staticmethod
     def _compare(height: int, own: bytes, certified: bytes) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from mpc_sequencer.core import limits
+from mpc_sequencer.core.actions import AMOUNT_BYTES
 from mpc_sequencer.core.types import (
     Block,
     Bundle,
@@ -32,6 +33,9 @@ from mpc_sequencer.settlement.claims import ResultClaim
 ALPN: Final = "mpcseq/1"
 
 Code = Annotated[str, Meta(max_length=64)]
+NotionalBytes = Annotated[bytes, Meta(min_length=AMOUNT_BYTES, max_length=AMOUNT_BYTES)]
+"""The sum of price in ticks times lots over fills, 16 bytes, big-endian; in quote units it is that times the market's
+``quote_units_per_tick_lot``."""
 Text = Annotated[str, Meta(max_length=256)]
 FetchIds = Annotated[tuple[Hash32, ...], Meta(min_length=1, max_length=limits.FETCH_IDS_MAX)]
 
@@ -209,12 +213,14 @@ class OrdersFinal(Value, frozen=True, tag=49):
 
 
 class ExecutedRow(Value, frozen=True):
-    """What became of an order: an outcome code of the execution rules, lots filled, the clearing price."""
+    """What became of an order: an outcome code of the execution rules, lots filled, the worst price they were filled
+    at (an auction's only one; 0 where none were) and what they cost or brought."""
 
     order_id: Hash32
     code: Code
     filled_lots: Uint
     price_ticks: Uint
+    notional: NotionalBytes
 
 
 class OrdersExecuted(Value, frozen=True, tag=50):
@@ -241,6 +247,7 @@ class OrderReply(Value, frozen=True, tag=52):
     code: Code
     filled_lots: Uint
     price_ticks: Uint
+    notional: NotionalBytes
 
 
 class StatusReply(Value, frozen=True, tag=53):

@@ -97,7 +97,7 @@ class NodeCore:
         self.chain = Chain(committee, self.pool, self.lists, bonds_wei)
         self.simplex = Simplex(committee, node, signer, self)
         self.reveal = Reveal(committee, node, signer, secret, entropy)
-        self.execution = Execution(engine)
+        self.execution = Execution(engine, committee.f)
         self.ranges = Ranges(committee, node, signer, self.execution.genesis_state_root)
         self.statements = Statements(self, signer)
         self.gateway = Gateway(self.statements.admit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mpc_sequencer.core.actions import AMOUNT_BYTES
 from mpc_sequencer.core.chain import FinalBlock
 from mpc_sequencer.core.effects import Append, Broadcast, Fault, Settle
 from mpc_sequencer.core.messages import ExecutedRow
@@ -56,7 +57,10 @@ class Publisher:
         rows: dict[bytes, ExecutedRow] = {}
         lasting: set[bytes] = set()
         for one in outcome.outcomes:
-            rows[one.order_id] = ExecutedRow(one.order_id, one.code, one.filled_lots, one.price_ticks or 0)
+            notional = one.notional_tick_lots.to_bytes(AMOUNT_BYTES, "big")
+            rows[one.order_id] = ExecutedRow(
+                one.order_id, one.code, one.filled_lots, one.price_ticks or 0, notional
+            )
             if core.execution.engine.resting(one.order_id) is not None:
                 lasting.add(one.order_id)
         earlier: dict[bytes, ExecutedRow] = {}
@@ -64,8 +68,10 @@ class Publisher:
             if fill.order_id not in rows:
                 still = core.execution.engine.resting(fill.order_id) is not None
                 code = "partly_filled" if still else "filled"
+                # Its only fill of the height: an order that rests trades at one price, an auction's or its own.
+                notional = (fill.price_ticks * fill.quantity_lots).to_bytes(AMOUNT_BYTES, "big")
                 earlier[fill.order_id] = ExecutedRow(
-                    fill.order_id, code, fill.quantity_lots, fill.price_ticks
+                    fill.order_id, code, fill.quantity_lots, fill.price_ticks, notional
                 )
                 if still:
                     lasting.add(fill.order_id)

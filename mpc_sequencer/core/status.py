@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final
 
+from mpc_sequencer.core.actions import AMOUNT_BYTES
 from mpc_sequencer.core.messages import ExecutedRow, OrderReply, StatusReply
 from mpc_sequencer.core.types import Uint, Value
 from mpc_sequencer.market import HeightResult
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 OUTCOMES_KEPT: Final = 100_000
 CLEARINGS_KEPT: Final = 64
+NO_NOTIONAL: Final = bytes(AMOUNT_BYTES)
 
 
 class BoardValue(Value, frozen=True):
@@ -83,12 +85,12 @@ class StatusBoard:
         if known is not None:
             height, row = known
             return OrderReply(
-                request, order_id, "executed", height, row.code, row.filled_lots, row.price_ticks
+                request, order_id, "executed", height, row.code, row.filled_lots, row.price_ticks, row.notional
             )
         if sequenced_height is None:
-            return OrderReply(request, order_id, "unknown", 0, "", 0, 0)
+            return OrderReply(request, order_id, "unknown", 0, "", 0, 0, NO_NOTIONAL)
         state = "final" if sequenced_height else "pending"
-        return OrderReply(request, order_id, state, sequenced_height, "", 0, 0)
+        return OrderReply(request, order_id, state, sequenced_height, "", 0, 0, NO_NOTIONAL)
 
     def status(self, request: int, core: NodeCore) -> StatusReply:
         """The whole; the shell fills in what only it knows (CPU time, memory)."""

@@ -31,6 +31,7 @@ from mpc_sequencer.devnet.deployment import Funding, deploy
 from mpc_sequencer.devnet.layout import ASSETS, BTCUSDT, Devnet, init_devnet
 from mpc_sequencer.devnet.processes import NodeProcesses, free_ports
 from mpc_sequencer.devnet.running import dev_account, terminate_like_interrupt, wait_ready
+from mpc_sequencer.market import AUCTION
 from mpc_sequencer.settlement.chain import ChainClient
 from mpc_sequencer.settlement.devchain import DEV_SECRET
 from mpc_sequencer.settlement.embedded import start_embedded
@@ -51,6 +52,7 @@ class DemoOptions:
     rate_per_s: float | None
     seed: int
     folder: Path | None
+    policy: int = AUCTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ def _write_folder(options: DemoOptions) -> Devnet:
         deployer=dev_account().address,
         ports=free_ports(max(0, options.nodes)),
         chain_url=None,
+        policy=options.policy,
     )
 
 

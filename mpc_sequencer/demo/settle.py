@@ -48,9 +48,9 @@ def expected_balances(
     for order_id, order in sent.items():
         record = records[order_id]
         sign = 1 if order.side == BUY else -1
-        for _, lots, price_ticks in record.fills():
+        for _, lots, _, notional_tick_lots in record.fills():
             base = sign * lots * market.base_units_per_lot
-            quote = sign * lots * price_ticks * market.quote_units_per_tick_lot
+            quote = sign * notional_tick_lots * market.quote_units_per_tick_lot
             balances[order.account, market.base_asset] += base
             balances[order.account, market.quote_asset] -= quote
     for one in withdrawn:

@@ -34,8 +34,8 @@ class OrderCounts:
     batches: int
     fills: int
     outcomes: Mapping[str, int]
-    clearing: tuple[tuple[int, int], ...]
-    """(height, clearing price in ticks) of every height with fills, ascending."""
+    prices: tuple[tuple[int, int], ...]
+    """(height, price in ticks), ascending, each once: the auction's price, elsewhere the worst of each order."""
 
 
 def percentile(ordered: Sequence[float], part: float) -> float | None:
@@ -65,7 +65,7 @@ def count_orders(sealed: int, records: Iterable[OrderRecord]) -> OrderCounts:
     """Count states, outcomes, batches and fills."""
     outcomes: dict[str, int] = {}
     heights: set[int] = set()
-    prices: dict[int, int] = {}
+    prices: set[tuple[int, int]] = set()
     final = filled = fills = 0
     for record in records:
         final += record.final is not None or record.executed is not None
@@ -75,7 +75,7 @@ def count_orders(sealed: int, records: Iterable[OrderRecord]) -> OrderCounts:
         rows = record.fills()
         filled += bool(rows)
         fills += len(rows)
-        prices.update({height: price_ticks for height, _, price_ticks in rows})
+        prices |= {(height, price_ticks) for height, _, price_ticks, _ in rows}
     return OrderCounts(
         sealed=sealed,
         final=final,
@@ -84,7 +84,7 @@ def count_orders(sealed: int, records: Iterable[OrderRecord]) -> OrderCounts:
         batches=len(heights),
         fills=fills,
         outcomes=dict(sorted(outcomes.items())),
-        clearing=tuple(sorted(prices.items())),
+        prices=tuple(sorted(prices)),
     )
 
 

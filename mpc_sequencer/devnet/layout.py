@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from mpc_sequencer.client.keys import save_assets, write_account_key
 from mpc_sequencer.client.units import AssetUnits
 from mpc_sequencer.core import limits
-from mpc_sequencer.core.committee import Genesis, Member
+from mpc_sequencer.core.committee import Genesis, Member, faults_tolerated
 from mpc_sequencer.core.eip712 import keccak256
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.signing import Signer
@@ -94,13 +96,15 @@ def init_devnet(
     deployer: bytes,
     ports: Sequence[int],
     chain_url: str | None,
+    policy: int = AUCTION,
 ) -> Devnet:
-    """Write a new folder: ``nodes`` members (4 or more), traders' keys (given secrets, or a number of new
-    ones).
+    """Write a new folder: ``nodes`` members (4 or more; 5 where the market's order ``policy`` is RECEIVE),
+    traders' keys (given secrets, or a number of new ones).
 
     Raises :class:`ConfigError` for unsafe sizes and for a folder that is not empty; then nothing is written.
     """
-    f = (nodes - 1) // 3
+    market = msgspec.structs.replace(BTCUSDT, policy=policy)
+    f = faults_tolerated(nodes, (market,))
     t = nodes - f if threshold is None else threshold
     _check_sizes(nodes, t, f, accounts, ports)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -125,7 +129,7 @@ def init_devnet(
         public_key=dealing.public_key,
         members=members,
         assets=tuple(contract_address(deployer, number) for number in range(len(ASSETS))),
-        markets=(BTCUSDT,),
+        markets=(market,),
         checkpoint=Checkpoint(0, bytes(32), 0, bytes(32)),
         time_ms=0,
     )

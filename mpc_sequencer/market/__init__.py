@@ -1,14 +1,15 @@
 """Integer matching and accounts: what every member computes from a final batch, and nothing else.
 
 Pure: no clock, randomness, sockets or files. :class:`Engine` is the door; the parts behind it are
-``height`` (the steps of one height), ``clearing`` (the uniform-price auction), ``book``, ``accounts``,
-``nonces``, ``state`` and ``tree``.
+``height`` (the steps of one height), ``clearing`` (the uniform-price auction), ``matching`` (orders one
+after the other), ``book``, ``accounts``, ``nonces``, ``state`` and ``tree``.
 """
 
 from mpc_sequencer.market.engine import Engine
 from mpc_sequencer.market.types import (
     AUCTION,
     OUTCOME_CODES,
+    POLICY_NAMES,
     RECEIVE,
     SHUFFLE,
     BatchOrder,
@@ -16,6 +17,7 @@ from mpc_sequencer.market.types import (
     HeightResult,
     Market,
     Outcome,
+    Precedence,
     PreparedOrder,
     RestingOrder,
     genesis_result,
@@ -25,6 +27,7 @@ from mpc_sequencer.market.types import (
 __all__ = [
     "AUCTION",
     "OUTCOME_CODES",
+    "POLICY_NAMES",
     "RECEIVE",
     "SHUFFLE",
     "BatchOrder",
@@ -33,6 +36,7 @@ __all__ = [
     "HeightResult",
     "Market",
     "Outcome",
+    "Precedence",
     "PreparedOrder",
     "RestingOrder",
     "genesis_result",

@@ -10,7 +10,8 @@ together, and everything else moves units between accounts or out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from mpc_sequencer.core.actions import AMOUNT_BYTES
@@ -44,6 +45,21 @@ class Account:
         if not rows and not self.nonces.touched:
             return None
         return AccountValue(rows, self.nonces.highest, self.nonces.window.to_bytes(NONCE_WINDOW_BYTES, "big"))
+
+    def copy(self) -> Account:
+        """An account of its own with the same values."""
+        made = Account()
+        made.balances = {asset: list(row) for asset, row in self.balances.items()}
+        made.nonces = NonceState(self.nonces.highest, self.nonces.window)
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Savepoint:
+    """Some accounts as they were, None for those unknown then, and the supply of each asset."""
+
+    accounts: Mapping[bytes, Account | None]
+    supply: Mapping[int, int]
 
 
 class Ledger:
@@ -134,6 +150,24 @@ class Ledger:
             raise ValueError(f"account {account.hex()} has a nonce window without its highest nonce")
         self._accounts[account] = held
         self._touched.add(account)
+
+    def savepoint(self, accounts: Iterable[bytes]) -> Savepoint:
+        """What :meth:`roll_back` needs; to be taken before a height changes anything, over all accounts it may
+        change before it is rolled back."""
+        held = {account: self._accounts.get(account) for account in accounts}
+        return Savepoint(
+            {account: None if one is None else one.copy() for account, one in held.items()}, dict(self._supply)
+        )
+
+    def roll_back(self, savepoint: Savepoint) -> None:
+        """Undo what the height under way has done since its savepoint."""
+        for account, one in savepoint.accounts.items():
+            if one is None:
+                self._accounts.pop(account, None)
+            else:
+                self._accounts[account] = one
+        self._supply = dict(savepoint.supply)
+        self._changes = {}
 
     def take_deltas(self) -> tuple[Delta, ...]:
         """The rows ``(account, asset, free + locked, withdrawable)`` changed since the last call, by

@@ -1,12 +1,15 @@
 """One market's resting orders, by price level.
 
 Levels are kept sorted, so the best one is at hand whatever the number of levels; a level holds its orders'
-lots by order id and their sum, so a walk over levels never looks at orders. After every height the book is
-uncrossed: the clearing volume is maximal, so a resting buy at or above a resting sell would have traded.
+lots by order id and their sum, so a walk over levels never looks at orders. Within a level orders keep the
+sequence in which they were added, and the first is at hand however many left before it: a plain dict would
+pass over the places of all those. After every height the book is uncrossed: a resting buy at or above a
+resting sell would have traded, by an auction's maximal volume as by matching on arrival.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
@@ -18,12 +21,13 @@ from mpc_sequencer.market.types import RestingOrder
 
 
 class Level:
-    """The resting orders of one side at one price: remaining lots by order id, and their sum."""
+    """The resting orders of one side at one price: remaining lots by order id, first added first, and their
+    sum."""
 
     __slots__ = ("lots", "orders")
 
     def __init__(self) -> None:
-        self.orders: dict[bytes, int] = {}
+        self.orders: OrderedDict[bytes, int] = OrderedDict()
         self.lots = 0
 
 
@@ -75,6 +79,16 @@ class Book:
     def asks(self) -> Iterator[tuple[int, Level]]:
         """Sell levels ``(price_ticks, level)``, lowest first; the book must not change meanwhile."""
         return ((price_ticks, self._asks[price_ticks]) for price_ticks in self._asks)
+
+    def first(self, side: int, limit_ticks: int) -> bytes | None:
+        """The id of the order of ``side`` that is first by price, then by time; None where none is at
+        ``limit_ticks`` or better for whoever trades with it (a buy at or above, a sell at or below)."""
+        levels = self._side(side)
+        if not levels:
+            return None
+        price_ticks, level = levels.peekitem(-1 if side == BUY else 0)
+        meets = price_ticks >= limit_ticks if side == BUY else price_ticks <= limit_ticks
+        return next(iter(level.orders)) if meets else None
 
     def depth(self, levels_max: int) -> Mapping[str, tuple[tuple[int, int, int], ...]]:
         """The best ``levels_max`` levels of either side as rows ``(price_ticks, lots, orders)``, for

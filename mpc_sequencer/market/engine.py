@@ -3,7 +3,7 @@
 ``prepare`` is the expensive half, about one signature recovery per order, and needs no state: a node may do
 it in small steps while shares still arrive. ``execute`` is the rest. Neither raises on anything a trader
 sent. The work of a height grows with its batch and with the resting orders it fills (at the one price level
-a side is rationed at, with that level's orders), and with the logarithm of accounts and resting orders
+an auction rations a side at, with that level's orders), and with the logarithm of accounts and resting orders
 through the state tree; never with the book.
 """
 
@@ -21,7 +21,14 @@ from mpc_sequencer.market import types
 from mpc_sequencer.market.height import HeightRun
 from mpc_sequencer.market.nonces import NonceState
 from mpc_sequencer.market.state import State, checked_terms, dump_snapshot, load_snapshot
-from mpc_sequencer.market.types import BatchOrder, HeightResult, Market, PreparedOrder, RestingOrder
+from mpc_sequencer.market.types import (
+    BatchOrder,
+    HeightResult,
+    Market,
+    Precedence,
+    PreparedOrder,
+    RestingOrder,
+)
 
 COIN_BYTES: Final = 32
 DOMAIN_SEPARATOR_BYTES: Final = 32
@@ -68,11 +75,21 @@ class Engine:
             return PreparedOrder(order.order_id, None, types.SIGNATURE)
         return PreparedOrder(order.order_id, action, None)
 
-    def execute(self, height: int, coin: bytes, prepared: Sequence[PreparedOrder]) -> HeightResult:
+    def execute(
+        self,
+        height: int,
+        coin: bytes,
+        prepared: Sequence[PreparedOrder],
+        precedence: Precedence | None = None,
+    ) -> HeightResult:
         """Execute a final batch, prepared by :meth:`prepare`; its sequence does not matter.
 
+        ``precedence`` is called once for each RECEIVE market that got new orders, ascending by market, with
+        their ids in draw order, and answers in which order they meet the book; it must not call the engine.
+
         Raises ``ValueError``, changing nothing, where the caller errs: a coin that is not 32 bytes, a
-        height out of range, an order id that is not 32 bytes or appears twice.
+        height out of range, an order id that is not 32 bytes or appears twice, a precedence that is missing
+        or answers with no permutation. What ``precedence`` itself raises changes nothing either.
         """
         if len(coin) != COIN_BYTES or not 0 <= height <= UINT_MAX:
             raise ValueError(f"height {height} with a coin of {len(coin)} bytes, expected {COIN_BYTES}")
@@ -80,7 +97,7 @@ class Engine:
             raise ValueError("an order id appears twice in the batch")
         if any(len(order.order_id) != COIN_BYTES for order in prepared):
             raise ValueError("an order id is not 32 bytes")
-        return HeightRun(self._state, height, coin).run(prepared)
+        return HeightRun(self._state, height, coin).run(prepared, precedence)
 
     def state_root(self) -> bytes:
         """The root over accounts, resting orders and reference prices, 32 bytes."""
@@ -113,7 +130,7 @@ class Engine:
         return self._state.books[market].depth(depth)
 
     def reference_price_ticks(self, market: int) -> int:
-        """The last clearing price, at first the configured one. Raises ``KeyError`` for an unknown market."""
+        """The last clearing or trade price, at first the configured one. Raises ``KeyError`` for an unknown market."""
         return self._state.reference_prices_ticks[market]
 
     def dump(self) -> bytes:

@@ -14,15 +14,16 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from mpc_sequencer.core.actions import BUY
+from mpc_sequencer.core.actions import BUY, LimitOrder
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.limits import MARKETS_MAX
-from mpc_sequencer.core.types import Address, Hash32, Value
+from mpc_sequencer.core.types import Address, Hash32, Uint, Value
 from mpc_sequencer.market.accounts import Ledger
 from mpc_sequencer.market.book import Book
 from mpc_sequencer.market.tree import ACCOUNT_KIND, MARKET_KIND, ORDER_KIND, StateTree, state_key
 from mpc_sequencer.market.types import (
     ASSET_ID_MAX,
+    AUCTION,
     AccountValue,
     AssetId,
     Market,
@@ -34,13 +35,14 @@ from mpc_sequencer.market.types import (
 
 class Snapshot(Value, frozen=True):
     """A state with the terms it runs under; markets by id, assets ascending, accounts by address, orders by
-    id, reference prices in the order of the markets."""
+    id, reference prices and last sequences in the order of the markets."""
 
-    version: Literal[1]
+    version: Literal[2]
     domain_separator: Hash32
     markets: Annotated[tuple[Market, ...], Meta(max_length=MARKETS_MAX)]
     assets: tuple[AssetId, ...]
     reference_prices_ticks: tuple[PriceTicks, ...]
+    sequences: tuple[Uint, ...]
     accounts: tuple[tuple[Address, AccountValue], ...]
     orders: tuple[tuple[Hash32, RestingOrder], ...]
 
@@ -77,7 +79,7 @@ class State:
 
     __slots__ = (
         "_touched_markets", "_touched_orders", "_tree", "assets", "books", "ledger", "markets", "orders",
-        "reference_prices_ticks",
+        "reference_prices_ticks", "sequences",
     )  # fmt: skip
 
     def __init__(self, markets: Mapping[int, Market], assets: frozenset[int]) -> None:
@@ -89,6 +91,8 @@ class State:
         self.reference_prices_ticks = {
             market_id: market.reference_price_ticks for market_id, market in self.markets.items()
         }
+        self.sequences = dict.fromkeys(self.markets, 0)
+        """How many orders have come to rest in each market, where that is counted."""
         self._tree = StateTree()
         self._touched_orders: set[bytes] = set()
         self._touched_markets: set[int] = set(self.markets)
@@ -97,8 +101,19 @@ class State:
         self.reference_prices_ticks[market_id] = price_ticks
         self._touched_markets.add(market_id)
 
-    def add_order(self, order_id: bytes, order: RestingOrder) -> None:
-        """Put an order, whose lock is made already, into its market's book."""
+    def rest_order(self, order_id: bytes, order: LimitOrder, lots: int) -> None:
+        """Put what is left of a new order, whose lock is made already, into its market's book, last of its
+        price."""
+        sequence = 0
+        if self.markets[order.market].policy != AUCTION:
+            sequence = self.sequences[order.market] = self.sequences[order.market] + 1
+            self._touched_markets.add(order.market)
+        self._add_order(
+            order_id,
+            RestingOrder(order.account, order.market, order.side, order.price_ticks, lots, sequence),
+        )
+
+    def _add_order(self, order_id: bytes, order: RestingOrder) -> None:
         self.books[order.market].add(order_id, order)
         self._touched_orders.add(order_id)
 
@@ -116,24 +131,31 @@ class State:
             values[state_key(ACCOUNT_KIND, account)] = None if value is None else encode(value)
         for order_id in self._touched_orders:
             order = self.orders.get(order_id)
-            values[state_key(ORDER_KIND, order_id)] = None if order is None else encode(order)
+            values[state_key(ORDER_KIND, order_id)] = None if order is None else order.state_value()
         for market_id in self._touched_markets:
             key = state_key(MARKET_KIND, market_id.to_bytes(4, "big"))
-            values[key] = encode((self.reference_prices_ticks[market_id],))
+            values[key] = self._market_value(market_id)
         self._touched_orders.clear()
         self._touched_markets.clear()
         self._tree.update(values)
         return self._tree.root()
 
+    def _market_value(self, market_id: int) -> bytes:
+        price_ticks = self.reference_prices_ticks[market_id]
+        if self.markets[market_id].policy == AUCTION:
+            return encode((price_ticks,))
+        return encode((price_ticks, self.sequences[market_id]))
+
     def snapshot(self, domain_separator: bytes) -> Snapshot:
         """The state as a canonical value; equal states give equal encodings."""
         accounts = ((account, held.value()) for account, held in self.ledger)
         return Snapshot(
-            version=1,
+            version=2,
             domain_separator=domain_separator,
             markets=tuple(self.markets.values()),
             assets=tuple(sorted(self.assets)),
             reference_prices_ticks=tuple(self.reference_prices_ticks.values()),
+            sequences=tuple(self.sequences.values()),
             accounts=tuple(sorted((account, value) for account, value in accounts if value is not None)),
             orders=tuple(sorted(self.orders.items())),
         )
@@ -150,26 +172,41 @@ class State:
             ("orders", [order_id for order_id, _ in snapshot.orders]),
         ):
             _check_ascending(name, ids)
-        if len(snapshot.reference_prices_ticks) != len(markets):
-            raise ValueError("reference prices and markets differ in number")
+        if not len(snapshot.reference_prices_ticks) == len(snapshot.sequences) == len(markets):
+            raise ValueError("reference prices or last sequences and markets differ in number")
         state = cls(markets, assets)
         for market_id, price_ticks in zip(markets, snapshot.reference_prices_ticks, strict=True):
             state.set_reference_price(market_id, price_ticks)
         for account, value in snapshot.accounts:
             state.ledger.restore(account, value)
+        state._restore_sequences(snapshot)
         state._restore_orders(snapshot)
         return state
 
+    def _restore_sequences(self, snapshot: Snapshot) -> None:
+        self.sequences = dict(zip(self.markets, snapshot.sequences, strict=True))
+        for market in self.markets.values():
+            if market.policy == AUCTION and self.sequences[market.id]:
+                raise ValueError(f"auction market {market.id} counts the orders that came to rest")
+        held: set[tuple[int, int]] = set()
+        for order_id, order in snapshot.orders:
+            market_id, sequence = order.market, order.sequence
+            if market_id not in self.markets:
+                raise ValueError(f"order {order_id.hex()} rests in unknown market {market_id}")
+            counted = self.markets[market_id].policy != AUCTION
+            if not counted <= sequence <= self.sequences[market_id] or (market_id, sequence) in held:
+                raise ValueError(f"order {order_id.hex()} cannot have sequence {sequence} in its market")
+            if counted:
+                held.add((market_id, sequence))
+
     def _restore_orders(self, snapshot: Snapshot) -> None:
         locked: Counter[tuple[bytes, int]] = Counter()
-        for order_id, order in snapshot.orders:
-            if order.market not in self.markets:
-                raise ValueError(f"order {order_id.hex()} rests in unknown market {order.market}")
+        for order_id, order in sorted(snapshot.orders, key=lambda row: row[1].sequence):
             asset, amount = lock_of(
                 self.markets[order.market], order.side, order.price_ticks, order.remaining_lots
             )
             locked[order.account, asset] += amount
-            self.add_order(order_id, order)
+            self._add_order(order_id, order)
         for account, value in snapshot.accounts:
             for asset, _, amount_bytes in value.balances:
                 amount = int.from_bytes(amount_bytes, "big")

@@ -7,7 +7,7 @@ their encodings are part of the protocol; the dataclasses stay inside one proces
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -38,6 +38,10 @@ RECEIVE: Final = 3
 """One after the other in the order in which members received them, by their lists."""
 POLICY_NAMES: Final[Mapping[int, str]] = {AUCTION: "auction", SHUFFLE: "shuffle", RECEIVE: "receive"}
 OrderPolicy = Literal[1, 2, 3]
+
+Precedence = Callable[[Sequence[bytes]], list[bytes]]
+"""The order in which a RECEIVE market takes new orders: a permutation of the order ids it is given, which come
+in draw order."""
 
 MALFORMED: Final = "malformed"
 PLAINTEXT: Final = "plaintext"
@@ -98,13 +102,21 @@ class Market(Value, frozen=True):
 
 
 class RestingOrder(Value, frozen=True):
-    """An order in the book, named by its order id elsewhere. Its encoding is its value in the state tree."""
+    """An order in the book, named by its order id elsewhere."""
 
     account: Address
     market: MarketId
     side: Side
     price_ticks: PriceTicks
     remaining_lots: QuantityLots
+    sequence: Uint
+    """Time priority: 1 for the first order that came to rest in its market, and so on. Always 0 in an AUCTION
+    market, which knows no time among resting orders."""
+
+    def state_value(self) -> bytes:
+        """Its value in the state tree: an array of the fields, without a sequence of 0."""
+        fields = (self.account, self.market, self.side, self.price_ticks, self.remaining_lots)
+        return encode((*fields, self.sequence) if self.sequence else fields)
 
 
 class AccountValue(Value, frozen=True):
@@ -118,7 +130,8 @@ class AccountValue(Value, frozen=True):
 
 
 class Fill(Value, frozen=True):
-    """What one order traded in one height, at the market's clearing price."""
+    """What one order traded in one height at one price. An AUCTION market has one price per height; in the others
+    an order that arrives may have a fill at each of several prices."""
 
     height: Uint
     market: MarketId
@@ -158,7 +171,9 @@ class Outcome:
     """What became of one order of the batch; ``code`` is a key of :data:`OUTCOME_CODES`.
 
     ``account`` is None where no account signed the plaintext; ``market`` is the one a limit order names;
-    ``price_ticks`` is the clearing price where ``filled_lots`` is not 0.
+    Where ``filled_lots`` is not 0, ``price_ticks`` is the worst price it traded at (an AUCTION market's clearing
+    price). ``notional_tick_lots`` is the sum of price times lots over its fills, so what they cost or brought is
+    ``notional_tick_lots * quote_units_per_tick_lot``, whatever the prices.
     """
 
     order_id: bytes
@@ -167,15 +182,17 @@ class Outcome:
     market: int | None
     filled_lots: int
     price_ticks: int | None
+    notional_tick_lots: int
 
 
 @dataclass(frozen=True, slots=True)
 class HeightResult:
     """Everything that follows from one height.
 
-    ``fills`` by market, then draw; ``outcomes`` in draw order; ``deltas`` are rows ``(account, asset,
-    change of free + locked, change of withdrawable)`` without rows of zeros, by (asset, account);
-    ``clearing`` has a row ``(market, price_ticks, volume_lots)`` per market that traded, ascending.
+    ``fills`` by market, then draw, then price from the order's best; ``outcomes`` in draw order; ``deltas`` are
+    rows ``(account, asset, change of free + locked, change of withdrawable)`` without rows of zeros, by (asset,
+    account); ``clearing`` has a row ``(market, price_ticks, volume_lots)`` per market that traded, ascending,
+    with the clearing price or, where orders meet one after the other, the last trade's.
     """
 
     height: int

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mpc_sequencer.audit.clearing import Interest, clear
 from mpc_sequencer.audit.execution import Executed, Execution, OpenedOrder
-from mpc_sequencer.audit.state import Account, State, Tree, root_by_definition
+from mpc_sequencer.audit.matching import match
+from mpc_sequencer.audit.state import Account, Resting, State, Tree, root_by_definition
 from mpc_sequencer.core.actions import (
     BUY,
     GTC,
@@ -27,7 +29,7 @@ from mpc_sequencer.core.actions import (
 )
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.limits import NONCE_AHEAD_MAX, NONCE_WINDOW
-from mpc_sequencer.market import BatchOrder, Engine
+from mpc_sequencer.market import AUCTION, RECEIVE, SHUFFLE, BatchOrder, Engine, Market
 from tests.audit.log_builder import BASE, QUOTE, LogBuilder, deployment, secret
 
 LABEL = LogBuilder().label().encode()
@@ -224,13 +226,28 @@ def opened_batch(height: int, rows: list[Any]) -> list[OpenedOrder]:
     return batch
 
 
-@settings(max_examples=120, deadline=None)
-@given(batches)
-def test_auditor_and_engine_agree_on_every_root_fill_outcome_and_change(heights: list[list[Any]]) -> None:
+POLICIES = (AUCTION, SHUFFLE, RECEIVE)
+
+
+def markets_under(*policies: int) -> list[Market]:
+    """The deployment's markets under other policies."""
+    markets = deployment().committee.genesis.markets
+    return [replace(market, policy=policy) for market, policy in zip(markets, policies, strict=True)]
+
+
+def received(order_ids: Any) -> list[bytes]:
+    """A precedence that has nothing to do with any draw."""
+    return sorted(order_ids, key=lambda order_id: hashlib.sha256(b"received" + order_id).digest())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.builds(markets_under, st.sampled_from(POLICIES), st.sampled_from(POLICIES)), batches)
+def test_auditor_and_engine_agree_on_every_root_fill_outcome_and_change(
+    markets: list[Market], heights: list[list[Any]]
+) -> None:
     house = deployment()
-    genesis = house.committee.genesis
-    execution = Execution(genesis.markets, 2, house.committee.separator)
-    engine = Engine(genesis.markets, range(2), house.committee.separator)
+    execution = Execution(markets, 2, house.committee.separator)
+    engine = Engine(markets, range(2), house.committee.separator)
     for trader in TRADERS:
         for asset in (BASE, QUOTE):
             execution.credit(house.traders[trader].address, asset, 10**7)
@@ -250,9 +267,9 @@ def test_auditor_and_engine_agree_on_every_root_fill_outcome_and_change(heights:
 
 def execute_both(execution: Execution, engine: Engine, height: int, batch: list[OpenedOrder]) -> Executed:
     coin = secret(f"coin {height}")
-    seen = execution.execute(height, coin, batch)
+    seen = execution.execute(height, coin, batch, received)
     prepared = [engine.prepare(BatchOrder(order.order_id, order.label, order.plaintext)) for order in batch]
-    other = engine.execute(height, coin, prepared)
+    other = engine.execute(height, coin, prepared, received)
     assert seen.outcomes == {outcome.order_id: outcome.code for outcome in other.outcomes}
     assert tuple(seen.fills) == other.fills and seen.fills_root == other.fills_root
     assert rows_of(seen) == other.deltas
@@ -282,13 +299,13 @@ def random_rows(random: Random, nonces: Counter[str]) -> list[Any]:
     return rows
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(6))
 def test_auditor_and_engine_agree_over_long_histories(seed: int) -> None:
     house = deployment()
-    genesis = house.committee.genesis
+    markets = markets_under(POLICIES[seed % 3], POLICIES[(seed + seed // 3) % 3])
     random, nonces, outcomes = Random(seed), Counter[str](), Counter[str]()
-    execution = Execution(genesis.markets, 2, house.committee.separator)
-    engine = Engine(genesis.markets, range(2), house.committee.separator)
+    execution = Execution(markets, 2, house.committee.separator)
+    engine = Engine(markets, range(2), house.committee.separator)
     for trader in TRADERS:
         for asset in (BASE, QUOTE):
             execution.credit(house.traders[trader].address, asset, 10**6)
@@ -298,6 +315,33 @@ def test_auditor_and_engine_agree_over_long_histories(seed: int) -> None:
         outcomes.update(seen.outcomes.values())
     assert {"filled", "partly_filled", "resting", "unfilled", "balance", "nonce_consumed"} <= set(outcomes)
     assert execution.state.root() == root_by_definition(execution.state.pairs())
+
+
+def test_arrivals_eat_the_book_by_price_then_sequence_whatever_order_it_is_held_in() -> None:
+    account = deployment().traders["alice"].address
+    resting = {
+        secret("third"): Resting(account, 0, SELL, 11, 5, 3),
+        secret("second"): Resting(account, 0, SELL, 10, 5, 2),
+        secret("first"): Resting(account, 0, SELL, 10, 5, 1),
+    }
+    arrival = LimitOrder(account, 1, bytes(32), 0, BUY, GTC, 11, 12)
+    seen = match(resting, {secret("arrival"): arrival}, [secret("arrival")])
+    assert seen.left == {secret("first"): 0, secret("second"): 0, secret("third"): 3}
+    assert (seen.tape, seen.rested) == ([10, 10, 11], [])
+    assert seen.lots[secret("arrival"), 10] == 10 and seen.lots[secret("arrival"), 11] == 2
+    one_lot = replace(arrival, quantity_lots=1)
+    assert match(resting, {secret("arrival"): one_lot}, [secret("arrival")]).left[secret("first")] == 4
+
+
+@pytest.mark.parametrize("precedence", [None, lambda ids: list(ids)[1:], lambda ids: [*ids, ids[0]]])
+def test_a_receive_market_without_a_whole_precedence_is_not_audited(precedence: Any) -> None:
+    house = deployment()
+    execution = Execution(markets_under(RECEIVE, AUCTION), 2, house.committee.separator)
+    for trader in TRADERS:
+        execution.credit(house.traders[trader].address, QUOTE, 10**7)
+    rows = [((trader, 1, ("limit", 0, BUY, GTC, 100, 1)), 0) for trader in TRADERS]
+    with pytest.raises(ValueError, match="by receipt"):
+        execution.execute(1, secret("coin"), opened_batch(1, rows), precedence)
 
 
 def rows_of(executed: Executed) -> tuple[tuple[bytes, int, int, int], ...]:

@@ -35,6 +35,10 @@ BLOCK = b"\x05" * 32
 REFUSED = ("credit.exhausted", "label.sponsor", "bond 0", "1000000000000")
 
 
+def notional(tick_lots: int) -> bytes:
+    return tick_lots.to_bytes(16, "big")
+
+
 class ScriptedMember:
     """One member: answers each request by ``script``, counts connections, can be cut off."""
 
@@ -95,7 +99,8 @@ class Committee4:
         if isinstance(request, Submit):
             ids = tuple(envelope.order_id() for envelope in request.envelopes)
             replies.append(OrdersFinal(7, BLOCK, ids))
-            replies.append(OrdersExecuted(7, tuple(ExecutedRow(i, "filled", 5, 618_000) for i in ids)))
+            rows = (ExecutedRow(i, "filled", 5, 618_000, notional(5 * 618_000)) for i in ids)
+            replies.append(OrdersExecuted(7, tuple(rows)))
         return replies
 
     def refuse(self, node: int, request: ClientRequest) -> list[ClientReply]:
@@ -131,7 +136,7 @@ async def test_an_order_gets_four_verified_receipts_and_an_outcome(
             (submission,) = await client.submit([sealed.envelope])
             assert sorted(submission.receipts) == [0, 1, 2, 3] and not submission.refusals
             (record,) = await client.wait_executed([sealed.order_id], 5)
-            assert record.executed == (7, "filled", 5, 618_000)
+            assert record.executed == (7, "filled", 5, 618_000, 3_090_000)
             assert record.final == (7, BLOCK)
             assert not client.faults
     assert sorted(row.receipt.node for row in read_receipts(tmp_path / "receipts")) == [0, 1, 2, 3]
@@ -211,7 +216,7 @@ async def test_an_order_sequenced_meanwhile_is_asked_for(house: Committee4, fres
             rows = tuple(SubmitResult(i, None, "intake.sequenced", "order_id", "", "") for i in ids)
             return [SubmitReply(request.request, rows)]
         if isinstance(request, OrderQuery):
-            return [OrderReply(request.request, request.order_id, "executed", 9, "filled", 2, 3)]
+            return [OrderReply(request.request, request.order_id, "executed", 9, "filled", 2, 3, notional(6))]
         return []
 
     for member in house.members:
@@ -222,7 +227,7 @@ async def test_an_order_sequenced_meanwhile_is_asked_for(house: Committee4, fres
         with trio.fail_after(5):
             while client.tracker.orders[sealed.order_id].executed is None:
                 await trio.sleep(0.01)
-        assert client.tracker.orders[sealed.order_id].executed == (9, "filled", 2, 3)
+        assert client.tracker.orders[sealed.order_id].executed == (9, "filled", 2, 3, 6)
 
 
 async def test_an_answer_to_a_question_nobody_asked_ends_the_link(
@@ -236,7 +241,7 @@ async def test_an_answer_to_a_question_nobody_asked_ends_the_link(
 
 async def test_a_status_for_another_order_is_the_members_fault(house: Committee4) -> None:
     house.members[1].script = lambda node, request: [
-        OrderReply(request.request, b"\x09" * 32, "pending", 0, "", 0, 0)
+        OrderReply(request.request, b"\x09" * 32, "pending", 0, "", 0, 0, bytes(16))
     ]
     async with connected(house) as client:
         with pytest.raises(MemberFault):
@@ -291,7 +296,7 @@ async def test_a_duplicate_of_an_executed_order_is_asked_for(house: Committee4, 
             )
             return [SubmitReply(request.request, rows)]
         if isinstance(request, OrderQuery):
-            return [OrderReply(request.request, request.order_id, "executed", 9, "unfilled", 0, 0)]
+            return [OrderReply(request.request, request.order_id, "executed", 9, "unfilled", 0, 0, bytes(16))]
         return []
 
     for member in house.members:
@@ -300,4 +305,4 @@ async def test_a_duplicate_of_an_executed_order_is_asked_for(house: Committee4, 
     async with connected(house) as client:
         await client.submit([sealed.envelope])
         (record,) = await client.wait_executed([sealed.order_id], 5)
-        assert record.executed == (9, "unfilled", 0, 0) and len(record.receipts) == 4
+        assert record.executed == (9, "unfilled", 0, 0, 0) and len(record.receipts) == 4

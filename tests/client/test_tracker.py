@@ -27,7 +27,7 @@ def tracker() -> OrderTracker:
 
 
 def row(code: str = "filled", lots: int = 5, price_ticks: int = 7) -> ExecutedRow:
-    return ExecutedRow(ORDER_ID, code, lots, price_ticks)
+    return ExecutedRow(ORDER_ID, code, lots, price_ticks, (lots * price_ticks).to_bytes(16, "big"))
 
 
 def test_one_member_alone_makes_nothing_final_however_often_it_says_so() -> None:
@@ -52,7 +52,7 @@ def test_a_late_contradiction_is_noticed_and_changes_nothing() -> None:
     for node in (0, 1):
         orders.executed(node, 4, [row()], node)
     assert orders.executed(2, 4, [row(lots=6)], 9) == 0
-    assert orders.orders[ORDER_ID].executed == (4, "filled", 5, 7)
+    assert orders.orders[ORDER_ID].executed == (4, "filled", 5, 7, 35)
     assert [one.node for one in orders.contradictions] == [2]
 
 
@@ -74,8 +74,20 @@ def test_later_fills_add_up_once_each() -> None:
         orders.filled(node, 6, [row(lots=2, price_ticks=8)])
     orders.filled(0, 7, [row(lots=3, price_ticks=9)])
     record = orders.orders[ORDER_ID]
-    assert record.fills() == [(6, 2, 8)]
-    assert record.filled_lots == 2
+    assert record.fills() == [(6, 2, 8, 16)]
+    assert (record.filled_lots, record.notional_tick_lots) == (2, 16)
+
+
+def test_fills_at_several_prices_count_by_their_notional_and_members_must_agree_on_it() -> None:
+    orders = tracker()
+    swept = ExecutedRow(ORDER_ID, "filled", 5, 9, (3 * 8 + 2 * 9).to_bytes(16, "big"))
+    lied = ExecutedRow(ORDER_ID, "filled", 5, 9, (1 << 100).to_bytes(16, "big"))
+    assert orders.executed(0, 4, [lied], 1) == 0
+    assert orders.executed(1, 4, [swept], 1) == 0
+    assert orders.executed(2, 4, [swept], 1) == 1
+    record = orders.orders[ORDER_ID]
+    assert (record.fills(), record.notional_tick_lots) == ([(4, 5, 9, 42)], 42)
+    assert [one.node for one in orders.contradictions] == [0]
 
 
 def test_an_order_is_refused_only_when_every_member_it_went_to_refused_it() -> None:

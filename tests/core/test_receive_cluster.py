@@ -25,7 +25,7 @@ def audited(cluster: Cluster, node: int) -> tuple[Audit, list[Finding]]:
     try:
         for entry in cluster.logs[node]:
             audit.add(decode(LogEntry, encode(entry)))
-        audit._finish()
+        audit.finish()
     except Stop:
         pass
     return audit, audit.recorder.findings

@@ -15,6 +15,7 @@ from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.devnet.layout import Devnet, contract_address, init_devnet, open_devnet
 from mpc_sequencer.devnet.processes import NodeProcesses, free_ports, log_tail
+from mpc_sequencer.market import RECEIVE, SHUFFLE
 from mpc_sequencer.node.config import load_committee, load_node_config
 from mpc_sequencer.node.keystore import open_keystore
 from threshold import SecretShare
@@ -54,6 +55,33 @@ def test_seven_members_tolerate_two_and_each_keystore_is_its_members(devnet: Dev
         assert (share.index, share.verification_key()) == (node + 1, member.verification_key)
         config = load_node_config(devnet.node_folder(node))
         assert (config.index, config.listen_port) == (node, 7801 + node)
+
+
+def written(folder: Path, nodes: int, policy: int) -> Devnet:
+    return init_devnet(
+        folder,
+        nodes=nodes,
+        threshold=None,
+        accounts=1,
+        deployer=b"\x07" * 20,
+        ports=range(7801, 7801 + nodes),
+        chain_url=None,
+        policy=policy,
+    )
+
+
+@pytest.mark.parametrize(("policy", "f"), [(SHUFFLE, 2), (RECEIVE, 1)])
+def test_the_markets_policy_decides_how_many_faults_seven_members_tolerate(tmp_path: Path, policy: int, f: int) -> None:
+    committee = load_committee(written(tmp_path / "net", 7, policy).committee_path).committee
+    assert [market.policy for market in committee.genesis.markets] == [policy]
+    assert (committee.f, committee.q, committee.t) == (f, 7 - f, 7 - f)
+
+
+def test_four_members_are_too_few_to_order_by_receipt_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="orders by receipt") as refusal:
+        written(tmp_path / "net", 4, RECEIVE)
+    assert refusal.value.hint == "use 5 or more"
+    assert not (tmp_path / "net").exists()
 
 
 def test_nobody_else_can_read_a_secret(devnet: Devnet) -> None:

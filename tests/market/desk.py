@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import replace
+
 from mpc_sequencer.core import eip712
 from mpc_sequencer.core.actions import (
     BUY,
@@ -19,7 +21,16 @@ from mpc_sequencer.core.actions import (
 )
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.signing import Signer
-from mpc_sequencer.market import AUCTION, BatchOrder, Engine, HeightResult, Market, PreparedOrder
+from mpc_sequencer.market import (
+    AUCTION,
+    RECEIVE,
+    SHUFFLE,
+    BatchOrder,
+    Engine,
+    HeightResult,
+    Market,
+    PreparedOrder,
+)
 
 BASE, QUOTE, OTHER = 1, 2, 3
 ASSETS = (BASE, QUOTE, OTHER)
@@ -27,10 +38,21 @@ SEPARATOR = eip712.domain_separator(31337, bytes(range(20)))
 SPOT = Market(1, BASE, QUOTE, 10, 3, 12, "BASE/QUOTE", AUCTION)
 CROSS = Market(7, OTHER, QUOTE, 1, 1, 5, "OTHER/QUOTE", AUCTION)
 MARKETS = (SPOT, CROSS)
+POLICIES = (AUCTION, SHUFFLE, RECEIVE)
 SIGNERS = tuple(Signer(hashlib.sha256(bytes((i,))).digest()) for i in range(1, 6))
 ACCOUNTS = tuple(signer.address for signer in SIGNERS)
 LABEL = bytes((1,)) + bytes(100)
 COIN = hashlib.sha256(b"coin").digest()
+
+
+def markets(spot_policy: int, cross_policy: int = AUCTION) -> tuple[Market, Market]:
+    """The two markets under other policies."""
+    return replace(SPOT, policy=spot_policy), replace(CROSS, policy=cross_policy)
+
+
+def received(order_ids: Sequence[bytes]) -> list[bytes]:
+    """A precedence that has nothing to do with any draw."""
+    return sorted(order_ids, key=lambda order_id: hashlib.sha256(b"received" + order_id).digest())
 
 
 def order_id(name: object) -> bytes:
@@ -94,6 +116,12 @@ def sealed(name: object, who: int, action: Action, *, label: bytes = LABEL) -> B
 def run(made: Engine, height: int, actions: Sequence[Action], coin: bytes = COIN) -> HeightResult:
     """Execute actions as a batch; each order's id is made of height and place."""
     return made.execute(height, coin, [prepared((height, i), action) for i, action in enumerate(actions)])
+
+
+def run_received(made: Engine, height: int, actions: Sequence[Action]) -> HeightResult:
+    """:func:`run` where some market orders by receipt: by :func:`received`."""
+    batch = [prepared((height, i), action) for i, action in enumerate(actions)]
+    return made.execute(height, COIN, batch, received)
 
 
 def codes(result: HeightResult) -> dict[bytes, str]:

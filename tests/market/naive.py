@@ -48,6 +48,8 @@ class Order:
         self.order_id, self.account, self.market, self.side = order_id, account, market, side
         self.time_in_force, self.price, self.quantity, self.new = time_in_force, price, quantity, new
         self.filled = 0
+        self.since = 0  # the number of its coming to rest, where time counts
+        self.trades: dict = {}  # price to lots, in the order of trading
 
 
 def demand(orders, price):
@@ -90,6 +92,32 @@ def ration(group, available, draw):
         o.filled = shares[o.order_id]
 
 
+def one_after_the_other(orders, sequence, market, last_sequence):
+    """Let each new order of ``sequence`` meet what rests; the prices of all trades as they happen, and the last
+    sequence given to an order that came to rest."""
+    tape = []
+    for o in sequence:
+        while o.filled < o.quantity:
+            able = [
+                r
+                for r in orders
+                if r.market == market and r.side != o.side and r.since and r.filled < r.quantity
+                and (r.price <= o.price if o.side == BUY else r.price >= o.price)
+            ]  # fmt: skip
+            if not able:
+                break
+            best = min(able, key=lambda r: (r.price if o.side == BUY else -r.price, r.since))
+            lots = min(o.quantity - o.filled, best.quantity - best.filled)
+            for one in (o, best):
+                one.filled += lots
+                one.trades[best.price] = one.trades.get(best.price, 0) + lots
+            tape += [best.price] * lots
+        if o.filled < o.quantity and o.time_in_force == GTC:
+            last_sequence += 1
+            o.since = last_sequence
+    return tape, last_sequence
+
+
 def allocate(orders, price, draw):
     """Set ``filled`` on every order; the volume."""
     volume = min(demand(orders, price), supply(orders, price))
@@ -126,6 +154,7 @@ class Model:
         self.used: dict = {}
         self.orders: list[Order] = []
         self.reference = {m.id: m.reference_price_ticks for m in markets}
+        self.last_sequence = dict.fromkeys(self.markets, 0)
 
     def credit(self, account, asset, amount):
         self.free[account, asset] = self.free.get((account, asset), 0) + amount
@@ -145,15 +174,20 @@ class Model:
             if rows or used:
                 pairs.append((1, account, [rows, highest, window.to_bytes(128, "big")]))
         for o in self.orders:
-            pairs.append((2, o.order_id, [o.account, o.market, o.side, o.price, o.quantity]))
+            value = [o.account, o.market, o.side, o.price, o.quantity]
+            pairs.append((2, o.order_id, value + [o.since] * self.timed(o.market)))
         for market in self.markets:
-            pairs.append((3, market.to_bytes(4, "big"), [self.reference[market]]))
+            value = [self.reference[market]]
+            pairs.append((3, market.to_bytes(4, "big"), value + [self.last_sequence[market]] * self.timed(market)))
         return set_root(
             [
                 (tagged("state-key", bytes([k]), name), msgspec.msgpack.encode(value))
                 for k, name, value in pairs
             ]
         )
+
+    def timed(self, market):
+        return self.markets[market].policy != 1
 
     def total(self, account, asset):
         return self.free.get((account, asset), 0) + self.locked.get((account, asset), 0)
@@ -223,7 +257,7 @@ class Model:
         )
         return None
 
-    def execute(self, height, coin, prepared):
+    def execute(self, height, coin, prepared, precedence=None):
         """``(state_root, fills_root, fills, outcomes, deltas, clearing)`` as plain tuples."""
 
         def draw(order_id):
@@ -234,9 +268,13 @@ class Model:
         batch = sorted(prepared, key=lambda p: draw(p.order_id))
         for p in batch:
             code = p.refusal or self.admit(p.order_id, p.action, withdrawn)
-            outcomes[p.order_id] = (p.order_id, code, 0, None)
+            outcomes[p.order_id] = (p.order_id, code, 0, None, 0)
         for market in sorted({o.market for o in self.orders if o.new}):
-            self.clear(market, height, draw, fills=fills, clearing=clearing, outcomes=outcomes)
+            if self.timed(market):
+                self.meet(market, draw, precedence, clearing)
+            else:
+                self.clear(market, draw, clearing)
+            self.close(market, height, draw, fills, outcomes)
         deltas = []
         for key in set(self.free) | set(self.locked):
             change, out = self.total(*key) - before.get(key, 0), withdrawn.get(key, 0)
@@ -251,34 +289,52 @@ class Model:
             clearing,
         )
 
-    def clear(self, market, height, draw, *, fills, clearing, outcomes):
+    def clear(self, market, draw, clearing):
         here = [o for o in self.orders if o.market == market]
         price = clearing_price(here, self.reference[market], self.price_max)
         if price is not None:
             clearing.append((market, price, allocate(here, price, draw)))
             self.reference[market] = price
-        for o in sorted(here, key=lambda o: draw(o.order_id)):
-            if o.filled:
-                fills.append([height, market, o.order_id, o.account, o.side, price, o.filled])
-                self.settle(o, price)
+        for o in here:
+            o.trades = {price: o.filled} if o.filled else {}
+
+    def meet(self, market, draw, precedence, clearing):
+        new = {o.order_id: o for o in self.orders if o.market == market and o.new}
+        ids = sorted(new, key=draw)
+        if self.markets[market].policy == 3:
+            ids = precedence(ids)
+        tape, self.last_sequence[market] = one_after_the_other(
+            self.orders, [new[order_id] for order_id in ids], market, self.last_sequence[market]
+        )
+        if tape:
+            clearing.append((market, tape[-1], len(tape)))
+            self.reference[market] = tape[-1]
+
+    def close(self, market, height, draw, fills, outcomes):
+        for o in sorted((o for o in self.orders if o.market == market), key=lambda o: draw(o.order_id)):
+            for price in sorted(o.trades, reverse=o.side == SELL):
+                fills.append([height, market, o.order_id, o.account, o.side, price, o.trades[price]])
+                self.settle(o, price, o.trades[price])
             rest = o.quantity - o.filled
             if o.new:
                 code = "filled" if not rest else "partly_filled" if o.filled else None
                 code = code or ("resting" if o.time_in_force == GTC else "unfilled")
-                outcomes[o.order_id] = (o.order_id, code, o.filled, price if o.filled else None)
+                worst = (max if o.side == BUY else min)(o.trades, default=None)
+                cost = sum(price * lots for price, lots in o.trades.items())
+                outcomes[o.order_id] = (o.order_id, code, o.filled, worst, cost)
             if rest and o.new and o.time_in_force == IOC:
                 asset, amount = self.cost(market, o.side, o.price, rest)
                 self.locked[o.account, asset] -= amount
                 self.free[o.account, asset] += amount
                 rest = 0
-            o.quantity, o.filled, o.new = rest, 0, False
+            o.quantity, o.filled, o.new, o.trades = rest, 0, False, {}
         self.orders = [o for o in self.orders if o.quantity]
 
-    def settle(self, o, price):
+    def settle(self, o, price, lots):
         m = self.markets[o.market]
-        asset, locked = self.cost(o.market, o.side, o.price, o.filled)
+        asset, locked = self.cost(o.market, o.side, o.price, lots)
         self.locked[o.account, asset] -= locked
-        base, quote = o.filled * m.base_units_per_lot, price * o.filled * m.quote_units_per_tick_lot
+        base, quote = lots * m.base_units_per_lot, price * lots * m.quote_units_per_tick_lot
         if o.side == BUY:
             self.credit(o.account, asset, locked - quote)
             self.credit(o.account, m.base_asset, base)

@@ -13,7 +13,7 @@ from tests.market import desk
 
 
 def resting(side: int, price_ticks: int, lots: int) -> RestingOrder:
-    return RestingOrder(desk.ACCOUNTS[0], 1, side, price_ticks, lots)
+    return RestingOrder(desk.ACCOUNTS[0], 1, side, price_ticks, lots, 0)
 
 
 def test_an_order_id_rests_once():

@@ -27,7 +27,7 @@ def book_of(rows: list[Row]) -> tuple[Book, dict[int, dict[int, dict[bytes, int]
     new: dict[int, dict[int, dict[bytes, int]]] = {1: {}, 2: {}}
     for i, (side, price_ticks, lots, resting) in enumerate(rows):
         if resting:
-            book.add(desk.order_id(i), RestingOrder(desk.ACCOUNTS[0], 1, side, price_ticks, lots))
+            book.add(desk.order_id(i), RestingOrder(desk.ACCOUNTS[0], 1, side, price_ticks, lots, 0))
         else:
             new[side].setdefault(price_ticks, {})[desk.order_id(i)] = lots
     return book, new
@@ -183,7 +183,7 @@ class CountedLevels:
 def deep_side(side: int, prices: range) -> Mapping[int, Level]:
     book = Book({})
     for price_ticks in prices:
-        book.add(desk.order_id((side, price_ticks)), RestingOrder(desk.ACCOUNTS[0], 1, side, price_ticks, 2))
+        book.add(desk.order_id((side, price_ticks)), RestingOrder(desk.ACCOUNTS[0], 1, side, price_ticks, 2, 0))
     return dict(book.bids() if side == 1 else book.asks())
 
 

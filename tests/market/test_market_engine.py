@@ -178,6 +178,12 @@ def snapshot() -> Snapshot:
     return decode(Snapshot, traded().dump())
 
 
+def with_order(held: Snapshot, place: int = 0, **changes) -> Snapshot:
+    rows = list(held.orders)
+    rows[place] = (rows[place][0], replace(rows[place][1], **changes))
+    return replace(held, orders=tuple(rows))
+
+
 def with_account(change) -> Snapshot:
     held = snapshot()
     (account, value), *rest = held.accounts
@@ -195,7 +201,13 @@ def with_account(change) -> Snapshot:
         (lambda s: replace(s, reference_prices_ticks=(1,)), "reference prices"),
         (lambda s: replace(s, orders=s.orders[1:]), "unlike its orders"),
         (lambda s: replace(s, accounts=()), "without its lock"),
-        (lambda s: replace(s, markets=s.markets[1:], reference_prices_ticks=(5,)), "unknown market"),
+        (lambda s: replace(s, sequences=()), "last sequences"),
+        (lambda s: replace(s, sequences=(1, 0)), "auction market 1 counts"),
+        (lambda s: with_order(s, sequence=1), "cannot have sequence 1"),
+        (
+            lambda s: replace(s, markets=s.markets[1:], reference_prices_ticks=(5,), sequences=(0,)),
+            "unknown market",
+        ),
         (lambda s: with_account(lambda v: replace(v, balances=v.balances[::-1])), "canonical form"),
         (
             lambda s: with_account(lambda v: replace(v, balances=((9, bytes(15) + b"\1", bytes(16)),))),
@@ -237,7 +249,7 @@ def test_bytes_that_are_no_dump_are_refused():
         b"",
         data[:-1],
         data + b"\0",
-        msgspec.msgpack.encode([2, *msgspec.msgpack.decode(data)[1:]]),
+        msgspec.msgpack.encode([1, *msgspec.msgpack.decode(data)[1:]]),
     ):
         with pytest.raises(ProtocolError):
             Engine.load(wrong)

@@ -1,4 +1,4 @@
-"""The engine against the slow model of the text, over random sequences of batches."""
+"""The engine against the slow model of the text, over random sequences of batches, under all order policies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc_sequencer.core.actions import LimitOrder, Withdrawal
-from mpc_sequencer.market import Engine, HeightResult, PreparedOrder
+from mpc_sequencer.market import Engine, HeightResult, Market, PreparedOrder
 from tests.market import desk, naive
 
 PRICE_MAX = 16
@@ -66,16 +66,16 @@ def plain(result: HeightResult) -> tuple[object, ...]:
             (f.height, f.market, f.order_id, f.account, f.side, f.price_ticks, f.quantity_lots)
             for f in result.fills
         ],
-        [(o.order_id, o.code, o.filled_lots, o.price_ticks) for o in result.outcomes],
+        [(o.order_id, o.code, o.filled_lots, o.price_ticks, o.notional_tick_lots) for o in result.outcomes],
         list(result.deltas),
         list(result.clearing),
     )
 
 
-def pair(amount: int) -> tuple[Engine, naive.Model]:
+def pair(markets: Sequence[Market], amount: int) -> tuple[Engine, naive.Model]:
     made, model = (
-        desk.engine(amount=amount, accounts=FUNDED),
-        naive.Model(desk.MARKETS, desk.ASSETS, PRICE_MAX),
+        desk.engine(markets, amount=amount, accounts=FUNDED),
+        naive.Model(markets, desk.ASSETS, PRICE_MAX),
     )
     for account in FUNDED:
         for asset in desk.ASSETS:
@@ -89,25 +89,29 @@ def totals(made: Engine) -> dict[int, int]:
     }
 
 
-@settings(max_examples=150, deadline=None)
-@given(histories, st.sampled_from((2_000, 10**6)))
-def test_engine_equals_the_naive_model_height_by_height(history, amount):
-    made, model = pair(amount)
+mixes = st.builds(desk.markets, st.sampled_from(desk.POLICIES), st.sampled_from(desk.POLICIES))
+
+
+@settings(max_examples=250, deadline=None)
+@given(mixes, histories, st.sampled_from((2_000, 10**6)))
+def test_engine_equals_the_naive_model_height_by_height(markets, history, amount):
+    made, model = pair(markets, amount)
     assert made.state_root() == model.state_root()
     for height, (coin, verdicts) in enumerate(history, 1):
         batch = prepared_batch(height, verdicts)
-        assert plain(made.execute(height, coin, batch)) == model.execute(height, coin, batch)
+        seen = made.execute(height, coin, batch, desk.received)
+        assert plain(seen) == model.execute(height, coin, batch, desk.received)
 
 
 @settings(max_examples=80, deadline=None)
-@given(histories)
-def test_every_asset_is_conserved_and_every_delta_accounts_for_it(history):
-    made = desk.engine(amount=4_000)
+@given(mixes, histories)
+def test_every_asset_is_conserved_and_every_delta_accounts_for_it(markets, history):
+    made = desk.engine(markets, amount=4_000)
     withdrawn = dict.fromkeys(desk.ASSETS, 0)
     before = totals(made)
     for height, (coin, verdicts) in enumerate(history, 1):
         held = {(a, s): sum(made.balance(a, s)) for a in desk.ACCOUNTS for s in desk.ASSETS}
-        result = made.execute(height, coin, prepared_batch(height, verdicts))
+        result = made.execute(height, coin, prepared_batch(height, verdicts), desk.received)
         for asset in desk.ASSETS:
             rows = [row for row in result.deltas if row[1] == asset]
             assert sum(free + withdrawable for _, _, free, withdrawable in rows) == 0
@@ -122,21 +126,22 @@ def test_every_asset_is_conserved_and_every_delta_accounts_for_it(history):
 
 
 @settings(max_examples=80, deadline=None)
-@given(histories, st.randoms(use_true_random=False))
-def test_permuting_a_batch_changes_nothing(history, random):
-    one, other = desk.engine(amount=4_000), desk.engine(amount=4_000)
+@given(mixes, histories, st.randoms(use_true_random=False))
+def test_permuting_a_batch_changes_nothing(markets, history, random):
+    one, other = desk.engine(markets, amount=4_000), desk.engine(markets, amount=4_000)
     for height, (coin, verdicts) in enumerate(history, 1):
         batch = prepared_batch(height, verdicts)
         shuffled = list(batch)
         random.shuffle(shuffled)
-        assert one.execute(height, coin, batch) == other.execute(height, coin, shuffled)
+        seen = one.execute(height, coin, batch, desk.received)
+        assert seen == other.execute(height, coin, shuffled, desk.received)
     assert one.dump() == other.dump()
 
 
 @settings(max_examples=80, deadline=None)
-@given(histories)
-def test_no_fill_is_worse_than_its_limit_and_none_exceeds_its_order(history):
-    made = desk.engine(amount=10**6)
+@given(mixes, histories)
+def test_no_fill_is_worse_than_its_limit_and_none_exceeds_its_order(markets, history):
+    made = desk.engine(markets, amount=10**6)
     limits: dict[bytes, LimitOrder] = {}
     open_lots: dict[bytes, int] = {}
     for height, (coin, verdicts) in enumerate(history, 1):
@@ -145,7 +150,7 @@ def test_no_fill_is_worse_than_its_limit_and_none_exceeds_its_order(history):
             if isinstance(order.action, LimitOrder):
                 limits[order.order_id] = order.action
                 open_lots[order.order_id] = order.action.quantity_lots
-        for fill in made.execute(height, coin, batch).fills:
+        for fill in made.execute(height, coin, batch, desk.received).fills:
             order = limits[fill.order_id]
             assert (fill.account, fill.side, fill.market) == (order.account, order.side, order.market)
             worse = (
@@ -159,15 +164,16 @@ def test_no_fill_is_worse_than_its_limit_and_none_exceeds_its_order(history):
 
 
 @settings(max_examples=80, deadline=None)
-@given(histories, histories)
-def test_a_loaded_dump_is_the_same_state_bit_by_bit_and_goes_on_alike(history, continuation):
-    made = desk.engine(amount=4_000)
+@given(mixes, histories, histories)
+def test_a_loaded_dump_is_the_same_state_bit_by_bit_and_goes_on_alike(markets, history, continuation):
+    made = desk.engine(markets, amount=4_000)
     for height, (coin, verdicts) in enumerate(history, 1):
-        made.execute(height, coin, prepared_batch(height, verdicts))
+        made.execute(height, coin, prepared_batch(height, verdicts), desk.received)
     loaded = Engine.load(made.dump())
     assert loaded.dump() == made.dump()
     assert loaded.state_root() == made.state_root()
     for height, (coin, verdicts) in enumerate(continuation, len(history) + 1):
         batch = prepared_batch(height, verdicts)
-        assert made.execute(height, coin, batch) == loaded.execute(height, coin, batch)
+        seen = made.execute(height, coin, batch, desk.received)
+        assert seen == loaded.execute(height, coin, batch, desk.received)
     assert loaded.dump() == made.dump()

@@ -27,7 +27,7 @@ NODE = 2
 
 
 def order_reply(number: int) -> bytes:
-    return codec.encode(messages.OrderReply(number, ZERO_HASH, "pending", 0, "", 0, 0))
+    return codec.encode(messages.OrderReply(number, ZERO_HASH, "pending", 0, "", 0, 0, bytes(16)))
 
 
 @asynccontextmanager
