@@ -85,6 +85,7 @@ class Committee:
         if not self.f:
             raise ConfigError(f"{n} members tolerate no fault where a market orders by receipt", "use 5 or more")
         self.q = n - self.f
+        by_receipt = any(market.policy == RECEIVE for market in genesis.markets)
         self.solid = n - 2 * self.f if by_receipt else None
         """Listings that settle an order's place; None where no market orders by receipt."""
         self.t = genesis.threshold

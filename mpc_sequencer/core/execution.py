@@ -138,7 +138,7 @@ class Execution:
             del self._uncertified[height]
 
     def _precedence(self, final: Finality) -> Precedence | None:
-        """What markets that order by receipt go by; None where members' positions are not kept, for no market has it."""
+        """What markets that order by receipt go by; None where there is none, and so no positions are kept."""
         if not final.positions:
             return None
 

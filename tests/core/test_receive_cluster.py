@@ -7,7 +7,7 @@ import random
 from functools import partial
 
 import pytest
-from core_kit import all_sequenced, check_safety, submit
+from core_kit import all_sequenced, check_safety, results, submit
 
 from mpc_sequencer.audit.report import Finding, Stop
 from mpc_sequencer.audit.verify import Audit
@@ -63,10 +63,7 @@ def test_batches_come_with_positions_and_the_auditor_agrees(stopped: int | None)
     assert findings == []
     heights = {entry.block.header.height for entry in cluster.logs[0] if isinstance(entry, BlockEntry)}
     assert {entry.state.height for entry in entries} <= heights
-    for entry in entries:
-        draws = sorted(entry.positions, reverse=True)
-        precedence = audit.blocks.take_precedence(entry.state.height)
-        assert precedence(draws) == fair_order(draws, entry.positions, d.committee.f)
+    assert audit.results.results == results(cluster, 0), "executed in the order of receipt by both"
 
 
 @pytest.mark.parametrize(("doors", "apart_ms"), [(5, 10), (1, 200)], ids=["to all", "to one"])
