@@ -3,8 +3,9 @@
 All members run in one process, one after the other, over a network without delays worth mention and with their real
 cryptography. Each repetition sends one batch of sealed orders to all members, as the SDK does, and runs the committee
 until every member has executed them and their results are certified; the processor time that the members took,
-encoding and decoding of their messages included, is divided by the orders and by the members. Of several repetitions
-the cheapest counts, since what else runs on the machine only adds. Disks and TLS are not part of it.
+encoding and decoding of their messages included, is divided by the orders and by the members. Of several repetitions,
+which go over all sizes in turn, the cheapest of each part counts, since what else runs on the machine only adds. Disks
+and TLS are not part of it.
 
 The parts, per order and member; the time of the cryptographic ones is what :mod:`mpc_sequencer.bench.meter` clocked in
 the calls, a share of a kind of call by its count:
@@ -46,6 +47,8 @@ PARTS: Final = ("door", "reveal", "account", "statements", "coin", "wire", "othe
 
 
 class _Trial:
+    """A committee that goes on from batch to batch."""
+
     def __init__(self, nodes: int, seed: int) -> None:
         self.deployment: Deployment = make_deployment(nodes, seed=seed, traders=TRADERS)
         committee = self.deployment.committee
@@ -88,38 +91,55 @@ class _Trial:
         if not self.wan.run(settled, SETTLED_US_MAX):
             raise RuntimeError(f"{len(sealed)} orders were not certified within {SETTLED_US_MAX // 1_000_000} s")
 
-
-def measure_size(nodes: int, orders: int, rounds: int, seed: int = 0) -> dict[str, Any]:
-    """One committee size: the cheapest of ``rounds`` batches; microseconds, messages, bytes per order and member."""
-    trial = _Trial(nodes, seed)
-    rows: list[dict[str, Any]] = []
-    with trial.wan as wan:
-        trial.settle(trial.seal(orders))  # not counted: fills caches and the books
-        for _ in range(rounds):
-            sealed, heights = trial.seal(orders), len(wan.blocks)
-            wan.spent = Spent()
+    def round(self, orders: int) -> dict[str, Any]:
+        """One batch: nanoseconds by part in all, and per order and member messages, bytes and calls."""
+        sealed, heights, handled = self.seal(orders), len(self.wan.blocks), orders * self.deployment.committee.n
+        with self.wan as wan:
+            spent = wan.spent = Spent()
             wan.meter.calls.clear()
             wan.meter.spent_ns.clear()
-            trial.settle(sealed)
-            rows.append({**_row(wan, orders, nodes), "blocks": len(wan.blocks) - heights})
+            self.settle(sealed)
+            parts = parts_ns(wan.meter.calls, wan.meter.spent_ns, handled)
+            other_ns = max(0, spent.rounds_ns - sum(parts.values()))
+            return {
+                "parts_ns": {**parts, "wire": spent.wire_ns, "other": other_ns},
+                "messages": round(spent.messages / handled, 2),
+                "bytes": round(spent.message_bytes / handled),
+                "blocks": len(wan.blocks) - heights,
+                "calls": {name: round(count / handled, 3) for name, count in sorted(wan.meter.calls.items())},
+            }
+
+
+def measure_sizes(
+    sizes: Sequence[int], orders: int, rounds: int, seed: int = 0, progress: Callable[[str], None] = lambda _text: None
+) -> list[dict[str, Any]]:
+    """By committee size: microseconds, messages and bytes per order and member. Rounds go over all sizes in turn, so
+    that what else runs on the machine meets all of them; each part's cheapest round counts."""
+    trials = [_Trial(nodes, seed) for nodes in sizes]
+    rows: list[list[dict[str, Any]]] = [[] for _ in sizes]
+    for number in range(rounds + 1):
+        for trial, found in zip(trials, rows, strict=True):
+            progress(f"round {number} of {rounds}, n = {trial.deployment.committee.n}")
+            row = trial.round(orders)
+            if number:  # the first fills caches and the books
+                found.append(row)
+    return [_cheapest(trial, found, orders) for trial, found in zip(trials, rows, strict=True)]
+
+
+def _cheapest(trial: _Trial, rows: Sequence[dict[str, Any]], orders: int) -> dict[str, Any]:
     committee = trial.deployment.committee
-    return {"n": nodes, "q": committee.q, "t": committee.t, **min(rows, key=lambda row: float(row["us"]))}
-
-
-def _row(wan: Wan, orders: int, nodes: int) -> dict[str, Any]:
-    """The figures of what ``wan`` has spent on ``orders``."""
-    spent, handled = wan.spent, orders * nodes
-    parts = parts_ns(wan.meter.calls, wan.meter.spent_ns, handled)
-    crypto_ns, total_ns = sum(parts.values()), spent.rounds_ns + spent.wire_ns
-    parts |= {"wire": spent.wire_ns, "other": max(0, spent.rounds_ns - crypto_ns)}
+    parts = {name: min(row["parts_ns"][name] for row in rows) for name in PARTS}
+    handled, total_ns = orders * committee.n, sum(parts.values())
+    crypto_ns = total_ns - parts["wire"] - parts["other"]
     return {
+        "n": committee.n,
+        "q": committee.q,
+        "t": committee.t,
         "us": round(total_ns / 1_000 / handled, 1),
         "us_all": round(total_ns / 1_000 / orders, 1),
-        "parts_us": {name: round(parts[name] / 1_000 / handled, 1) for name in PARTS},
+        "parts_us": {name: round(ns / 1_000 / handled, 1) for name, ns in parts.items()},
         "crypto_share": round(crypto_ns / total_ns, 3),
-        "messages": round(spent.messages / handled, 2),
-        "bytes": round(spent.message_bytes / handled),
-        "calls": {name: round(count / handled, 3) for name, count in sorted(wan.meter.calls.items())},
+        **{name: rows[0][name] for name in ("messages", "bytes", "blocks", "calls")},
     }
 
 
@@ -151,10 +171,7 @@ def measure(
     """
     if not 1 <= orders <= SUBMIT_ENVELOPES_MAX or not 1 <= rounds <= ROUNDS_MAX:
         raise ValueError(f"1 .. {SUBMIT_ENVELOPES_MAX} orders in 1 .. {ROUNDS_MAX} rounds, not {orders} in {rounds}")
-    rows = []
-    for nodes in sizes:
-        progress(f"n = {nodes}")
-        rows.append(measure_size(nodes, orders, rounds))
+    rows = measure_sizes(sizes, orders, rounds, progress=progress)
     return {"orders": orders, "rounds": rounds, "sizes": rows, "growth": growth(rows)}
 
 

@@ -68,7 +68,8 @@ class Spent:
 
 
 class Wan:
-    """All members of ``deployment`` at the places of ``geometry``. A context manager: it counts cryptographic calls.
+    """All members of ``deployment`` at the places of ``geometry``. A context manager: the run goes on and cryptographic
+    calls are counted while it is open; it may be closed, and opened again later.
 
     ``costs`` is the table that computing is charged by, empty for none, None for the time really taken; ``timed`` times
     cryptographic calls though a table charges. ``on_reply`` gets (time, client, member, reply) when a reply reaches its
@@ -112,6 +113,8 @@ class Wan:
 
     def __enter__(self) -> Wan:
         self.meter.__enter__()
+        if self._made:
+            return self  # opened again: the run goes on
         for node, member in enumerate(self.members):
             self._carry_out(node, member.core.start(START_MS))
             member.inbox = [("PeerUp", PeerUp(peer)) for peer in range(len(self.members)) if peer != node]

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from mpc_sequencer.bench.growth import named, power_law
 from mpc_sequencer.bench.meter import Meter
 from mpc_sequencer.bench.plot import draw_scale
-from mpc_sequencer.bench.scale import PARTS, growth, measure, measure_size, parts_ns
+from mpc_sequencer.bench.scale import PARTS, growth, measure, measure_sizes, parts_ns
 from mpc_sequencer.cli.app import app
 from mpc_sequencer.core import signing
 from mpc_sequencer.core.signing import Signer
@@ -67,7 +67,7 @@ def test_signature_checks_of_orders_are_told_from_those_of_statements() -> None:
 
 
 def test_a_small_committee_does_the_work_of_an_order_once_per_member() -> None:
-    row = measure_size(4, 12, 1)
+    (row,) = measure_sizes((4,), 12, 1)
     assert (row["n"], row["q"], row["t"]) == (4, 3, 3)
     for name in ("check", "share", "combine", "open"):
         assert row["calls"][name] == 1.0
