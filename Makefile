@@ -12,7 +12,7 @@ help:
 	@echo "make demo       run a committee of four on real orders, settle, audit (about two minutes)"
 	@echo "make test       lint, type-check and run all tests"
 	@echo "make soak       simulate committees under all faults, 30,000 runs (about ten hours on two cores)"
-	@echo "make bench      measure the cryptography against its floor"
+	@echo "make bench      measure the cryptography, latency over regions, cost by committee size (about two minutes)"
 	@echo "make vectors    write the sealing vectors again"
 	@echo "make contracts  compile the contracts again"
 	@echo "make lock       resolve the locked dependencies again"
@@ -56,6 +56,8 @@ soak: $(VENV)/runtime.stamp
 
 bench: $(VENV)/runtime.stamp
 	@$(BIN)/mpcseq bench crypto
+	@$(BIN)/mpcseq bench regions --orders 13
+	@$(BIN)/mpcseq bench scale --nodes 4,7,13 --orders 96 --rounds 2
 
 vectors: $(VENV)/dev.stamp
 	$(BIN)/python tests/vectors/make_sealing.py

@@ -29,7 +29,7 @@ app.add_typer(order.app, name="order", help="Seal, inspect, submit and follow or
 app.add_typer(audit.app, name="audit", help="Verify a member's log, independently of the code that wrote it.")
 app.add_typer(evidence.app, name="evidence", help="Judge evidence against members; find broken receipts.")
 app.add_typer(sim.app, name="sim", help="Simulate committees under faults, check what must hold, draw a run.")
-app.add_typer(bench.app, name="bench", help="Measure what the cryptography costs.")
+app.add_typer(bench.app, name="bench", help="Measure what an order costs.")
 app.command("demo")(demo.demo)
 
 

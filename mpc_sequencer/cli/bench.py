@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mpc_sequencer.cli.errors import EXIT_FAULT_FOUND
-from mpc_sequencer.cli.options import AsJson
+from mpc_sequencer.cli.options import AsJson, output_exists, parse_sizes
 from mpc_sequencer.cli.output import console, print_json, table
 
 app = typer.Typer(no_args_is_help=True)
@@ -17,7 +17,7 @@ ROUNDS_MAX = 1_000
 
 @app.callback()
 def _group() -> None:
-    """Measure what the cryptography costs, alone and inside a loaded committee."""
+    """Measure what an order costs: its cryptography, a loaded committee, one spread over regions, larger ones."""
 
 
 @app.command("crypto")
@@ -77,3 +77,108 @@ def pipeline(
         console().print(table(f"{nodes} nodes at {rate:g} orders/s", ("", ""), [(a, str(b)) for a, b in rows]))
     if not outcome.summary.succeeded:
         raise typer.Exit(EXIT_FAULT_FOUND)
+
+
+@app.command("regions")
+def regions(
+    nodes: Annotated[int, typer.Option(min=4, max=40, help="Members, one per region in turn.")] = 13,
+    orders: Annotated[int, typer.Option(min=1, max=10_000, help="Orders of each load.")] = 39,
+    rate: Annotated[float, typer.Option(min=0.1, max=1_000.0, help="Orders per second of the load.")] = 20.0,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses keys and times.")] = 0,
+    targets: Annotated[
+        int, typer.Option(min=0, max=40, help="Send an order to so many members, the nearest; 0: to all.")
+    ] = 0,
+    measured: Annotated[bool, typer.Option("--measured", help="Charge the time computing takes here.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Run again without each timer.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Latency of a committee over named regions on virtual time, beside what the network alone takes.
+
+    Computing is charged by a fixed table, so that a seed is a run, or with --measured by the time it takes here.
+    """
+    from mpc_sequencer.bench.regions import Options, run_regions
+    from mpc_sequencer.bench.regions import explain as without
+    from mpc_sequencer.core.errors import ConfigError
+
+    options = Options(nodes, orders, rate, seed, targets, measured)
+    try:
+        result = run_regions(options)
+    except ValueError as error:
+        raise ConfigError(str(error), "see `mpcseq bench regions --help`") from None
+    if explain:
+        result["explained"] = without(options)
+    if as_json:
+        print_json(result)
+    else:
+        _show_regions(result)
+
+
+def _show_regions(result: dict[str, Any]) -> None:
+    terminal = console()
+    names = {"order_floor": "order alone", "network_run": "network run"}
+    rows = []
+    for load in ("idle", "load"):
+        for kind in ("final", "fill"):
+            figures = result[load][kind]
+            floors = [f"{figures[name]['p50']:.1f} / {figures[name]['p99']:.1f}" for name in names]
+            measured = f"{figures['p50']:.1f} / {figures['p99']:.1f}"
+            rows.append((load, kind, measured, *floors, f"{figures['ratio']:.3f}", names[result[load]["floor"]]))
+    title = f"{result['nodes']} members in {len(set(result['regions']))} regions: ms from submission, p50 / p99"
+    columns = ("load", "until", "measured", "order alone", "network run", "ratio", "over the median of")
+    terminal.print(table(title, columns, rows))
+    if "explained" in result:
+        kinds = ("idle_final", "idle_fill", "load_final", "load_fill")
+        shown = [(row["without"] or "nothing", *(f"{row[kind]:.3f}" for kind in kinds)) for row in result["explained"]]
+        terminal.print(table("ratios with one thing taken out", ("without", *kinds), shown))
+    if "costs_us" in result["load"]:
+        costs = [(kind, f"{us:.1f}") for kind, us in result["load"]["costs_us"].items()]
+        terminal.print(table("computing, measured under load", ("what", "us each"), costs))
+
+
+@app.command("scale")
+def scale(
+    nodes: Annotated[str, typer.Option(help="Committee sizes, separated by commas.")] = "4,7,13,31",
+    orders: Annotated[int, typer.Option(min=1, max=512, help="Orders in a batch.")] = 192,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Batches; the cheapest counts.")] = 3,
+    plot: Annotated[Path | None, typer.Option(help="Draw the figures to this SVG file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the plot.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Processor time, messages and bytes per order by committee size, and how they grow."""
+    from mpc_sequencer.bench.plot import draw_scale
+    from mpc_sequencer.bench.scale import measure
+    from mpc_sequencer.core.errors import ConfigError
+
+    sizes = sorted(parse_sizes(nodes))
+    if plot is not None:
+        if len(sizes) < 2:
+            raise ConfigError("a plot needs two or more committee sizes", "for example --nodes 4,7,13")
+        output_exists(plot, force)
+    progress = console(stderr=True)
+    with progress.status("measuring") as status:
+        result = measure(sizes, orders, rounds, lambda text: status.update(f"measuring {text}"))
+    if plot is not None:
+        plot.write_text(draw_scale(result), encoding="utf-8")
+    if as_json:
+        print_json(result)
+    else:
+        _show_scale(result)
+
+
+def _show_scale(result: dict[str, Any]) -> None:
+    terminal = console()
+    sizes, growth = result["sizes"], result["growth"]
+
+    def row(name: str, key: str, values: list[Any]) -> tuple[str, ...]:
+        found = growth.get(key)
+        grows = "" if found is None else f"n^{found['exponent']:.2f}, {found['name']}"
+        return (name, *(value if isinstance(value, str) else f"{value:,}" for value in values), grows)
+
+    rows = [row("us per order and member", "us", [size["us"] for size in sizes])]
+    rows += [row(f"  {part}", part, [size["parts_us"][part] for size in sizes]) for part in sizes[0]["parts_us"]]
+    rows.append(row("  of it cryptography", "", [f"{size['crypto_share']:.0%}" for size in sizes]))
+    rows.append(row("us per order, all members", "us_all", [size["us_all"] for size in sizes]))
+    rows += [row(f"{key} per order and member", key, [size[key] for size in sizes]) for key in ("messages", "bytes")]
+    rows.append(row("blocks per batch", "", [size["blocks"] for size in sizes]))
+    title = f"batches of {result['orders']} orders, the cheapest of {result['rounds']}"
+    terminal.print(table(title, ("", *(f"n = {size['n']}" for size in sizes), "growth"), rows))

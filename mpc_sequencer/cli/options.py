@@ -82,6 +82,22 @@ def market_names(committee: Committee) -> str:
     return ", ".join(f"{market.symbol} ({POLICY_NAMES[market.policy]})" for market in committee.genesis.markets)
 
 
+def parse_sizes(text: str) -> list[int]:
+    """``4,7,13``: committee sizes. Raises :class:`ConfigError`."""
+    from mpc_sequencer.core.errors import ConfigError
+    from mpc_sequencer.core.limits import COMMITTEE_MEMBERS_MAX, COMMITTEE_MEMBERS_MIN
+
+    parts = text.split(",")
+    sizes = [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) <= 3]
+    allowed = range(COMMITTEE_MEMBERS_MIN, COMMITTEE_MEMBERS_MAX + 1)
+    if len(sizes) != len(parts) or len(set(sizes)) != len(sizes) or any(size not in allowed for size in sizes):
+        raise ConfigError(
+            f"--nodes is {text!r}, expected committee sizes of {allowed.start} .. {allowed.stop - 1}",
+            "for example --nodes 4,7,13",
+        )
+    return sizes
+
+
 def output_exists(path: Path, force: bool) -> None:
     """Raise :class:`ConfigError` where ``path`` would be overwritten without ``--force``."""
     from mpc_sequencer.core.errors import ConfigError

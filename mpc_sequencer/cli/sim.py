@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mpc_sequencer.cli.errors import EXIT_FAULT_FOUND
-from mpc_sequencer.cli.options import AsJson, output_exists
+from mpc_sequencer.cli.options import AsJson, output_exists, parse_sizes
 from mpc_sequencer.cli.output import console, print_fields, print_json, table
 
 if TYPE_CHECKING:
@@ -42,22 +42,6 @@ def _parse_faults(text: str) -> frozenset[str]:
         raise ConfigError(f"--faults: {error}", "for example --faults network,silent") from None
 
 
-def _parse_sizes(text: str) -> list[int]:
-    """``4,7,13``: committee sizes. Raises :class:`ConfigError`."""
-    from mpc_sequencer.core.errors import ConfigError
-    from mpc_sequencer.core.limits import COMMITTEE_MEMBERS_MAX, COMMITTEE_MEMBERS_MIN
-
-    parts = text.split(",")
-    sizes = [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) <= 3]
-    allowed = range(COMMITTEE_MEMBERS_MIN, COMMITTEE_MEMBERS_MAX + 1)
-    if len(sizes) != len(parts) or len(set(sizes)) != len(sizes) or any(size not in allowed for size in sizes):
-        raise ConfigError(
-            f"--nodes is {text!r}, expected committee sizes of {allowed.start} .. {allowed.stop - 1}",
-            "for example --nodes 4,7,13",
-        )
-    return sizes
-
-
 @app.command("run")
 def run(
     first_seed: Annotated[int, typer.Option(min=0, max=SEED_MAX - SEEDS_MAX, help="The first seed.")] = 0,
@@ -73,7 +57,7 @@ def run(
     from mpc_sequencer.sim.run import simulate_many
 
     chosen = _parse_faults(faults)
-    sizes = _parse_sizes(nodes)
+    sizes = parse_sizes(nodes)
     tasks = [(seed, size, chosen) for seed in range(first_seed, first_seed + seeds) for size in sizes]
     summary = _collect(simulate_many(tasks, workers=workers or None), len(tasks))
     if as_json:

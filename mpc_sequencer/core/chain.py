@@ -29,6 +29,7 @@ from mpc_sequencer.core.ordering import (
     Positions,
     derive,
     genesis_state,
+    lower_median,
 )
 from mpc_sequencer.core.pool import Pool
 from mpc_sequencer.core.types import (
@@ -104,6 +105,14 @@ def _base(parent: OrderingState, head: Head) -> tuple[int, bytes]:
     return last
 
 
+_Usable = dict[int, tuple[Head, bytes, list[tuple[OrderList, bytes]]]]
+"""By member: a head, its struct hash, and the lists it adds to the parent's with their hashes."""
+
+
+def _median_ms(usable: _Usable) -> int:
+    return lower_median([head.time_ms for head, _, _ in usable.values()])
+
+
 class Chain:
     """Blocks by id, their ordering states, and the final branch."""
 
@@ -168,16 +177,19 @@ class Chain:
         )
 
     # --- building -----------------------------------------------------------------------------------------------
-    def build(self, parent_id: bytes, view: int) -> tuple[Block, Derived] | None:
-        """The block of ``view`` on ``parent_id`` from the newest usable heads; None while fewer than n-f are."""
+    def build(self, parent_id: bytes, view: int, since_ms: int = 0) -> tuple[Block, Derived] | None:
+        """The block of ``view`` on ``parent_id`` from the newest usable heads; None while fewer than n-f are. Where all
+        heads together would give a time before ``since_ms`` the oldest are left out, down to n-f."""
         parent = self._states.get(parent_id)
         if parent is None:
             return None
-        usable: dict[int, tuple[Head, bytes, list[tuple[OrderList, bytes]]]] = {}
+        usable: _Usable = {}
         for node in range(self._committee.n):
             found = self._usable_head(parent, node, view)
             if found is not None:
                 usable[node] = found
+        while len(usable) > self._committee.q and _median_ms(usable) < since_ms:
+            del usable[min(usable, key=lambda node: usable[node][0].time_ms)]
         while len(usable) >= self._committee.q:
             candidate = self._candidate(view, usable)
             if sum(len(lists) for lists in candidate.lists) > limits.LISTS_PER_BLOCK_MAX:
@@ -215,9 +227,7 @@ class Chain:
         return None
 
     @staticmethod
-    def _candidate(
-        view: int, usable: dict[int, tuple[Head, bytes, list[tuple[OrderList, bytes]]]]
-    ) -> Candidate:
+    def _candidate(view: int, usable: _Usable) -> Candidate:
         nodes = sorted(usable)
         return Candidate(
             view=view,
@@ -339,7 +349,7 @@ class Chain:
 
     def _gather(self, block: Block, parent: OrderingState) -> Candidate | None:
         """The lists a block's heads name; None (and a need) where one is missing."""
-        usable: dict[int, tuple[Head, bytes, list[tuple[OrderList, bytes]]]] = {}
+        usable: _Usable = {}
         complete = True
         for head in block.heads:
             last, through = _base(parent, head), (head.list_number, head.list_hash)

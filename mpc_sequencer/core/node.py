@@ -288,7 +288,7 @@ class NodeCore:
         if inputs == self._built_from and now_ms - self._built_ms < REBUILD_MS:
             return None  # the same inputs gave nothing a moment ago
         self._built_from, self._built_ms = inputs, now_ms
-        built = self.chain.build(parent_id, view)
+        built = self.chain.build(parent_id, view, now_ms - PROPOSED_SKEW_MS_MAX)
         if built is None:
             return None
         block, derived = built

@@ -147,6 +147,21 @@ def test_no_timer_without_work_and_a_nullify_vote_at_the_time_out_with_it() -> N
     assert voted(simplex) == []
 
 
+def test_a_view_whose_work_is_done_is_not_timed_out_and_later_work_has_a_whole_time_out() -> None:
+    simplex, app = engine()
+    app.work = True
+    simplex.tick(0)
+    app.work = False
+    simplex.tick(limits.VIEW_TIMEOUT_MS)
+    assert (simplex.deadline_ms, voted(simplex)) == (None, [])
+    app.work = True
+    simplex.tick(limits.VIEW_TIMEOUT_MS)
+    simplex.tick(2 * limits.VIEW_TIMEOUT_MS - 1)
+    assert voted(simplex) == []
+    simplex.tick(2 * limits.VIEW_TIMEOUT_MS)
+    assert voted(simplex) == [("nullify", 1)]
+
+
 def nullified() -> tuple[Simplex, App]:
     simplex, app = engine()
     app.work = True
@@ -336,6 +351,31 @@ def test_time_outs_are_short_for_a_leader_that_failed_and_double_in_a_bad_row() 
     for view in range(6, 60):
         certify(simplex, NULLIFY, view)
     assert simplex._timeout_ms() <= limits.VIEW_TIMEOUT_MS << limits.VIEW_TIMEOUT_DOUBLINGS_MAX
+
+
+def test_a_leader_that_failed_gets_twice_the_time_that_views_take_here() -> None:
+    simplex, app = engine()
+    app.work = True
+    simplex.tick(1_000)
+    simplex.on_certificate(make_certificate(D, NOTARIZE, 1, X, nodes=(1, 2, 3)), 1_300)
+    for view in range(2, 6):
+        certify(simplex, NULLIFY, view)
+    certify(simplex, NOTARIZE, 6, Y)
+    assert D.committee.leader(simplex.view) == 3, "whose last view was nullified"
+    assert simplex._timeout_ms() == 600
+    for _ in range(9):
+        simplex.tick(2_000)
+        simplex.on_certificate(make_certificate(D, NOTARIZE, simplex.view, X, nodes=(1, 2, 3)), 9_999)
+    assert 600 < simplex._pace_ms <= limits.VIEW_TIMEOUT_MS
+    certify(simplex, NULLIFY, simplex.view)
+    for _ in range(3):
+        simplex.tick(2_000)
+        simplex.on_certificate(make_certificate(D, NOTARIZE, simplex.view, X, nodes=(1, 2, 3)), 2_000)
+    assert simplex._timeout_ms() == limits.VIEW_TIMEOUT_MS, "never more than any leader gets"
+    for _ in range(160):
+        simplex.tick(3_000)
+        simplex.on_certificate(make_certificate(D, NOTARIZE, simplex.view, X, nodes=(1, 2, 3)), 3_000)
+    assert simplex._pace_ms < 100, "slow views are forgotten"
 
 
 def test_a_new_link_is_told_what_it_may_have_missed() -> None:

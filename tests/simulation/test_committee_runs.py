@@ -8,8 +8,9 @@ import pytest
 from core_kit import all_sequenced, check_safety, faults_against, results, sequenced, submit
 
 from mpc_sequencer.core import limits
-from mpc_sequencer.core.effects import PeerUp
+from mpc_sequencer.core.effects import PeerUp, ProposalRecord, VoteRecord
 from mpc_sequencer.core.messages import OrdersExecuted, OrdersFinal
+from mpc_sequencer.core.types import FINALIZE, NULLIFY
 from mpc_sequencer.sim import Cluster, Network, make_deployment
 
 
@@ -164,6 +165,34 @@ def test_an_idle_committee_is_quiet_and_a_lone_order_is_fast() -> None:
     cluster.run(100)
     kinds = [type(reply) for _, reply in cluster.replies[1]]
     assert kinds.index(OrdersFinal) < kinds.index(OrdersExecuted)
+
+
+def test_after_a_burst_of_work_no_view_of_an_idle_committee_is_nullified() -> None:
+    cluster = Cluster(make_deployment(4))
+    order = cluster.deployment.order(cluster.deployment.traders[0], cluster.now_ms)
+    submit(cluster, 0, order)
+    cluster.run(3 * limits.HEARTBEAT_MS)
+    votes = [one.vote.kind for records in cluster.records for one in records if isinstance(one, VoteRecord)]
+    assert FINALIZE in votes
+    assert NULLIFY not in votes
+
+
+def test_f_plus_1_fresh_heads_are_enough_for_a_lone_order_after_a_long_silence() -> None:
+    cluster = Cluster(make_deployment(4))
+    cluster.run(2 * limits.HEARTBEAT_MS + 3_000)
+    leader = cluster.deployment.committee.leader(cluster.cores[0].simplex.view)
+    others = [node for node in range(4) if node != leader]
+    assert cluster.cores[leader].lists.heads(others[0])[0][0].time_ms < cluster.now_ms - limits.BLOCK_TIME_SKEW_MS_MAX
+    cluster.network.cut.update((node, leader) for node in others[1:])
+    order = cluster.deployment.order(cluster.deployment.traders[0], cluster.now_ms)
+    for node in range(4):
+        submit(cluster, node, order, client=1 + node)
+    cluster.run(50)
+    proposed = [one.block for one in cluster.records[leader] if isinstance(one, ProposalRecord)][-1]
+    assert [entry.order_id for entry in proposed.batch] == [order.order_id()]
+    fresh = [head.node for head in proposed.heads if head.time_ms > cluster.now_ms - 100]
+    assert sorted(fresh) == sorted([leader, others[0]])
+    assert len(proposed.heads) == cluster.deployment.committee.q
 
 
 def test_an_order_sent_to_one_member_reaches_the_batch_though_its_list_travels_alone() -> None:

@@ -17,13 +17,16 @@ any             finalization of w                       finalize block and ances
 
 Departures from the paper: nothing is proposed and no timer runs without work, so an idle committee is quiet; f+1
 nullify votes make a member join without waiting for its own timer (a nullify vote is safe unless it voted to
-finalize); the time-out of a leader whose last view was nullified is short until it succeeds again, and consecutive
-nullifications double all time-outs, so that a slow network is waited for.
+finalize); the time-out of a leader whose last view was nullified is short until it succeeds again, but not shorter
+than twice what views take here, or a leader far away would never succeed again; and consecutive nullifications double
+all time-outs, so that a slow network is waited for.
 
 Rejected input leaves the state as it was: every handler checks before it changes anything.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.agreement.engine import Accepted, Application, Rejected
@@ -45,6 +48,9 @@ from mpc_sequencer.core.types import (
     with_signature,
 )
 
+INACTIVE_PACES: Final = 2
+PACE_FADES: Final = 16  # of what the slowest view took, this part is forgotten with each view
+
 
 class Simplex:
     """One member's engine. Effects gather in ``effects`` until the node takes them."""
@@ -62,6 +68,9 @@ class Simplex:
         self._previous_entered_ms = 0
         self._deadline_ms: int | None = None
         self._entered_view = 0
+        self._timed_ms = 0
+        self._pace_ms = 0
+        """What views with work took here until they were notarized: the longest, forgotten slowly."""
         self.view = 0
         self.final_view = 0
         self.effects: list[Effect] = []
@@ -124,7 +133,9 @@ class Simplex:
     def _timeout_ms(self) -> int:
         leader = self._committee.leader(self.view)
         inactive = leader in self._inactive_leaders
-        base = limits.VIEW_TIMEOUT_INACTIVE_MS if inactive else limits.VIEW_TIMEOUT_MS
+        base = limits.VIEW_TIMEOUT_MS
+        if inactive:
+            base = min(base, max(limits.VIEW_TIMEOUT_INACTIVE_MS, INACTIVE_PACES * self._pace_ms))
         doublings = max(0, self._nullified_in_a_row - self._committee.f)
         return base << min(doublings, limits.VIEW_TIMEOUT_DOUBLINGS_MAX)
 
@@ -132,9 +143,11 @@ class Simplex:
         """Run the view's timer, propose where it is our turn, look again at a waiting proposal."""
         if self._entered_view != self.view:
             self._enter(self.view, now_ms)  # a log led past views
-        if self._deadline_ms is None:
-            if self._app.has_work(now_ms):
-                self._deadline_ms = now_ms + self._timeout_ms()
+        if not self._app.has_work(now_ms):
+            self._deadline_ms = None  # what the view was timed for is done: its leader owes nothing
+        elif self._deadline_ms is None:
+            self._timed_ms = now_ms
+            self._deadline_ms = now_ms + self._timeout_ms()
         elif now_ms >= self._deadline_ms:
             self._deadline_ms = now_ms + self._timeout_ms()
             self._vote_nullify(self.view, now_ms)
@@ -160,7 +173,7 @@ class Simplex:
         self._deadline_ms = None
         self._app.entered_view(view, now_ms)
 
-    def _left(self, view: int, nullified: bool) -> None:
+    def _left(self, view: int, nullified: bool, now_ms: int) -> None:
         """Note how a leader's turn ended."""
         leader = self._committee.leader(view)
         if nullified:
@@ -169,6 +182,9 @@ class Simplex:
         else:
             self._inactive_leaders.discard(leader)
             self._nullified_in_a_row = 0
+            if view == self.view and self._deadline_ms is not None:
+                faded_ms = self._pace_ms - self._pace_ms // PACE_FADES
+                self._pace_ms = max(faded_ms, min(now_ms - self._timed_ms, limits.VIEW_TIMEOUT_MS))
 
     # --- votes --------------------------------------------------------------------------------------------------
     def _vote(self, kind: int, view: int, block_id: bytes) -> Vote:
@@ -261,7 +277,7 @@ class Simplex:
         here.certificates[kind] = certificate
         self.effects.append(Broadcast(CertificateMessage(certificate)))
         if view >= self.view:
-            self._left(view, nullified=kind == NULLIFY)
+            self._left(view, kind == NULLIFY, now_ms)
             if kind == NOTARIZE:
                 self._vote_finalize(here, certificate.block_id, now_ms)
         if kind == FINALIZE:

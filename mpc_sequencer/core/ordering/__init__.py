@@ -1,6 +1,6 @@
 """Which sealed orders form the next batch: a pure function of members' lists that no leader can bend."""
 
-from mpc_sequencer.core.ordering.derive import Candidate, Derived, Missing, OrderFacts, derive
+from mpc_sequencer.core.ordering.derive import Candidate, Derived, Missing, OrderFacts, derive, lower_median
 from mpc_sequencer.core.ordering.state import OrderingState, Positions, Queued, genesis_state
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "Queued",
     "derive",
     "genesis_state",
+    "lower_median",
 ]
