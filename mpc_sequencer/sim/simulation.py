@@ -80,18 +80,21 @@ class Simulation(Cluster):
             except Exception as error:
                 raise CoreFailed(node, error) from error
             return
-        for event in events or (None,):
-            if node not in self._dead:
-                self._byzantine_turn(node, behaviour, event)
+        if node not in self._dead:
+            self._byzantine_turn(node, behaviour, events)
 
-    def _byzantine_turn(self, node: int, behaviour: Behaviour, event: Event | None) -> None:
+    def _byzantine_turn(self, node: int, behaviour: Behaviour, events: Sequence[Event]) -> None:
         """A lying member may break its own core; it then falls silent."""
+        let_in: list[Event] = []
+        extra: list[tuple[int, PeerMessage]] = []
         try:
-            behaviour.before_turn()
-            if event is not None:
-                event = behaviour.incoming(event)
-            super()._turn(node, () if event is None else (event,))
-            extra = list(behaviour.extra(self.clock_ms(node)))
+            for event in events or (None,):
+                behaviour.before_turn()
+                bent = None if event is None else behaviour.incoming(event)
+                if bent is not None:
+                    let_in.append(bent)
+                extra += behaviour.extra(self.clock_ms(node))
+            super()._turn(node, let_in)
         except (AssertionError, LookupError, ValueError) as error:
             self._dead.add(node)
             self._digest.update(repr((node, type(error).__name__)).encode())
