@@ -14,7 +14,8 @@ from mpc_sequencer.core.messages import PeerMessage
 from mpc_sequencer.sim.byzantine import BEHAVIOURS, Behaviour
 from mpc_sequencer.sim.cluster import Cluster
 from mpc_sequencer.sim.deployment import START_MS, Deployment
-from mpc_sequencer.sim.network import NOTICE_MS_MAX, FaultPlan, LinkFault, Links, Pair
+from mpc_sequencer.sim.host import Host
+from mpc_sequencer.sim.network import FAULTS_BEGIN_MS, FAULTS_END_MS, NOTICE_MS_MAX, FaultPlan, LinkFault, Links, Pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,17 @@ class Simulation(Cluster):
         for node, name in plan.behaviours:
             rng = random.Random(f"{seed}/{node}/{name}")
             self.behaviours[node] = BEHAVIOURS[name](node, self.cores[node], deployment, rng)
+            for down_ms, up_ms in self.behaviours[node].restarts_ms(FAULTS_BEGIN_MS, FAULTS_END_MS):
+                self.call(START_MS + down_ms, partial(self.stop, node))
+                self.call(START_MS + up_ms, partial(self._forget, node))
         for fault in plan.breaks:
             self._schedule_break(fault)
+        for cut in plan.one_ways:
+            self.call(START_MS + cut.until_ms, partial(self._remake, cut.pairs))
+        for jump in plan.jumps:
+            clock = self.hosts[jump.node].clock
+            self.call(START_MS + jump.at_ms, partial(clock.step, jump.by_ms))
+            self.call(START_MS + jump.until_ms, partial(clock.step, -jump.by_ms))
         for node, at_ms in plan.crashes:
             self.call(START_MS + at_ms, partial(self.stop, node))
 
@@ -106,11 +116,22 @@ class Simulation(Cluster):
         self._observer(node, effect)
 
     def stop(self, node: int) -> None:
-        """Crash-stop: its links break with everything in flight. Recovery would start a new core here."""
-        self.hosts[node].up = False
-        for peer in range(len(self.hosts)):
-            if peer != node and self.links.break_link((min(node, peer), max(node, peer))):
-                self.call(self.now_ms + self._notice_ms(), partial(self._tell, peer, PeerDown(node)))
+        """The host goes down: its links break with everything in flight, and what it had not taken in is gone."""
+        host = self.hosts[node]
+        host.up = False
+        host.inbox.clear()
+        self._break(self._pairs_of(node))
+
+    def _forget(self, node: int) -> None:
+        """The host comes up with an empty disk and a core that knows nothing."""
+        host = self.hosts[node] = Host(node, self._new_core(node), self.hosts[node].clock)
+        self.behaviours[node].core = host.core
+        self._carry_out(node, host.start(self.now_ms))
+        self._alarm(host, self.now_ms)
+        self._restore(self._pairs_of(node))
+
+    def _pairs_of(self, node: int) -> tuple[Pair, ...]:
+        return tuple((min(node, peer), max(node, peer)) for peer in range(len(self.hosts)) if peer != node)
 
     # --- links --------------------------------------------------------------------------------------------------
     def _schedule_break(self, fault: LinkFault) -> None:
@@ -122,7 +143,7 @@ class Simulation(Cluster):
 
     def _break(self, pairs: tuple[Pair, ...]) -> None:
         for pair in pairs:
-            if self.links.break_link(pair):
+            if self.links.break_link(pair, self.now_ms):
                 generation = self.links.generation(*pair)
                 for node, peer in (pair, pair[::-1]):
                     self.call(self.now_ms + self._notice_ms(), partial(self._notice, node, peer, generation))
@@ -132,12 +153,20 @@ class Simulation(Cluster):
         if not self.links.is_up(node, peer) and self.links.generation(node, peer) == generation:
             self._tell(node, PeerDown(peer))
 
+    def _remake(self, pairs: tuple[Pair, ...]) -> None:
+        """The ends of links that were cut one way give them up and make new ones at once."""
+        both = tuple(sorted({(min(pair), max(pair)) for pair in pairs}))
+        self._break(both)
+        self._restore(both)
+
     def _restore(self, pairs: tuple[Pair, ...]) -> None:
         for pair in pairs:
             if self.links.restore(pair):
                 for node, peer in (pair, pair[::-1]):
                     self._tell(node, PeerDown(peer))
                     self._tell(node, PeerUp(peer))
+                    for message in self.links.unacknowledged(node, peer):
+                        self._put(node, peer, message, 0)
 
     def _tell(self, node: int, event: Event) -> None:
         self._hand(node, event)
@@ -156,12 +185,12 @@ class Simulation(Cluster):
         self.messages += 1
         frame, arrived = self._across(message)
         self._digest.update(b"%d %d %d %d " % (self.now_ms, sender, receiver, len(frame)) + frame)
-        if not self.links.is_up(sender, receiver):
+        if not self.links.is_up(sender, receiver) or self.links.is_cut(sender, receiver, self.now_ms):
             if self._trace is not None:
                 self._trace(Sent(sender, receiver, self.now_ms, None, message))
             return
         generation = self.links.generation(sender, receiver)
-        arrival_ms = self.links.arrival_ms(sender, receiver, self.now_ms + extra_ms)
+        arrival_ms = self.links.arrival_ms(sender, receiver, self.now_ms + extra_ms, message)
         if self._trace is not None:
             self._trace(Sent(sender, receiver, self.now_ms, arrival_ms, message))
         self.call(arrival_ms, partial(self._arrive, sender, receiver, generation, arrived))

@@ -70,6 +70,11 @@ class Behaviour:
         """How much longer the member's messages take."""
         return 0
 
+    def restarts_ms(self, begin_ms: int, end_ms: int) -> list[tuple[int, int]]:
+        """(down, up) times within the fault window, ms after the start, at which the member's host goes down and comes
+        back with an empty disk."""
+        return []
+
     # --- tools --------------------------------------------------------------------------------------------------
     def peers(self) -> list[int]:
         return [peer for peer in range(self.committee.n) if peer != self.node]
