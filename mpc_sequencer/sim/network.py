@@ -99,11 +99,13 @@ class FaultPlan:
     loss_percent: int = 0
     reorder: bool = False
     duplicates: bool = False
+    twinned: tuple[int, ...] = ()
+    """Members that run twice, both times by the rules and with the same keys: together they are Byzantine."""
 
     @property
     def byzantine(self) -> frozenset[int]:
         """Members that do not keep to the protocol. All others are honest, the crashed ones included."""
-        return frozenset(node for node, _ in self.behaviours)
+        return frozenset(node for node, _ in self.behaviours).union(self.twinned)
 
     @property
     def faulty(self) -> frozenset[int]:
@@ -112,7 +114,7 @@ class FaultPlan:
 
     def summary(self) -> str:
         """One line for people."""
-        parts = [f"{name}@{node}" for node, name in self.behaviours]
+        parts = [f"{name}@{node}" for node, name in self.behaviours] + [f"twins@{node}" for node in self.twinned]
         parts += [f"crash@{node}" for node, _ in self.crashes] + [f"clock@{node}" for node in self.beyond_skew]
         parts += ["regions" if self.regions else "lan", f"jitter {self.jitter_ms} ms"]
         parts.append(f"{len(self.breaks)} breaks, {len(self.stalls)} stalls, {len(self.one_ways)} one-way cuts")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -58,7 +58,7 @@ class Simulation(Cluster):
         self._digest = hashlib.sha256()
         self._encoded: tuple[PeerMessage, bytes, PeerMessage] | None = None
         self._dead: set[int] = set()
-        super().__init__(deployment, seed=seed, skew_ms=plan.skew_ms)
+        super().__init__(deployment, seed=seed, skew_ms=plan.skew_ms, twinned=plan.twinned)
         for node, name in plan.behaviours:
             rng = random.Random(f"{seed}/{node}/{name}")
             self.behaviours[node] = BEHAVIOURS[name](node, self.cores[node], deployment, rng)
@@ -82,16 +82,16 @@ class Simulation(Cluster):
         return self._digest.digest()
 
     # --- members ------------------------------------------------------------------------------------------------
-    def _turn(self, node: int, events: Sequence[Event]) -> None:
-        behaviour = self.behaviours.get(node)
+    def _turn(self, place: int, events: Sequence[Event]) -> None:
+        behaviour = self.behaviours.get(place)
         if behaviour is None:
             try:
-                super()._turn(node, events)
+                super()._turn(place, events)
             except Exception as error:
-                raise CoreFailed(node, error) from error
+                raise CoreFailed(self.hosts[place].node, error) from error
             return
-        if node not in self._dead:
-            self._byzantine_turn(node, behaviour, events)
+        if place not in self._dead:
+            self._byzantine_turn(place, behaviour, events)
 
     def _byzantine_turn(self, node: int, behaviour: Behaviour, events: Sequence[Event]) -> None:
         """A lying member may break its own core; it then falls silent."""
@@ -124,19 +124,24 @@ class Simulation(Cluster):
 
     def _forget(self, node: int) -> None:
         """The host comes up with an empty disk and a core that knows nothing."""
-        host = self.hosts[node] = Host(node, self._new_core(node), self.hosts[node].clock)
+        host = self.hosts[node] = Host(node, node, self._new_core(node), self.hosts[node].clock)
         self.behaviours[node].core = host.core
         self._carry_out(node, host.start(self.now_ms))
         self._alarm(host, self.now_ms)
         self._restore(self._pairs_of(node))
 
-    def _pairs_of(self, node: int) -> tuple[Pair, ...]:
-        return tuple((min(node, peer), max(node, peer)) for peer in range(len(self.hosts)) if peer != node)
+    def _pairs_of(self, place: int) -> tuple[Pair, ...]:
+        return tuple((min(place, peer), max(place, peer)) for peer in range(len(self.hosts)) if peer != place)
 
     # --- links --------------------------------------------------------------------------------------------------
     def _schedule_break(self, fault: LinkFault) -> None:
         self.call(START_MS + fault.at_ms, partial(self._break, fault.pairs))
         self.call(START_MS + fault.until_ms, partial(self._restore, fault.pairs))
+
+    def split(self, broken: Iterable[Pair], restored: Iterable[Pair]) -> None:
+        """Break links between places, and restore others, now."""
+        self._break(tuple(sorted(broken)))
+        self._restore(tuple(sorted(restored)))
 
     def _notice_ms(self) -> int:
         return self._rng.randint(0, NOTICE_MS_MAX)
@@ -145,13 +150,13 @@ class Simulation(Cluster):
         for pair in pairs:
             if self.links.break_link(pair, self.now_ms):
                 generation = self.links.generation(*pair)
-                for node, peer in (pair, pair[::-1]):
-                    self.call(self.now_ms + self._notice_ms(), partial(self._notice, node, peer, generation))
+                for place, peer in (pair, pair[::-1]):
+                    self.call(self.now_ms + self._notice_ms(), partial(self._notice, place, peer, generation))
 
-    def _notice(self, node: int, peer: int, generation: int) -> None:
+    def _notice(self, place: int, peer: int, generation: int) -> None:
         """An end of a broken link sees it, unless the link stands again (it has then been told)."""
-        if not self.links.is_up(node, peer) and self.links.generation(node, peer) == generation:
-            self._tell(node, PeerDown(peer))
+        if not self.links.is_up(place, peer) and self.links.generation(place, peer) == generation:
+            self._hand(place, PeerDown(self.hosts[peer].node))
 
     def _remake(self, pairs: tuple[Pair, ...]) -> None:
         """The ends of links that were cut one way give them up and make new ones at once."""
@@ -162,14 +167,11 @@ class Simulation(Cluster):
     def _restore(self, pairs: tuple[Pair, ...]) -> None:
         for pair in pairs:
             if self.links.restore(pair):
-                for node, peer in (pair, pair[::-1]):
-                    self._tell(node, PeerDown(peer))
-                    self._tell(node, PeerUp(peer))
-                    for message in self.links.unacknowledged(node, peer):
-                        self._put(node, peer, message, 0)
-
-    def _tell(self, node: int, event: Event) -> None:
-        self._hand(node, event)
+                for place, peer in (pair, pair[::-1]):
+                    self._hand(place, PeerDown(self.hosts[peer].node))
+                    self._hand(place, PeerUp(self.hosts[peer].node))
+                    for message in self.links.unacknowledged(place, peer):
+                        self._put(place, peer, message, 0)
 
     def _transmit(self, sender: int, receiver: int, message: PeerMessage) -> None:
         if sender == receiver:
@@ -197,7 +199,7 @@ class Simulation(Cluster):
 
     def _arrive(self, sender: int, receiver: int, generation: int, message: PeerMessage) -> None:
         if self.links.generation(sender, receiver) == generation:
-            self._tell(receiver, FromPeer(sender, message))
+            self._hand(receiver, FromPeer(self.hosts[sender].node, message))
 
     def _across(self, message: PeerMessage) -> tuple[bytes, PeerMessage]:
         """The message's frame and what the strict decoder makes of it; a broadcast is encoded once."""
