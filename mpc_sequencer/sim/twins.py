@@ -10,7 +10,10 @@ the others are never convicted.
 A *scenario* says which members are twinned and, for each of n rounds, how the n+f instances are split in two sides
 (one of them may be empty). Every leader so has a turn under a split. A round lasts until an instance enters a view
 that none had entered in it, at most ROUND_MS_MAX, since a split without a quorum on either side ends no view. A link
-across the split is down: what is in flight is lost, and both ends start anew when the sides change.
+across the split is down: what is in flight is lost, and both ends start anew when the sides change. In half of the
+scenarios the twins list orders; once a block names lists that one of them did not sign, that one can judge no further
+block, as a member takes its own lists from nobody. In the other half they list nothing, and both stay able to vote and
+to lead as long as the run lasts.
 
 Departures from the paper. Leaders follow from the view and are not enumerated. Rounds follow each other for the whole
 network rather than by the round number inside each message, because members here recover what a link lost when it
@@ -29,6 +32,7 @@ from itertools import combinations
 from math import comb, gcd
 from typing import Final
 
+from mpc_sequencer.core.lists import OwnLists
 from mpc_sequencer.sim.network import FaultPlan, Pair
 from mpc_sequencer.sim.run import Harness, RunReport, on_all_cores
 from mpc_sequencer.sim.simulation import Simulation
@@ -49,6 +53,8 @@ class Scenario:
     nodes: int
     twinned: tuple[int, ...]
     sides: tuple[frozenset[int], ...]
+    lists: bool
+    """Whether the twins list orders."""
 
     def apart(self, round_number: int) -> frozenset[Pair]:
         """The pairs of places that the split of a round parts; none after the last."""
@@ -62,7 +68,7 @@ def scenario_count(nodes: int) -> int:
     """How many scenarios there are with ``nodes`` members."""
     faults = (nodes - 1) // 3
     splits: int = _splits(nodes) ** nodes
-    return comb(nodes, faults) * splits
+    return 2 * comb(nodes, faults) * splits
 
 
 def _splits(nodes: int) -> int:
@@ -79,14 +85,22 @@ def make_scenario(number: int, nodes: int) -> Scenario:
     stride = count * GOLDEN[0] // GOLDEN[1]
     while gcd(stride, count) != 1:
         stride += 1
-    rest, splits, faults = number * stride % count, _splits(nodes), (nodes - 1) // 3
+    splits, faults = _splits(nodes), (nodes - 1) // 3
+    rest, lists = divmod(number * stride % count, 2)
     rest, who = divmod(rest, comb(nodes, faults))
     sides = []
     for _ in range(nodes):
         rest, split = divmod(rest, splits)
         others = [place for place in range(1, nodes + faults) if split >> (place - 1) & 1]
         sides.append(frozenset((0, *others)))
-    return Scenario(number, nodes, list(combinations(range(nodes), faults))[who], tuple(sides))
+    return Scenario(number, nodes, list(combinations(range(nodes), faults))[who], tuple(sides), bool(lists))
+
+
+class _NoLists(OwnLists):
+    """An open list that stays empty."""
+
+    def add(self, order_id: bytes) -> int:
+        return self.number + 1
 
 
 class TwinsHarness(Harness):
@@ -109,6 +123,10 @@ class TwinsHarness(Harness):
         self._loaded = True
 
     def _trouble(self, simulation: Simulation, workload: Workload) -> None:
+        d = simulation.deployment
+        for host in simulation.hosts:
+            if host.node in self.scenario.twinned and not self.scenario.lists:
+                host.core.own_lists = _NoLists(d.committee, host.node, d.signers[host.node])
         self._load(simulation, workload)
         apart: frozenset[Pair] = frozenset()
         for round_number in range(len(self.scenario.sides)):
