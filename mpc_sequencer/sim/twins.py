@@ -12,8 +12,8 @@ A *scenario* says which members are twinned and, for each of n rounds, how the n
 that none had entered in it, at most ROUND_MS_MAX, since a split without a quorum on either side ends no view. A link
 across the split is down: what is in flight is lost, and both ends start anew when the sides change. In half of the
 scenarios the twins list orders; once a block names lists that one of them did not sign, that one can judge no further
-block, as a member takes its own lists from nobody. In the other half they list nothing, and both stay able to vote and
-to lead as long as the run lasts.
+block, as a member takes its own lists from nobody. In the other half they list nothing, and both can vote and
+lead until they are convicted: then the others serve neither.
 
 Departures from the paper. Leaders follow from the view and are not enumerated. Rounds follow each other for the whole
 network rather than by the round number inside each message, because members here recover what a link lost when it

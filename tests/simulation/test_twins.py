@@ -67,7 +67,7 @@ def test_two_identities_of_seven_may_be_twinned() -> None:
     assert report.faults.count("twins@") == 2
 
 
-def test_twins_that_list_nothing_both_follow_to_the_end() -> None:
+def test_twins_that_list_nothing_both_get_ahead() -> None:
     number = next(number for number in range(9) if not make_scenario(number, 4).lists)
     harness = TwinsHarness(number, 4)
     assert harness.run().violations == ()
@@ -76,7 +76,7 @@ def test_twins_that_list_nothing_both_follow_to_the_end() -> None:
     (twin,) = harness.scenario.twinned
     hosts = [simulation.hosts[place] for place in simulation.places(twin)]
     assert [host.place for host in hosts] == [twin, 4]
-    assert len({core.chain.final_height for core in (*simulation.cores, hosts[1].core)}) == 1
+    assert all(host.core.chain.final_height >= 5 for host in hosts)
     assert hosts[0].disk.log != hosts[1].disk.log
 
 
