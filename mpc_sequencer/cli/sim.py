@@ -21,10 +21,26 @@ SEEDS_MAX = 1_000_000
 SEED_MAX = (1 << 63) - 1
 WORKERS_MAX = 1_024
 
+FAULTS_HELP = """
+Faults by name, for --faults; "all", "none", "network" and "byzantine" stand for groups.
+
+Network, befalls any members: regions (latencies between cloud regions), jitter, loss (lost packets, sent again late),
+reorder (messages of a link overtake each other), links (connections break and come back), partitions (standing, or
+moving from group to group), one_way (one direction of links is lost), stalls (one direction waits), duplicates (what
+was not acknowledged is sent again over a new link), skew (clocks off within tolerance), jumps (clocks set forwards or
+back for a while).
+
+Hosts, at most f members: crash (for good), clock (off by more than tolerated, and set by seconds).
+
+Byzantine, at most f members: equivocating_leader, equivocating_lists, equivocating_votes, drops_one_sender,
+drops_earliest_lists, stale_heads, invents_ids, withholds_shares, bent_shares, early_revealer, wrong_result, nullifier,
+replayer, silent, slow, garbage_sender, amnesiac (restarts with an empty disk).
+"""
 Faults = Annotated[
     str,
     typer.Option(help="all, none, or names separated by commas; byzantine and network stand for groups."),
 ]
+Workers = Annotated[int, typer.Option(min=0, max=WORKERS_MAX, help="Processes; 0 means one per core.")]
 
 
 @app.callback()
@@ -42,15 +58,13 @@ def _parse_faults(text: str) -> frozenset[str]:
         raise ConfigError(f"--faults: {error}", "for example --faults network,silent") from None
 
 
-@app.command("run")
+@app.command("run", epilog=FAULTS_HELP)
 def run(
     first_seed: Annotated[int, typer.Option(min=0, max=SEED_MAX - SEEDS_MAX, help="The first seed.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, max=SEEDS_MAX, help="How many seeds, for each size.")] = 100,
     nodes: Annotated[str, typer.Option(help="Committee sizes, separated by commas.")] = "4,7,13",
     faults: Faults = "all",
-    workers: Annotated[
-        int, typer.Option(min=0, max=WORKERS_MAX, help="Processes; 0 means one per core.")
-    ] = 0,
+    workers: Workers = 0,
     as_json: AsJson = False,
 ) -> None:
     """Run seeds and report every violation. Exit status 1 where there is one."""
@@ -59,7 +73,34 @@ def run(
     chosen = _parse_faults(faults)
     sizes = parse_sizes(nodes)
     tasks = [(seed, size, chosen) for seed in range(first_seed, first_seed + seeds) for size in sizes]
-    summary = _collect(simulate_many(tasks, workers=workers or None), len(tasks))
+    _conclude(_collect(simulate_many(tasks, workers=workers or None), len(tasks)), as_json)
+
+
+@app.command("twins")
+def twins(
+    first: Annotated[int, typer.Option(min=0, help="The first scenario's number.")] = 0,
+    scenarios: Annotated[int, typer.Option(min=1, max=SEEDS_MAX, help="How many scenarios.")] = 100,
+    nodes: Annotated[int, typer.Option(min=4, max=16, help="Committee size; f members are twinned.")] = 4,
+    workers: Workers = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Run members twice under one identity, under every split of the network in turn. Exit status 1 for a violation.
+
+    A scenario's number says which members are twinned and how the network is split in each round of views; numbers
+    enumerate all scenarios. In what is printed "seed" is that number.
+    """
+    from mpc_sequencer.core.errors import ConfigError
+    from mpc_sequencer.sim.twins import run_scenarios, scenario_count
+
+    count = scenario_count(nodes)
+    if first + scenarios > count:
+        raise ConfigError(f"--first and --scenarios ask for {first + scenarios} scenarios", f"there are {count}")
+    tasks = [(number, nodes) for number in range(first, first + scenarios)]
+    _conclude(_collect(run_scenarios(tasks, workers=workers or None), len(tasks)), as_json)
+
+
+def _conclude(summary: dict[str, Any], as_json: bool) -> None:
+    """Print what was found; the exit status says whether anything was."""
     if as_json:
         print_json(summary)
     else:

@@ -52,7 +52,11 @@ class Network:
 
 class Cluster:
     """All members of a deployment, their hosts, faults, replies and settlements. ``skew_ms`` is by member: how far its
-    clock is ahead of virtual time."""
+    clock is ahead of virtual time. Members in ``twinned`` run twice, under one identity.
+
+    Hosts have places: a member's number is the place of its first host, second hosts follow in the order of
+    ``twinned``. Events are scheduled by place; cores know members only.
+    """
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class Cluster:
         seed: int = 0,
         network: Network | None = None,
         skew_ms: Sequence[int] = (),
+        twinned: Sequence[int] = (),
     ) -> None:
         self.deployment = deployment
         self.network = network or Network()
@@ -73,14 +78,15 @@ class Cluster:
         self.replies: dict[int, list[tuple[int, ClientReply]]] = {}
         self.settlements: list[tuple[int, Settle]] = []
         self.messages = 0
-        self.hosts = [Host(node, self._new_core(node)) for node in range(deployment.committee.n)]
+        members = (*range(deployment.committee.n), *twinned)
+        self.hosts = [Host(place, node, self._new_core(node)) for place, node in enumerate(members)]
         for host, ahead_ms in zip(self.hosts, skew_ms, strict=False):
             host.clock.skew_ms = ahead_ms
-        for node, host in enumerate(self.hosts):
-            self._carry_out(node, host.start(self.now_ms))
-            for peer in range(len(self.hosts)):
-                if peer != node:
-                    self.at(self.now_ms, node, PeerUp(peer))
+        for host in self.hosts:
+            self._carry_out(host.place, host.start(self.now_ms))
+            for peer in range(deployment.committee.n):
+                if peer != host.node:
+                    self.at(self.now_ms, host.place, PeerUp(peer))
 
     def _new_core(self, node: int) -> NodeCore:
         """A core of member ``node`` that remembers nothing."""
@@ -92,33 +98,37 @@ class Cluster:
     # --- members ------------------------------------------------------------------------------------------------
     @property
     def cores(self) -> list[NodeCore]:
-        """By member."""
-        return [host.core for host in self.hosts]
+        """By member; of a twinned one the first."""
+        return [host.core for host in self.hosts[: self.deployment.committee.n]]
 
     @property
     def logs(self) -> list[list[LogEntry]]:
         """The audit logs, by member."""
-        return [host.disk.log for host in self.hosts]
+        return [host.disk.log for host in self.hosts[: self.deployment.committee.n]]
 
     @property
     def records(self) -> list[list[Record]]:
         """The journals, by member."""
-        return [host.disk.records for host in self.hosts]
+        return [host.disk.records for host in self.hosts[: self.deployment.committee.n]]
 
     @property
     def stopped(self) -> set[int]:
         """Members whose host is down."""
         return {host.node for host in self.hosts if not host.up}
 
+    def places(self, node: int) -> list[int]:
+        """Where a member runs."""
+        return [host.place for host in self.hosts if host.node == node]
+
     def clock_ms(self, node: int) -> int:
         """What a member's clock shows now."""
         return self.hosts[node].clock.read_ms(self.now_ms)
 
     # --- input --------------------------------------------------------------------------------------------------
-    def at(self, time_ms: int, node: int, event: Event | None) -> None:
-        """Hand ``event`` to a member at a virtual time (None only sees whether it is due)."""
+    def at(self, time_ms: int, place: int, event: Event | None) -> None:
+        """Hand ``event`` to a host at a virtual time (None only sees whether it is due)."""
         self._made += 1
-        heapq.heappush(self._queue, (time_ms, self._made, node, event))
+        heapq.heappush(self._queue, (time_ms, self._made, place, event))
 
     def call(self, time_ms: int, action: Callable[[], None]) -> None:
         """Do ``action`` at a virtual time: what happens to the network or to hosts."""
@@ -127,7 +137,8 @@ class Cluster:
 
     def request(self, node: int, request: ClientRequest, client: int = 1) -> None:
         """A client's request, now."""
-        self.at(self.now_ms, node, FromClient(client, decode(ClientRequest, encode(request))))
+        for place in self.places(node):
+            self.at(self.now_ms, place, FromClient(client, decode(ClientRequest, encode(request))))
 
     def leave(self, node: int, client: int = 1) -> None:
         self.at(self.now_ms, node, ClientGone(client))
@@ -143,34 +154,34 @@ class Cluster:
         """A stopped member's machine comes up again; links to all members that are up follow."""
         host = self.hosts[node]
         self._carry_out(node, host.power_on(self._new_core(node), self.now_ms, damaged=damaged))
-        for peer, other in enumerate(self.hosts):
-            if peer != node and other.up:
-                self.at(self.now_ms, node, PeerUp(peer))
-                self.at(self.now_ms, peer, PeerUp(node))
+        for other in self.hosts:
+            if other.node != node and other.up:
+                self.at(self.now_ms, node, PeerUp(other.node))
+                self.at(self.now_ms, other.place, PeerUp(node))
 
     # --- running ------------------------------------------------------------------------------------------------
     def run(self, duration_ms: int, until: Callable[[Cluster], bool] | None = None) -> bool:
         """Advance virtual time by up to ``duration_ms``; True once ``until`` holds."""
         end_ms = self.now_ms + duration_ms
         while self._queue and self._queue[0][0] <= end_ms:
-            time_ms, _, node, what = heapq.heappop(self._queue)
+            time_ms, _, place, what = heapq.heappop(self._queue)
             self.now_ms = max(self.now_ms, time_ms)
             if what is None:
-                if not self._round(self.hosts[node]):
+                if not self._round(self.hosts[place]):
                     continue
             elif callable(what):
                 what()
             else:
-                self._hand(node, what)
+                self._hand(place, what)
                 continue
             if until is not None and until(self):
                 return True
         self.now_ms = end_ms
         return until is not None and until(self)
 
-    def _hand(self, node: int, event: Event) -> None:
+    def _hand(self, place: int, event: Event) -> None:
         """Put an event into a host's inbox; its round takes all that arrives at this instant."""
-        host = self.hosts[node]
+        host = self.hosts[place]
         if host.up:
             host.inbox.append(event)
             self._alarm(host, self.now_ms)
@@ -179,7 +190,7 @@ class Cluster:
         """Have a round of the host at ``time_ms`` at the latest."""
         if host.alarm_ms is None or time_ms < host.alarm_ms:
             host.alarm_ms = time_ms
-            self.at(time_ms, host.node, None)
+            self.at(time_ms, host.place, None)
 
     def _round(self, host: Host) -> bool:
         """The host's round, where one is due now; False for an alarm that another one overtook."""
@@ -190,30 +201,33 @@ class Cluster:
             return False
         if host.inbox or host.wake_ms is None or host.wake_ms <= self.now_ms:
             events, host.inbox = host.inbox, []
-            self._turn(host.node, events)
+            self._turn(host.place, events)
         if host.wake_ms is not None:
             self._alarm(host, host.wake_ms)
         return True
 
-    def _turn(self, node: int, events: Sequence[Event]) -> None:
-        self._carry_out(node, self.hosts[node].turn(events, self.now_ms))
+    def _turn(self, place: int, events: Sequence[Event]) -> None:
+        self._carry_out(place, self.hosts[place].turn(events, self.now_ms))
 
     def _observe(self, node: int, effect: Effect) -> None:
         """For checkers: called with each effect before it is carried out."""
 
-    def _carry_out(self, node: int, effects: list[Effect]) -> None:
+    def _carry_out(self, place: int, effects: list[Effect]) -> None:
         """Send what a turn brought forth; the host has kept what is to be kept."""
+        node = self.hosts[place].node
         for effect in effects:
             self._observe(node, effect)
             match effect:
                 case Broadcast(message):
-                    for peer in range(len(self.hosts)):
-                        if peer != node:
-                            self._transmit(node, peer, message)
+                    for host in self.hosts:
+                        if host.node != node:
+                            self._transmit(place, host.place, message)
                 case Send(peer, message):
-                    self._transmit(node, peer, message)
+                    for receiver in self.places(peer):
+                        self._transmit(place, receiver, message)
                 case ServeLog(peer, asked):
-                    self._transmit(node, peer, self.hosts[node].disk.serve(asked))
+                    for receiver in self.places(peer):
+                        self._transmit(place, receiver, self.hosts[place].disk.serve(asked))
                 case Reply(client, reply):
                     self.replies.setdefault(client, []).append((node, decode(ClientReply, encode(reply))))
                 case Settle():

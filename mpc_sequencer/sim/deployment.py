@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -23,7 +24,7 @@ from mpc_sequencer.core.types import Checkpoint, Envelope
 from mpc_sequencer.market import AUCTION, RECEIVE, Market
 from mpc_sequencer.market.types import OrderPolicy
 from mpc_sequencer.settlement.payloads import next_inputs_hash
-from threshold import Label, SecretShare, deal, seal
+from threshold import Label, SealingKey, SecretShare, deal, seal
 
 CHAIN_ID: Final = 131_277_322_940_537
 SETTLEMENT: Final = bytes.fromhex("5e771e00000000000000000000000000005e771e")
@@ -33,6 +34,8 @@ QUOTE_ASSET: Final = 1
 DEPOSIT_UNITS: Final = 10**15
 BOND_WEI: Final = 10**18
 POOR_BOND_ORDERS: Final = 3
+DEALINGS: Final = 16
+"""So many threshold keys are drawn for each size and threshold; seeds share them, and their tables."""
 SIZE_BUCKET: Final = 256
 MARKET: Final = Market(
     id=0,
@@ -145,7 +148,7 @@ def make_deployment(
     """A committee of ``n`` with dealt keys and ``traders`` funded accounts, of which the last ``poor_traders`` have
     a bond for POOR_BOND_ORDERS orders only. ``policy`` is the market's."""
     t = threshold if threshold is not None else n - (n - 1) // (4 if policy == RECEIVE else 3)
-    dealing = deal(n, t, secret=None, entropy=_draw(seed, "deal"))
+    dealing = deal(n, t, secret=None, entropy=_draw(seed % DEALINGS, "deal"))
     signers = sorted(
         (Signer(_draw(seed, "consensus", i)) for i in range(n)), key=lambda signer: signer.address
     )
@@ -174,7 +177,14 @@ def make_deployment(
         time_ms=START_MS,
     )
     committee = Committee(genesis)
+    committee.sealing_key = _sealing_key(genesis.public_key)
     return Deployment(committee, tuple(signers), dealing.shares, inputs, people, seed)
+
+
+@lru_cache(maxsize=4 * DEALINGS)
+def _sealing_key(public_key: bytes) -> SealingKey:
+    """The key with its tables, which cost more than many a run's decryptions."""
+    return SealingKey(public_key, CHAIN_ID, SETTLEMENT)
 
 
 def _inputs(accounts: Sequence[bytes], bonds_wei: Sequence[int]) -> tuple[ChainInput, ...]:

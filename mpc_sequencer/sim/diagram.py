@@ -155,6 +155,8 @@ class _Drawing:
         yield f'<text x="{x + 176}" y="52">link broken</text>'
         yield f'<rect x="{x + 260}" y="42" width="20" height="12" fill="#fde68a"/>'
         yield f'<text x="{x + 286}" y="52">stalled</text>'
+        yield f'<rect x="{x + 340}" y="42" width="20" height="12" fill="#fed7aa"/>'
+        yield f'<text x="{x + 366}" y="52">cut one way</text>'
 
     def _axis(self) -> Iterable[str]:
         span_ms = self._trace.until_ms - self._trace.from_ms
@@ -200,7 +202,11 @@ class _Drawing:
                 yield f'<text x="{middle}" y="{y - 16}" font-size="10" text-anchor="middle">{view}</text>'
 
     def _faults(self) -> Iterable[str]:
-        for faults, colour in ((self._plan.stalls, "#fde68a"), (self._plan.breaks, "#fecaca")):
+        for faults, colour in (
+            (self._plan.stalls, "#fde68a"),
+            (self._plan.one_ways, "#fed7aa"),
+            (self._plan.breaks, "#fecaca"),
+        ):
             for fault in faults:
                 yield from self._fault(fault, colour)
 

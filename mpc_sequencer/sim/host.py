@@ -122,8 +122,9 @@ class Disk:
 
 @dataclass(slots=True)
 class Host:
-    """The machine of member ``node``."""
+    """The machine of member ``node``: one of two where the member is twinned. ``place`` is its number in the run."""
 
+    place: int
     node: int
     core: NodeCore
     clock: Clock = field(default_factory=Clock)

@@ -1,9 +1,13 @@
 """Links between members as TCP gives them, and the plan by which they fail: a function of the seed.
 
-A link is ordered and loses nothing while it stands. It fails in two ways only. It *breaks*: everything in flight and
+A link is ordered and loses nothing while it stands. It fails in three ways. It *breaks*: everything in flight and
 everything sent until it stands again is lost, and both ends are told, each a little later. It *stalls* in one
-direction: what is sent waits for the end of the stall, then arrives in order (TCP sends it again). Loss without a
-break does not exist over TCP, so it is not simulated. Messages of different links overtake each other.
+direction: what is sent waits for the end of the stall, then arrives in order (TCP sends it again). It is *cut one
+way*: what goes in one direction is lost while the other still arrives, until the ends give the link up and make a new
+one. A lost packet is none of these: TCP sends it again, so it and all behind it are late by a retransmission time-out.
+Messages of different links overlap freely; *reorder* lets those of one link overtake each other too, which TCP never
+does and members bear all the same. *Duplicates*: at a new link its ends send again what they had no acknowledgement
+for, of which a part had arrived.
 
 Latencies are those of a local network or p50 round trips between cloud regions (``regions.json``), with jitter.
 """
@@ -12,12 +16,14 @@ from __future__ import annotations
 
 import json
 import random
+from collections import deque
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from mpc_sequencer.core import limits
+from mpc_sequencer.core.messages import PeerMessage
 from mpc_sequencer.sim.plan import FAULT_KINDS, member_faults
 
 FAULTS_BEGIN_MS: Final = 200
@@ -29,6 +35,16 @@ NOTICE_MS_MAX: Final = 150
 """How long an end of a broken link may take to notice."""
 SKEW_WITHIN_MS: Final = limits.BLOCK_TIME_SKEW_MS_MAX // 8
 """Clocks within this serve: a leader's own margin, old heads and delays take the rest of the allowed skew."""
+JUMP_MS_MAX: Final = 2_200
+"""A correct member's clock may be set by so much for a while, forwards or back, if it serves again at the heal."""
+JUMP_BEYOND_MS_MAX: Final = 8_000
+LOSS_PERCENT_MAX: Final = 5
+RETRANSMISSION_MS: Final = 200
+"""TCP's least time-out; it doubles when the same packet is lost again."""
+RETRANSMISSIONS_MAX: Final = 3
+UNACKNOWLEDGED_MS: Final = 60
+"""What arrived this long before a break may not be acknowledged yet."""
+UNACKNOWLEDGED_MESSAGES_MAX: Final = 64
 SKEW_BEYOND_MS: Final = (limits.BLOCK_TIME_SKEW_MS_MAX * 5 // 4, limits.BLOCK_TIME_SKEW_MS_MAX * 2)
 
 Pair = tuple[int, int]
@@ -45,11 +61,21 @@ def region_round_trips_ms() -> dict[str, dict[str, float]]:
 @dataclass(frozen=True, slots=True)
 class LinkFault:
     """Links that fail from ``at_ms`` until ``until_ms`` after the start. A break is of unordered pairs (low, high), a
-    stall of (sender, receiver)."""
+    stall or a one-way cut of (sender, receiver)."""
 
     at_ms: int
     until_ms: int
     pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClockJump:
+    """A member's clock is set by ``by_ms`` (negative: back) at ``at_ms`` and set right again at ``until_ms``."""
+
+    node: int
+    at_ms: int
+    until_ms: int
+    by_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +94,18 @@ class FaultPlan:
     """(member, name of a Byzantine behaviour)"""
     beyond_skew: tuple[int, ...]
     """Members whose clocks are off by more than the protocol allows: they count as faulty."""
+    one_ways: tuple[LinkFault, ...] = ()
+    jumps: tuple[ClockJump, ...] = ()
+    loss_percent: int = 0
+    reorder: bool = False
+    duplicates: bool = False
+    twinned: tuple[int, ...] = ()
+    """Members that run twice, both times by the rules and with the same keys: together they are Byzantine."""
 
     @property
     def byzantine(self) -> frozenset[int]:
         """Members that do not keep to the protocol. All others are honest, the crashed ones included."""
-        return frozenset(node for node, _ in self.behaviours)
+        return frozenset(node for node, _ in self.behaviours).union(self.twinned)
 
     @property
     def faulty(self) -> frozenset[int]:
@@ -81,10 +114,12 @@ class FaultPlan:
 
     def summary(self) -> str:
         """One line for people."""
-        parts = [f"{name}@{node}" for node, name in self.behaviours]
+        parts = [f"{name}@{node}" for node, name in self.behaviours] + [f"twins@{node}" for node in self.twinned]
         parts += [f"crash@{node}" for node, _ in self.crashes] + [f"clock@{node}" for node in self.beyond_skew]
         parts += ["regions" if self.regions else "lan", f"jitter {self.jitter_ms} ms"]
-        parts.append(f"{len(self.breaks)} breaks, {len(self.stalls)} stalls")
+        parts.append(f"{len(self.breaks)} breaks, {len(self.stalls)} stalls, {len(self.one_ways)} one-way cuts")
+        parts.append(f"{len(self.jumps)} clock jumps, {self.loss_percent}% loss")
+        parts += [name for name in ("reorder", "duplicates") if getattr(self, name)]
         return ", ".join(parts)
 
 
@@ -108,6 +143,10 @@ def make_plan(seed: int, nodes: int, faults: frozenset[str]) -> FaultPlan:
     stalls = [_stall(rng, nodes) for _ in range(rng.randint(0, 3))] if "stalls" in faults else []
     crashes = tuple((node, rng.randint(FAULTS_BEGIN_MS, FAULTS_END_MS)) for node in members.crashed)
     jitter_ms = rng.choice((0, 2, 20, JITTER_MS_MAX)) if "jitter" in faults else 0
+    one_ways = [_one_way(rng, nodes) for _ in range(rng.randint(0, 2))] if "one_way" in faults else []
+    jumps = _jumps(rng, nodes) if "jumps" in faults else []
+    jumps = [jump for jump in jumps if jump.node not in members.beyond_skew]
+    jumps += [_wild_jump(rng, node) for node in members.beyond_skew]
     return FaultPlan(
         regions=regions,
         jitter_ms=jitter_ms,
@@ -117,6 +156,11 @@ def make_plan(seed: int, nodes: int, faults: frozenset[str]) -> FaultPlan:
         crashes=crashes,
         behaviours=members.behaviours,
         beyond_skew=members.beyond_skew,
+        one_ways=tuple(one_ways),
+        jumps=tuple(jumps),
+        loss_percent=rng.choice((0, 0, 1, LOSS_PERCENT_MAX)) if "loss" in faults else 0,
+        reorder="reorder" in faults and rng.random() < 0.3,
+        duplicates="duplicates" in faults and rng.random() < 0.7,
     )
 
 
@@ -161,6 +205,33 @@ def _stall(rng: random.Random, nodes: int) -> LinkFault:
     return LinkFault(at_ms, until_ms, tuple(pairs))
 
 
+def _one_way(rng: random.Random, nodes: int) -> LinkFault:
+    """One direction of one link, or everything from some members to the rest."""
+    at_ms, until_ms = _window(rng, 900)
+    group = rng.sample(range(nodes), rng.choice((1, 1, rng.randint(1, nodes - 1))))
+    rest = [node for node in range(nodes) if node not in group]
+    crossing = tuple((one, other) for one in group for other in rest)
+    return LinkFault(at_ms, until_ms, rng.choice((crossing[:1], crossing)))
+
+
+def _jumps(rng: random.Random, nodes: int) -> list[ClockJump]:
+    """Clocks that are set and set right. A clock that is set back again stands still until time has caught up, so a
+    jump forwards ends that much earlier for the clock to serve at the heal."""
+    jumps = []
+    for node in rng.sample(range(nodes), rng.randint(0, nodes)):
+        by_ms = rng.choice((-1, 1)) * rng.randint(50, JUMP_MS_MAX)
+        last_ms = FAULTS_END_MS - max(by_ms, 0)
+        at_ms = rng.randint(FAULTS_BEGIN_MS, last_ms - 100)
+        jumps.append(ClockJump(node, at_ms, rng.randint(at_ms + 50, last_ms), by_ms))
+    return jumps
+
+
+def _wild_jump(rng: random.Random, node: int) -> ClockJump:
+    by_ms = rng.choice((-1, 1)) * rng.randint(JUMP_MS_MAX, JUMP_BEYOND_MS_MAX)
+    at_ms, until_ms = _window(rng, FAULTS_END_MS)
+    return ClockJump(node, at_ms, until_ms, by_ms)
+
+
 @dataclass(slots=True)
 class Links:
     """The state of all links of a run. Times are virtual, in ms."""
@@ -172,6 +243,8 @@ class Links:
     """Pairs that are down, with how many breaks hold them."""
     _generation: dict[Pair, int] = field(default_factory=dict)
     _last_arrival_ms: dict[Pair, int] = field(default_factory=dict)
+    _sent: dict[Pair, deque[tuple[int, PeerMessage]]] = field(default_factory=dict)
+    """By direction: the last messages and when they arrive, where duplicates are planned."""
 
     def generation(self, one: int, other: int) -> int:
         """Grows with every break: what was sent under an earlier one is lost."""
@@ -180,14 +253,24 @@ class Links:
     def is_up(self, one: int, other: int) -> bool:
         return _pair(one, other) not in self._down
 
-    def break_link(self, pair: Pair) -> bool:
+    def is_cut(self, sender: int, receiver: int, now_ms: int) -> bool:
+        """Whether what is sent now is lost by a one-way cut."""
+        since_ms = now_ms - self.start_ms
+        return any(
+            cut.at_ms <= since_ms < cut.until_ms and (sender, receiver) in cut.pairs for cut in self.plan.one_ways
+        )
+
+    def break_link(self, pair: Pair, now_ms: int) -> bool:
         """True where the link stood until now."""
         self._down[pair] = self._down.get(pair, 0) + 1
         if self._down[pair] > 1:
             return False
         self._generation[pair] = self._generation.get(pair, 0) + 1
-        self._last_arrival_ms.pop(pair, None)
-        self._last_arrival_ms.pop((pair[1], pair[0]), None)
+        for direction in (pair, pair[::-1]):
+            self._last_arrival_ms.pop(direction, None)
+            if direction in self._sent:
+                late = [one for one in self._sent[direction] if one[0] > now_ms - UNACKNOWLEDGED_MS]
+                self._sent[direction] = deque(late, UNACKNOWLEDGED_MESSAGES_MAX)
         return True
 
     def restore(self, pair: Pair) -> bool:
@@ -198,16 +281,33 @@ class Links:
         del self._down[pair]
         return True
 
-    def arrival_ms(self, sender: int, receiver: int, now_ms: int) -> int:
-        """When a message sent now arrives, in the order of its link."""
+    def unacknowledged(self, sender: int, receiver: int) -> list[PeerMessage]:
+        """What the sender sends again over a link that has just been made."""
+        return [message for _, message in self._sent.pop((sender, receiver), ())]
+
+    def arrival_ms(self, sender: int, receiver: int, now_ms: int, message: PeerMessage) -> int:
+        """When a message sent now arrives: in the order of its link, unless the plan reorders."""
         leaves_ms = now_ms
         for stall in self.plan.stalls:
-            if (sender, receiver) in stall.pairs and stall.at_ms <= now_ms - self.start_ms < stall.until_ms:
+            if stall.at_ms <= now_ms - self.start_ms < stall.until_ms and (sender, receiver) in stall.pairs:
                 leaves_ms = max(leaves_ms, self.start_ms + stall.until_ms)
-        arrival_ms = leaves_ms + self._delay_ms(sender, receiver)
-        arrival_ms = max(arrival_ms, self._last_arrival_ms.get((sender, receiver), 0))
-        self._last_arrival_ms[sender, receiver] = arrival_ms
+        arrival_ms = leaves_ms + self._delay_ms(sender, receiver) + self._retransmission_ms(now_ms)
+        if not self.plan.reorder:
+            arrival_ms = max(arrival_ms, self._last_arrival_ms.get((sender, receiver), 0))
+            self._last_arrival_ms[sender, receiver] = arrival_ms
+        if self.plan.duplicates:
+            kept = self._sent.setdefault((sender, receiver), deque(maxlen=UNACKNOWLEDGED_MESSAGES_MAX))
+            kept.append((arrival_ms, message))
         return arrival_ms
+
+    def _retransmission_ms(self, now_ms: int) -> int:
+        late_ms = 0
+        if self.plan.loss_percent and now_ms - self.start_ms < FAULTS_END_MS:
+            for turn in range(RETRANSMISSIONS_MAX):
+                if self.rng.random() * 100 >= self.plan.loss_percent:
+                    break
+                late_ms += RETRANSMISSION_MS << turn
+        return late_ms
 
     def _delay_ms(self, sender: int, receiver: int) -> int:
         base_ms = self.rng.randint(*LAN_MS)

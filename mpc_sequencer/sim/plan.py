@@ -1,6 +1,6 @@
 """Which members of a run are faulty, and how: at most f, a function of the seed.
 
-Consecutive seeds take the behaviours in turn, so that any 18 of them show each at least once.
+Consecutive seeds take the behaviours in turn, so that any 19 of them show each at least once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,22 @@ from typing import Final
 
 from mpc_sequencer.sim.byzantine import BEHAVIOURS
 
-NETWORK_FAULTS: Final = frozenset({"regions", "jitter", "links", "partitions", "stalls", "skew"})
+NETWORK_FAULTS: Final = frozenset(
+    {
+        "regions",
+        "jitter",
+        "loss",
+        "reorder",
+        "links",
+        "partitions",
+        "one_way",
+        "stalls",
+        "duplicates",
+        "skew",
+        "jumps",
+    }
+)
+"""What may befall any member, all of them together: each stays correct."""
 HOST_FAULTS: Final = ("crash", "clock")
 FAULT_KINDS: Final = NETWORK_FAULTS | frozenset(HOST_FAULTS) | frozenset(BEHAVIOURS)
 

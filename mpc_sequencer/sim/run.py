@@ -17,7 +17,7 @@ from mpc_sequencer.core.effects import Effect
 from mpc_sequencer.sim.checkers import CHECKERS, Checker, Watched
 from mpc_sequencer.sim.cluster import Cluster
 from mpc_sequencer.sim.deployment import make_deployment
-from mpc_sequencer.sim.network import FAULTS_END_MS, make_plan
+from mpc_sequencer.sim.network import FAULTS_END_MS, FaultPlan, make_plan
 from mpc_sequencer.sim.sharing import shared_verdicts
 from mpc_sequencer.sim.simulation import CoreFailed, Sent, Simulation
 from mpc_sequencer.sim.workload import POOR_TRADERS, RICH_TRADERS, Workload
@@ -36,6 +36,7 @@ class Violation:
     """A promise that a run broke. ``height`` is 0 where it shows at none."""
 
     seed: int
+    """Or the scenario's number."""
     nodes: int
     checker: str
     height: int
@@ -73,11 +74,12 @@ class Harness:
         trace: Callable[[Sent], None] | None = None,
         *,
         shared: bool | None = None,
+        plan: FaultPlan | None = None,
     ) -> None:
         self._shared = seed % UNSHARED_EVERY != 0 if shared is None else shared
         self.seed = seed
         self.nodes = nodes
-        self.plan = make_plan(seed, nodes, faults)
+        self.plan = make_plan(seed, nodes, faults) if plan is None else plan
         deployment = make_deployment(
             nodes, seed=seed, traders=RICH_TRADERS + POOR_TRADERS, poor_traders=POOR_TRADERS
         )
@@ -114,8 +116,7 @@ class Harness:
         workload = Workload(simulation, random.Random(f"{self.seed}/{self.nodes}/load"), self.watched.sent)
         began_ms = simulation.now_ms
         try:
-            workload.schedule()
-            self._advance(simulation, FAULTS_END_MS)
+            self._trouble(simulation, workload)
             self._probe(simulation, workload)
             self._advance(simulation, SETTLE_MS)
             for checker in self.checkers:
@@ -123,6 +124,11 @@ class Harness:
         except CoreFailed as error:
             self.watched.report("core", simulation.cores[error.node].chain.final_height, str(error))
         return self._report(simulation, simulation.now_ms - began_ms)
+
+    def _trouble(self, simulation: Simulation, workload: Workload) -> None:
+        """Load and faults, until the network is whole."""
+        workload.schedule()
+        self._advance(simulation, FAULTS_END_MS)
 
     def _advance(self, simulation: Simulation, duration_ms: int) -> None:
         for _ in range(duration_ms // INTERVAL_MS):
@@ -190,10 +196,15 @@ def simulate_many(
     tasks: Iterable[tuple[int, int, frozenset[str]]], *, workers: int | None = None
 ) -> Iterator[RunReport]:
     """Reports as they come, from ``workers`` processes (all cores by default; 1 runs in this process)."""
+    yield from on_all_cores(_simulate_task, tasks, workers=workers)
+
+
+def on_all_cores(run: Callable[[Any], RunReport], tasks: Iterable[Any], *, workers: int | None) -> Iterator[RunReport]:
+    """``run`` of each task, a module's function, in as many processes; reports as they come."""
     count = workers or os.cpu_count() or 1
     listed = list(tasks)
     if count == 1 or len(listed) == 1:
-        yield from map(_simulate_task, listed)
+        yield from map(run, listed)
         return
     with multiprocessing.get_context("spawn").Pool(min(count, len(listed))) as pool:
-        yield from pool.imap_unordered(_simulate_task, listed)
+        yield from pool.imap_unordered(run, listed)

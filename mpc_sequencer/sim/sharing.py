@@ -24,21 +24,32 @@ from threshold.proofs import BundleContext
 
 
 def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function`` of hashable positional arguments, each answer computed once; what it raises is not kept."""
+    """A method of hashable values without other arguments, each answer computed once."""
     answers: dict[Any, Any] = {}
 
-    def remembered(*arguments: Any) -> Any:
-        answer = answers.get(arguments)
+    def remembered(value: Any) -> Any:
+        answer = answers.get(value)
         if answer is None:
-            answer = answers[arguments] = function(*arguments)
+            answer = answers[value] = function(value)
         return answer
 
     return remembered
 
 
-def _check(
-    honest: Callable[..., CheckedCiphertext],
-) -> Callable[..., CheckedCiphertext]:
+def _recover(honest: Callable[[bytes, bytes, str], bytes]) -> Callable[[bytes, bytes, str], bytes]:
+    """The field only words a refusal."""
+    answers: dict[tuple[bytes, bytes], bytes] = {}
+
+    def recover_address(digest: bytes, signature: bytes, field: str) -> bytes:
+        asked = (digest, signature)
+        if asked not in answers:
+            answers[asked] = honest(digest, signature, field)
+        return answers[asked]
+
+    return recover_address
+
+
+def _check(honest: Callable[..., CheckedCiphertext]) -> Callable[..., CheckedCiphertext]:
     answers: dict[Any, CheckedCiphertext] = {}
 
     def check(key: SealingKey, label: bytes, ciphertext: bytes, *, buckets: tuple[int, ...]) -> CheckedCiphertext:
@@ -87,7 +98,7 @@ def _coin(honest: Callable[..., VerifiedCoinShare]) -> Callable[..., VerifiedCoi
 
 
 SHARED: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
-    (signing, "recover_address", _remembered),
+    (signing, "recover_address", _recover),
     (envelopes, "check", _check),
     (reveal, "combine", _combine),
     (reveal, "open_ciphertext", _open),

@@ -45,9 +45,10 @@ class Workload:
         at_ms = self.cluster.now_ms
         end_ms = at_ms + LOAD_MS
         while (at_ms := at_ms + self.rng.randint(*SUBMISSION_EVERY_MS)) < end_ms:
-            self.cluster.call(at_ms, self._submit_some)
+            self.cluster.call(at_ms, self.submit_some)
 
-    def _submit_some(self) -> None:
+    def submit_some(self) -> None:
+        """One or two orders of a kind, now, to members drawn at random."""
         for envelope in self._orders(self.rng.choice(KINDS)):
             self.submit(envelope, self._targets())
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from mpc_sequencer.sim.byzantine.amnesiac import Amnesiac
 from mpc_sequencer.sim.byzantine.base import Behaviour
 from mpc_sequencer.sim.byzantine.bent_shares import BentShares
 from mpc_sequencer.sim.byzantine.drops_earliest_lists import DropsEarliestLists
@@ -39,6 +40,7 @@ BEHAVIOURS: Final[dict[str, type[Behaviour]]] = {
         Silent,
         Slow,
         GarbageSender,
+        Amnesiac,
     )
 }
 

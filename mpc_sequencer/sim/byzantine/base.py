@@ -1,7 +1,7 @@
 """What all Byzantine behaviours share: a real core with the member's keys, and a hand on its wire.
 
 A behaviour sees what reaches the member (:meth:`Behaviour.incoming`), what it would send to each peer
-(:meth:`Behaviour.outgoing`), and may add messages after each turn (:meth:`Behaviour.extra`). It can sign anything
+(:meth:`Behaviour.outgoing`), and may add messages of its own (:meth:`Behaviour.extra`). It can sign anything
 with its own keys and nothing with others'.
 """
 
@@ -56,19 +56,24 @@ class Behaviour:
         return event
 
     def before_turn(self) -> None:
-        """Called before the core takes an event."""
+        """Called for each event, before the core takes it."""
 
     def outgoing(self, receiver: int, message: PeerMessage) -> Iterable[PeerMessage]:
         """What goes to ``receiver`` instead of ``message``."""
         return (message,)
 
     def extra(self, now_ms: int) -> Iterable[tuple[int, PeerMessage]]:
-        """(receiver, message) pairs to send as well, after a turn."""
+        """(receiver, message) pairs to send as well; asked for each event, sent after the core's own messages."""
         return ()
 
     def delay_ms(self) -> int:
         """How much longer the member's messages take."""
         return 0
+
+    def restarts_ms(self, begin_ms: int, end_ms: int) -> list[tuple[int, int]]:
+        """(down, up) times within the fault window, ms after the start, at which the member's host goes down and comes
+        back with an empty disk."""
+        return []
 
     # --- tools --------------------------------------------------------------------------------------------------
     def peers(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""Sends again what it once sent or heard, to anybody, at any time."""
+"""Sends again what it once sent or heard, to anybody, at any time, and some of what it sends twice at once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mpc_sequencer.sim.byzantine.base import Behaviour
 
 KEPT_MAX: Final = 400
 REPLAY_CHANCE: Final = 0.15
+TWICE_CHANCE: Final = 0.1
 
 
 class Replayer(Behaviour):
@@ -25,7 +26,7 @@ class Replayer(Behaviour):
 
     def outgoing(self, receiver: int, message: PeerMessage) -> Iterable[PeerMessage]:
         self._keep(message)
-        return (message,)
+        return (message, message) if self.rng.random() < TWICE_CHANCE else (message,)
 
     def _keep(self, message: PeerMessage) -> None:
         if not hasattr(self, "_kept"):
