@@ -1,8 +1,7 @@
 """The tree of blocks this member accepted, and the branch of it that is final.
 
-Building, checking and finalizing meet here: a leader builds a block from the newest usable heads, a voter checks one
-by deriving it again, and finality walks from a certified block back to the last final one. Everything a block says
-beyond its heads must equal what :func:`mpc_sequencer.core.ordering.derive` makes of them.
+Finality walks from a certified block back to the last final one. What makes a block valid is
+:class:`mpc_sequencer.core.blocks.BlockRule`'s to say.
 
 Memory: blocks off the final branch go when their height is final; final ones after BLOCKS_KEPT_HEIGHTS.
 """
@@ -10,34 +9,25 @@ Memory: blocks off the final branch go when their height is final; final ones af
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
-from mpc_sequencer.core import domains, limits
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.agreement.engine import Accepted, Rejected, Verdict, Waiting
-from mpc_sequencer.core.codec import encode
+from mpc_sequencer.core.blocks import BlockRule, Needs
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.lists import ListStore
-from mpc_sequencer.core.merkle import merkle_root
 from mpc_sequencer.core.ordering import (
-    Candidate,
     Derived,
-    Missing,
-    OrderFacts,
     OrderingState,
     Positions,
-    derive,
     genesis_state,
-    lower_median,
 )
 from mpc_sequencer.core.pool import Pool
 from mpc_sequencer.core.types import (
-    BatchEntry,
     Block,
     BlockHeader,
     Certificate,
-    Head,
     OrderList,
 )
 
@@ -79,40 +69,6 @@ class FinalBlock:
     finality: Finality
 
 
-@dataclass(slots=True)
-class Needs:
-    """What a check found missing: the node fetches it from ``source`` first."""
-
-    lists: list[tuple[int, int, int, bytes]] = field(default_factory=list)
-    """(author, first, last, hash of the last)"""
-    bodies: list[bytes] = field(default_factory=list)
-    blocks: list[bytes] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.lists or self.bodies or self.blocks)
-
-
-def batch_root(batch: tuple[BatchEntry, ...]) -> bytes:
-    """The Merkle root over a batch's (order id, envelope hash) pairs."""
-    leaves = [domains.BATCH_LEAF(entry.order_id, entry.envelope_hash) for entry in batch]
-    return merkle_root(leaves, domains.BATCH_NODE)
-
-
-def _base(parent: OrderingState, head: Head) -> tuple[int, bytes]:
-    """The list that a checked head's new lists follow."""
-    last = parent.last_list(head.node, head.incarnation)
-    assert last is not None, "the head was checked"
-    return last
-
-
-_Usable = dict[int, tuple[Head, bytes, list[tuple[OrderList, bytes]]]]
-"""By member: a head, its struct hash, and the lists it adds to the parent's with their hashes."""
-
-
-def _median_ms(usable: _Usable) -> int:
-    return lower_median([head.time_ms for head, _, _ in usable.values()])
-
-
 class Chain:
     """Blocks by id, their ordering states, and the final branch."""
 
@@ -122,7 +78,7 @@ class Chain:
         self._committee = committee
         self._pool = pool
         self._lists = lists
-        self._bonds_wei = bonds_wei
+        self._rule = BlockRule(committee, pool, lists, bonds_wei)
         self._entries: dict[bytes, ChainEntry] = {}
         self._final_ids: dict[int, bytes] = {}
         self.finalizations: dict[bytes, Certificate] = {}
@@ -134,7 +90,6 @@ class Chain:
         }
         self.final_id = committee.genesis_id
         self.final_height = 0
-        self.needs = Needs()
 
     # --- reading ------------------------------------------------------------------------------------------------
     def entry(self, block_id: bytes) -> ChainEntry | None:
@@ -156,117 +111,22 @@ class Chain:
         entries = [entry for entry in self._entries.values() if entry.state.height > self.final_height]
         return [entry.block for entry in sorted(entries, key=lambda entry: entry.state.height)]
 
+    @property
+    def needs(self) -> Needs:
+        """What was found missing since :meth:`take_needs`."""
+        return self._rule.needs
+
     def take_needs(self) -> Needs:
         """What is missing since the last call."""
-        needs, self.needs = self.needs, Needs()
+        needs, self._rule.needs = self._rule.needs, Needs()
         return needs
 
-    def _facts(self, order_id: bytes) -> OrderFacts | None:
-        pooled = self._pool.get(order_id)
-        return pooled.order.facts if pooled else None
-
-    def _derive(self, parent: OrderingState, candidate: Candidate) -> Derived | Missing:
-        return derive(
-            parent,
-            candidate,
-            faults=self._committee.f,
-            quorum=self._committee.q,
-            bonds_wei=self._bonds_wei,
-            facts=self._facts,
-            solid=self._committee.solid,
-        )
-
-    # --- building -----------------------------------------------------------------------------------------------
+    # --- building and checking ----------------------------------------------------------------------------------
     def build(self, parent_id: bytes, view: int, since_ms: int = 0) -> tuple[Block, Derived] | None:
-        """The block of ``view`` on ``parent_id`` from the newest usable heads; None while fewer than n-f are. Where all
-        heads together would give a time before ``since_ms`` the oldest are left out, down to n-f."""
+        """The block of ``view`` on ``parent_id``; see :meth:`BlockRule.build`."""
         parent = self._states.get(parent_id)
-        if parent is None:
-            return None
-        usable: _Usable = {}
-        for node in range(self._committee.n):
-            found = self._usable_head(parent, node, view)
-            if found is not None:
-                usable[node] = found
-        while len(usable) > self._committee.q and _median_ms(usable) < since_ms:
-            del usable[min(usable, key=lambda node: usable[node][0].time_ms)]
-        while len(usable) >= self._committee.q:
-            candidate = self._candidate(view, usable)
-            if sum(len(lists) for lists in candidate.lists) > limits.LISTS_PER_BLOCK_MAX:
-                del usable[max(usable, key=lambda node: len(usable[node][2]))]
-                continue
-            derived = self._derive(parent, candidate)
-            if isinstance(derived, Derived):
-                unheld = [order_id for order_id in derived.batch if order_id not in self._pool]
-                self.needs.bodies.extend(unheld)
-                return None if unheld else (self._assemble(parent, view, candidate, derived), derived)
-            missing = set(derived.order_ids)
-            self.needs.bodies.extend(derived.order_ids)
-            usable = {
-                node: found
-                for node, found in usable.items()
-                if not any(missing.intersection(one.entries) for one, _ in found[2])
-            }
-        return None
+        return self._rule.build(parent, view, since_ms) if parent is not None else None
 
-    def _usable_head(
-        self, parent: OrderingState, node: int, view: int
-    ) -> tuple[Head, bytes, list[tuple[OrderList, bytes]]] | None:
-        for head, head_hash in self._lists.heads(node):
-            last = parent.last_list(node, head.incarnation)
-            if head.view not in (view - 1, view) or last is None or head.list_number < last[0]:
-                continue
-            if head.incarnation != parent.incarnations[node] and head.list_number:
-                continue
-            try:
-                found = self._lists.lineage(node, last, (head.list_number, head.list_hash))
-            except ProtocolError:
-                continue  # the author signed two chains of lists, and the parent is on the other one
-            if found is not None:
-                return head, head_hash, found
-        return None
-
-    @staticmethod
-    def _candidate(view: int, usable: _Usable) -> Candidate:
-        nodes = sorted(usable)
-        return Candidate(
-            view=view,
-            heads=tuple(usable[node][0] for node in nodes),
-            lists=tuple(tuple(one for one, _ in usable[node][2]) for node in nodes),
-            head_hashes=tuple(usable[node][1] for node in nodes),
-            list_hashes=tuple(tuple(h for _, h in usable[node][2]) for node in nodes),
-        )
-
-    def _header(
-        self, parent: OrderingState, view: int, derived: Derived, batch: tuple[BatchEntry, ...]
-    ) -> BlockHeader:
-        return BlockHeader(
-            version=1,
-            epoch=self._committee.epoch,
-            height=parent.height + 1,
-            view=view,
-            parent_id=parent.block_id,
-            time_ms=derived.time_ms,
-            inputs_root=derived.inputs_root,
-            batch_root=batch_root(batch),
-            certified_root=domains.CERTIFIED(encode(derived.certified)),
-            checkpoint=self._committee.genesis.checkpoint,
-        )
-
-    def _assemble(
-        self, parent: OrderingState, view: int, candidate: Candidate, derived: Derived
-    ) -> Block:
-        batch = []
-        for order_id in derived.batch:
-            pooled = self._pool.get(order_id)
-            assert pooled is not None  # build() has looked
-            batch.append(BatchEntry(order_id, pooled.first_variant()))
-        header = self._header(parent, view, derived, tuple(batch))
-        return Block(
-            header=header, heads=candidate.heads, batch=tuple(batch), certified=derived.certified
-        )
-
-    # --- checking -----------------------------------------------------------------------------------------------
     def check(self, block: Block, now_ms: int | None) -> Verdict:
         """Accept (and keep) a block that is the function of its inputs. ``now_ms`` applies the clock rule."""
         block_id = block.header.block_id()
@@ -287,89 +147,16 @@ class Chain:
         return verdict
 
     def _check_new(self, block: Block, block_id: bytes) -> Verdict:
-        header = block.header
-        parent = self._states.get(header.parent_id)
+        parent = self._states.get(block.header.parent_id)
         if parent is None:
-            self.needs.blocks.append(header.parent_id)
+            self.needs.blocks.append(block.header.parent_id)
             return Waiting()
-        self._check_heads(block, parent)
-        candidate = self._gather(block, parent)
-        if candidate is None:
+        found = self._rule.check(block, parent)
+        if found is None:
             return Waiting()
-        derived = self._derive(parent, candidate)
-        if isinstance(derived, Missing):
-            self.needs.bodies.extend(derived.order_ids)
-            return Waiting()
-        expected_ids = derived.batch
-        if tuple(entry.order_id for entry in block.batch) != expected_ids:
-            raise ProtocolError(
-                "block.derived", "Block.batch", f"{len(block.batch)} orders", f"{len(expected_ids)} as derived"
-            )
-        if block.certified != derived.certified:
-            raise ProtocolError(
-                "block.derived", "Block.certified", len(block.certified), f"{len(derived.certified)} as derived"
-            )
-        expected = self._header(parent, header.view, derived, block.batch)
-        if header != expected:
-            differing = [
-                name
-                for name in BlockHeader.__struct_fields__
-                if getattr(header, name) != getattr(expected, name)
-            ]
-            raise ProtocolError("block.derived", f"BlockHeader.{differing[0]}", "another value", "as derived")
-        if not self._hold_variants(block):
-            return Waiting()
-        lists = tuple(one for member in candidate.lists for one in member)
+        derived, lists = found
         self.keep(block, block_id, derived, lists)
         return Accepted()
-
-    def _check_heads(self, block: Block, parent: OrderingState) -> None:
-        heads, view = block.heads, block.header.view
-        nodes = [head.node for head in heads]
-        if len(heads) < self._committee.q or any(a >= b for a, b in pairwise(nodes)):
-            raise ProtocolError("block.heads", "Block.heads", nodes, f"{self._committee.q} or more, ascending")
-        for head in heads:
-            self._committee.check_member(head.node, "Head.node")
-            if head.view not in (view - 1, view):
-                raise ProtocolError("block.heads", "Head.view", head.view, f"{view - 1} or {view}")
-            if head.checkpoint != self._committee.genesis.checkpoint:
-                raise ProtocolError("block.heads", "Head.checkpoint", head.checkpoint.number, "the genesis one")
-            last = parent.last_list(head.node, head.incarnation)
-            if last is None or (head.incarnation != parent.incarnations[head.node] and head.list_number):
-                expected = f"{parent.incarnations[head.node]}, or the next without a list"
-                raise ProtocolError("block.heads", "Head.incarnation", head.incarnation, expected)
-            if head.list_number < last[0] or (head.list_number == last[0] and head.list_hash != last[1]):
-                expected = f"{last[0]} and its hash, or later"
-                raise ProtocolError("block.lists", "Head.list_number", head.list_number, expected)
-            if all(head != held for held, _ in self._lists.heads(head.node)):
-                self._committee.check_value(head)
-        total = sum(head.list_number - _base(parent, head)[0] for head in heads)
-        if total > limits.LISTS_PER_BLOCK_MAX:
-            raise ProtocolError("block.lists", "Block.heads", total, f"{limits.LISTS_PER_BLOCK_MAX} new lists")
-
-    def _gather(self, block: Block, parent: OrderingState) -> Candidate | None:
-        """The lists a block's heads name; None (and a need) where one is missing."""
-        usable: _Usable = {}
-        complete = True
-        for head in block.heads:
-            last, through = _base(parent, head), (head.list_number, head.list_hash)
-            found = self._lists.lineage(head.node, last, through)
-            if found is None:
-                number, list_hash = self._lists.first_missing(head.node, last[0], through)
-                self.needs.lists.append((head.node, last[0] + 1, number, list_hash))
-                complete = False
-                continue
-            usable[head.node] = (head, head.struct_hash(), found)
-        return self._candidate(block.header.view, usable) if complete else None
-
-    def _hold_variants(self, block: Block) -> bool:
-        missing = [
-            entry.envelope_hash
-            for entry in block.batch
-            if self._pool.variant(entry.order_id, entry.envelope_hash) is None
-        ]
-        self.needs.bodies.extend(missing)
-        return not missing
 
     def keep(
         self, block: Block, block_id: bytes, derived: Derived, lists: tuple[OrderList, ...]
@@ -388,12 +175,8 @@ class Chain:
 
     def keep_own(self, block: Block, derived: Derived, parent_id: bytes) -> None:
         """Keep the block this member is about to propose."""
-        parent = self._states[parent_id]
-        lists: list[OrderList] = []
-        for head in block.heads:
-            found = self._lists.lineage(head.node, _base(parent, head), (head.list_number, head.list_hash))
-            lists.extend(one for one, _ in found or ())
-        self.keep(block, block.header.block_id(), derived, tuple(lists))
+        lists = self._rule.lists_of(block, self._states[parent_id])
+        self.keep(block, block.header.block_id(), derived, lists)
 
     # --- finality -----------------------------------------------------------------------------------------------
     def restore(self, state: OrderingState, block: Block | None) -> None:

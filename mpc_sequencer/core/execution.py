@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.chain import Finality
 from mpc_sequencer.core.effects import Append, Effect
-from mpc_sequencer.core.reveal import OpenedBatch
+from mpc_sequencer.core.reveal_task import OpenedBatch
 from mpc_sequencer.core.transcript import ResultEntry
 from mpc_sequencer.core.types import Hash32, ResultRef, Uint, Value
 from mpc_sequencer.market import (

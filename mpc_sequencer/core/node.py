@@ -326,6 +326,10 @@ class NodeCore:
             self.effects.append(Fault(source, verdict.error.code, str(verdict.error)))
         return verdict
 
+    def left_waiting(self, block: Block, source: int) -> None:
+        """Keep on fetching what the block lacks: others may have notarized it."""
+        self.peers.hold_block(block, source)
+
     def finalized(self, block_id: bytes, certificate: Certificate, now_ms: int) -> None:
         self._pending_final = (block_id, certificate)
         self._retry_final(now_ms)

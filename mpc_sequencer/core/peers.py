@@ -226,9 +226,13 @@ class PeerHandlers:
             if finalization is not None:
                 self._core.chain.finalizations[block_id] = finalization
 
-    def hold_block(self, block: Block) -> None:
-        """A block out of this member's own journal: checked once its parent, lists and bodies are here."""
-        self._unchecked[block.header.block_id(), self._core.node] = block
+    def hold_block(self, block: Block, source: int) -> None:
+        """A proposal whose view is over, or a block out of this member's own journal: checked once its parent, lists
+        and bodies are here. ``source`` is whom to ask for them."""
+        block_id, ahead = block.header.block_id(), block.header.height - self._core.chain.final_height
+        held = sum(1 for _, node in self._unchecked if node == source)
+        if self._core.chain.entry(block_id) is None and held < UNCHECKED_BLOCKS_MAX and ahead <= limits.VIEWS_AHEAD_MAX:
+            self._unchecked[block_id, source] = block
 
     def retry(self, now_ms: int) -> None:
         """Check fetched blocks again: their parents, lists or bodies may be here by now."""

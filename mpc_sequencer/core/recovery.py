@@ -205,7 +205,7 @@ def _recall(core: NodeCore, record: Record, open_ids: dict[bytes, int], now_ms: 
         case MutedRecord() | ResumedRecord():
             core.standing.recall(record)
         case ProposalRecord(block):
-            core.peers.hold_block(block)
+            core.peers.hold_block(block, core.node)
         case _:
             pass  # heads and bundles are made anew and bind to nothing
 

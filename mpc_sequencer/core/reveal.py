@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from mpc_sequencer.core import domains, limits
@@ -31,7 +30,8 @@ from mpc_sequencer.core.envelopes import SealedOrder
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.evidence import check_finality
 from mpc_sequencer.core.messages import BundleMessage
-from mpc_sequencer.core.offences import BadCoinShare, BadShares, FalseFinality, Offence, SealedBytes
+from mpc_sequencer.core.offences import BadCoinShare, BadShares, FalseFinality, Offence
+from mpc_sequencer.core.reveal_task import OpenedBatch, OpenedOrder, RevealTask, bad_shares
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.transcript import BundleEntry, OpenedEntry, UnopenableEntry
 from mpc_sequencer.core.types import (
@@ -61,52 +61,6 @@ from threshold import (
 
 EARLY_BUNDLES_PER_MEMBER_MAX: Final = 64
 BUNDLES_STUCK_MS: Final = 3_000
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedOrder:
-    """One order's verdict; ``plaintext`` is None where it is malformed."""
-
-    order: SealedOrder
-    plaintext: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedBatch:
-    """A batch whose every order has its verdict, in batch order, and its block's coin (32 bytes)."""
-
-    final: Finality
-    coin: bytes
-    orders: tuple[OpenedOrder, ...]
-
-
-@dataclass(slots=True)
-class RevealTask:
-    """One final block on its way from shares to plaintexts."""
-
-    final: Finality
-    orders: Sequence[SealedOrder]
-    shares: list[bytes] = field(default_factory=list)
-    own: Bundle | None = None
-    bundles: dict[int, Bundle] = field(default_factory=dict)
-    coin_shares: dict[int, VerifiedCoinShare] = field(default_factory=dict)
-    coin: bytes | None = None
-    verified: set[int] = field(default_factory=set)
-    bad: set[int] = field(default_factory=set)
-    opened: list[OpenedOrder] = field(default_factory=list)
-    since_ms: int = 0
-
-    @property
-    def height(self) -> int:
-        return self.final.height
-
-    @property
-    def block_id(self) -> bytes:
-        return self.final.block_id
-
-    @property
-    def done(self) -> bool:
-        return len(self.opened) == len(self.orders)
 
 
 class Reveal:
@@ -147,7 +101,7 @@ class Reveal:
                 try:
                     self._take(task, bundle)
                 except ProtocolError as error:
-                    self._blame(error, _bad_shares(task, bundle))
+                    self._blame(error, bad_shares(task, bundle))
 
     def _blame(self, error: ProtocolError | ThresholdError, offence: BadShares | BadCoinShare) -> None:
         self.effects.append(Fault(offence.bundle.node, error.code, str(error)))
@@ -200,7 +154,7 @@ class Reveal:
                 "Bundle.shares",
                 f"{len(bundle.shares)} at height {bundle.height}",
                 f"{len(task.orders)} at height {task.height}",
-                offence=_bad_shares(task, bundle),
+                offence=bad_shares(task, bundle),
             )
         if task.done:
             return
@@ -343,7 +297,7 @@ class Reveal:
         except ThresholdError as error:
             self._suspects.add(node)
             task.bad.add(node)
-            self._blame(error, _bad_shares(task, bundle))
+            self._blame(error, bad_shares(task, bundle))
             return False
         task.verified.add(node)
         return True
@@ -411,10 +365,3 @@ class Reveal:
         for early in self._early.values():
             for block_id in [b for b, bundle in early.items() if bundle.height <= self._last_height]:
                 del early[block_id]
-
-
-def _bad_shares(task: RevealTask, bundle: Bundle) -> BadShares:
-    """A bundle with what pins the points its shares must be of."""
-    block = task.final.block
-    orders = tuple(SealedBytes(order.checked.label_encoded, order.checked.encoded) for order in task.orders)
-    return BadShares(bundle, block.header, block.batch, orders)

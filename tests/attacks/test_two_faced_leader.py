@@ -48,7 +48,7 @@ def test_no_two_of_a_leader_s_blocks_become_final(seed: int) -> None:
             head_hashes=tuple(h.struct_hash() for h in heads),
             list_hashes=tuple(tuple(h for _, h in member) for member in lists),
         )
-        derived = core.chain._derive(parent, candidate)
+        derived = core.chain._rule._derive(parent, candidate)
         header = msgspec.structs.replace(
             message.block.header, inputs_root=inputs_root(candidate), time_ms=derived.time_ms
         )

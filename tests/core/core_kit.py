@@ -15,7 +15,7 @@ from coincurve import PrivateKey
 from immutables import Map
 
 from mpc_sequencer.core import domains
-from mpc_sequencer.core.chain import batch_root
+from mpc_sequencer.core.blocks import batch_root
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import Proposal, SettlementShare, Submit, SubmitReply, SubmitResult

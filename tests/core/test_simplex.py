@@ -40,6 +40,7 @@ class App:
     views: list[int] = field(default_factory=list)
     parents: list[bytes] = field(default_factory=list)
     forgotten_views: frozenset[int] = frozenset()
+    left: list[tuple[Block, int]] = field(default_factory=list)
 
     def prepare_proposal(self, parent_id: bytes, view: int, now_ms: int) -> Block | None:
         self.parents.append(parent_id)
@@ -53,6 +54,9 @@ class App:
 
     def entered_view(self, view: int, now_ms: int) -> None:
         self.views.append(view)
+
+    def left_waiting(self, block: Block, source: int) -> None:
+        self.left.append((block, source))
 
     def may_vote(self, view: int) -> bool:
         return view not in self.forgotten_views
@@ -227,6 +231,18 @@ def test_a_waiting_proposal_is_looked_at_again() -> None:
     app.verdict = Accepted()
     simplex.tick(1)
     assert voted(simplex) == [("notarize", 1)]
+
+
+def test_a_proposal_still_waiting_when_its_view_is_notarized_is_kept() -> None:
+    simplex, app = engine()
+    app.verdict = Waiting()
+    simplex.on_proposal(proposal(1), 1, 0)
+    certify(simplex, NOTARIZE, 1, proposal(1).vote.block_id)
+    assert [source for _, source in app.left] == [1]
+    app.verdict = Accepted()
+    simplex.on_proposal(proposal(2, block(2, proposal(1).vote.block_id)), 2, 0)
+    certify(simplex, NULLIFY, 3)
+    assert len(app.left) == 1, "one it voted for is kept already"
 
 
 def test_certificates_of_a_later_view_catch_a_member_up() -> None:

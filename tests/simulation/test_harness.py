@@ -22,6 +22,7 @@ from mpc_sequencer.cli.app import run as command
 from mpc_sequencer.core import execution, reveal
 from mpc_sequencer.core.agreement.rounds import Round
 from mpc_sequencer.core.agreement.simplex import Simplex
+from mpc_sequencer.core.blocks import BlockRule
 from mpc_sequencer.core.chain import Chain
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import Broadcast, Fault, FromPeer
@@ -250,7 +251,7 @@ def _takes_any_certificate(patch: pytest.MonkeyPatch) -> None:
 
 
 def _takes_any_heads(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Chain, "_check_heads", lambda self, block, parent: None)
+    patch.setattr(BlockRule, "_check_heads", lambda self, block, parent: None)
 
 
 def _breaks_receipts(patch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,52 @@ class Round:
         return [votes[node] for votes in self.votes.values() if node in votes]
 
 
+class Rounds(dict[int, Round]):
+    """The rounds that are kept, by view."""
+
+    def __init__(self, genesis_id: bytes) -> None:
+        super().__init__()
+        self._genesis_id = genesis_id
+
+    def at(self, view: int) -> Round:
+        """The view's round, begun where there is none."""
+        found = self.get(view)
+        if found is None:
+            found = self[view] = Round(view)
+        return found
+
+    def forget_before(self, view: int) -> None:
+        for old in [kept for kept in self if kept < view]:
+            del self[old]
+
+    def extendable(self, view: int) -> tuple[int, bytes] | None:
+        """The notarized view and block that a proposal of ``view`` extends, all views between being nullified."""
+        for earlier in range(view - 1, 0, -1):
+            here = self.get(earlier)
+            if here is None:
+                return None
+            block_id = here.notarized
+            if block_id is not None:
+                return earlier, block_id
+            if not here.nullified:
+                return None
+        return 0, self._genesis_id
+
+    def nullified_down_to(self, view: int, parent_id: bytes) -> bool:
+        """Whether all views between ``view`` and the one that notarized ``parent_id`` are nullified."""
+        for earlier in range(view - 1, -1, -1):
+            if earlier == 0:
+                return parent_id == self._genesis_id
+            here = self.get(earlier)
+            if here is None:
+                return False
+            if here.notarized == parent_id:
+                return True
+            if not here.nullified:
+                return False
+        return False
+
+
 def vote_of(certificate: Certificate, signer: CertificateVote) -> Vote:
     """A vote a certificate is made of, as its member sent it."""
     c = certificate

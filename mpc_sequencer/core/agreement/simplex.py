@@ -30,7 +30,7 @@ from typing import Final
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.agreement.engine import Accepted, Application, Rejected
-from mpc_sequencer.core.agreement.rounds import Round, block_id_fits, vote_of
+from mpc_sequencer.core.agreement.rounds import Round, Rounds, block_id_fits, vote_of
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import Broadcast, Effect, Persist, ProposalRecord, Send, VoteRecord
 from mpc_sequencer.core.errors import ProtocolError
@@ -60,8 +60,7 @@ class Simplex:
         self._node = node
         self._signer = signer
         self._app = app
-        self._rounds: dict[int, Round] = {}
-        self._genesis = committee.genesis_id
+        self._rounds = Rounds(committee.genesis_id)
         self._inactive_leaders: set[int] = set()
         self._nullified_in_a_row = 0
         self._entered_ms = 0
@@ -88,16 +87,15 @@ class Simplex:
         if certificate.view <= self.final_view:
             return
         self.final_view = certificate.view
-        self._round(certificate.view).certificates[FINALIZE] = certificate
+        self._rounds.at(certificate.view).certificates[FINALIZE] = certificate
         self.view = max(self.view, certificate.view + 1)
-        for view in [v for v in self._rounds if v < self.final_view]:
-            del self._rounds[view]
+        self._rounds.forget_before(self.final_view)
 
     def recall_vote(self, vote: Vote) -> None:
         """An own vote out of the journal: this member never signs against it."""
         if vote.view < self.final_view:
             return
-        here = self._round(vote.view)
+        here = self._rounds.at(vote.view)
         here.votes[vote.kind].setdefault(self._node, vote)
         if vote.kind == NOTARIZE:
             here.voted_notarize = vote.block_id
@@ -151,22 +149,19 @@ class Simplex:
         elif now_ms >= self._deadline_ms:
             self._deadline_ms = now_ms + self._timeout_ms()
             self._vote_nullify(self.view, now_ms)
-        if self._round(self.view).nullify_votes() > self._committee.f:
+        if self._rounds.at(self.view).nullify_votes() > self._committee.f:
             self._vote_nullify(self.view, now_ms)  # votes that came before this member entered the view
         self._consider(self.view, now_ms)
         self._propose(now_ms)
 
     # --- views --------------------------------------------------------------------------------------------------
-    def _round(self, view: int) -> Round:
-        found = self._rounds.get(view)
-        if found is None:
-            found = self._rounds[view] = Round(view)
-        return found
-
     def _in_reach(self, view: int) -> bool:
         return self.final_view < view <= self.view + limits.VIEWS_AHEAD_MAX
 
     def _enter(self, view: int, now_ms: int) -> None:
+        left = self._rounds.get(view - 1)
+        if left is not None and left.proposal is not None and left.voted_notarize is None and not left.nullified:
+            self._app.left_waiting(left.proposal.block, self._committee.leader(view - 1))
         self._previous_entered_ms = self._entered_ms
         self._entered_ms = now_ms
         self.view = self._entered_view = view
@@ -202,7 +197,7 @@ class Simplex:
         return vote
 
     def _vote_nullify(self, view: int, now_ms: int) -> None:
-        here = self._round(view)
+        here = self._rounds.at(view)
         if here.voted_nullify or here.voted_finalize or here.certificates or not self._app.may_vote(view):
             return
         here.voted_nullify = True
@@ -237,7 +232,7 @@ class Simplex:
             )
 
     def _count(self, vote: Vote, now_ms: int) -> None:
-        here = self._round(vote.view)
+        here = self._rounds.at(vote.view)
         certificate = here.add(vote, self._committee)
         if certificate is not None and vote.kind not in here.certificates:
             self._apply(certificate, now_ms)
@@ -271,7 +266,7 @@ class Simplex:
 
     def _apply(self, certificate: Certificate, now_ms: int) -> None:
         view, kind = certificate.view, certificate.kind
-        here = self._round(view)
+        here = self._rounds.at(view)
         found = (here.offence(vote_of(certificate, signer)) for signer in certificate.votes)
         self.offences += [offence for offence in found if offence is not None]
         here.certificates[kind] = certificate
@@ -298,33 +293,19 @@ class Simplex:
         if certificate.view > self.final_view:
             self.final_view = certificate.view
             self._app.finalized(certificate.block_id, certificate, now_ms)
-            for view in [v for v in self._rounds if v < self.final_view]:
-                del self._rounds[view]
+            self._rounds.forget_before(self.final_view)
 
     # --- proposals ----------------------------------------------------------------------------------------------
-    def _extendable(self, view: int) -> tuple[int, bytes] | None:
-        """The notarized view and block that a proposal of ``view`` extends, all views between being nullified."""
-        for earlier in range(view - 1, 0, -1):
-            here = self._rounds.get(earlier)
-            if here is None:
-                return None
-            block_id = here.notarized
-            if block_id is not None:
-                return earlier, block_id
-            if not here.nullified:
-                return None
-        return 0, self._genesis
-
     def _propose(self, now_ms: int) -> None:
         view = self.view
-        here = self._round(view)
+        here = self._rounds.at(view)
         if self._committee.leader(view) != self._node or here.proposed or here.voted_nullify:
             return
         if not self._app.may_vote(view):
             return
         if now_ms < self.propose_at_ms():
             return
-        parent = self._extendable(view)
+        parent = self._rounds.extendable(view)
         if parent is None:
             return
         block = self._app.prepare_proposal(parent[1], view, now_ms)
@@ -371,7 +352,7 @@ class Simplex:
             if self._is_news(certificate):
                 self._apply(certificate, now_ms)
         if self._in_reach(header.view):
-            here = self._round(header.view)
+            here = self._rounds.at(header.view)
             here.proposal = proposal
             self._count(vote, now_ms)
             self._consider(self.view, now_ms)
@@ -384,11 +365,11 @@ class Simplex:
         if here.voted_notarize is not None or here.voted_nullify or not self._app.may_vote(view):
             return
         header = here.proposal.block.header
-        parent = self._extendable(view)
+        parent = self._rounds.extendable(view)
         if parent is None:
             return
         # a parent from before a view that is both notarized and nullified may be extended as well
-        if header.parent_id != parent[1] and not self._nullified_down_to(view, header.parent_id):
+        if header.parent_id != parent[1] and not self._rounds.nullified_down_to(view, header.parent_id):
             return
         verdict = self._app.process_proposal(
             here.proposal.block, self._committee.leader(view), now_ms, voting=True
@@ -403,19 +384,6 @@ class Simplex:
             vote = self._vote(NOTARIZE, view, block_id)
             self.effects.append(Broadcast(VoteMessage(vote)))
             self._count(vote, now_ms)
-
-    def _nullified_down_to(self, view: int, parent_id: bytes) -> bool:
-        for earlier in range(view - 1, -1, -1):
-            if earlier == 0:
-                return parent_id == self._genesis
-            here = self._rounds.get(earlier)
-            if here is None:
-                return False
-            if here.notarized == parent_id:
-                return True
-            if not here.nullified:
-                return False
-        return False
 
     # --- peers --------------------------------------------------------------------------------------------------
     def resend(self, node: int) -> None:

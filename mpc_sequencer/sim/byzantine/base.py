@@ -14,7 +14,7 @@ from typing import ClassVar
 import msgspec
 
 from mpc_sequencer.core import domains
-from mpc_sequencer.core.chain import batch_root
+from mpc_sequencer.core.blocks import batch_root
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.effects import Event
 from mpc_sequencer.core.errors import ProtocolError
@@ -130,7 +130,7 @@ class Behaviour:
             head_hashes=tuple(head.struct_hash() for head in heads),
             list_hashes=tuple(tuple(h for _, h in lists) for lists in gathered),
         )
-        derived = core.chain._derive(parent, candidate)
+        derived = core.chain._rule._derive(parent, candidate)
         if not isinstance(derived, Derived):
             return None
         batch = []
