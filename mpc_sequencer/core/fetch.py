@@ -131,7 +131,8 @@ class Fetcher:
         wants += [want for _, _, _, want in self._lists.values()]
         times = [want.due_ms for want in wants]
         if self._bodies:
-            times.append(0 if self._fresh else self._scan_ms)
+            fresh = (want.due_ms for key in self._fresh if (want := self._bodies.get(key)) is not None)
+            times.append(min(fresh, default=self._scan_ms))
         return min(times, default=None)
 
     def _try(self, want: _Want, now_ms: int) -> int | None:
@@ -146,11 +147,16 @@ class Fetcher:
         return peer
 
     def _due_bodies(self, now_ms: int) -> list[bytes]:
-        """Bodies to look at: new wants at once, all of them every BODY_SCAN_MS."""
+        """Bodies to look at: new wants when they are first due, all of them every BODY_SCAN_MS."""
+        waiting: list[bytes] = []
+        due: list[bytes] = []
+        for key in self._fresh:
+            want = self._bodies.get(key)
+            if want is not None:
+                (waiting if want.due_ms > now_ms else due).append(key)
+        self._fresh = waiting
         if now_ms < self._scan_ms:
-            due, self._fresh = self._fresh, []
             return due
-        self._fresh = []
         self._scan_ms = now_ms + BODY_SCAN_MS
         return list(self._bodies)
 

@@ -198,6 +198,8 @@ def test_a_member_that_lost_its_disk_signs_nothing_until_its_peers_have_moved_on
     drive(cluster, rng, 20)
     cluster.run(8_000)
     assert not core.standing.muted and core.standing.incarnation == 1
+    drive(cluster, rng, 12)
+    cluster.run(3_000)
     floor_view = core.standing.floor_view
     assert floor_view >= view
     records = cluster.records[3]
