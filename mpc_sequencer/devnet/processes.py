@@ -139,13 +139,14 @@ class NodeProcesses:
         """Members whose processes run."""
         return [process.node for process in self.nodes if process.alive()]
 
-    def kill(self, node: int) -> bool:
-        """Kill a node's process (SIGKILL) and reap it; False where it had ended by itself before."""
-        process = self.nodes[node]
-        alive = process.alive()
-        process.kill()
-        process.reap(STOP_S_MAX)
-        return alive
+    def kill(self, nodes: Sequence[int]) -> list[int]:
+        """Kill nodes' processes (SIGKILL), all before the first is reaped; returns those that had ended before."""
+        ended = [node for node in nodes if not self.nodes[node].alive()]
+        for node in nodes:
+            self.nodes[node].kill()
+        for node in nodes:
+            self.nodes[node].reap(STOP_S_MAX)
+        return ended
 
     def restart(self, node: int) -> None:
         """Start a node whose process was reaped again: the same folder, the same command."""
