@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup demo test lint soak bench vectors contracts lock clean help
+.PHONY: setup demo test lint soak chaos bench vectors contracts lock clean help
 
 help:
 	@echo "make setup      install everything into .venv"
 	@echo "make demo       run a committee of four on real orders, settle, audit (about two minutes)"
 	@echo "make test       lint, type-check and run all tests"
 	@echo "make soak       simulate committees under all faults, 30,000 runs (about five hours on two cores)"
+	@echo "make chaos      kill members of a trading committee for three minutes, compare what they leave"
 	@echo "make bench      measure the cryptography, latency over regions, cost by committee size (about two minutes)"
 	@echo "make vectors    write the sealing vectors again"
 	@echo "make contracts  compile the contracts again"
@@ -53,6 +54,9 @@ SOAK ?= --first-seed 0 --seeds 10000 --nodes 4,7,13 --faults all
 
 soak: $(VENV)/runtime.stamp
 	@$(BIN)/mpcseq sim run $(SOAK)
+
+chaos: $(VENV)/runtime.stamp
+	@$(BIN)/mpcseq devnet chaos $(CHAOS)
 
 bench: $(VENV)/runtime.stamp
 	@$(BIN)/mpcseq bench crypto

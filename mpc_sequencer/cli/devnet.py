@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpc_sequencer.cli.errors import EXIT_FAULT_FOUND
 from mpc_sequencer.cli.options import AsJson, Policy, market_names, parse_policy
-from mpc_sequencer.cli.output import console, print_fields, print_json
+from mpc_sequencer.cli.output import console, print_fields, print_json, table
+
+if TYPE_CHECKING:
+    from mpc_sequencer.devnet.chaos import ChaosResult
 
 app = typer.Typer(no_args_is_help=True)
+ORDER_STATES = ("sent", "final", "executed")
 
 
 @app.callback()
@@ -88,3 +93,72 @@ def up(
     from mpc_sequencer.devnet.layout import open_devnet
 
     run_devnet(open_devnet(folder), fresh=fresh, as_json=as_json)
+
+
+@app.command("chaos")
+def chaos(
+    folder: Annotated[
+        Path | None, typer.Option(help="A new folder, or one of `mpcseq devnet init`. Default: mpcseq-chaos-*.")
+    ] = None,
+    nodes: Annotated[int, typer.Option(help="Committee members, 4 or more.")] = 4,
+    rate: Annotated[float, typer.Option(min=0.1, max=10_000.0, help="Orders per second.")] = 60.0,
+    duration: Annotated[float, typer.Option(min=1.0, max=3600.0, help="Seconds of trading.")] = 180.0,
+    every: Annotated[float, typer.Option(min=0.5, max=3600.0, help="Seconds from one kill to the next.")] = 5.0,
+    down: Annotated[float, typer.Option(min=0.0, max=60.0, help="Seconds until a killed node is started again.")] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses orders and victims.")] = 1,
+    wipe_every: Annotated[
+        int, typer.Option(min=0, help="Remove the data of each K-th victim too, once per node. 0: of none.")
+    ] = 0,
+    power_cut: Annotated[int, typer.Option(min=0, help="How often all nodes are killed at once.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Kill members (kill -9) of a trading committee, start them again, and check that nothing was lost.
+
+    Exit status 0 only if every order became final once, every receipt the client holds was kept (or was given up in
+    public by a member whose data was removed), all logs agree and pass their audits, the contract's balances are
+    right, and no member was convicted of anything.
+    """
+    from mpc_sequencer.demo.screen import Screen
+    from mpc_sequencer.devnet.chaos import ChaosOptions, run_chaos
+
+    options = ChaosOptions(
+        folder=folder,
+        nodes=nodes,
+        rate_per_s=rate,
+        duration_s=duration,
+        every_s=every,
+        down_s=down,
+        seed=seed,
+        wipe_every=wipe_every,
+        power_cuts=power_cut,
+    )
+    result = run_chaos(options, Screen(console(stderr=as_json)))
+    if as_json:
+        print_json(result.as_json())
+    else:
+        _show_chaos(result)
+    if result.findings:
+        raise typer.Exit(EXIT_FAULT_FOUND)
+
+
+def _show_chaos(result: ChaosResult) -> None:
+    figures = result.as_json()
+    back, receipts, logs = figures["recovery_s"], figures["receipts"], figures["logs"]
+    kills = f"{figures['kills']} in {len(result.load.killed)} turns of {figures['turns_planned']} planned"
+    rows = [
+        ("nodes killed", kills),
+        ("data removed, power cuts", f"{figures['wipes']}, {figures['power_cuts']}"),
+        ("back after a restart", f"p50 {back['p50']} s, max {back['max']} s"),
+        (f"back later than {result.every_s:g} s", f"{back['longer_than_every']} times"),
+        ("orders sent, final, executed", " / ".join(str(figures[f"orders_{name}"]) for name in ORDER_STATES)),
+        ("receipts held", figures["receipts_held"]),
+        ("receipts kept, open, defaulted", " / ".join(str(receipts[n]) for n in ("kept", "open", "defaulted"))),
+        ("logs compared", f"{logs['compared']}, {logs['heights']} blocks, {sum(logs['entries'])} entries"),
+        ("audits", ", ".join(str(one) for one in figures["audits"])),
+        ("findings", figures["findings_in_all"]),
+    ]
+    terminal = console()
+    terminal.print(table(f"{result.nodes} nodes", ("", ""), [(name, str(value)) for name, value in rows]))
+    for one in figures["findings"]:
+        terminal.print(f"{one['code']}: {one['detail']}", markup=False, soft_wrap=True)
+    terminal.print(f"everything is in {result.folder}", markup=False, soft_wrap=True)

@@ -22,7 +22,7 @@ from mpc_sequencer.node.client_link import LinkError, open_client
 from mpc_sequencer.node.config import CommitteeFile
 
 RECONNECT_FIRST_S: Final = 0.1
-RECONNECT_S_MAX: Final = 5.0
+RECONNECT_S_MAX: Final = 2.0
 CONNECT_S_MAX: Final = 10.0
 REQUESTS_QUEUED_MAX: Final = 512
 

@@ -5,7 +5,8 @@ What it relies on: an envelope is checked in full before it is sent, so a refusa
 round trip; every receipt is verified; finality and outcomes count when f+1 members report the same. A
 member that is down or lies delays nothing as long as f+1 honest ones of those the client talks to answer.
 After a reconnect, every order that has no outcome yet is submitted again: a duplicate gets the first
-receipt again, and reports start anew.
+receipt again, and reports start anew. An order without an outcome after RESEND_S is sent again to the members
+that have not reported one, ever more seldom: a member may have been recovering, or have forgotten who watched.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Final
 
 import trio
 
-from mpc_sequencer.client.errors import ClientError, MemberFault, NotConnected, Refusal, TimedOut
+from mpc_sequencer.client.errors import MemberFault, NotConnected, Refusal, TimedOut
 from mpc_sequencer.client.link import Connector, MemberLink
 from mpc_sequencer.client.receipts import ReceiptStore, check_receipt
 from mpc_sequencer.client.tracker import (
@@ -29,6 +30,7 @@ from mpc_sequencer.client.tracker import (
     as_refusal,
     is_executed,
     is_final,
+    refusal_of,
 )
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.envelopes import check_envelope
@@ -53,6 +55,7 @@ from mpc_sequencer.core.types import Envelope, Receipt
 REPLY_S_MAX: Final = 10.0
 FAULTS_KEPT_MAX: Final = 256
 SEQUENCED: Final = "intake.sequenced"
+RESEND_TICK_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ class SequencerClient:
         async with trio.open_nursery() as nursery:
             for link in self._links.values():
                 nursery.start_soon(link.run)
+            nursery.start_soon(self._send_again)
             task_status.started()
 
     def connected(self) -> list[int]:
@@ -160,11 +164,11 @@ class SequencerClient:
         records = [self.tracker.orders[order_id] for order_id in order_ids]
 
         def answered(record: OrderRecord) -> bool:
-            waiting = (record.nodes & set(self.connected())) - record.receipts.keys() - record.refusals.keys()
-            return not waiting and bool(record.receipts or record.refusals)
+            asked = record.nodes & set(self.connected())
+            return all(map(record.answered_by, asked)) and any(map(record.answered_by, record.nodes))
 
         await self._wait_all(records, answered, timeout_s)
-        silent = [record for record in records if not record.receipts and not record.refusals]
+        silent = [record for record in records if not any(map(record.answered_by, record.nodes))]
         if silent:
             raise TimedOut(f"{len(silent)} orders got no answer within {timeout_s:g} s", "submit them again")
         return [self._submission(record) for record in records]
@@ -184,12 +188,22 @@ class SequencerClient:
             if self._links[node].send(Submit(request, tuple(envelope for _, envelope in chunk), True)):
                 self._sent[node, request] = tuple(order_id for order_id, _ in chunk)
                 continue
-            for (
-                order_id,
-                _,
-            ) in chunk:  # its queue is full: the other members have the order, this one gets it from them
-                record = self.tracker.orders[order_id]
-                record.nodes -= {node}
+            for order_id, _ in chunk:  # its queue is full: it gets the order from the others, or later
+                self.tracker.orders[order_id].nodes -= {node}
+
+    async def _send_again(self) -> None:
+        while True:
+            await trio.sleep(RESEND_TICK_S)
+            now_ns = time.monotonic_ns()
+            for node in self.connected():
+                self._submit_again(node, self.tracker.overdue(node, now_ns), now_ns)
+
+    def _submit_again(self, node: int, records: Sequence[OrderRecord], now_ns: int) -> None:
+        """Send orders to a member that may have had them."""
+        for record in records:
+            record.nodes |= {node}
+            record.sent_again(node, now_ns)
+        self._submit_to(node, [(record.order_id, record.envelope) for record in records])
 
     # ------------------------------------------------------------------------------------------------ waiting
 
@@ -210,7 +224,7 @@ class SequencerClient:
         await self._wait_all(records, lambda record: reached(record) or record.refused, timeout_s)
         for record in records:
             if record.refused and not reached(record):
-                raise _refusal_of(record)
+                raise refusal_of(record)
         missing = [record for record in records if not reached(record)]
         if missing:
             raise TimedOut(
@@ -235,18 +249,14 @@ class SequencerClient:
         """A member's view of itself; raises :class:`NotConnected` or :class:`TimedOut`."""
         reply = await self._ask(node, StatusQuery(self._next_request()), timeout_s)
         if not isinstance(reply, StatusReply) or reply.node != node:
-            raise self._fault(
-                node, ProtocolError("member.sender", "StatusReply.node", type(reply).__name__, node)
-            )
+            raise self._fault(node, ProtocolError("member.sender", "StatusReply.node", type(reply).__name__, node))
         return reply
 
     async def order(self, node: int, order_id: bytes, timeout_s: float = REPLY_S_MAX) -> OrderReply:
         """What a member says of an order; raises :class:`NotConnected` or :class:`TimedOut`."""
         reply = await self._ask(node, OrderQuery(self._next_request(), order_id), timeout_s)
         if not isinstance(reply, OrderReply) or reply.order_id != order_id:
-            raise self._fault(
-                node, ProtocolError("member.sender", "OrderReply.order_id", "another order", order_id)
-            )
+            raise self._fault(node, ProtocolError("member.sender", "OrderReply.order_id", "another order", order_id))
         return reply
 
     async def _ask(
@@ -281,10 +291,8 @@ class SequencerClient:
     def _on_connected(self, node: int) -> None:
         for key in [key for key in self._sent if key[0] == node]:
             del self._sent[key]
-        open_orders = self.tracker.unexecuted
-        for record in open_orders.values():
-            record.nodes |= {node}
-        self._submit_to(node, [(order_id, record.envelope) for order_id, record in open_orders.items()])
+        open_orders = [record for record in self.tracker.unexecuted.values() if not record.refused]
+        self._submit_again(node, open_orders, time.monotonic_ns())
         self._notify()
 
     def _on_reply(self, node: int, reply: ClientReply) -> None:
@@ -306,29 +314,26 @@ class SequencerClient:
     def _on_submit_reply(self, node: int, reply: SubmitReply, now_ns: int) -> None:
         sent = self._sent.pop((node, reply.request), None)
         if sent is None or len(sent) != len(reply.results):
+            expected = f"{len(sent)} results" if sent else "a request"
             raise self._fault(
-                node,
-                ProtocolError(
-                    "wire.bound",
-                    "SubmitReply.results",
-                    len(reply.results),
-                    f"{len(sent)} results" if sent else "a request",
-                ),
+                node, ProtocolError("wire.bound", "SubmitReply.results", len(reply.results), expected)
             )
         kept: list[tuple[Envelope, Receipt]] = []
         for order_id, result in zip(sent, reply.results, strict=True):
             record = self.tracker.orders.get(order_id)
             if record is None:
                 continue
-            if result.receipt is None:
-                if result.order_id == order_id:
-                    self.tracker.refusal(node, result)
-                if result.code == SEQUENCED:
-                    self._links[node].send(OrderQuery(self._next_request(), order_id))
-                continue
-            if result.code and record.executed is None:
-                # A duplicate: what was reported before this link existed is not reported again.
+            if result.code and record.executed is None and (result.receipt or result.code == SEQUENCED):
+                # It was here before: what was reported before this link existed is not reported again.
                 self._links[node].send(OrderQuery(self._next_request(), order_id))
+            if result.receipt is None:
+                if result.code == SEQUENCED:
+                    self.tracker.sequenced(node, order_id)
+                elif result.order_id == order_id:
+                    self.tracker.refusal(node, result)
+                continue
+            if result.receipt == record.receipts.get(node):
+                continue
             try:
                 check_receipt(self.committee, result.receipt, order_id, node)
             except MemberFault as fault:
@@ -371,15 +376,6 @@ def _refused(reply: Refused) -> ProtocolError:
         return ProtocolError(reply.code, reply.field, reply.seen, reply.expected)
     except KeyError:
         return ProtocolError("wire.malformed", reply.field, reply.seen, reply.expected)
-
-
-def _refusal_of(record: OrderRecord) -> ProtocolError | ClientError:
-    for node, result in sorted(record.refusals.items()):
-        refusal = as_refusal(result)
-        if refusal is not None:
-            return refusal
-        return ClientError(f"member {node} refused the order: {result.code}", "see the member's log")
-    return ClientError("every member refused the order", "see the members' logs")
 
 
 @asynccontextmanager

@@ -6,7 +6,8 @@ so a member cannot outvote the others by repeating itself; what contradicts the 
 member's fault.
 
 States move forward only: ``submitted`` -> ``final`` -> ``executed``; ``refused`` is for an order that no
-member it was sent to took.
+member it was sent to took. A member that says an order is sequenced already has not refused it: after a
+restart it remembers that and no receipt.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from mpc_sequencer.client.errors import TooManyOrders
+from mpc_sequencer.client.errors import ClientError, TooManyOrders
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import ExecutedRow, SubmitResult
 from mpc_sequencer.core.types import Envelope, Receipt
@@ -23,6 +24,15 @@ from mpc_sequencer.core.types import Envelope, Receipt
 ORDERS_MAX: Final = 200_000
 FILLS_PER_ORDER_MAX: Final = 1_024
 FAULTS_KEPT_MAX: Final = 256
+EARLIER_RECEIPTS_MAX: Final = 64
+PASSING: Final = frozenset({"intake.full", "intake.lists_full", "intake.recovering", "intake.sponsor_full"})
+"""Refusals that say something about the member's present state and nothing about the order."""
+
+RESEND_MS: Final = 5_000
+"""The age of an order at which it is sent again; then at twice that age, and so on."""
+RESEND_ORDERS_MAX: Final = 128
+"""To one member at once, so that a committee that is late is not made later."""
+_RESEND_NS: Final = RESEND_MS * 1_000_000
 
 FinalReport = tuple[int, bytes]
 """(height, block id)"""
@@ -47,7 +57,12 @@ class OrderRecord:
     nodes: frozenset[int]
     submitted_ns: int
     receipts: dict[int, Receipt] = field(default_factory=dict)
+    """The latest of each member."""
+    earlier_receipts: list[Receipt] = field(default_factory=list)
+    """Other receipts that members gave: a member that lost its disk and came back gives new ones."""
     refusals: dict[int, SubmitResult] = field(default_factory=dict)
+    sequenced: set[int] = field(default_factory=set)
+    """Members that said it is sequenced already when it was sent to them."""
     final: FinalReport | None = None
     executed: ExecutedReport | None = None
     later_fills: list[FillReport] = field(default_factory=list)
@@ -59,12 +74,29 @@ class OrderRecord:
     executed_ns: int | None = None
     final_reports: dict[int, FinalReport] = field(default_factory=dict, repr=False)
     executed_reports: dict[int, ExecutedReport] = field(default_factory=dict, repr=False)
+    again_ns: dict[int, int] = field(default_factory=dict, repr=False)
+    """When to send it again, by member."""
     fill_reports: dict[FillReport, set[int]] = field(default_factory=dict, repr=False)
 
     @property
     def refused(self) -> bool:
         """Whether every member it was sent to refused it."""
-        return not self.receipts and self.final is None and len(self.refusals) >= len(self.nodes)
+        taken = self.receipts or self.sequenced or self.final or self.executed
+        return bool(self.nodes) and not taken and len(self.refusals) >= len(self.nodes)
+
+    def answered_by(self, node: int) -> bool:
+        """Whether a member said what it did with it."""
+        return node in self.receipts or node in self.refusals or node in self.sequenced
+
+    def wants(self, node: int) -> bool:
+        """Whether sending it to a member again may bring news."""
+        refusal = self.refusals.get(node)
+        done = self.refused or node in self.executed_reports
+        return not done and (refusal is None or refusal.code in PASSING)
+
+    def sent_again(self, node: int, now_ns: int) -> None:
+        """Put the next time off until it is twice as old."""
+        self.again_ns[node] = now_ns + max(now_ns - self.submitted_ns, _RESEND_NS)
 
     @property
     def state(self) -> str:
@@ -141,8 +173,11 @@ class OrderTracker:
     def receipt(self, node: int, receipt: Receipt, now_ns: int) -> bool:
         """Take a verified receipt; False when the order is unknown or the receipt a repetition."""
         record = self.orders.get(receipt.order_id)
-        if record is None or node in record.receipts:
+        if record is None:
             return False
+        held = record.receipts.get(node)
+        if held is not None:
+            return self._second_receipt(record, held, receipt)
         record.receipts[node] = receipt
         record.refusals.pop(node, None)
         if record.first_receipt_ns is None:
@@ -151,12 +186,42 @@ class OrderTracker:
             record.receipts_ns = now_ns
         return True
 
+    @staticmethod
+    def _second_receipt(record: OrderRecord, held: Receipt, receipt: Receipt) -> bool:
+        """Another receipt of one member: both stand for what it promised when."""
+        earlier = record.earlier_receipts
+        if receipt == held or receipt in earlier or len(earlier) >= EARLIER_RECEIPTS_MAX:
+            return False
+        newer = receipt.incarnation > held.incarnation
+        earlier.append(held if newer else receipt)
+        if newer:
+            record.receipts[held.node] = receipt
+        return True
+
+    def sequenced(self, node: int, order_id: bytes) -> None:
+        """A member says that the order is sequenced already."""
+        record = self.orders.get(order_id)
+        if record is not None:
+            record.sequenced.add(node)
+            record.refusals.pop(node, None)
+
     def refusal(self, node: int, result: SubmitResult) -> OrderRecord | None:
         """Take a member's refusal; returns the record."""
         record = self.orders.get(result.order_id)
         if record is not None and node not in record.receipts:
             record.refusals[node] = result
         return record
+
+    def overdue(self, node: int, now_ns: int) -> list[OrderRecord]:
+        """The oldest orders that are to be sent to a member again now, at most RESEND_ORDERS_MAX."""
+        found: list[OrderRecord] = []
+        for record in self.unexecuted.values():
+            first_ns = record.submitted_ns + _RESEND_NS
+            if len(found) >= RESEND_ORDERS_MAX or first_ns > now_ns:
+                break  # the others are younger
+            if record.again_ns.get(node, first_ns) <= now_ns and record.wants(node):
+                found.append(record)
+        return found
 
     def final(self, node: int, height: int, block_id: bytes, order_ids: Iterable[bytes], now_ns: int) -> int:
         """Take a report of finality; returns how many orders became final by it."""
@@ -241,6 +306,16 @@ def as_refusal(result: SubmitResult) -> ProtocolError | None:
         return ProtocolError(result.code, result.field, result.seen, result.expected)
     except KeyError:
         return None
+
+
+def refusal_of(record: OrderRecord) -> ProtocolError | ClientError:
+    """Why an order that every member refused was refused."""
+    for node, result in sorted(record.refusals.items()):
+        refusal = as_refusal(result)
+        if refusal is not None:
+            return refusal
+        return ClientError(f"member {node} refused the order: {result.code}", "see the member's log")
+    return ClientError("every member refused the order", "see the members' logs")
 
 
 Predicate = Callable[[OrderRecord], bool]

@@ -101,6 +101,8 @@ class _Author:
     """Highest number up to which lists are held without a gap (or were in final blocks)."""
     hash: bytes = ZERO_HASH
     orphans: dict[int, OrderList] = field(default_factory=dict)
+    coming: list[tuple[OrderList, bytes]] = field(default_factory=list)
+    """Own lists out of the journal, of an incarnation that no final block known here has started yet."""
     heads: deque[tuple[Head, bytes]] = field(default_factory=lambda: deque(maxlen=HEADS_KEPT))
     final_number: int = 0
     included_number: int = 0
@@ -132,7 +134,13 @@ class ListStore:
 
     # --- lists --------------------------------------------------------------------------------------------------
     def add_own(self, order_list: OrderList, list_hash: bytes) -> None:
-        self._append(self._authors[order_list.node], order_list, list_hash)
+        """Keep an own list. In a recovery the journal may be ahead of the final blocks: nobody else may hold the lists
+        of a new life, so they wait until its start is final here too."""
+        author = self._authors[order_list.node]
+        if order_list.incarnation > author.incarnation:
+            author.coming.append((order_list, list_hash))
+        else:
+            self._append(author, order_list, list_hash)
 
     def add(self, order_list: OrderList) -> list[OrderList]:
         """Take in a member's list: those that now continue its chain, in order. Raises ProtocolError."""
@@ -326,6 +334,10 @@ class ListStore:
         author.orphans.clear()
         author.number = author.final_number = author.included_number = 0
         author.hash = ZERO_HASH
+        coming, author.coming = author.coming, []
+        for order_list, list_hash in coming:
+            if (order_list.incarnation, order_list.prev_hash) == (incarnation, author.hash):
+                self._append(author, order_list, list_hash)
         self._adopt(author)
 
     def _switch(self, author: _Author, number: int, list_hash: bytes) -> None:

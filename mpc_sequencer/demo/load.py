@@ -2,7 +2,7 @@
 
 Orders that fall due in one tick are sealed one after the other and leave in one submission per connection.
 Sealing is about half a millisecond of computing per order; the loop lets replies in between, so that a
-burst does not delay the receipts of earlier orders.
+burst does not delay the receipts of earlier orders. While no member can be reached at all, the traders wait.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ TICK_S: Final = 0.02
 LIFETIME_MS: Final = 300_000
 SEALS_PER_TURN: Final = 8
 SUBMISSION_ORDERS_MAX: Final = 128
+OUTAGE_S_MAX: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -71,6 +72,8 @@ class Traders:
             envelopes.append(envelope)
             if number % SEALS_PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
+        if not self.client.connected():
+            await self.client.wait_connected(1, OUTAGE_S_MAX)
         self.client.send(envelopes, checked=True)
         await trio.lowlevel.checkpoint()
 

@@ -81,7 +81,7 @@ def run_demo(options: DemoOptions, screen: Screen) -> Outcome:
             stack.callback(chain.close)
             step.note = chain_process.url
         with screen.step("deploying, funding and depositing") as step:
-            devnet = deploy(devnet, chain, DEV_SECRET, _funding(signers))
+            devnet = deploy(devnet, chain, DEV_SECRET, funding_of(signers))
             step.note = f"{ACCOUNTS} accounts, settlement contract 0x{devnet.file.genesis.settlement.hex()}"
         processes = stack.enter_context(NodeProcesses(devnet))
         with screen.step("starting the committee") as step:
@@ -122,7 +122,8 @@ def _write_folder(options: DemoOptions) -> Devnet:
     )
 
 
-def _funding(signers: tuple[Signer, ...]) -> list[Funding]:
+def funding_of(signers: tuple[Signer, ...]) -> list[Funding]:
+    """What the traders' accounts start with."""
     return [
         Funding(signer.address, MAKER_UNITS if number < MAKERS else TAKER_UNITS)
         for number, signer in enumerate(signers)

@@ -8,6 +8,7 @@ nodes go too.
 from __future__ import annotations
 
 import contextlib
+import random
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from mpc_sequencer.devnet.layout import HOST, Devnet
 STOP_S_MAX: Final = 15.0
 LOG_TAIL_LINES: Final = 5
 LOG_TAIL_BYTES: Final = 4_096
+STEADY_PORT_MIN: Final = 10_000
 
 
 def free_ports(count: int) -> list[int]:
@@ -35,6 +37,32 @@ def free_ports(count: int) -> list[int]:
         for held in sockets:
             held.bind((HOST, 0))
         return [int(held.getsockname()[1]) for held in sockets]
+
+
+def steady_ports(count: int) -> list[int]:
+    """Ports on loopback that are free now and that no outgoing connection gets as its local port, so that a node that
+    is down for a while finds its port free again. Raises :class:`ConfigError`."""
+    low, high = _outgoing_ports()
+    candidates = [port for port in range(STEADY_PORT_MIN, 1 << 16) if not low <= port <= high]
+    found: list[int] = []
+    for port in random.sample(candidates, len(candidates)):
+        if len(found) == count:
+            break
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            found.append(port)
+    if len(found) < count:
+        raise ConfigError(f"only {len(found)} of {count} ports are free", "end what listens on this machine")
+    return found
+
+
+def _outgoing_ports() -> tuple[int, int]:
+    """The first and last local port of outgoing connections; the range of RFC 6335 where the system does not say."""
+    try:
+        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+        return int(low), int(high)
+    except (OSError, ValueError):
+        return 49_152, 65_535
 
 
 class NodeProcess:
@@ -77,6 +105,10 @@ class NodeProcess:
         if self.alive():
             self._process.send_signal(signal.SIGTERM)
 
+    def kill(self) -> None:
+        """End it at once (SIGKILL): it gets no chance to write anything."""
+        self._process.kill()
+
     def reap(self, timeout_s: float) -> int:
         """Wait for its end, killing it after ``timeout_s``; returns its exit status."""
         try:
@@ -106,6 +138,19 @@ class NodeProcesses:
     def alive(self) -> list[int]:
         """Members whose processes run."""
         return [process.node for process in self.nodes if process.alive()]
+
+    def kill(self, nodes: Sequence[int]) -> list[int]:
+        """Kill nodes' processes (SIGKILL), all before the first is reaped; returns those that had ended before."""
+        ended = [node for node in nodes if not self.nodes[node].alive()]
+        for node in nodes:
+            self.nodes[node].kill()
+        for node in nodes:
+            self.nodes[node].reap(STOP_S_MAX)
+        return ended
+
+    def restart(self, node: int) -> None:
+        """Start a node whose process was reaped again: the same folder, the same command."""
+        self.nodes[node] = NodeProcess(self._devnet, node)
 
     def check_started(self) -> None:
         """Raise :class:`ConfigError` where a node ended while starting."""

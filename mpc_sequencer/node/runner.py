@@ -287,7 +287,7 @@ async def run_node(
     )
     try:
         # a member that comes back has them in its log, and needs no chain to go on
-        inputs = storage.chain_inputs()
+        inputs = None if storage.fresh else storage.chain_inputs()
         if inputs is None:
             inputs = await trio.to_thread.run_sync(_read_inputs, config, file)
         file.committee.sealing_key.prepare()  # tables that would hold up the first round otherwise

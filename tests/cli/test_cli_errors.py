@@ -127,7 +127,7 @@ def test_a_used_port(mpcseq: Run, copy: Devnet) -> None:
 
 
 def test_data_of_an_earlier_run_is_kept_unless_asked_otherwise(mpcseq: Run, copy: Devnet) -> None:
-    (copy.node_folder(1) / "data").mkdir()
+    (copy.node_folder(1) / "data" / "journal").mkdir()
     cause, hint = mpcseq("devnet", "up", copy.folder).error()
     assert "earlier run" in cause and "--fresh" in hint
     assert (copy.node_folder(1) / "data").is_dir()

@@ -97,10 +97,11 @@ class ReceiptMaker:
         signed_by: int | None = None,
         list_number: int = 1,
         epoch: int = 0,
+        incarnation: int = 0,
     ) -> Receipt:
         receipt = Receipt(
             epoch=epoch,
-            incarnation=0,
+            incarnation=incarnation,
             order_id=order_id,
             node=node,
             list_number=list_number,

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import trio
 
-from mpc_sequencer.client import MemberFault, NotConnected, ReceiptStore, TimedOut, read_receipts
+from mpc_sequencer.client import MemberFault, NotConnected, ReceiptStore, TimedOut, read_receipts, sequencer, tracker
 from mpc_sequencer.client.sequencer import SequencerClient, open_sequencer
 from mpc_sequencer.client.sync import SyncSequencerClient
 from mpc_sequencer.core.committee import Committee
@@ -306,3 +306,98 @@ async def test_a_duplicate_of_an_executed_order_is_asked_for(house: Committee4, 
         await client.submit([sealed.envelope])
         (record,) = await client.wait_executed([sealed.order_id], 5)
         assert record.executed == (9, "unfilled", 0, 0, 0) and len(record.receipts) == 4
+
+
+def sequenced_already(node: int, request: ClientRequest) -> list[ClientReply]:
+    """How a member answers that restarted and has forgotten everything of the order but that it was batched."""
+    if isinstance(request, Submit):
+        ids = [envelope.order_id() for envelope in request.envelopes]
+        rows = tuple(SubmitResult(i, None, "intake.sequenced", "order_id", "", "") for i in ids)
+        return [SubmitReply(request.request, rows)]
+    return []
+
+
+async def test_an_order_sequenced_already_is_refused_by_nobody_and_nobody_is_blamed(
+    house: Committee4, fresh_order: Any
+) -> None:
+    for member in house.members:
+        member.script = sequenced_already
+    sealed = fresh_order()
+    async with connected(house) as client:
+        (submission,) = await client.submit([sealed.envelope], timeout_s=5)
+        assert (submission.receipts, submission.refusals) == ({}, {})
+        record = client.tracker.orders[sealed.order_id]
+        assert not record.refused and record.sequenced == {0, 1, 2, 3}
+        with pytest.raises(TimedOut):
+            await client.wait_executed([sealed.order_id], 0.2)
+        assert not client.faults and client.connected() == [0, 1, 2, 3]
+
+
+async def test_an_order_is_sent_again_to_members_that_were_recovering_and_not_to_those_that_refused_it(
+    house: Committee4, fresh_order: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequencer, "RESEND_TICK_S", 0.02)
+    monkeypatch.setattr(tracker, "_RESEND_NS", 50_000_000)
+
+    def recovering(node: int, request: ClientRequest) -> list[ClientReply]:
+        if not isinstance(request, Submit):
+            return []
+        ids = [envelope.order_id() for envelope in request.envelopes]
+        rows = tuple(SubmitResult(i, None, "intake.recovering", "member", "", "") for i in ids)
+        return [SubmitReply(request.request, rows)]
+
+    house.members[0].script = house.members[1].script = recovering
+    house.members[2].script = house.refuse
+    house.members[3].script = house.receipts_only
+    sealed = fresh_order()
+    async with connected(house) as client:
+        await client.submit([sealed.envelope])
+        for member in house.members[:2]:
+            member.script = house.honest
+        (record,) = await client.wait_executed([sealed.order_id], 5)
+        assert sorted(record.receipts) == [0, 1, 3]
+        assert len(house.members[2].requests) == 1
+        assert [member.connections for member in house.members] == [1, 1, 1, 1]
+
+
+async def test_what_every_member_refused_is_not_sent_after_a_reconnect(house: Committee4, fresh_order: Any) -> None:
+    for member in house.members:
+        member.script = house.refuse
+    async with connected(house) as client:
+        await client.submit([fresh_order().envelope])
+        for member in house.members:
+            member.script = house.honest
+            member.cut()
+        with trio.fail_after(5):
+            while any(member.connections < 2 for member in house.members):
+                await trio.sleep(0.01)
+        await trio.sleep(0.05)
+        assert [len(member.requests) for member in house.members] == [1, 1, 1, 1]
+
+
+async def test_a_member_that_comes_back_without_its_disk_gives_a_second_receipt_and_both_are_kept(
+    house: Committee4, fresh_order: Any, tmp_path: Any
+) -> None:
+    def reborn(node: int, request: ClientRequest) -> list[ClientReply]:
+        if not isinstance(request, Submit):
+            return []
+        ids = [envelope.order_id() for envelope in request.envelopes]
+        receipts = [house.make_receipt(i, node, incarnation=1, list_number=5) for i in ids]
+        rows = [SubmitResult(i, receipt, "", "", "", "") for i, receipt in zip(ids, receipts, strict=True)]
+        return [SubmitReply(request.request, tuple(rows))]
+
+    for member in house.members:
+        member.script = house.receipts_only
+    sealed = fresh_order()
+    with ReceiptStore(tmp_path / "receipts", house.committee) as store:
+        async with connected(house, receipts=store) as client:
+            await client.submit([sealed.envelope])
+            house.members[0].script = reborn
+            house.members[0].cut()
+            record = client.tracker.orders[sealed.order_id]
+            with trio.fail_after(5):
+                while record.receipts[0].incarnation == 0:
+                    await trio.sleep(0.01)
+            assert [(one.node, one.incarnation) for one in record.earlier_receipts] == [(0, 0)]
+    held = [(row.receipt.node, row.receipt.incarnation) for row in read_receipts(tmp_path / "receipts")]
+    assert sorted(held) == [(0, 0), (0, 1), (1, 0), (2, 0), (3, 0)]

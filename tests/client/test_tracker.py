@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc_sequencer.client import OrderTracker, TooManyOrders
+from mpc_sequencer.client.tracker import RESEND_MS, RESEND_ORDERS_MAX
 from mpc_sequencer.core.messages import ExecutedRow, SubmitResult
 from mpc_sequencer.core.types import Envelope
 
@@ -109,6 +110,63 @@ def test_receipts_count_once_per_member_and_time_the_first_honest_promise(make_r
     assert orders.receipt(2, make_receipt(ORDER_ID, 2), 12)
     assert orders.receipt(3, make_receipt(ORDER_ID, 3), 13)
     assert (record.first_receipt_ns, record.receipts_ns) == (10, 12)
+
+
+def test_a_member_that_says_sequenced_has_not_refused() -> None:
+    orders = tracker()
+    refusal = SubmitResult(ORDER_ID, None, "credit.exhausted", "label.sponsor", "0", "1")
+    for node in (0, 1, 2):
+        orders.refusal(node, refusal)
+    orders.sequenced(3, ORDER_ID)
+    orders.sequenced(2, ORDER_ID)
+    record = orders.orders[ORDER_ID]
+    assert not record.refused and sorted(record.refusals) == [0, 1]
+
+
+def test_an_order_that_went_to_nobody_is_not_refused() -> None:
+    orders = OrderTracker(F)
+    assert not orders.add(ORDER_ID, ENVELOPE, (), 0).refused
+
+
+def test_orders_are_sent_again_ever_more_seldom_and_only_where_it_may_bring_news() -> None:
+    orders = tracker()
+    second_ns = 1_000_000_000
+    record = orders.orders[ORDER_ID]
+    times = []
+    for second in range(60):
+        if orders.overdue(0, second * second_ns):
+            times.append(second)
+            record.sent_again(0, second * second_ns)
+    assert times == [5, 10, 20, 40]
+    now_ns = 100 * second_ns
+    assert [bool(orders.overdue(node, now_ns)) for node in NODES] == [True] * 4
+    orders.refusal(1, SubmitResult(ORDER_ID, None, "label.expired", "", "", ""))
+    orders.refusal(2, SubmitResult(ORDER_ID, None, "intake.recovering", "", "", ""))
+    orders.executed(3, 4, [row()], 1)
+    assert [bool(orders.overdue(node, now_ns)) for node in NODES] == [True, False, True, False]
+    orders.executed(0, 4, [row()], 1)
+    assert not any(orders.overdue(node, now_ns) for node in NODES)
+
+
+def test_orders_are_sent_again_oldest_first_and_a_bounded_number_at_once() -> None:
+    orders = OrderTracker(F)
+    for number in range(RESEND_ORDERS_MAX + 5):
+        orders.add(number.to_bytes(32, "big"), ENVELOPE, NODES, number)
+    late_ns = 2 * RESEND_MS * 1_000_000
+    first = orders.overdue(0, late_ns)
+    assert [int.from_bytes(one.order_id, "big") for one in first] == list(range(RESEND_ORDERS_MAX))
+    assert len(orders.overdue(0, RESEND_MS * 1_000_000 + 2)) == 3, "the younger ones are not due"
+
+
+def test_a_second_receipt_of_a_member_stands_beside_the_first(make_receipt: Any) -> None:
+    orders = tracker()
+    first, reborn = make_receipt(ORDER_ID, 0), make_receipt(ORDER_ID, 0, incarnation=1, list_number=3)
+    record = orders.orders[ORDER_ID]
+    assert [orders.receipt(0, one, 1) for one in (first, reborn, first, reborn)] == [True, True, False, False]
+    assert (record.receipts[0], record.earlier_receipts) == (reborn, [first])
+    twice = make_receipt(ORDER_ID, 0, incarnation=1, list_number=4)
+    assert orders.receipt(0, twice, 1) and record.receipts[0] == reborn, "a broken promise is not forgotten"
+    assert record.earlier_receipts == [first, twice]
 
 
 def test_memory_is_bounded_and_forgetting_makes_room() -> None:

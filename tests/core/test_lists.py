@@ -147,3 +147,24 @@ def test_heads_go_forward_only_and_are_signed() -> None:
         store.accept_head(make_head(D, 1, view, START_MS))
     assert len(store.heads(1)) == 8
     assert store.heads(1)[0][0].view == 59
+
+
+def in_new_life(one: OrderList, prev_hash: bytes) -> OrderList:
+    changed = msgspec.structs.replace(one, incarnation=1, prev_hash=prev_hash)
+    return sign(D, 1, changed)
+
+
+def test_own_lists_of_a_new_life_out_of_the_journal_are_held_once_its_start_is_final_here() -> None:
+    store, lists = ListStore(D.committee), chain(3)
+    for one in lists[:2]:
+        store.add_own(one, one.struct_hash())
+    anew: list[OrderList] = []
+    for one in lists:
+        anew.append(in_new_life(one, anew[-1].struct_hash() if anew else ZERO_HASH))
+        store.add_own(anew[-1], anew[-1].struct_hash())
+    assert store.held_through(1) == hashed(lists[1]), "final blocks known here still speak of the old life"
+    store.finalized(1, 0, 2, lists[1].struct_hash())
+    store.finalized(1, 1, 0, ZERO_HASH)
+    assert store.held_through(1) == hashed(anew[2])
+    assert store.by_hash(1, 2, anew[1].struct_hash()) == anew[1], "nobody else may hold it"
+    assert store.unfinal(1) == 3
