@@ -49,7 +49,7 @@ CONNECT_S_MAX: Final = 30.0
 EXECUTED_S_MAX: Final = 180.0
 QUIET_S_MAX: Final = 60.0
 QUIET_POLL_S: Final = 0.25
-QUIET_HEIGHTS: Final = 3
+QUIET_HEIGHTS: Final = 2
 """Blocks of an idle committee after the last order: they include the last lists of all."""
 STATUS_S_MAX: Final = 5.0
 FAULTS_SHOWN_MAX: Final = 10

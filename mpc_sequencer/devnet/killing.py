@@ -1,8 +1,9 @@
 """Killing members of a running devnet and starting them again, never more than f at once (but for power cuts).
 
 A turn comes every ``every_s`` seconds: one random member is killed (SIGKILL) and started again ``down_s`` later. The
-next turn waits until it is *back*: it answers, its final height is at most BEHIND_HEIGHTS_MAX behind the others', and
-where its disk was removed it gives receipts again, under a new incarnation. At a power cut all members are killed at
+next turn waits until it is *back*: it answers, has a block that was not final before it was killed, is at most
+BEHIND_HEIGHTS_MAX heights behind the others, and where its disk was removed it gives receipts again, under a new
+incarnation. At a power cut all members are killed at
 once and started again together. SIGKILL ends a process between two instructions, but the system still writes what the
 process had handed to it: torn writes are the simulator's business (:mod:`mpc_sequencer.sim.host`), not this module's.
 """
@@ -144,7 +145,7 @@ class Killer:
         while missing:
             answers = await ask_status(self._devnet.file, missing, STATUS_S_MAX)
             highest = max([height, *(await self._heights(others)).values()])
-            missing = [node for node in missing if _behind(answers[node], highest)]
+            missing = [node for node in missing if _behind(answers[node], height, highest)]
             if missing:
                 await trio.sleep(POLL_S)
         while new_life and self.trading and not self._lives_anew(victims[0]):
@@ -171,5 +172,9 @@ class Killer:
         return found
 
 
-def _behind(answer: StatusReply | str, height: int) -> bool:
-    return isinstance(answer, str) or answer.height_final + BEHIND_HEIGHTS_MAX < height
+def _behind(answer: StatusReply | str, before: int, highest: int) -> bool:
+    """Whether a member is still to come back; ``before`` was final when it was killed. (A committee that waits for a
+    list only this member holds looks as if nobody were behind.)"""
+    if isinstance(answer, str):
+        return True
+    return answer.height_final <= before or answer.height_final + BEHIND_HEIGHTS_MAX < highest

@@ -183,7 +183,7 @@ def test_an_order_in_one_batch_as_reported_is_right() -> None:
 
 def test_an_order_in_two_batches_is_found_in_one_log_and_between_logs() -> None:
     twice, elsewhere = log(), log(1)
-    twice.batched[ORDER] = [2, 3]
+    twice.batched[ORDER] = [2, 2]
     assert judged(record(), twice) == ["order.twice"]
     elsewhere.batched[ORDER] = [3]
     assert judged(record(), log(), elsewhere) == ["order.twice"]

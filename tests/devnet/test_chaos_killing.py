@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mpc_sequencer.core.messages import StatusReply
 from mpc_sequencer.devnet import processes
-from mpc_sequencer.devnet.killing import Turn, plan_turns
+from mpc_sequencer.devnet.killing import BEHIND_HEIGHTS_MAX, Turn, _behind, plan_turns
 
 
 def test_a_turn_comes_at_every_interval_before_the_end() -> None:
@@ -28,3 +29,18 @@ def test_a_node_that_is_down_keeps_its_port(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(set(ports)) == 8 and not any(low <= port <= high for port in ports)
     monkeypatch.setattr(processes, "_outgoing_ports", lambda: (processes.STEADY_PORT_MIN, 65_534))
     assert processes.steady_ports(1) == [65_535]
+
+
+def status(height_final: int) -> StatusReply:
+    return StatusReply(1, 0, 0, 1, height_final, *[0] * 9, (), (), 0, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("answer", "behind"),
+    [("nobody listens", True), (10, True), (11, False), (11 - BEHIND_HEIGHTS_MAX, True)],
+)
+def test_a_member_is_back_with_a_new_block_and_close_to_the_others(answer: int | str, behind: bool) -> None:
+    said = answer if isinstance(answer, str) else status(answer)
+    assert _behind(said, before=10, highest=11) is behind
+    assert _behind(status(20), before=10, highest=20 + BEHIND_HEIGHTS_MAX) is False
+    assert _behind(status(20), before=10, highest=21 + BEHIND_HEIGHTS_MAX) is True
