@@ -126,9 +126,9 @@ class Storage:
         segments = list((self._folder / "journal").glob(f"*{SUFFIX}"))
         if mark.exists() and all(path.stat().st_size <= SEGMENT_HEADER_BYTES for path in segments):
             self.fresh = True
-            self._begin_journal(ResumedRecord(0, 0))
             self.log = self._open_log()
             self.log.checkpoint(sync=True)
+            self._begin_journal(ResumedRecord(0, 0))
         else:
             try:
                 self._open(begun=bool(segments))
@@ -242,16 +242,23 @@ class Storage:
             logger.error("the audit log begins anew: %s", error)
             self._begin_log()
 
+    def _new_folder(self, name: str) -> Path:
+        """A folder ``<name>-<ms>`` that was not there."""
+        now_ms = time.time_ns() // 1_000_000
+        while (path := self._folder / f"{name}-{now_ms}").exists():
+            now_ms += 1
+        path.mkdir(mode=0o755 if name == "log" else 0o700)
+        return path
+
     def _put_aside(self, *names: str) -> None:
-        aside = self._folder / f"damaged-{_now_ms()}"
-        aside.mkdir(mode=0o700)
+        aside = self._new_folder("damaged")
         for name in names:
             if (self._folder / name).exists():
                 (self._folder / name).rename(aside / name)
         files.sync_folder(self._folder)
 
     def _begin_log(self) -> None:
-        (self._folder / f"log-{_now_ms()}").mkdir()
+        self._new_folder("log")
         self.log, self.index, self._relog, self._heights_saved = self._open_log(), LogIndex(), Relog(()), 0
         self.log.checkpoint(sync=True)
 
@@ -341,7 +348,7 @@ class Storage:
         self.journal.close()
         log, _ = self._log_folder()
         self._put_aside("journal", "snapshot", "heights", log.name)
-        (self._folder / f"log-{_now_ms()}").mkdir()
+        self._new_folder("log")
         files.sync_folder(self._folder)
 
     def close(self) -> None:
@@ -355,10 +362,6 @@ def _refuse_unreadable(error: ConfigError) -> None:
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno not in (errno.ENOENT, errno.ENOTDIR):
         raise error
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
