@@ -67,7 +67,7 @@ def slice_log(index: LogIndex, read: Read, asked: FetchLog) -> LogSlice:
     while chunk := read(position, position + READ_ENTRIES):
         for entry in chunk:
             position += 1
-            if entry[1] in SERVED:  # an entry is an array of at most 15 values, its tag the first
+            if len(entry) > 1 and entry[1] in SERVED:  # an entry is an array of at most 15 values, its tag the first
                 found.append(entry)
                 size += len(entry)
             if size >= limits.LOG_SLICE_BYTES_MAX or len(found) >= limits.LOG_SLICE_ENTRIES_MAX:

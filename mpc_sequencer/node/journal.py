@@ -17,6 +17,7 @@ A lock on ``lock`` in the folder keeps a second process out.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -37,6 +38,7 @@ SUFFIX: Final = ".journal"
 _MAGIC: Final = b"MPCSEQJ1"
 _SEGMENT_HEADER: Final = struct.Struct(">8sQ")
 _RECORD_HEADER: Final = struct.Struct(">II")
+SEGMENT_HEADER_BYTES: Final = _SEGMENT_HEADER.size
 _LENGTH: Final = struct.Struct(">I")
 _FENCE_MAGIC: Final = b"MPCSEQJF"
 _FENCE: Final = struct.Struct(">8sQ")
@@ -82,8 +84,9 @@ class FolderLock:
                 f"the data folder {folder} is in use by process {holder or 'unknown'}",
                 "stop that process, or give this member a folder of its own",
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # who holds it is for people; the lock holds on a full disk too
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let another process have the folder. Releasing twice does nothing."""
@@ -189,8 +192,7 @@ class Journal:
         path = paths[-1]
         number, end = _first_number(path), _SEGMENT_HEADER.size
         data = path.read_bytes()
-        if not _header_whole(path, data):
-            # the crash came between the creation of the segment and its header
+        if _torn_at_birth(path, data):
             path.unlink()
             self.cut_bytes = len(data)
             if len(paths) == 1:
@@ -272,9 +274,9 @@ def read_journal(folder: Path, first: int = 0) -> Iterator[bytes]:
         last = index == len(paths) - 1
         if _first_number(path) != number:
             raise JournalDamage(path, 0, f"the segment before it ends at record {number}")
+        if last and _torn_at_birth(path, data):
+            return
         if not _header_whole(path, data):
-            if last:
-                return
             raise JournalDamage(path, 0, "its header is damaged")
         for start, size in _walk(path, data, last=last):
             if size:
@@ -334,6 +336,16 @@ def _fence(durable: int) -> bytes:
 
 def _header_whole(path: Path, data: bytes) -> bool:
     return data[: _SEGMENT_HEADER.size] == _SEGMENT_HEADER.pack(_MAGIC, _first_number(path))
+
+
+def _torn_at_birth(path: Path, data: bytes) -> bool:
+    """Whether the crash came between a segment's creation and its header, which is durable before the first record.
+    Raises :class:`JournalDamage` where records follow a header that is not whole."""
+    if _header_whole(path, data):
+        return False
+    if len(data) > _SEGMENT_HEADER.size:
+        raise JournalDamage(path, 0, "a damaged header before records")
+    return True
 
 
 def _segments(folder: Path) -> list[Path]:

@@ -49,7 +49,7 @@ from mpc_sequencer.node.storage import Storage
 from mpc_sequencer.settlement.payloads import SignedResult
 from mpc_sequencer.settlement.submitter import ResultReady, Settled, SubmitterState
 from mpc_sequencer.settlement.submitter_run import run_submitter
-from threshold import SecretShare
+from threshold import SecretShare, ThresholdError
 
 CHECKPOINT_INTERVAL_S: Final = 2.0
 INLINE_SYNC_S_MAX: Final = 0.002  # a journal slower than this is synced in a worker thread
@@ -300,7 +300,7 @@ async def run_node(
         return await _serve(core, storage, recovered, transport, config, file)
     finally:
         share.erase()
-        storage.journal.close()
+        storage.close()
 
 
 def _recover(core: NodeCore, storage: Storage, evidence: Path) -> list[core_effects.Effect]:
@@ -313,14 +313,19 @@ def _recover(core: NodeCore, storage: Storage, evidence: Path) -> list[core_effe
     if storage.damaged:
         logger.error("this member starts damaged and signs nothing until its peers have moved on: %s", storage.damaged)
     now_ms = time.time_ns() // 1_000_000
-    effects = recover(
-        core,
-        storage.snapshot,
-        () if storage.damaged else storage.journal_records(),
-        storage.log_entries(),
-        now_ms,
-        damaged=bool(storage.damaged),
-    )
+    try:
+        effects = recover(
+            core,
+            storage.snapshot,
+            () if storage.damaged else storage.journal_records(),
+            storage.log_entries(),
+            now_ms,
+            damaged=bool(storage.damaged),
+        )
+    except (ValueError, ThresholdError) as error:
+        # whole, but not what this member writes: another's folder, or another version's; nothing is given up for it
+        hint = "point node.json at this member's own data folder, or run the version that wrote it"
+        raise ConfigError(f"the data folder does not fit this member: {error}", hint) from error
     storage.snapshot = None
     logger.info(
         "back at height %d, view %d after %.1f s",
@@ -372,7 +377,11 @@ async def _serve(
             logger.critical("this member stops, for what it says must be on disk first: %s", fault)
         status = EXIT_DISK
     if status != EXIT_DISK:
-        storage.finish(core if runner.between_rounds else None)
+        try:
+            storage.finish(core if runner.between_rounds else None)
+        except OSError as error:
+            logger.critical("the last snapshot could not be written: %s", error)
+            status = EXIT_DISK
     return status
 
 

@@ -3,6 +3,7 @@
 ::
 
     data/
+      lock               keeps a second process out
       never-started      written with the member's keys; the first start removes it
       journal/           what must be on disk before it is on the wire (journal.py)
       log/               the audit log (translog.py); log-<ms>/ where an earlier one was lost
@@ -14,11 +15,17 @@
 A snapshot counts on the journal from its record on and on the log from its entry on: the log is signed durably before
 a snapshot is written, and older journal segments go after it. Whatever is missing or damaged otherwise makes the
 member start *damaged*: it cannot know what it has signed (:mod:`mpc_sequencer.core.standing`). Only a folder with the
-mark ``never-started`` and without a journal is new: a wiped disk does not look like one.
+mark ``never-started`` is new: a wiped disk does not look like one. So that a crash between two steps never looks like
+either, the first start puts a record into the journal and a checkpoint into the log before it removes the mark, and
+a damaged start does before it signs anything: a journal without a record, or a log without a checkpoint, is a lost one.
+A log that was lost, or is shorter than it was, begins anew under an origin of its own, for under the old one its next
+checkpoints would contradict those that are out. A file that is there and cannot be read (no permission, an input or
+output error) keeps the member from starting: nothing is given up for what may be whole.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -28,10 +35,12 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from mpc_sequencer.core.codec import decode, encode
+from mpc_sequencer.core.effects import MutedRecord, ResumedRecord
 from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.limits import LOG_ENTRY_BYTES_MAX
 from mpc_sequencer.core.logslice import LogIndex, slice_log
@@ -41,15 +50,23 @@ from mpc_sequencer.core.recovery import SNAPSHOT_BYTES_MAX, Relog, dump
 from mpc_sequencer.core.transcript import ChainInput, GenesisEntry, InputsEntry, LogEntry, entry_key
 from mpc_sequencer.core.types import ZERO_HASH, Checkpoint
 from mpc_sequencer.node import files
-from mpc_sequencer.node.journal import SUFFIX, FolderInUse, Journal, JournalDamage, read_journal
+from mpc_sequencer.node.journal import (
+    SEGMENT_HEADER_BYTES,
+    SUFFIX,
+    FolderLock,
+    Journal,
+    JournalDamage,
+    read_journal,
+)
 from mpc_sequencer.node.translog import CheckpointWrite, TransparencyLog
 from mpc_sequencer.settlement.payloads import next_inputs_hash
 
 INPUT_ENTRIES_MAX: Final = 256  # the first bundle of the log; more are read from the chain
 NEVER_STARTED: Final = "never-started"
 _MAGIC: Final = b"MPCSEQS1"
-_HEADER: Final = struct.Struct(">8sQQQ")
-"""Magic, first journal record after the snapshot, first log entry needed beside it, bytes of content."""
+_HEADER: Final = struct.Struct(">8sQQQQ")
+"""Magic, first journal record after the snapshot, first log entry needed beside it, heights that start before that
+entry, bytes of content."""
 _HINT: Final = "keep the folder for its evidence; the member starts damaged"
 
 logger = logging.getLogger("mpc_sequencer.node")
@@ -63,7 +80,11 @@ def mark_never_started(folder: Path) -> None:
 
 
 class Damage(Exception):
-    """A part of the data folder that recovery needs is missing or damaged."""
+    """A part of the data folder that recovery needs is missing or damaged. ``log_lost``: the log is, or some of it."""
+
+    def __init__(self, cause: str, *, log_lost: bool = False) -> None:
+        super().__init__(cause)
+        self.log_lost = log_lost
 
 
 class Storage:
@@ -84,6 +105,7 @@ class Storage:
         self.snapshot: bytes | None = None
         self._first_record = 0
         self._first_entry = 0
+        self._heights_before = 0
         self._heights_saved = 0
         self.index = LogIndex()
         self._relog = Relog(())
@@ -91,34 +113,47 @@ class Storage:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"cannot use {folder}: {error.strerror}", "check its owner") from error
-        journal_folder = folder / "journal"
-        begun = journal_folder.is_dir() and any(journal_folder.glob(f"*{SUFFIX}"))
-        mark = folder / NEVER_STARTED
-        if mark.exists() and not begun:
-            self.fresh = True
-            self.journal, self.log = Journal(journal_folder), self._open_log()
-            mark.unlink()
-            files.sync_folder(folder)
-        else:
-            try:
-                self._open(begun)
-            except FolderInUse:
-                raise
-            except (Damage, JournalDamage, ConfigError, ProtocolError) as error:
-                self._start_damaged(str(error))
+        self._lock = FolderLock(folder)
+        try:
+            self._take_up()
+        except BaseException:
+            self._lock.release()
+            raise
 
     # --- opening ------------------------------------------------------------------------------------------------
-    def _open(self, begun: bool) -> None:
+    def _take_up(self) -> None:
+        mark = self._folder / NEVER_STARTED
+        segments = list((self._folder / "journal").glob(f"*{SUFFIX}"))
+        if mark.exists() and all(path.stat().st_size <= SEGMENT_HEADER_BYTES for path in segments):
+            self.fresh = True
+            self.log = self._open_log()
+            self.log.checkpoint(sync=True)
+            self._begin_journal(ResumedRecord(0, 0))
+        else:
+            try:
+                self._open(begun=bool(segments))
+            except (Damage, JournalDamage) as error:
+                self._start_damaged(str(error), isinstance(error, Damage) and error.log_lost)
+        mark.unlink(missing_ok=True)
+        files.sync_folder(self._folder)
+
+    def _begin_journal(self, first: ResumedRecord | MutedRecord) -> None:
+        self.journal = Journal(self._folder / "journal")
+        self.journal.append(encode(first))
+        self.journal.sync()
+
+    def _open(self, *, begun: bool) -> None:
         if not begun:
             raise Damage(f"{self._folder} holds no journal")
         self._read_snapshot()
         self.journal = Journal(self._folder / "journal")
         try:
+            if not self.journal.next_number:
+                raise Damage(f"the journal of {self._folder} holds no record")
             for _ in read_journal(self._folder / "journal", self._first_record):
                 pass
             self.log = self._open_log()
-            if self.log.size < self._first_entry:
-                raise Damage(f"the log ends at entry {self.log.size}, the snapshot needs {self._first_entry}")
+            self._check_log()
             self._read_heights()
         except BaseException:
             self.journal.close()
@@ -128,13 +163,18 @@ class Storage:
         path = self._folder / "snapshot"
         if not path.exists():
             return
-        data = files.read_bounded(path, SNAPSHOT_BYTES_MAX, _HINT)
+        try:
+            data = files.read_bounded(path, SNAPSHOT_BYTES_MAX, _HINT)
+        except ConfigError as error:
+            _refuse_unreadable(error)
+            raise Damage(str(error)) from error
         body, seal = data[:-32], data[-32:]
         if len(data) < _HEADER.size + 32 or hashlib.sha256(body).digest() != seal:
             raise Damage(f"{path} is damaged")
-        magic, self._first_record, self._first_entry, size = _HEADER.unpack_from(body)
+        magic, first_record, first_entry, heights_before, size = _HEADER.unpack_from(body)
         if magic != _MAGIC or size != len(body) - _HEADER.size:
             raise Damage(f"{path} is no snapshot of this version")
+        self._first_record, self._first_entry, self._heights_before = first_record, first_entry, heights_before
         self.snapshot = body[_HEADER.size :]
 
     def _log_folder(self) -> tuple[Path, int]:
@@ -144,45 +184,83 @@ class Storage:
 
     def _open_log(self) -> TransparencyLog:
         folder, began_ms = self._log_folder()
-        return TransparencyLog(folder, self._origin(began_ms), self._log_seed)
+        try:
+            return TransparencyLog(folder, self._origin(began_ms), self._log_seed)
+        except ConfigError as error:
+            _refuse_unreadable(error)
+            raise Damage(str(error), log_lost=True) from error
+
+    def _check_log(self) -> None:
+        folder, _ = self._log_folder()
+        if not (folder / "checkpoint").exists():
+            raise Damage(f"{folder} holds no checkpoint", log_lost=True)
+        if self.log.size < self._first_entry:
+            cause = f"the log ends at entry {self.log.size}, the snapshot needs {self._first_entry}"
+            raise Damage(cause, log_lost=True)
 
     def _read_heights(self) -> None:
-        """Where heights start: before the first entry needed out of the file, after it out of the log."""
+        """Where heights start: before the first entry needed out of the file, after it out of the log. A file that
+        does not say what it must is made again from the whole log."""
         path = self._folder / "heights"
         starts = array("Q")
         if path.exists():
             data = path.read_bytes()
             starts.frombytes(data[: len(data) // 8 * 8])
-        self.index = LogIndex(starts[: bisect_left(starts, self._first_entry)])
+        starts = starts[: self._heights_before]
+        ascending = all(a < b for a, b in pairwise((*starts, self._first_entry)))
+        whole = len(starts) == self._heights_before and ascending
+        self.index = LogIndex(starts if whole else None)
         self._heights_saved = len(self.index.starts)
         keys: list[tuple[object, ...]] = []
-        for position, data in enumerate(self.log_entries(), self._first_entry):
-            entry: LogEntry = decode(LogEntry, data, bytes_max=LOG_ENTRY_BYTES_MAX)
-            self.index.observe(position, entry)
-            keys.append(entry_key(entry))
+        first = self._first_entry if whole else 0
+        try:
+            for position, data in enumerate(self._entries_from(first), first):
+                entry: LogEntry = decode(LogEntry, data, bytes_max=LOG_ENTRY_BYTES_MAX)
+                self.index.observe(position, entry)
+                if position >= self._first_entry:
+                    keys.append(entry_key(entry))
+        except ConfigError as error:
+            _refuse_unreadable(error)
+            raise Damage(str(error), log_lost=True) from error
+        except ProtocolError as error:
+            raise Damage(f"the log holds what is no entry: {error}", log_lost=True) from error
         self._relog = Relog(keys)
 
-    def _start_damaged(self, cause: str) -> None:
+    def _start_damaged(self, cause: str, log_lost: bool) -> None:
         """Put aside what is left and begin anew; a log that is whole goes on."""
+        self._put_aside("journal", "snapshot", "heights")
+        self.damaged, self.snapshot = cause, None
+        self._first_record = self._first_entry = self._heights_before = 0
+        self._begin_journal(MutedRecord())
+        try:
+            if log_lost:
+                raise Damage(cause, log_lost=True)
+            self.log = self._open_log()
+            self._check_log()
+            self._read_heights()
+        except Damage as error:
+            logger.error("the audit log begins anew: %s", error)
+            self._begin_log()
+
+    def _new_folder(self, name: str) -> Path:
+        """A folder ``<name>-<ms>`` that was not there."""
         now_ms = time.time_ns() // 1_000_000
-        aside = self._folder / f"damaged-{now_ms}"
-        aside.mkdir(mode=0o700)
-        for name in ("journal", "snapshot", "heights"):
+        while (path := self._folder / f"{name}-{now_ms}").exists():
+            now_ms += 1
+        path.mkdir(mode=0o755 if name == "log" else 0o700)
+        return path
+
+    def _put_aside(self, *names: str) -> None:
+        aside = self._new_folder("damaged")
+        for name in names:
             if (self._folder / name).exists():
                 (self._folder / name).rename(aside / name)
-        self.damaged, self.snapshot = cause, None
-        self._first_record = self._first_entry = 0
-        self.journal = Journal(self._folder / "journal")
-        try:
-            self.log = self._open_log()
-            if not self.log.size:
-                raise ConfigError("the log is gone", _HINT)
-            self._read_heights()
-        except (ConfigError, ProtocolError) as error:
-            logger.error("the audit log begins anew: %s", error)
-            (self._folder / f"log-{now_ms}").mkdir()
-            self.log, self.index, self._relog = self._open_log(), LogIndex(), Relog(())
         files.sync_folder(self._folder)
+
+    def _begin_log(self) -> None:
+        self._new_folder("log")
+        self.log, self.index, self._relog, self._heights_saved = self._open_log(), LogIndex(), Relog(()), 0
+        self.log.checkpoint(sync=True)
 
     # --- recovery -----------------------------------------------------------------------------------------------
     def journal_records(self) -> Iterator[bytes]:
@@ -191,17 +269,26 @@ class Storage:
 
     def log_entries(self) -> Iterator[bytes]:
         """The entries since the snapshot that a checkpoint covers."""
-        position, stop = self._first_entry, self.log.size
+        return self._entries_from(self._first_entry)
+
+    def _entries_from(self, position: int) -> Iterator[bytes]:
+        stop = self.log.size
         while position < stop:
             chunk = self.log.read(position, stop)
             yield from chunk
             position += len(chunk)
 
     def chain_inputs(self) -> tuple[ChainInput, ...] | None:
-        """The chain inputs that the log starts with; None where they are not those of the genesis checkpoint."""
+        """The chain inputs that the log starts with; None where they are not those of the genesis checkpoint, or
+        cannot be read."""
         found: list[ChainInput] = []
         inputs_hash = ZERO_HASH
-        for data in self.log.read(0, INPUT_ENTRIES_MAX):
+        try:
+            first = self.log.read(0, INPUT_ENTRIES_MAX)
+        except ConfigError as error:
+            logger.error("the chain inputs are read anew: %s", error)
+            return None
+        for data in first:
             entry: LogEntry = decode(LogEntry, data, bytes_max=LOG_ENTRY_BYTES_MAX)
             if isinstance(entry, InputsEntry):
                 found.extend(entry.inputs)
@@ -221,29 +308,60 @@ class Storage:
             self.log.append(encode(entry))
 
     def serve(self, asked: FetchLog) -> LogSlice:
-        """A slice of the log for a member that is behind. Raises ``ConfigError`` where a file is damaged."""
-        return slice_log(self.index, self.log.read, asked)
+        """A slice of the log for a member that is behind; an empty one where a file of it is damaged."""
+        try:
+            return slice_log(self.index, self.log.read, asked)
+        except ConfigError as error:
+            logger.error("a part of the log cannot be served: %s", error)
+            return LogSlice((), asked.position)
 
     def prepare_snapshot(self, core: NodeCore) -> SnapshotWrite:
-        """What the next snapshot has to write; between two rounds, when all effects are carried out. Raises
-        ``OSError``."""
+        """What the next snapshot has to write; between two rounds, when all effects are carried out. One that is never
+        run leaves nothing behind. Raises ``OSError``."""
         data, height = dump(core)
         position = None if height is None else self.index.position_of(height)
         first_entry = self.log.size if position is None else position
         first_record = self.journal.rotate()
-        saved = self._heights_saved
-        heights = self.index.starts[saved:].tobytes()
-        self._heights_saved = len(self.index.starts)
-        body = _HEADER.pack(_MAGIC, first_record, first_entry, len(data)) + data
+        saved, starts = self._heights_saved, self.index.starts
+        before = bisect_left(starts, first_entry)
+        body = _HEADER.pack(_MAGIC, first_record, first_entry, before, len(data)) + data
         checkpoint = self.log.prepare_checkpoint()
-        return SnapshotWrite(self._folder, checkpoint, body, 8 * saved, heights, self.journal, first_record)
+        return SnapshotWrite(
+            self._folder, checkpoint, body, saved, starts[saved:].tobytes(), self.journal, first_record, self._written
+        )
+
+    def _written(self, heights: int) -> None:
+        """A snapshot is on disk, and ``heights`` heights with it. May run in a worker thread."""
+        self._heights_saved = heights
 
     def finish(self, core: NodeCore | None) -> None:
-        """An orderly end: sign the log, and where the core stands between two rounds leave a snapshot."""
+        """An orderly end: sign the log, and where the core stands between two rounds leave a snapshot. Raises
+        ``OSError``."""
         if core is None:
             self.log.checkpoint(sync=True)
         else:
             self.prepare_snapshot(core).run()
+
+    def give_up(self) -> None:
+        """This folder is an old copy of what it once was: put it aside, so that the next start is a damaged one and
+        its log begins anew. Raises ``OSError``."""
+        self.journal.close()
+        log, _ = self._log_folder()
+        self._put_aside("journal", "snapshot", "heights", log.name)
+        self._new_folder("log")
+        files.sync_folder(self._folder)
+
+    def close(self) -> None:
+        """Give the folder up for other processes. Closing twice does nothing."""
+        self.journal.close()
+        self._lock.release()
+
+
+def _refuse_unreadable(error: ConfigError) -> None:
+    """Raise ``error`` where a file is there and the system does not let this member read it."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno not in (errno.ENOENT, errno.ENOTDIR):
+        raise error
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +371,12 @@ class SnapshotWrite:
     folder: Path
     checkpoint: CheckpointWrite
     body: bytes
-    heights_offset: int
+    heights_saved: int
+    """Heights that are on disk already."""
     heights: bytes
     journal: Journal
     first_record: int
+    finish: Callable[[int], None]
 
     def run(self) -> None:
         """The log's checkpoint, the heights, the snapshot; then older journal segments go. Raises ``OSError``."""
@@ -264,11 +384,12 @@ class SnapshotWrite:
         path = self.folder / "heights"
         path.touch(mode=0o600)
         with path.open("r+b") as file:
-            file.truncate(self.heights_offset)
-            file.seek(self.heights_offset)
+            file.truncate(8 * self.heights_saved)
+            file.seek(8 * self.heights_saved)
             file.write(self.heights)
             file.flush()
             os.fsync(file.fileno())
         seal = hashlib.sha256(self.body).digest()
         files.replace_file(self.folder / "snapshot", self.body + seal, mode=0o600, sync=True)
+        self.finish(self.heights_saved + len(self.heights) // 8)
         self.journal.prune(self.first_record)

@@ -200,7 +200,7 @@ class TransparencyLog:
 
     def read(self, start: int, stop: int) -> list[bytes]:
         """Entries ``start .. stop-1``, fewer where the log or its bundle of 256 ends before. Raises
-        :class:`ConfigError`.
+        :class:`ConfigError`, also where a bundle is not what was hashed when it was written.
         """
         stop = min(stop, self._size)
         if start >= stop:
@@ -212,7 +212,11 @@ class TransparencyLog:
 
     def _bundle(self, number: int) -> list[bytes]:
         bytes_max = TILE_WIDTH * (LOG_ENTRY_BYTES_MAX + _LENGTH.size)
-        return _split(self._read(tile_path("entries", number), bytes_max))
+        rows = _split(self._read(tile_path("entries", number), bytes_max))
+        hashes = self._read(tile_path(0, number), TILE_WIDTH * HASH_BYTES)
+        if b"".join(leaf_hash(row[_LENGTH.size :]) for row in rows) != hashes:
+            raise ConfigError(f"{self._folder}: bundle {number} is not what its tile says", _HINT)
+        return rows
 
     def root(self) -> bytes:
         """The RFC 6962 root over all entries appended."""

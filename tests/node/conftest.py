@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from coincurve import PrivateKey
@@ -16,6 +18,8 @@ from mpc_sequencer.core.signing import address_of
 from mpc_sequencer.core.types import Checkpoint
 from mpc_sequencer.market import AUCTION, Market
 from mpc_sequencer.node import config, tls
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "core"))  # `core_kit`, for the tests of the disk
 
 MEMBERS = 4
 

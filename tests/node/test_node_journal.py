@@ -86,8 +86,6 @@ def test_damage_to_what_was_durable_is_an_error_at_every_byte(tmp_path: Path) ->
     last = whole.rindex(module._FENCE_MAGIC) - 8
     for at in range(0, last):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
-        if at < module._SEGMENT_HEADER.size:
-            continue
         with pytest.raises(JournalDamage) as caught:
             list(read_journal(tmp_path))
         assert caught.value.offset <= at
@@ -161,7 +159,7 @@ def test_a_second_process_cannot_use_the_folder(tmp_path: Path) -> None:
     other = subprocess.run(
         [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False
     )
-    assert "ConfigError" in other.stderr
+    assert "FolderInUse" in other.stderr
     journal.close()
     lock = FolderLock(tmp_path)
     lock.release()
