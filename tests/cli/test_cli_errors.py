@@ -38,9 +38,9 @@ def test_a_wrong_passphrase(mpcseq: Run, devnet: Devnet, monkeypatch: pytest.Mon
     assert "wrong" not in cause
 
 
-def test_an_unreachable_chain(mpcseq: Run, devnet: Devnet) -> None:
+def test_an_unreachable_chain(mpcseq: Run, copy: Devnet) -> None:
     cause, hint = mpcseq(
-        "node", "run", devnet.node_folder(0), "--passphrase-file", devnet.passphrase_file
+        "node", "run", copy.node_folder(0), "--passphrase-file", copy.passphrase_file
     ).error()
     assert "127.0.0.1:9" in cause and "chain" in hint
 
