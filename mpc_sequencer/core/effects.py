@@ -116,6 +116,12 @@ class ResumedRecord(Value, frozen=True, tag=9):
     incarnation: Uint
 
 
+class OthersListRecord(Value, frozen=True, tag=10):
+    """Another member's list that a block this member votes for adds."""
+
+    order_list: OrderList
+
+
 Record = (
     AdmittedRecord
     | ListRecord
@@ -126,6 +132,7 @@ Record = (
     | HeldRecord
     | MutedRecord
     | ResumedRecord
+    | OthersListRecord
 )
 
 

@@ -176,6 +176,15 @@ class ListStore:
         self.taken += 1
         return self._adopt(author)
 
+    def recall(self, order_list: OrderList) -> None:
+        """Another member's list out of the journal: kept by its hash, for the block that names it."""
+        author = self._authors[order_list.node]
+        list_hash = order_list.struct_hash()
+        held = author.lists.get(order_list.number)
+        if order_list.number > author.final_number and (held is None or held[1] != list_hash):
+            author.variants[list_hash] = order_list
+            self._adopt(author)
+
     def wants(self, order_list: OrderList) -> bool:
         """Whether a block names exactly this list and it is missing."""
         wanted = self._authors[order_list.node].wanted

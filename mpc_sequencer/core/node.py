@@ -33,6 +33,7 @@ from mpc_sequencer.core.effects import (
     FromPeer,
     PeerDown,
     PeerUp,
+    Persist,
     Reply,
     SettlementSeen,
 )
@@ -52,6 +53,7 @@ from mpc_sequencer.core.offences import accused
 from mpc_sequencer.core.peers import PeerHandlers
 from mpc_sequencer.core.pool import Pool
 from mpc_sequencer.core.publish import Publisher
+from mpc_sequencer.core.recovery import support
 from mpc_sequencer.core.reveal import Reveal
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.standing import Standing
@@ -325,6 +327,10 @@ class NodeCore:
         elif isinstance(verdict, Rejected):
             self.effects.append(Fault(source, verdict.error.code, str(verdict.error)))
         return verdict
+
+    def rely_on(self, block: Block) -> None:
+        """Put a block, others' lists it adds and bodies it needs to disk: behind q votes are f+1 honest disks."""
+        self.effects += [Persist(record) for record in support(self, block)]
 
     def left_waiting(self, block: Block, source: int) -> None:
         """Keep on fetching what the block lacks: others may have notarized it."""

@@ -42,8 +42,12 @@ class PooledOrder:
     received_ms: int = 0
     sequenced_height: int = 0
     expired: bool = False
+    kept_until_ms: int = 0
+    """Out of the journal after its expiry: kept at least so long."""
     pins: int = 0
     """Kept blocks, not final yet, that lift or name it."""
+    on_disk: bool = False
+    """Whether the journal holds the body."""
     logged: set[bytes] = field(default_factory=set)
     """Signature variants that are in the audit log."""
     variant_order: list[bytes] = field(default_factory=list)
@@ -140,7 +144,13 @@ class Pool:
         """An order out of this member's own journal: held whatever the door says. Raises as :meth:`admit` where the
         journal is not this deployment's."""
         pooled = self.fetched(envelope, now_ms, needed=True)
+        pooled.on_disk = True
         pooled.list_number = pooled.list_number or list_number
+        if pooled.order.facts.valid_until_ms <= now_ms and not pooled.expired:
+            # a block that is final elsewhere may still need it: it is kept as long as its listing could live
+            pooled.expired = True
+            pooled.kept_until_ms = now_ms + limits.VALIDITY_MS_MAX
+            self._unpend(pooled.order.facts.sponsor)
         if receipt is not None and pooled.receipt is None:
             pooled.receipt, pooled.received_ms = receipt, receipt.received_ms
 
@@ -219,10 +229,10 @@ class Pool:
                 pooled.expired = True
                 if not pooled.sequenced_height:
                     self._unpend(pooled.order.facts.sponsor)
-            elif not pooled.pins and pooled.sequenced_height <= executed_height:
+            elif not pooled.pins and pooled.sequenced_height <= executed_height and pooled.kept_until_ms <= now_ms:
                 heapq.heappop(self._expiry)
                 del self._orders[order_id]
                 for envelope_hash in pooled.variants:
                     del self._by_variant[envelope_hash]
                 continue
-            heapq.heapreplace(self._expiry, (at_ms + KEEP_AFTER_EXPIRY_MS, order_id))
+            heapq.heapreplace(self._expiry, (max(at_ms + KEEP_AFTER_EXPIRY_MS, pooled.kept_until_ms), order_id))

@@ -17,7 +17,7 @@ the snapshot, and drops older records after it (:mod:`mpc_sequencer.node.storage
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from msgspec import Meta
@@ -32,6 +32,7 @@ from mpc_sequencer.core.effects import (
     HeldRecord,
     ListRecord,
     MutedRecord,
+    OthersListRecord,
     ProposalRecord,
     Record,
     Reply,
@@ -134,9 +135,30 @@ def _records(core: NodeCore) -> Iterable[Record]:
     for order_list, _ in core.lists.between(core.node, final_number, held_through) or ():
         yield ListRecord(order_list)
     for block in core.chain.above_final():
-        yield ProposalRecord(block)
+        yield from _rests_on(core, block)
     for vote in core.simplex.kept_votes():
         yield VoteRecord(vote)
+
+
+def support(core: NodeCore, block: Block) -> Iterator[Record]:
+    """What must be on disk before a notarize vote for an accepted block: all that deriving it again takes."""
+    entry = core.chain.entry(block.header.block_id())
+    assert entry is not None, "a member votes for what it has accepted"
+    for order_id in {*entry.lifted, *(one.order_id for one in block.batch)}:
+        pooled = core.pool.get(order_id)
+        if pooled is not None and not pooled.on_disk:
+            pooled.on_disk = True
+            yield from (HeldRecord(envelope, 0) for envelope in pooled.variants.values())
+    yield from _rests_on(core, block)
+
+
+def _rests_on(core: NodeCore, block: Block) -> Iterator[Record]:
+    """Others' lists that a kept block adds, and the block."""
+    entry = core.chain.entry(block.header.block_id())
+    for order_list in entry.lists if entry is not None else ():
+        if order_list.node != core.node:
+            yield OthersListRecord(order_list)
+    yield ProposalRecord(block)
 
 
 def restore(core: NodeCore, snapshot: bytes | None, journal: Iterable[bytes], now_ms: int) -> None:
@@ -197,6 +219,8 @@ def _recall(core: NodeCore, record: Record, open_ids: dict[bytes, int], now_ms: 
         case HeldRecord(envelope, list_number):
             core.pool.recall(envelope, now_ms, list_number, None)
             open_ids.setdefault(envelope.order_id(), list_number)
+        case OthersListRecord(order_list):
+            core.lists.recall(order_list)
         case ListRecord(order_list):
             list_hash = core.own_lists.recall(order_list)
             core.lists.add_own(order_list, list_hash)

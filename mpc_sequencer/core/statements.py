@@ -83,6 +83,7 @@ class Statements:
         orders that its member holds."""
         self._enlist(pooled)
         envelope = pooled.variants[pooled.first_variant()]
+        pooled.on_disk = True
         self._core.effects.append(Persist(HeldRecord(envelope, pooled.list_number)))
         self._cut_full()
 
@@ -106,6 +107,7 @@ class Statements:
         )
         digest = self._core.committee.digest(unsigned.struct_hash())
         pooled.receipt = with_signature(unsigned, self._signer.sign_digest(digest))
+        pooled.on_disk = True
         self._core.effects.append(Persist(AdmittedRecord(envelope, pooled.receipt)))
         self._core.effects.append(Append(ReceiptEntry(pooled.receipt)))
 

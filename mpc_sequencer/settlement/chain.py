@@ -37,7 +37,6 @@ from mpc_sequencer.settlement.payloads import (
 )
 
 LOG_RANGE_BLOCKS_MAX: Final = 5_000
-ALREADY_POSTED_REASON: Final = "result: wrong first height"
 MINT_GAS: Final = 120_000
 APPROVE_GAS: Final = 80_000
 DEPOSIT_GAS: Final = 250_000

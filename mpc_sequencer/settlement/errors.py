@@ -6,6 +6,11 @@ command line can show after the cause.
 
 from __future__ import annotations
 
+from typing import Final
+
+ALREADY_POSTED_REASON: Final = "result: wrong first height"
+"""The contract's words for a range that is not the next: another member has posted it."""
+
 
 class PayloadError(ValueError):
     """A settlement payload breaks a rule: one ``code`` per cause, with field, value seen and what was

@@ -14,13 +14,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from mpc_sequencer.settlement.chain import ALREADY_POSTED_REASON, LastPosted
-from mpc_sequencer.settlement.errors import ChainError, TransactionRejected, TransactionReverted
-from mpc_sequencer.settlement.ethrpc import PreparedTransaction, Receipt
+from mpc_sequencer.settlement.errors import (
+    ALREADY_POSTED_REASON,
+    ChainError,
+    TransactionRejected,
+    TransactionReverted,
+)
 from mpc_sequencer.settlement.payloads import SignedResult
 from mpc_sequencer.settlement.submitter import (
     RESULTS_WAITING_MAX,
@@ -39,6 +42,10 @@ from mpc_sequencer.settlement.submitter import (
     Tick,
     Warn,
 )
+
+if TYPE_CHECKING:  # web3 takes a second to import, which a member that comes back should not wait for
+    from mpc_sequencer.settlement.chain import LastPosted
+    from mpc_sequencer.settlement.ethrpc import PreparedTransaction, Receipt
 
 TICK_INTERVAL_S: Final = 0.1
 EVENTS_BUFFERED_MAX: Final = 64

@@ -40,6 +40,7 @@ class App:
     views: list[int] = field(default_factory=list)
     parents: list[bytes] = field(default_factory=list)
     forgotten_views: frozenset[int] = frozenset()
+    relied: list[bytes] = field(default_factory=list)
     left: list[tuple[Block, int]] = field(default_factory=list)
 
     def prepare_proposal(self, parent_id: bytes, view: int, now_ms: int) -> Block | None:
@@ -54,6 +55,9 @@ class App:
 
     def entered_view(self, view: int, now_ms: int) -> None:
         self.views.append(view)
+
+    def rely_on(self, block: Block) -> None:
+        self.relied.append(block.header.block_id())
 
     def left_waiting(self, block: Block, source: int) -> None:
         self.left.append((block, source))

@@ -44,6 +44,9 @@ class Application(Protocol):
         """Check a block and keep it where accepted; ``source`` is whom to ask for what is missing. ``voting`` adds
         the rule that depends on the own clock."""
 
+    def rely_on(self, block: Block) -> None:
+        """A notarize vote for an accepted block follows: it, and what it was derived from, must be on disk first."""
+
     def left_waiting(self, block: Block, source: int) -> None:
         """The view of a block that is still ``Waiting`` is over: it may be notarized without this member's vote."""
 

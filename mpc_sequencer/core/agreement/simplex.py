@@ -32,7 +32,7 @@ from mpc_sequencer.core import limits
 from mpc_sequencer.core.agreement.engine import Accepted, Application, Rejected
 from mpc_sequencer.core.agreement.rounds import Round, Rounds, block_id_fits, vote_of
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.effects import Broadcast, Effect, Persist, ProposalRecord, Send, VoteRecord
+from mpc_sequencer.core.effects import Broadcast, Effect, Persist, Send, VoteRecord
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import CertificateMessage, Proposal, VoteMessage
 from mpc_sequencer.core.offences import Offence
@@ -314,7 +314,7 @@ class Simplex:
         here.proposed = True
         block_id = block.header.block_id()
         here.voted_notarize = block_id
-        self.effects.append(Persist(ProposalRecord(block)))
+        self._app.rely_on(block)
         vote = self._vote(NOTARIZE, view, block_id)
         parent_round = self._rounds.get(parent[0])
         certificates = parent_round.certificates if parent_round else {}
@@ -380,7 +380,7 @@ class Simplex:
         elif isinstance(verdict, Accepted):
             block_id = header.block_id()
             here.voted_notarize = block_id
-            self.effects.append(Persist(ProposalRecord(here.proposal.block)))
+            self._app.rely_on(here.proposal.block)
             vote = self._vote(NOTARIZE, view, block_id)
             self.effects.append(Broadcast(VoteMessage(vote)))
             self._count(vote, now_ms)
