@@ -9,7 +9,7 @@ Memory: blocks off the final branch go when their height is final; final ones af
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -103,6 +103,13 @@ def _base(parent: OrderingState, head: Head) -> tuple[int, bytes]:
     last = parent.last_list(head.node, head.incarnation)
     assert last is not None, "the head was checked"
     return last
+
+
+def _check_incarnation(head: Head, lists: Iterable[tuple[OrderList, bytes]]) -> None:
+    """Raise ``block.lists`` where a head names lists of another incarnation than its own: they have other numbers."""
+    for one, _ in lists:
+        if one.incarnation != head.incarnation:
+            raise ProtocolError("block.lists", "OrderList.incarnation", one.incarnation, head.incarnation)
 
 
 _Usable = dict[int, tuple[Head, bytes, list[tuple[OrderList, bytes]]]]
@@ -220,8 +227,9 @@ class Chain:
                 continue
             try:
                 found = self._lists.lineage(node, last, (head.list_number, head.list_hash))
+                _check_incarnation(head, found or ())
             except ProtocolError:
-                continue  # the author signed two chains of lists, and the parent is on the other one
+                continue  # the author signed two chains of lists, and the parent is on the other one, or it mixed two
             if found is not None:
                 return head, head_hash, found
         return None
@@ -359,6 +367,7 @@ class Chain:
                 self.needs.lists.append((head.node, last[0] + 1, number, list_hash))
                 complete = False
                 continue
+            _check_incarnation(head, found)
             usable[head.node] = (head, head.struct_hash(), found)
         return self._candidate(block.header.view, usable) if complete else None
 

@@ -40,6 +40,7 @@ class App:
     views: list[int] = field(default_factory=list)
     parents: list[bytes] = field(default_factory=list)
     forgotten_views: frozenset[int] = frozenset()
+    unknown_views: list[int] = field(default_factory=list)
 
     def prepare_proposal(self, parent_id: bytes, view: int, now_ms: int) -> Block | None:
         self.parents.append(parent_id)
@@ -56,6 +57,9 @@ class App:
 
     def may_vote(self, view: int) -> bool:
         return view not in self.forgotten_views
+
+    def own_vote_unknown(self, view: int) -> None:
+        self.unknown_views.append(view)
 
     def has_work(self, now_ms: int) -> bool:
         return self.work
