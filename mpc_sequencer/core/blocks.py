@@ -6,6 +6,7 @@ the parent's state. What a check lacks (lists, bodies, a parent) it notes in :cl
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -52,6 +53,13 @@ def _base(parent: OrderingState, head: Head) -> tuple[int, bytes]:
     last = parent.last_list(head.node, head.incarnation)
     assert last is not None, "the head was checked"
     return last
+
+
+def _check_incarnation(head: Head, lists: Iterable[tuple[OrderList, bytes]]) -> None:
+    """Raise ``block.lists`` where a head names lists of another incarnation than its own: they have other numbers."""
+    for one, _ in lists:
+        if one.incarnation != head.incarnation:
+            raise ProtocolError("block.lists", "OrderList.incarnation", one.incarnation, head.incarnation)
 
 
 _Usable = dict[int, tuple[Head, bytes, list[tuple[OrderList, bytes]]]]
@@ -130,8 +138,9 @@ class BlockRule:
                 continue
             try:
                 found = self._lists.lineage(node, last, (head.list_number, head.list_hash))
+                _check_incarnation(head, found or ())
             except ProtocolError:
-                continue  # the author signed two chains of lists, and the parent is on the other one
+                continue  # the author signed two chains of lists, and the parent is on the other one, or it mixed two
             if found is not None:
                 return head, head_hash, found
         return None
@@ -246,6 +255,7 @@ class BlockRule:
                 self.needs.lists.append((head.node, last[0] + 1, number, list_hash))
                 complete = False
                 continue
+            _check_incarnation(head, found)
             usable[head.node] = (head, head.struct_hash(), found)
         return self._candidate(block.header.view, usable) if complete else None
 

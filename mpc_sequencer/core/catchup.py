@@ -6,7 +6,9 @@ taken in by small turns (:mod:`mpc_sequencer.core.replay`), and the next questio
 opened, so that memory stays bounded however long the history is.
 
 What an attacker tries: an answer nobody asked for (dropped), entries that do not follow (the answer is dropped, the
-next peer is asked, the sender is named), no answer or an empty one (the next peer is asked after ANSWER_MS).
+next peer is asked, the sender is named), no answer or an empty one (the next peer is asked after ANSWER_MS), answers
+that lead on without end and hold nothing (EMPTY_ANSWERS_MAX). What a third member signed against itself names that
+member and no other, and the log that holds it is followed further.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from mpc_sequencer.core.effects import Effect, Fault, Send
+from mpc_sequencer.core.effects import Effect, Send
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.logslice import SLICE_INTERVAL_MS
 from mpc_sequencer.core.messages import FetchLog, LogSlice
 from mpc_sequencer.core.replay import Replay
 from threshold import ThresholdError
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 AHEAD_HEIGHTS_MIN: Final = 8
 """Up to so many missing blocks are fetched one by one, each from its child."""
 ANSWER_MS: Final = 2_000
+EMPTY_ANSWERS_MAX: Final = 16
+"""Answers in a row that lead on and hold nothing: a log's own receipts may be many, but not without end."""
 ENTRIES_PER_TURN: Final = 16
 HEIGHTS_OPENING_MAX: Final = 64
 
@@ -40,6 +45,8 @@ class CatchUp:
         self._position = 0
         self._due_ms: int | None = None
         self._asked = False
+        self._asked_ms = 0
+        self._empty = 0
         self._queue: deque[bytes] = deque()
         self._replay = Replay(core, own=False)
 
@@ -67,7 +74,7 @@ class CatchUp:
 
     def _turn_to(self, node: int) -> None:
         self._peer = node if node != self._core.node else (node + 1) % self._core.committee.n
-        self._position = 0
+        self._position = self._empty = 0
         self._asked = False
         self._due_ms = self._core.now_ms
         self._queue.clear()
@@ -89,7 +96,7 @@ class CatchUp:
         if self._asked:
             self._turn_to((self._peer + 1) % self._core.committee.n)  # no answer in time
         self._due_ms = now_ms + ANSWER_MS
-        self._asked = True
+        self._asked, self._asked_ms = True, now_ms
         return [Send(self._peer, FetchLog(self._lacks_height(), self._position))]
 
     def next_due_ms(self) -> int | None:
@@ -101,9 +108,11 @@ class CatchUp:
             return
         self._asked = False
         self._queue.extend(answer.entries)
+        leads_on = bool(answer.entries) or (answer.next_position > self._position and self._empty < EMPTY_ANSWERS_MAX)
+        self._empty = 0 if answer.entries else self._empty + 1
         self._position = answer.next_position
-        if answer.entries:
-            self._due_ms = self._core.now_ms
+        if leads_on:
+            self._due_ms = max(self._core.now_ms, self._asked_ms + SLICE_INTERVAL_MS)
         else:
             self._turn_to((node + 1) % self._core.committee.n)
             self._due_ms = self._core.now_ms + ANSWER_MS // 4  # it has no more; nor may the next one yet
@@ -118,6 +127,6 @@ class CatchUp:
                 self._replay.feed(self._queue.popleft(), now_ms)
             except (ProtocolError, ThresholdError) as error:
                 assert self._peer is not None
-                self._core.effects.append(Fault(self._peer, error.code, f"its log: {error}"))
+                self._core.blame(self._peer, error)
                 self._turn_to((self._peer + 1) % self._core.committee.n)
                 return

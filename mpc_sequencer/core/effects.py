@@ -205,4 +205,12 @@ class Evidence:
     offence: Offence
 
 
-Effect = Persist | Append | Broadcast | Send | ServeLog | Reply | Settle | Fault | Evidence
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """This member met a signature of its own that its journal does not know: its disk is an old copy. It is muted
+    already; its process should end before anything leaves, and give the data folder up as damaged."""
+
+    detail: str
+
+
+Effect = Persist | Append | Broadcast | Send | ServeLog | Reply | Settle | Fault | Evidence | RolledBack

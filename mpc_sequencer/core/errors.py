@@ -40,6 +40,7 @@ CODES: Final[Mapping[str, str]] = {
     "epoch.unknown": "the message belongs to another epoch or incarnation",
     "incarnation.unknown": "the member has not started that incarnation",
     "incarnation.spent": "the member lost its journal more often than an epoch allows",
+    "standing.rolled_back": "the member met a signature of its own that its journal does not know",
     "list.number": "the list does not continue its author's lists",
     "list.chain": "the list's predecessor hash is not its author's last list",
     "list.duplicate": "the list names an order twice",

@@ -190,6 +190,10 @@ class ListStore:
         wanted = self._authors[order_list.node].wanted
         return bool(wanted) and order_list.struct_hash() in wanted
 
+    def follows(self, order_list: OrderList) -> bool:
+        """Whether a list is of the incarnation that its author's final lists are of."""
+        return order_list.incarnation == self._authors[order_list.node].incarnation
+
     def _equivocation(self, held: OrderList, second: OrderList) -> ProtocolError:
         """The refusal of a second list of one number; raises where its author did not sign it."""
         self._committee.check_value(second)

@@ -23,6 +23,11 @@ from mpc_sequencer.core.transcript import (
 )
 
 READ_ENTRIES: Final = 256
+SCAN_ENTRIES_MAX: Final = 16_384
+"""How far one answer looks for entries that count; an answer may be empty and lead on all the same."""
+SLICE_INTERVAL_MS: Final = 100
+SLICES_BURST_MAX: Final = 4
+"""One peer makes a member read its log so often, some 10 MB/s; a question beyond is dropped unanswered."""
 SERVED: Final = frozenset(
     kind.__struct_config__.tag
     for kind in (ListEntry, EnvelopeEntry, BlockEntry, FinalityEntry, BundleEntry, SettlementEntry)
@@ -30,6 +35,21 @@ SERVED: Final = frozenset(
 
 Read = Callable[[int, int], list[bytes]]
 """The encoded entries of positions ``start .. stop-1``; fewer where the log ends before."""
+
+
+class SliceBudget:
+    """How often each peer's questions are answered: every SLICE_INTERVAL_MS, SLICES_BURST_MAX saved up at most."""
+
+    def __init__(self, members: int) -> None:
+        self._spent_until_ms = [0] * members
+
+    def take(self, node: int, now_ms: int) -> bool:
+        """Whether a question of ``node`` is answered now."""
+        from_ms = max(self._spent_until_ms[node], now_ms - (SLICES_BURST_MAX - 1) * SLICE_INTERVAL_MS)
+        if from_ms > now_ms:
+            return False
+        self._spent_until_ms[node] = from_ms + SLICE_INTERVAL_MS
+        return True
 
 
 class LogIndex:
@@ -57,14 +77,14 @@ class LogIndex:
 
 
 def slice_log(index: LogIndex, read: Read, asked: FetchLog) -> LogSlice:
-    """The answer to ``asked``: up to LOG_SLICE_BYTES_MAX, empty where there is nothing more."""
+    """The answer to ``asked``: up to LOG_SLICE_BYTES_MAX; empty and leading no further where there is nothing more."""
     start = asked.position or index.position_of(asked.height)
     if start is None:
         return LogSlice((), asked.position)
     position = start
     found: list[bytes] = []
     size = 0
-    while chunk := read(position, position + READ_ENTRIES):
+    while position < start + SCAN_ENTRIES_MAX and (chunk := read(position, position + READ_ENTRIES)):
         for entry in chunk:
             position += 1
             if len(entry) > 1 and entry[1] in SERVED:  # an entry is an array of at most 15 values, its tag the first

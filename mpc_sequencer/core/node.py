@@ -148,7 +148,7 @@ class NodeCore:
                     if not self.convictions.drops(node, message):
                         self.peers.handle(node, message, now_ms)
                 except (ProtocolError, ThresholdError) as error:
-                    self._blame(node, error)
+                    self.blame(node, error)
             case FromClient(client, request):
                 self._on_client(client, request)
             case ClientGone(client):
@@ -165,7 +165,7 @@ class NodeCore:
                     self.effects.append(Append(SettledEntry(last_height, transaction, gas_used)))
         return self.collect()
 
-    def _blame(self, node: int, error: ProtocolError | ThresholdError) -> None:
+    def blame(self, node: int, error: ProtocolError | ThresholdError) -> None:
         """Report a refused message; whoever signed what convicts it is named, not who passed it on."""
         offence = getattr(error, "offence", None)
         self.effects.append(Fault(node if offence is None else accused(offence), error.code, str(error)))
@@ -309,6 +309,7 @@ class NodeCore:
         return block
 
     def process_proposal(self, block: Block, source: int, now_ms: int, *, voting: bool) -> Verdict:
+        self.standing.seen_block(block)
         block_id = block.header.block_id()
         arrivals, bodies = self._waits.get(block_id, (-1, ()))
         if arrivals == self.arrivals or any(self.pool.find(key) is None for key in bodies):
@@ -343,6 +344,10 @@ class NodeCore:
     def may_vote(self, view: int) -> bool:
         """Whether this member can know that it signs nothing against an earlier vote."""
         return self.standing.may_vote(view)
+
+    def own_vote_unknown(self, view: int) -> None:
+        """A certificate holds a vote of this member that it does not know."""
+        self.standing.own_vote_unknown(view)
 
     def block(self, block_id: bytes) -> Block | None:
         entry = self.chain.entry(block_id)

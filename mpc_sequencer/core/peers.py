@@ -15,6 +15,7 @@ from mpc_sequencer.core.agreement import Accepted, Rejected
 from mpc_sequencer.core.effects import Fault, Send, ServeLog
 from mpc_sequencer.core.envelopes import check_window
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.logslice import SliceBudget
 from mpc_sequencer.core.messages import (
     BlockMessage,
     Bodies,
@@ -66,6 +67,7 @@ class PeerHandlers:
         self._bodies: deque[tuple[int, Envelope, tuple[bytes, bytes]]] = deque()
         self._queued = [0] * core.committee.n
         self._unchecked: dict[tuple[bytes, int], Block] = {}
+        self._slices = SliceBudget(core.committee.n)
 
     def handle(self, node: int, message: PeerMessage, now_ms: int) -> None:
         """Dispatch. Raises ProtocolError or ThresholdError with nothing changed."""
@@ -115,7 +117,8 @@ class PeerHandlers:
                 if bundle_held is not None:
                     core.effects.append(Send(node, BundleMessage(bundle_held)))
             case FetchLog():
-                core.effects.append(ServeLog(node, message))
+                if self._slices.take(node, now_ms):
+                    core.effects.append(ServeLog(node, message))
             case LogSlice():
                 core.catchup.on_slice(node, message)
             case PeerHello():
@@ -131,6 +134,9 @@ class PeerHandlers:
             core.effects.append(Send(node, ListMessage(order_list)))
         core.simplex.resend(node)
         core.effects += [Send(node, share) for share in core.ranges.own_shares()]
+        theirs = core.lists.by_hash(node, *core.lists.held_through(node))
+        if theirs is not None:  # a peer whose disk is an old copy learns it from its own word
+            core.effects.append(Send(node, ListMessage(theirs)))
         heads = core.lists.heads(core.node)
         if heads:  # last: a peer that lost its journal takes it as the end of what was resent
             core.effects.append(Send(node, HeadMessage(heads[0][0])))
@@ -139,6 +145,8 @@ class PeerHandlers:
     def _on_list(self, node: int, order_list: OrderList, now_ms: int) -> None:
         core = self._core
         author = order_list.node
+        if author == core.node:
+            core.standing.seen_list(order_list)
         if author == core.node and not core.lists.wants(order_list):
             return  # its own lists a member learns from others only where it has lost them
         held_before = core.lists.taken
@@ -159,7 +167,7 @@ class PeerHandlers:
                 if order_id not in core.pool and order_id not in lifted and order_id not in core.gateway:
                     core.fetcher.want_body(order_id, author, now_ms + limits.FETCH_DELAY_MS)
         held_through, _ = core.lists.held_through(author)
-        if order_list.number > held_through:
+        if order_list.number > held_through and core.lists.follows(order_list):
             gap = core.lists.gap(author, order_list.number - 1)
             if gap is not None:
                 core.fetcher.want_lists(author, *gap, node, now_ms)

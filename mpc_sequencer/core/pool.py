@@ -154,6 +154,12 @@ class Pool:
         if receipt is not None and pooled.receipt is None:
             pooled.receipt, pooled.received_ms = receipt, receipt.received_ms
 
+    def forget_promises(self) -> None:
+        """No pending order is in a list of this member any more, nor has a receipt: their incarnation is over."""
+        for pooled in self._orders.values():
+            if not pooled.sequenced_height:
+                pooled.list_number, pooled.receipt = 0, None
+
     def kept(self, executed_height: int) -> list[PooledOrder]:
         """The orders a snapshot must hold: those not batched, and those whose batch is not executed yet."""
         return [

@@ -11,6 +11,8 @@ log of bodies costs its sender the connection and nobody memory.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core.agreement import Accepted, Rejected
@@ -69,16 +71,26 @@ class Replay:
             case BundleEntry(bundle):
                 core.committee.check_member(bundle.node, "Bundle.node")
                 if bundle.node != core.node:  # this member's own is made again
-                    core.reveal.on_bundle(bundle, None)
+                    self._apart(bundle.node, partial(core.reveal.on_bundle, bundle, None))
             case SettlementEntry():
                 for share in _shares(entry, core.committee.epoch):
-                    core.ranges.on_share(share)
+                    self._apart(share.node, partial(core.ranges.on_share, share))
                 core.publisher.settle()
             case SettledEntry(last_height, _, gas_used) if self._own:
                 core.board.settled(last_height, gas_used)
                 core.ranges.settled(last_height)
             case _:
                 pass  # what follows from the rest is made again, not read
+
+    def _apart(self, node: int, take: Callable[[], object]) -> None:
+        """Take what ``node`` signed. Where it contradicts what is held of that member, the member is to blame: the
+        log's keeper saw the other half only, and the log goes on."""
+        try:
+            take()
+        except ProtocolError as error:
+            if error.offence is None:
+                raise
+            self._core.blame(node, error)
 
     def _gather(self, entry: ListEntry | EnvelopeEntry | BlockEntry, size: int) -> None:
         self._bytes += size
@@ -116,23 +128,26 @@ class Replay:
     def _accept(self, block: Block, now_ms: int) -> None:
         """Keep the block; lists and bodies it needs come from the entries before it."""
         core = self._core
+        if not self._own:
+            core.standing.seen_block(block)
         core.chain.take_needs()
         while not isinstance(verdict := core.chain.check(block, None), Accepted):
             if isinstance(verdict, Rejected):
                 raise verdict.error
             needs = core.chain.take_needs()
-            given = sum(self._give_list(number, list_hash) for _, _, number, list_hash in needs.lists)
+            given = sum(self._give_list(list_hash) for _, _, _, list_hash in needs.lists)
             given += sum(self._give_body(key, now_ms) for key in needs.bodies)
             if not given:
                 raise ProtocolError("log.incomplete", "Block", block.header.height, "its lists and bodies before it")
 
-    def _give_list(self, number: int, list_hash: bytes) -> int:
-        """Hand over the list of that hash and those before it, newest first: each names the next."""
+    def _give_list(self, list_hash: bytes) -> int:
+        """Hand over the list of that hash and those before it that are awaited too, newest first: each names the next.
+        One that is held is not handed over again: its author may have signed another of that number."""
         given = 0
-        while number > 0 and (one := self._lists.pop(list_hash, None)) is not None and one.number == number:
+        while (one := self._lists.pop(list_hash, None)) is not None and self._core.lists.wants(one):
             self._core.lists.add(one)
             given += 1
-            number, list_hash = number - 1, one.prev_hash
+            list_hash = one.prev_hash
         return given
 
     def _give_body(self, key: bytes, now_ms: int) -> int:

@@ -4,9 +4,19 @@ A member whose journal is whole signs as before. One that lost a part of it, or 
 is *muted*: it signs no vote, head, list or receipt, but takes part in everything else. Its votes were for views up to
 the one it was in, which some certificate had let it enter; q members signed that certificate, so of any n-f members
 that it hears now at least one honest one knows it and passes it on. So once n-f members have resent what they hold,
-``floor_view``, the view this member is in then, is at least any view it ever voted in. When a block of a later view is
-final, so is everything it did before (its last incarnation's start included), and it *resumes*: it votes above the
-floor, and announces a new incarnation, in which list numbers start again. Offences compare one incarnation only.
+``floor_view``, the view this member is in then, is at least the one before the last that it voted in (who signed the
+certificate that ended a view may be in that view still). When a block of a later view is final, so is everything it did
+before (its last incarnation's start included), and it *resumes*: it votes above that block's view, and announces a new
+incarnation, in which list numbers start again. Offences compare one incarnation only.
+
+How many it must hear: of the others at least n-f-1 signed that certificate, so h members heard include h-f signers,
+and 2f+1 of them an honest one. A convicted member is not heard, and where k are convicted only f-k more can lie, so
+2f+1-k suffice. A damaged member counts as one of the f until it resumes: with f others silent it waits.
+
+A disk can also be whole and old: a copy put back, which no checksum shows. Then others hold what this member signed and
+no longer knows: a vote in a certificate, a list or the incarnation that a head in a block names, its newest list, which
+each peer sends back when a link comes up. Seeing one, it mutes itself at once, as after a loss. What it signs before it
+meets the first of them may contradict its earlier life, and convicts it: restore keys, not data folders.
 
 There are at most INCARNATIONS_MAX new ones an epoch: each breaks open receipts, so who loses its disk again sits out
 with lists (it still votes) until the next epoch.
@@ -20,8 +30,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mpc_sequencer.core import limits
-from mpc_sequencer.core.effects import Fault, MutedRecord, Persist, ResumedRecord
+from mpc_sequencer.core.effects import Fault, MutedRecord, Persist, ResumedRecord, RolledBack
+from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.ordering import OrderingState
+from mpc_sequencer.core.types import Block, Head, OrderList
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
@@ -37,6 +49,8 @@ class Standing:
         self.floor_view = 0
         """Nothing is voted for in views up to this one."""
         self.incarnation = 0
+        self.heeds_own_words = True
+        """Signatures of its own that it does not know mute the member. (Off, two instances of one identity go on.)"""
 
     # --- what may be signed -------------------------------------------------------------------------------------
     def may_vote(self, view: int) -> bool:
@@ -57,13 +71,58 @@ class Standing:
     # --- damage -------------------------------------------------------------------------------------------------
     def mute(self) -> None:
         """The journal is damaged or gone. The first thing a new journal says."""
-        self.muted = True
+        self._silence()
         self._core.effects.append(Persist(MutedRecord()))
 
+    def _silence(self) -> None:
+        """Begin to listen: what was heard before another loss says nothing of what was signed since."""
+        self.muted = True
+        self.floor_view = 0
+        self._heard.clear()
+
+    # --- an old disk --------------------------------------------------------------------------------------------
+    def own_vote_unknown(self, view: int) -> None:
+        """A verified certificate of ``view`` holds a vote of this member that it does not know."""
+        if not self.muted and view > self.floor_view:
+            self._roll_back(f"its vote of view {view}")
+
+    def seen_block(self, block: Block) -> None:
+        """A block may hold a head of this member that names a list, or an incarnation, that it does not know."""
+        for head in block.heads:
+            if head.node == self._core.node:
+                self._seen(head, head.list_number, head.list_hash)
+
+    def seen_list(self, order_list: OrderList) -> None:
+        """A list of this member that a peer holds."""
+        self._seen(order_list, order_list.number, order_list.struct_hash())
+
+    def _seen(self, signed: Head | OrderList, number: int, list_hash: bytes) -> None:
+        own = self._core.own_lists
+        place, known = (signed.incarnation, number), (self.incarnation, own.number)
+        if self.muted or place < known or (place == known and list_hash == own.hash):
+            return
+        try:
+            self._core.committee.check_value(signed)
+        except ProtocolError:
+            return  # somebody else wrote it
+        self._roll_back(f"its list {number} of incarnation {signed.incarnation}")
+
+    def _roll_back(self, unknown: str) -> None:
+        if not self.heeds_own_words:
+            return
+        core = self._core
+        detail = f"this member signed {unknown} and its journal does not say so: its disk is an old copy"
+        core.effects.append(Fault(core.node, "standing.rolled_back", detail))
+        core.effects.append(RolledBack(detail))
+        self.mute()
+        core.own_lists.begin(self.incarnation)
+        core.pool.forget_promises()
+
+    # --- recovery -----------------------------------------------------------------------------------------------
     def recall(self, record: MutedRecord | ResumedRecord) -> None:
         """What the journal says of this."""
         if isinstance(record, MutedRecord):
-            self.muted = True
+            self._silence()
             return
         self.muted = False
         self.floor_view, self.incarnation = record.floor_view, record.incarnation
@@ -81,7 +140,10 @@ class Standing:
         before: its certificates are still to come."""
         if self.muted and view <= self._core.simplex.view:
             self._heard.add(node)
-            if len(self._heard) >= self._core.committee.q and not self.floor_view:
+            convicted = self._core.convictions.cut_off - {self._core.node}
+            faults = self._core.committee.f
+            needed = 2 * faults + 1 - min(faults, len(convicted))
+            if len(self._heard - convicted) >= needed and not self.floor_view:
                 self.floor_view = self._core.simplex.view
 
     def lost(self, node: int) -> None:
@@ -95,6 +157,7 @@ class Standing:
             return
         self.muted = False
         state: OrderingState = self._core.chain.final_state
+        self.floor_view = state.view  # a log leads past views that the agreement engine has not seen
         self.incarnation = min(state.incarnations[self._core.node] + 1, limits.INCARNATIONS_MAX + 1)
         self._core.own_lists.begin(self.incarnation)
         self._core.effects.append(Persist(ResumedRecord(self.floor_view, self.incarnation)))

@@ -35,21 +35,20 @@ from mpc_sequencer.core.lognote import log_origin
 from mpc_sequencer.core.messages import StatusReply
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.recovery import recover
-from mpc_sequencer.core.signing import Signer
-from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.core.types import ZERO_HASH
 from mpc_sequencer.node import transport as wires
 from mpc_sequencer.node.config import CommitteeFile, NodeConfig, check_index, load_committee, load_node_config
 from mpc_sequencer.node.evidence_files import FOLDER as EVIDENCE_FOLDER
 from mpc_sequencer.node.evidence_files import read_evidence, write_evidence
 from mpc_sequencer.node.inbox import Inbox
-from mpc_sequencer.node.keystore import NodeSecrets, open_keystore, read_key_file
+from mpc_sequencer.node.keystore import open_keystore, read_key_file
 from mpc_sequencer.node.snapshots import Snapshots
+from mpc_sequencer.node.startup import check_identity, read_inputs
 from mpc_sequencer.node.storage import Storage
 from mpc_sequencer.settlement.payloads import SignedResult
 from mpc_sequencer.settlement.submitter import ResultReady, Settled, SubmitterState
 from mpc_sequencer.settlement.submitter_run import run_submitter
-from threshold import SecretShare, ThresholdError
+from threshold import ThresholdError
 
 CHECKPOINT_INTERVAL_S: Final = 2.0
 INLINE_SYNC_S_MAX: Final = 0.002  # a journal slower than this is synced in a worker thread
@@ -57,12 +56,17 @@ FAULTS_LOGGED_PER_CODE: Final = 20
 RESULTS_BUFFERED_MAX: Final = 1_024
 EXIT_RESULT_MISMATCH: Final = 3
 EXIT_DISK: Final = 4
+EXIT_ROLLED_BACK: Final = 5
 
 logger = logging.getLogger("mpc_sequencer.node")
 
 
 class DiskFailed(Exception):
     """The disk refused a write: the member must stop, for it cannot keep its promises."""
+
+
+class DiskRolledBack(Exception):
+    """The data folder is an old copy: the member must stop before anything leaves, and come back as damaged."""
 
 
 @contextlib.contextmanager
@@ -136,6 +140,9 @@ class Runner:
                 # a head promises nothing that a later one could break: it need not wait for the disk
                 if any(not isinstance(record, core_effects.HeadRecord) for record in records):
                     await self._sync()
+        for one in gathered:
+            if isinstance(one, core_effects.RolledBack):
+                raise DiskRolledBack(one.detail)
         for one in gathered:
             self._send(one)
             if isinstance(one, core_effects.Evidence):
@@ -218,57 +225,6 @@ def _memory_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _check_identity(
-    config: NodeConfig, file: CommitteeFile, opened: NodeSecrets
-) -> tuple[Signer, SecretShare]:
-    """The keystore's keys must be those the committee file gives this member."""
-    hint = "point node.json at the keystore and the index that belong together"
-    member = file.genesis.members[config.index]
-    signer = Signer(opened.consensus_secret)
-    if signer.public_key != member.consensus_key:
-        raise ConfigError(f"the keystore's consensus key is not that of member {config.index}", hint)
-    share = SecretShare(opened.share_index, opened.share_secret)
-    if opened.share_index != config.index + 1 or share.verification_key() != member.verification_key:
-        raise ConfigError(f"the keystore's threshold share is not that of member {config.index}", hint)
-    return signer, share
-
-
-def _read_inputs(config: NodeConfig, file: CommitteeFile) -> tuple[ChainInput, ...]:
-    """The chain inputs up to the genesis checkpoint, checked against it. Blocking."""
-    # web3 takes half a second to import: only where a chain is spoken to
-    from mpc_sequencer.settlement.chain import ChainClient
-    from mpc_sequencer.settlement.errors import ChainError
-
-    if config.chain_url is None:
-        raise ConfigError(
-            "node.json names no chain", "set chain_url to the JSON-RPC endpoint of a chain node"
-        )
-    genesis = file.genesis
-    try:
-        client = ChainClient(config.chain_url, genesis.settlement)
-        if client.connect() != genesis.chain_id:
-            raise ConfigError(
-                f"the chain at {config.chain_url} is not chain {genesis.chain_id}", "correct chain_url"
-            )
-        seen = client.checkpoint(genesis.checkpoint.number)
-        inputs = client.inputs(genesis.checkpoint.number)
-    except ChainError as error:
-        raise ConfigError(str(error), "start the chain's node, or correct chain_url in node.json") from None
-    expected = genesis.checkpoint
-    if (seen.hash, seen.inputs_count, seen.inputs_hash) != (
-        expected.block_hash,
-        expected.inputs_count,
-        expected.inputs_hash,
-    ):
-        raise ConfigError(
-            f"block {expected.number} of the chain is not the genesis checkpoint",
-            "use the committee file that was written for this chain",
-        )
-    return tuple(
-        ChainInput(one.kind, one.account, one.asset, one.amount.to_bytes(32, "big")) for one in inputs
-    )
-
-
 async def run_node(
     folder: Path, passphrase: str, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
 ) -> int:
@@ -280,7 +236,7 @@ async def run_node(
     file = load_committee(config.committee)
     check_index(config, file)
     opened = open_keystore(config.keystore, passphrase)
-    signer, share = _check_identity(config, file, opened)
+    signer, share = check_identity(config, file, opened)
     origin = partial(log_origin, file.committee.genesis_id, config.index)
     storage = await trio.to_thread.run_sync(
         Storage, config.data, origin, opened.log_seed, file.genesis.checkpoint
@@ -289,7 +245,7 @@ async def run_node(
         # a member that comes back has them in its log, and needs no chain to go on
         inputs = None if storage.fresh else storage.chain_inputs()
         if inputs is None:
-            inputs = await trio.to_thread.run_sync(_read_inputs, config, file)
+            inputs = await trio.to_thread.run_sync(read_inputs, config, file)
         file.committee.sealing_key.prepare()  # tables that would hold up the first round otherwise
         core = NodeCore(file.committee, config.index, signer, share, inputs, secrets.token_bytes(32))
         recovered = await trio.to_thread.run_sync(_recover, core, storage, config.data / EVIDENCE_FOLDER)
@@ -376,11 +332,18 @@ async def _serve(
         for fault in failed.exceptions:
             logger.critical("this member stops, for what it says must be on disk first: %s", fault)
         status = EXIT_DISK
+    except* DiskRolledBack as found:
+        for seen in found.exceptions:
+            logger.critical("%s; it gives the folder up, and starts damaged when it is started again", seen)
+        status = EXIT_ROLLED_BACK
     if status != EXIT_DISK:
         try:
-            storage.finish(core if runner.between_rounds else None)
+            if status == EXIT_ROLLED_BACK:
+                storage.give_up()
+            else:
+                storage.finish(core if runner.between_rounds else None)
         except OSError as error:
-            logger.critical("the last snapshot could not be written: %s", error)
+            logger.critical("the disk failed at the end: %s", error)
             status = EXIT_DISK
     return status
 

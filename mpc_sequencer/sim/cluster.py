@@ -80,6 +80,8 @@ class Cluster:
         self.messages = 0
         members = (*range(deployment.committee.n), *twinned)
         self.hosts = [Host(place, node, self._new_core(node)) for place, node in enumerate(members)]
+        for host in self.hosts:
+            host.core.standing.heeds_own_words = host.node not in twinned
         for host, ahead_ms in zip(self.hosts, skew_ms, strict=False):
             host.clock.skew_ms = ahead_ms
         for host in self.hosts:

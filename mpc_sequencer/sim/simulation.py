@@ -62,6 +62,7 @@ class Simulation(Cluster):
         for node, name in plan.behaviours:
             rng = random.Random(f"{seed}/{node}/{name}")
             self.behaviours[node] = BEHAVIOURS[name](node, self.cores[node], deployment, rng)
+            self.cores[node].standing.heeds_own_words = False
             for down_ms, up_ms in self.behaviours[node].restarts_ms(FAULTS_BEGIN_MS, FAULTS_END_MS):
                 self.call(START_MS + down_ms, partial(self.stop, node))
                 self.call(START_MS + up_ms, partial(self._forget, node))
@@ -126,6 +127,7 @@ class Simulation(Cluster):
         """The host comes up with an empty disk and a core that knows nothing."""
         host = self.hosts[node] = Host(node, node, self._new_core(node), self.hosts[node].clock)
         self.behaviours[node].core = host.core
+        host.core.standing.heeds_own_words = False
         self._carry_out(node, host.start(self.now_ms))
         self._alarm(host, self.now_ms)
         self._restore(self._pairs_of(node))

@@ -297,10 +297,8 @@ def _cut(answer: LogSlice) -> LogSlice:
 
 
 def _flip(answer: LogSlice) -> LogSlice:
-    middle = len(answer.entries) // 2
-    bent = bytearray(answer.entries[middle])
-    bent[-1] ^= 1
-    return LogSlice((*answer.entries[:middle], bytes(bent), *answer.entries[middle + 1 :]), answer.next_position)
+    bent = tuple(entry[:-1] + bytes((entry[-1] ^ 1,)) for entry in answer.entries)
+    return LogSlice(bent, answer.next_position)
 
 
 def _swap(answer: LogSlice) -> LogSlice:

@@ -42,6 +42,7 @@ class App:
     forgotten_views: frozenset[int] = frozenset()
     relied: list[bytes] = field(default_factory=list)
     left: list[tuple[Block, int]] = field(default_factory=list)
+    unknown_views: list[int] = field(default_factory=list)
 
     def prepare_proposal(self, parent_id: bytes, view: int, now_ms: int) -> Block | None:
         self.parents.append(parent_id)
@@ -64,6 +65,9 @@ class App:
 
     def may_vote(self, view: int) -> bool:
         return view not in self.forgotten_views
+
+    def own_vote_unknown(self, view: int) -> None:
+        self.unknown_views.append(view)
 
     def has_work(self, now_ms: int) -> bool:
         return self.work

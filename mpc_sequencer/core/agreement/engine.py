@@ -62,5 +62,8 @@ class Application(Protocol):
     def may_vote(self, view: int) -> bool:
         """Whether this member may sign votes of ``view`` (not where it has lost what it signed there)."""
 
+    def own_vote_unknown(self, view: int) -> None:
+        """A certificate of ``view`` holds a vote that this member signed and does not know of."""
+
     def block(self, block_id: bytes) -> Block | None:
         """An accepted block that is still kept."""

@@ -267,6 +267,10 @@ class Simplex:
     def _apply(self, certificate: Certificate, now_ms: int) -> None:
         view, kind = certificate.view, certificate.kind
         here = self._rounds.at(view)
+        own = here.votes[kind].get(self._node)
+        signed = any(one.node == self._node for one in certificate.votes)
+        if signed and (own is None or own.block_id != certificate.block_id):
+            self._app.own_vote_unknown(view)  # before anything is signed because of it
         found = (here.offence(vote_of(certificate, signer)) for signer in certificate.votes)
         self.offences += [offence for offence in found if offence is not None]
         here.certificates[kind] = certificate
