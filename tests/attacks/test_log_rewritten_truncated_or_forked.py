@@ -1,5 +1,5 @@
-"""Attack: a member bends its audit log: it leaves out or changes what was written, cuts off the end, or shows one auditor
-another log than the next.
+"""Attack: a member bends its audit log: it leaves out or changes what was written, cuts off the end, or shows one
+auditor another log than the next.
 
 The log is a Merkle tree under checkpoints that the member signs. What is not under a checkpoint is found at once; what
 the member signed anew is found by the rules (a log is a function of its blocks) or by whoever kept an earlier

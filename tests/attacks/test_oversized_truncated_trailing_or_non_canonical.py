@@ -2,8 +2,8 @@
 message that members, clients and members to clients send: to crash a reader, to fill its memory, or to have one value
 under two hashes.
 
-Each of the four ways has one code, whatever the message. The decoder refuses before a core sees anything, so the core is
-as it was; the link that brought the frame is closed and the others go on.
+Each of the four ways has one code, whatever the message. The decoder refuses before a core sees anything, so the core
+is as it was; the link that brought the frame is closed and the others go on.
 
 Evidence: none: a frame that does not decode is refused (`wire.size`, `wire.malformed`, `wire.bound`, `wire.canonical`)
 and is signed by nobody.

@@ -3,7 +3,7 @@
 Receipt and list are both signed by it: together they convict it, and an audit of its own log finds it. The order is
 lost only at that member; sent to one honest member more, it is final.
 
-Evidence left: the receipt and the list, `broken-receipt`.
+Evidence: `broken-receipt`: the receipt and the list.
 """
 
 from core_kit import all_sequenced, answers, make_list, refused, submit

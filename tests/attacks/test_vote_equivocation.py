@@ -1,5 +1,5 @@
-"""Attack: a member votes twice in one view: to notarize two blocks, to finalize two, or to nullify a view and to finalize
-its block, so that two certificates may form.
+"""Attack: a member votes twice in one view: to notarize two blocks, to finalize two, or to nullify a view and to
+finalize its block, so that two certificates may form.
 
 A quorum fits one block only, and the second vote is refused (`vote.equivocation`), whether it comes by itself or inside
 a certificate. Whoever has both votes convicts the member and hears it no more; the others are a quorum without it. To
