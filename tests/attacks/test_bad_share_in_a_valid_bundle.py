@@ -99,7 +99,7 @@ def test_what_the_bad_share_does_and_that_the_orders_beside_it_open_regardless()
     assert COMMITTEE.opened_by(ORDERS[1], COMMITTEE.shares(ORDERS[1]), (1, 2, 3)).message == b"buy 3"
 
 
-@pytest.mark.parametrize("liar", [0, 3])
+@pytest.mark.parametrize("liar", [0, 1])
 def test_in_a_committee_every_order_opens_and_the_bundle_convicts_its_sender(liar: int) -> None:
     """Of four members one sends a bent share for the first order of each batch, under the proof of the good ones."""
     d = make_deployment(4)
@@ -125,7 +125,5 @@ def test_in_a_committee_every_order_opens_and_the_bundle_convicts_its_sender(lia
     check_safety(cluster)
     for node in honest:
         assert {one.opened.order_id for one in cluster.logs[node] if isinstance(one, OpenedEntry)} == ids
-    found = evidence_left(cluster)
-    assert found <= {(liar, "bad-shares")} and set(faults_against(cluster, {liar})) <= {(liar, "bundle.proof")}
-    assert found if liar == 0 else True, "whose shares were combined first is found out"
-    assert not faults_against(cluster, honest)
+    assert set(faults_against(cluster, set(range(4)))) == {(liar, "bundle.proof")}
+    assert evidence_left(cluster) == {(liar, "bad-shares")}
