@@ -267,8 +267,8 @@ class StatusReply(Value, frozen=True, tag=53):
     fills: Uint
     settlements: Uint
     settlement_gas: Uint
-    peers_connected: tuple[NodeIndex, ...]
-    convicted: tuple[NodeIndex, ...]
+    peers_connected: Annotated[tuple[NodeIndex, ...], Meta(max_length=limits.COMMITTEE_MEMBERS_MAX)]
+    convicted: Annotated[tuple[NodeIndex, ...], Meta(max_length=limits.COMMITTEE_MEMBERS_MAX)]
     """Members that evidence convicts here since this start."""
     cpu_us: Uint
     memory_bytes: Uint

@@ -4,7 +4,7 @@ The coin says who is filled at the margin and in which order conflicts resolve; 
 different members combine different coins, would pick winners or fork the results. Nothing after the coin would show
 it, so every coin share is verified on arrival: a bad one names its sender, and no coin ever holds it.
 
-Evidence left: the sender's own signed bundle, `bad-coin-share`.
+Evidence: `bad-coin-share`: the sender's own signed bundle.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 import pytest
 import reference as ref
 from core_kit import check_safety, faults_against, refused, results, sign, submit
+from evidence_kit import evidence_left
 
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.core.evidence import verify
@@ -130,6 +131,7 @@ def test_it_is_caught_its_sender_named_and_the_result_is_the_same_everywhere(nam
         assert LIAR not in logged and len(logged) == 3, "the bundle does not count and is not logged"
         assert results(cluster, node) == results(cluster, 1) != {}
         assert all(len(coins) == 1 for coins in recomputed_coins(cluster, node).values())
+    assert evidence_left(cluster) == {(LIAR, "bad-coin-share")}
 
 
 def test_a_good_share_to_some_and_a_bad_one_to_others_forks_nothing() -> None:

@@ -3,13 +3,21 @@
 A member wants one order not to open, or to open late, without being caught. The proof combines all shares
 with weights that hash them, so the member cannot choose a bad share after the weights, nor two whose errors
 cancel.
+
+Evidence: `bad-shares`: the sender's own signed bundle, with the orders it should be of.
 """
 
+import msgspec
 import pytest
 import reference as ref
+from core_kit import all_sequenced, check_safety, faults_against, sign, submit
+from evidence_kit import evidence_left, from_member
 from sealing_kit import Committee, refusal, seeded
 
 import threshold
+from mpc_sequencer.core.messages import BundleMessage, PeerMessage
+from mpc_sequencer.core.transcript import OpenedEntry
+from mpc_sequencer.sim import Cluster, make_deployment
 from threshold import BundleContext
 
 COMMITTEE = Committee.dealt()
@@ -89,3 +97,33 @@ def test_what_the_bad_share_does_and_that_the_orders_beside_it_open_regardless()
         COMMITTEE.opened_by(ORDERS[0], shares, (1, 2, 3))
     assert COMMITTEE.opened_by(ORDERS[0], shares, (1, 2, 4)).message == b"buy 3"
     assert COMMITTEE.opened_by(ORDERS[1], COMMITTEE.shares(ORDERS[1]), (1, 2, 3)).message == b"buy 3"
+
+
+@pytest.mark.parametrize("liar", [0, 1])
+def test_in_a_committee_every_order_opens_and_the_bundle_convicts_its_sender(liar: int) -> None:
+    """Of four members one sends a bent share for the first order of each batch, under the proof of the good ones."""
+    d = make_deployment(4)
+    cluster = Cluster(d)
+
+    def bend(_receiver: int, message: PeerMessage) -> PeerMessage:
+        if not isinstance(message, BundleMessage) or message.bundle.node != liar:
+            return message
+        first, *rest = message.bundle.shares
+        shares = (ref.compress(ref.add(ref.decompress(first), D)), *rest)
+        return BundleMessage(sign(d, liar, msgspec.structs.replace(message.bundle, shares=shares)))
+
+    cluster.network.tamper = from_member(liar, bend)
+    honest = {0, 1, 2, 3} - {liar}
+    ids = set()
+    for turn in range(4):
+        orders = [d.order(trader, cluster.now_ms) for trader in d.traders]
+        ids |= {order.order_id() for order in orders}
+        submit(cluster, min(honest), *orders)
+        cluster.run(300 + turn)
+    assert cluster.run(5_000, until=all_sequenced(ids, honest))
+    cluster.run(2_000)
+    check_safety(cluster)
+    for node in honest:
+        assert {one.opened.order_id for one in cluster.logs[node] if isinstance(one, OpenedEntry)} == ids
+    assert set(faults_against(cluster, set(range(4)))) == {(liar, "bundle.proof")}
+    assert evidence_left(cluster) == {(liar, "bad-shares")}

@@ -2,17 +2,23 @@
 
 A nonce is touched only by a plaintext the account signed for the very label it was sealed under; any other
 leaves the victim's nonces, balances and root as they were, and the real order in the same batch trades.
+
+Evidence: none: a sponsor seals it and no member signs it; the log opens it for everybody, with its outcome
+(`signature`, `label`, `plaintext`, `malformed`).
 """
 
 from __future__ import annotations
 
 import pytest
+from core_kit import all_sequenced, submit
+from evidence_kit import evidence_left, outcomes
 from msgspec.structs import replace
 
 from mpc_sequencer.core import domains
 from mpc_sequencer.core.actions import LimitOrder, label_hash
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.market import BatchOrder
+from mpc_sequencer.sim import Cluster, make_deployment
 from tests.market import desk
 
 ATTACKERS_LABEL = b"\x02" + bytes(100)
@@ -64,3 +70,23 @@ def test_a_forged_plaintext_cannot_burn_a_victims_nonce(name):
         alone = desk.engine()
         assert alone.execute(1, coin, [alone.prepare(real)]).state_root == result.state_root
         assert made.nonce_state(desk.ACCOUNTS[0]) == (1, 1)
+
+
+def test_in_a_committee_the_forgery_is_batched_and_the_victims_order_trades():
+    d = make_deployment(4)
+    cluster = Cluster(d)
+    victim, attacker = d.traders[:2]
+    label = d.label(attacker.address, cluster.now_ms)
+    nonce = victim.nonce
+    action = d.limit_order(victim, label)
+    forgery = d.envelope(attacker, label, d.plaintext(attacker, action))
+    victim.nonce = nonce
+    real = d.order(victim, cluster.now_ms)
+    submit(cluster, 0, forgery)
+    assert cluster.run(5_000, until=all_sequenced({forgery.order_id()}, set(range(4))))
+    submit(cluster, 1, real)
+    assert cluster.run(5_000, until=all_sequenced({real.order_id()}, set(range(4))))
+    cluster.run(2_000)
+    assert outcomes(cluster) == {forgery.order_id(): {"signature"}, real.order_id(): {"resting"}}
+    assert cluster.faults == []
+    assert evidence_left(cluster) == set()

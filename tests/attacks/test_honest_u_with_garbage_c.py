@@ -3,13 +3,20 @@
 The proof shows knowledge of r, not that c is meaningful. Such an order passes check and is batched. What must
 hold is that nobody can make nodes disagree about it: under every subset of valid shares opening fails alike,
 so it is malformed for everybody; and that nobody can pass off an opening for it.
+
+Evidence: none: a trader seals it and no member is to blame; the log holds the t proven bundles that do not open it.
 """
 
 import pytest
 import reference as ref
+from core_kit import check_safety, results, submit
+from evidence_kit import evidence_left, outcomes
 from sealing_kit import Committee, seeded
 
 import threshold
+from mpc_sequencer.core.transcript import OpenedEntry, UnopenableEntry
+from mpc_sequencer.sim import Cluster, make_deployment
+from mpc_sequencer.sim.deployment import SIZE_BUCKET
 
 COMMITTEE = Committee.dealt()
 LABEL = COMMITTEE.label()
@@ -72,3 +79,22 @@ def test_a_malformed_inside_opens_alike_and_proves_itself() -> None:
         assert openings == [openings[0]] * 4
         assert openings[0].message is None and openings[0].malformed_reason
         assert threshold.verify_opening(COMMITTEE.key, ENCODED, sealed, openings[0].sigma, openings[0].padded)
+
+
+def test_in_a_committee_it_is_malformed_for_all_and_the_batch_goes_on() -> None:
+    d = make_deployment(4)
+    cluster = Cluster(d)
+    label = d.label(d.traders[0].address, cluster.now_ms).encode()
+    garbage = ref.proven(label, U, V, R, S, bytes(SIZE_BUCKET + 48))
+    bad, good = d.sponsored(d.traders[0], label, garbage), d.order(d.traders[1], cluster.now_ms)
+    submit(cluster, 2, bad, good)
+    cluster.run(4_000)
+    check_safety(cluster)
+    for log in cluster.logs:
+        shown = [one.unopenable for one in log if isinstance(one, UnopenableEntry)]
+        assert [one.order_id for one in shown] == [bad.order_id()] and len(shown[0].nodes) == d.committee.t
+        assert [one.opened.order_id for one in log if isinstance(one, OpenedEntry)] == [good.order_id()]
+    assert outcomes(cluster) == {bad.order_id(): {"malformed"}, good.order_id(): {"resting"}}
+    assert len({frozenset(results(cluster, node).items()) for node in range(4)}) == 1
+    assert cluster.faults == []
+    assert evidence_left(cluster) == set()

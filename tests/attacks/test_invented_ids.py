@@ -2,12 +2,16 @@
 
 One member's listings lift nothing. Nobody vouches for a body it does not hold; what is kept of such ids is bounded per
 member, and honest orders pass meanwhile.
+
+Evidence: none: a body may be late, so to list an id alone is within the rules; a body that does not check is refused
+(`tdh2.proof`), and so are lists far ahead (`list.number`).
 """
 
 import hashlib
 
 import msgspec
 from core_kit import all_sequenced, check_safety, make_head, make_list, refused, submit
+from evidence_kit import evidence_left
 
 from mpc_sequencer.core import fetch, limits
 from mpc_sequencer.core.effects import FromPeer
@@ -51,6 +55,7 @@ def test_invented_ids_keep_no_honest_order_out() -> None:
     cluster.run(12_000)
     assert all(not cluster.cores[node].fetcher._bodies for node in HONEST), "they stop asking"
     check_safety(cluster, honest=HONEST)
+    assert evidence_left(cluster) == set()
 
 
 def test_bodies_that_do_not_open_are_checked_once_and_nobody_vouches_for_them() -> None:
@@ -74,6 +79,7 @@ def test_bodies_that_do_not_open_are_checked_once_and_nobody_vouches_for_them() 
     assert served == [0]
     assert [(f.node, f.code) for node, f in cluster.faults if node == 0] == [(LIAR, "tdh2.proof")]
     assert cluster.cores[0].own_lists.number == 0
+    assert evidence_left(cluster) == set()
 
 
 def test_lists_far_ahead_of_the_blocks_are_refused() -> None:

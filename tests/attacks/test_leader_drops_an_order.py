@@ -2,10 +2,13 @@
 
 The batch is a function of the heads and lists a block names: a block with another batch gets no honest vote, and the
 next leader's block holds the order.
+
+Evidence: none: the proposal gets no vote (`block.derived`).
 """
 
 import pytest
 from core_kit import all_sequenced, check_safety, reproposed, submit
+from evidence_kit import evidence_left
 
 from mpc_sequencer.core.messages import PeerMessage, Proposal
 from mpc_sequencer.core.types import BatchEntry
@@ -49,3 +52,4 @@ def test_a_bent_batch_gets_no_vote_and_the_order_is_final_all_the_same(bend: str
     final = {entry.block.header.view for node in HONEST for entry in cluster.cores[node].chain._entries.values()}
     assert not final & {proposal.block.header.view for proposal in bent}
     check_safety(cluster, honest=HONEST)
+    assert evidence_left(cluster) == set()

@@ -1,12 +1,16 @@
 """Attack: a leader builds its block from old heads, so that orders that everybody listed meanwhile stay out.
 
 Heads are of the block's view or the one before, of at least n-f members, and never go back behind the ancestors.
+
+Evidence: none: the proposal gets no vote (`block.heads`, `block.lists`, `block.time`, `signature.signer`), and each
+head was true when it was signed.
 """
 
 from typing import Any
 
 import pytest
 from core_kit import make_head, make_list, reproposed, submit
+from evidence_kit import evidence_left
 
 from mpc_sequencer.core.agreement import Rejected
 from mpc_sequencer.core.messages import Proposal
@@ -83,6 +87,7 @@ def test_a_head_that_does_not_belong_is_refused(
     verdict = _verdict(cluster, reproposed(d, proposal, heads=heads))
     assert isinstance(verdict, Rejected)
     assert (verdict.error.code, verdict.error.field) == (code, field)
+    assert evidence_left(cluster) == set()
 
 
 def _rest(checkpoint: Any) -> tuple[Any, ...]:

@@ -2,13 +2,16 @@
 heads that suit it, and lets f lists say the opposite of all others.
 
 Lists are signed and chained, positions are read off them by every voter, and what all honest members agree on stands
-for any n-f heads and any f lists. Evidence: none is needed; a bent block gets no vote (``block.derived``).
+for any n-f heads and any f lists.
+
+Evidence: none: the proposal gets no vote (`block.derived`), and in which order it received is each member's own word.
 """
 
 from itertools import combinations, permutations
 
 import pytest
 from core_kit import all_sequenced, check_safety, reproposed, submit
+from evidence_kit import evidence_left
 from receive_kit import History, names, oid
 
 from mpc_sequencer.core.messages import PeerMessage, Proposal
@@ -67,3 +70,4 @@ def test_a_batch_in_another_order_gets_no_vote() -> None:
     assert bent, "the leader did bend a batch"
     assert {(fault.node, fault.code) for node, fault in cluster.faults if node in HONEST} == {(LEADER, "block.derived")}
     check_safety(cluster, honest=HONEST)
+    assert evidence_left(cluster) == set()

@@ -3,9 +3,13 @@ lists orders no door would take.
 
 Credit is ordering state: a batch charges what ancestors and the batch itself have not used up. Nor may orders without
 credit fill pools and queues: no honest member holds or lists them, so they never get f+1 listings.
+
+Evidence: none: the sponsor's surplus is refused (`credit.exhausted`) or stays unbatched, and to list an unpaid order is
+within the rules.
 """
 
 from core_kit import answers, make_head, make_list, sequenced, submit
+from evidence_kit import evidence_left
 
 from mpc_sequencer.core.effects import FromPeer
 from mpc_sequencer.core.limits import ORDER_CHARGE_WEI
@@ -28,6 +32,7 @@ def test_other_orders_to_each_member_are_batched_up_to_the_bond() -> None:
     for node in range(4):
         assert len(sequenced(cluster, node)) == CREDIT_ORDERS
         assert cluster.cores[node].pool.charged_wei == {d.traders[0].address: CREDIT_ORDERS * ORDER_CHARGE_WEI}
+    assert evidence_left(cluster) == set()
 
 
 def test_an_accomplice_cannot_fill_pools_with_orders_nobody_pays_for() -> None:
@@ -55,3 +60,4 @@ def test_an_accomplice_cannot_fill_pools_with_orders_nobody_pays_for() -> None:
         assert not core.chain.final_state.queue
         assert core.own_lists.number == 0, "an honest member's word is not given for an unpaid order"
         assert not core.fetcher.wants_body(*orders), "and it stops asking"
+    assert evidence_left(cluster) == set()

@@ -2,14 +2,18 @@
 
 Among the orders lifted at one height the place in the queue is a hash over all heads and lists of the block: whoever
 grinds ids does so before that is known, and a leader that grinds heads cannot choose ids.
+
+Evidence: none: ids are their senders' choice, and nothing is gained.
 """
 
-from core_kit import make_head, make_list
+import pytest
+from core_kit import all_sequenced, check_safety, make_head, make_list, submit
+from evidence_kit import evidence_left
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.ordering import Candidate, Derived, OrderFacts, OrderingState, derive, genesis_state
 from mpc_sequencer.core.types import ZERO_HASH
-from mpc_sequencer.sim import make_deployment
+from mpc_sequencer.sim import Cluster, make_deployment
 from mpc_sequencer.sim.deployment import START_MS
 
 D = make_deployment(4)
@@ -68,3 +72,26 @@ def test_what_was_left_over_comes_before_what_is_lifted_later() -> None:
     derived = derive(state, candidate, faults=1, quorum=3, bonds_wei={FACTS.sponsor: 10**18}, facts=lambda _: FACTS)
     assert isinstance(derived, Derived)
     assert list(derived.batch[: len(left_over)]) == left_over
+
+
+def test_in_a_committee_ground_ids_wait_like_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of four; of forty sealed orders the attacker sends the eight with the smallest ids, the others eight of
+    theirs as they come."""
+    monkeypatch.setattr(limits, "BATCH_ORDERS_MAX", 4)
+    d = make_deployment(4)
+    cluster = Cluster(d)
+    ground = sorted((d.order(d.traders[0], cluster.now_ms) for _ in range(40)), key=lambda one: one.order_id())[:8]
+    honest = [d.order(d.traders[1 + i % 3], cluster.now_ms) for i in range(8)]
+    for node in range(4):
+        submit(cluster, node, *ground, *honest)
+    ids = {one.order_id() for one in (*ground, *honest)}
+    assert cluster.run(20_000, until=all_sequenced(ids, set(range(4))))
+    cluster.run(1_000)
+    check_safety(cluster)
+    entries = sorted(cluster.cores[1].chain._entries.values(), key=lambda entry: entry.state.height)
+    batches = [[one.order_id for one in entry.block.batch] for entry in entries if entry.block.batch]
+    assert max(len(batch) for batch in batches) == 4
+    attackers = {one.order_id() for one in ground}
+    assert set(batches[0]) | set(batches[1]) != attackers, "the smallest ids are not the first two batches"
+    assert cluster.faults == []
+    assert evidence_left(cluster) == set()

@@ -2,15 +2,23 @@
 
 A share computed of a point on another curve leaks x_i modulo that curve's small orders; infinity makes proofs
 and sums trivial. Every place where a peer supplies a point refuses both, before a secret meets them.
+
+Evidence: `bad-shares` or `bad-coin-share` where a member's bundle holds the point; none where an envelope does, which
+is refused (`point.off_curve`, `point.infinity`, `point.encoding`) and signed by no member.
 """
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 import reference as ref
+from core_kit import all_sequenced, answers, check_safety, sign, submit
+from evidence_kit import evidence_left, from_member
 from sealing_kit import Committee, refusal, seeded
 
 import threshold
+from mpc_sequencer.core.messages import BundleMessage, PeerMessage
+from mpc_sequencer.sim import Cluster, make_deployment
 from threshold import BatchProof, BundleContext, SealingKey, SecretShare
 from threshold.group import FIELD_PRIME
 
@@ -93,3 +101,47 @@ def test_commitments_at_infinity() -> None:
         z = (r * e % ref.N).to_bytes(32, "big")
         with refusal("tdh2.proof"):
             COMMITTEE.check(SEALED[:67] + e.to_bytes(32, "big") + z + SEALED[131:])
+
+
+@pytest.mark.parametrize("name", ["off the curve", "infinity as zeros"])
+def test_at_a_members_door_it_is_refused_and_nobody_is_accused(name: str) -> None:
+    point, code = BAD_POINTS[name]
+    d = make_deployment(4)
+    cluster = Cluster(d)
+    order = d.order(d.traders[0], cluster.now_ms)
+    bent = order.ciphertext[:1] + point + order.ciphertext[34:]
+    submit(cluster, 0, d.sponsored(d.traders[0], order.label, bent))
+    cluster.run(1_000)
+    assert [one.code for one in answers(cluster)] == [code]
+    assert len(cluster.cores[0].pool) == 0
+    assert evidence_left(cluster) == set()
+
+
+@pytest.mark.parametrize(
+    ("field", "kind"), [("shares", "bad-shares"), ("coin_share", "bad-coin-share")], ids=["share", "coin share"]
+)
+@pytest.mark.parametrize("name", ["off the curve", "infinity as zeros"])
+def test_in_a_members_bundle_it_convicts_the_member(name: str, field: str, kind: str) -> None:
+    point, _ = BAD_POINTS[name]
+    d = make_deployment(4)
+    cluster = Cluster(d)
+
+    def bend(_receiver: int, message: PeerMessage) -> PeerMessage:
+        if not isinstance(message, BundleMessage):
+            return message
+        bundle = message.bundle
+        bad = (point, *bundle.shares[1:]) if field == "shares" else point + bundle.coin_share[33:]
+        return BundleMessage(sign(d, 0, msgspec.structs.replace(bundle, **{field: bad})))
+
+    cluster.network.tamper = from_member(0, bend)
+    ids = set()
+    for _ in range(3):
+        order = d.order(d.traders[1], cluster.now_ms)
+        ids.add(order.order_id())
+        submit(cluster, 1, order)
+        cluster.run(400)
+    assert cluster.run(5_000, until=all_sequenced(ids, {1, 2, 3}))
+    cluster.run(1_000)
+    check_safety(cluster)
+    assert evidence_left(cluster) == {(0, kind)}
+    assert all(cluster.cores[node].execution.executed_height for node in (1, 2, 3))

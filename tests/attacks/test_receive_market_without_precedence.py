@@ -2,6 +2,8 @@
 
 The engine takes no batch order, no draw and no order id in their place: without a precedence over all new orders of the
 market, and no others, the height does not execute and the state is as before. The auditor judges alike.
+
+Evidence: none: no message can ask for it; such a height is executed by no member and by no auditor.
 """
 
 from __future__ import annotations

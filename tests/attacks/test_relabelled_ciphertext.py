@@ -4,13 +4,19 @@ bucket.
 A copy under the adversary's own sponsorship would be decrypted on its own schedule, or executed twice. The
 label is inside the proof's hash and the cipher's associated data, so no label but the sealed one goes with a
 ciphertext.
+
+Evidence: none: the envelope is refused (`tdh2.proof`, `label.chain`, `label.settlement`, `label.key`,
+`ciphertext.length`) and signed by no member.
 """
 
 import pytest
 import reference as ref
+from core_kit import all_sequenced, answers, sequenced, submit
+from evidence_kit import evidence_left
 from sealing_kit import CHAIN_ID, SETTLEMENT, Committee, refusal, seeded
 
 import threshold
+from mpc_sequencer.sim import Cluster, make_deployment
 from threshold import SealingKey
 
 COMMITTEE = Committee.dealt()
@@ -72,3 +78,20 @@ def test_an_opening_is_not_valid_under_another_label() -> None:
         label = COMMITTEE.label(**changes).encode()
         assert not threshold.verify_opening(COMMITTEE.key, label, SEALED, b"\x07" * 32, padded)
         assert not threshold.verify_opening(COMMITTEE.key, label, SEALED, seeded("x"), padded)
+
+
+def test_at_every_door_the_copy_is_refused_and_the_victims_order_is_final() -> None:
+    d = make_deployment(4)
+    cluster = Cluster(d)
+    victim = d.order(d.traders[0], cluster.now_ms)
+    own_label = d.label(d.traders[1].address, cluster.now_ms).encode()
+    copy = d.sponsored(d.traders[1], own_label, victim.ciphertext)
+    submit(cluster, 0, victim)
+    for node in range(4):
+        submit(cluster, node, copy, client=7)
+    assert cluster.run(5_000, until=all_sequenced({victim.order_id()}, set(range(4))))
+    cluster.run(1_000)
+    assert [one.code for one in answers(cluster, 7)] == ["tdh2.proof"] * 4
+    assert sequenced(cluster, 2) == [victim.order_id()]
+    assert cluster.faults == []
+    assert evidence_left(cluster) == set()

@@ -1,10 +1,14 @@
 """Attack: the same sealed order again: at the same door, at others, through a member's list, early and late.
 
 An order is batched once and charged once. While its window lasts its id is remembered; after that no door takes it.
+
+Evidence: none: the envelope is answered with `intake.duplicate`, `intake.sequenced` or `label.expired`; to list a
+batched order again is within the rules and does nothing.
 """
 
 import msgspec
 from core_kit import all_sequenced, answers, check_safety, make_head, make_list, sequenced, submit
+from evidence_kit import evidence_left
 
 from mpc_sequencer.core.effects import FromPeer
 from mpc_sequencer.core.messages import HeadMessage, ListMessage
@@ -33,6 +37,7 @@ def test_a_replay_at_every_door_is_one_order_and_each_door_repeats_its_first_rec
         assert sequenced(cluster, node) == [order.order_id()]
         assert cluster.cores[node].pool.charged_wei[d.traders[0].address] == 10**12
     check_safety(cluster)
+    assert evidence_left(cluster) == set()
 
 
 def test_a_replay_after_the_window_is_expired_at_the_door() -> None:
@@ -47,6 +52,7 @@ def test_a_replay_after_the_window_is_expired_at_the_door() -> None:
     cluster.run(5_000)
     assert [one.code for one in answers(cluster, 2)] == ["label.expired"]
     assert sequenced(cluster, 0) == [order.order_id()]
+    assert evidence_left(cluster) == set()
 
 
 def test_a_member_that_lists_a_sequenced_order_again_lifts_nothing() -> None:
@@ -69,6 +75,7 @@ def test_a_member_that_lists_a_sequenced_order_again_lifts_nothing() -> None:
     cluster.run(20_000)
     for node in range(3):
         assert sequenced(cluster, node) == [order.order_id(), fresh.order_id()]
+    assert evidence_left(cluster) == set()
 
 
 def test_the_door_refuses_what_was_sequenced_though_the_body_is_forgotten() -> None:
@@ -84,3 +91,4 @@ def test_the_door_refuses_what_was_sequenced_though_the_body_is_forgotten() -> N
     cluster.run(10)
     assert [one.code for one in answers(cluster, 2)] == ["intake.sequenced"]
     assert ZERO_HASH not in pool
+    assert evidence_left(cluster) == set()

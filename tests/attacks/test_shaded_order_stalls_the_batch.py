@@ -1,17 +1,24 @@
 """Attack: an order that f+1 members list and the others never do stands before all others, so that none is batched.
 
 It holds others back only while all honest members may have it first. Once the honest members' listings of an order
-are included, no shaded order binds it, whatever the f Byzantine ones list. Evidence: none; to list nothing is no
-fault.
+are included, no shaded order binds it, whatever the f Byzantine ones list.
+
+Evidence: none: to list nothing is no offence.
 """
 
 from itertools import product
 
 import pytest
+from core_kit import all_sequenced, check_safety, submit
+from evidence_kit import evidence_left, from_member
 from receive_kit import START_MS, History, oid
 
+from mpc_sequencer.core import limits
+from mpc_sequencer.core.messages import Bodies
 from mpc_sequencer.core.ordering import OrderFacts
 from mpc_sequencer.core.ordering.receive import eligible
+from mpc_sequencer.market import RECEIVE
+from mpc_sequencer.sim import Cluster, make_deployment
 
 STALLER = oid("s")
 ORDERS = [oid(f"{i}") for i in range(4)]
@@ -73,3 +80,25 @@ def test_orders_that_pay_for_nothing_stall_nothing() -> None:
         run = History(facts={STALLER: fact})
         run.block([STALLER, *ORDERS], [], ORDERS, [], [STALLER, *ORDERS])
         assert set(run.blocks[0].batch) == set(ORDERS)
+
+
+def test_in_a_committee_the_others_orders_are_batched_whatever_the_staller_does() -> None:
+    """The liar and one honest member list the staller first, and the liar serves its body to nobody."""
+    d = make_deployment(5, policy=RECEIVE)
+    cluster = Cluster(d)
+    staller = d.order(d.traders[0], cluster.now_ms)
+    liar, duped = 4, 0
+
+    cluster.network.tamper = from_member(liar, lambda _, message: None if isinstance(message, Bodies) else message)
+    for node in (liar, duped):
+        submit(cluster, node, staller)
+    cluster.run(60)
+    orders = [d.order(d.traders[1 + i % 3], cluster.now_ms) for i in range(4)]
+    for node in range(5):
+        submit(cluster, node, *orders)
+    began_ms = cluster.now_ms
+    assert cluster.run(10_000, until=all_sequenced({one.order_id() for one in orders}, {1, 2, 3}))
+    assert cluster.now_ms - began_ms < limits.VIEW_TIMEOUT_MS
+    check_safety(cluster)
+    assert cluster.faults == []
+    assert evidence_left(cluster) == set()

@@ -2,6 +2,9 @@
 
 Shares before finality would show a batch while it can still be thrown away and replaced. Neither a notarized block, nor
 a request, nor a forged certificate, nor an accomplice's bundle brings a member to compute one.
+
+Evidence: `false-finality`: the accomplice's own signed bundle; a forged certificate is refused (`certificate.quorum`,
+`signature.signer`) and signed by nobody, and shares handed around in private leave no trace.
 """
 
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from core_kit import all_sequenced, make_certificate, picture, refused, submit
+from evidence_kit import evidence_left
 
 from mpc_sequencer.core import reveal
 from mpc_sequencer.core.effects import Evidence, Fault, FromPeer
@@ -54,6 +58,7 @@ def test_a_notarized_block_gets_no_share_however_long_it_waits(notarized: tuple[
     cluster.run(5_000)
     assert not shared
     assert all(core.chain.final_height == 0 for core in cluster.cores)
+    assert evidence_left(cluster) == set()
 
 
 def test_asking_for_a_bundle_gets_none(notarized: tuple[Cluster, list[bytes], bytes]) -> None:
@@ -89,6 +94,7 @@ def test_a_forged_finalization_is_refused(forgery: str, notarized: tuple[Cluster
     cluster.at(cluster.now_ms, 1, FromPeer(3, CertificateMessage(certificate)))
     cluster.run(100)
     assert not shared
+    assert evidence_left(cluster) == set()
 
 
 def test_an_accomplice_s_bundle_does_not_bring_shares_forth(notarized: tuple[Cluster, list[bytes], bytes]) -> None:

@@ -4,7 +4,8 @@ In a SHUFFLE market an order's place is its draw, a hash over the block's coin a
 fewer than t members knows the coin before the block is final (tests/attacks/test_share_before_finality.py). So an id
 that is the smallest of all, or comes first under the coins seen so far, has an even chance against one honest order,
 like any other. (Sending many orders does raise the chance that one of them is early; each costs a sponsor's charge.)
-It leaves no evidence, and needs none: nothing was gained.
+
+Evidence: none: ids are their senders' choice, and nothing is gained.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from core_kit import all_sequenced, check_safety, results, submit
+from evidence_kit import evidence_left
 
 from mpc_sequencer.core import domains
 from mpc_sequencer.market import SHUFFLE, PreparedOrder
+from mpc_sequencer.sim import Cluster, make_deployment
 from tests.market import desk
 
 SEEN_COINS = [hashlib.sha256(b"seen %d" % i).digest() for i in range(4)]
@@ -57,3 +61,18 @@ def test_whoever_knew_the_coin_would_be_first():
     coin = COMING_COINS[0]
     ground = min((desk.order_id(("ground", i)) for i in range(50)), key=lambda one: domains.DRAW(coin, one))
     assert wins(ground, coin)
+
+
+def test_in_a_committee_it_is_an_order_like_any_other():
+    d = make_deployment(4, policy=SHUFFLE)
+    cluster = Cluster(d)
+    ground = min((d.order(d.traders[0], cluster.now_ms) for _ in range(20)), key=lambda one: one.order_id())
+    honest = d.order(d.traders[1], cluster.now_ms)
+    submit(cluster, 0, ground, honest)
+    ids = {ground.order_id(), honest.order_id()}
+    assert cluster.run(5_000, until=all_sequenced(ids, set(range(4))))
+    cluster.run(2_000)
+    check_safety(cluster)
+    assert len({frozenset(results(cluster, node).items()) for node in range(4)}) == 1
+    assert cluster.faults == []
+    assert evidence_left(cluster) == set()

@@ -3,9 +3,13 @@
 ECDSA has a valid signature for every nonce. Were they different orders, one payment would buy many places in a batch;
 and were a block's variant out of a voter's reach, a sponsor who fills each member's store with others could stop every
 block that names its order.
+
+Evidence: none: a variant is a duplicate (`intake.duplicate`), one with high s is refused (`signature.encoding`), and no
+member signs either.
 """
 
 from core_kit import all_sequenced, answers, check_safety, refused, sequenced, submit, variant
+from evidence_kit import evidence_left
 
 from mpc_sequencer.core.pool import VARIANTS_MAX, Pool
 from mpc_sequencer.sim import Cluster, make_deployment
@@ -26,6 +30,7 @@ def test_variants_of_a_signature_are_one_order_and_one_receipt() -> None:
     assert first.receipt == second.receipt
     assert [sequenced(cluster, node) for node in range(4)] == [[order.order_id()]] * 4
     assert cluster.cores[0].pool.charged_wei[d.traders[0].address] == 10**12
+    assert evidence_left(cluster) == set()
 
 
 def test_a_high_s_variant_is_refused() -> None:
@@ -49,3 +54,4 @@ def test_every_member_filled_with_other_variants_still_votes_for_the_leaders() -
     assert not cluster.cores[1].simplex._nullified_in_a_row
     cluster.run(2_000)
     check_safety(cluster)
+    assert evidence_left(cluster) == set()

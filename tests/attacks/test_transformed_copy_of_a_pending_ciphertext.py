@@ -4,13 +4,22 @@ Decryption is linear: x(au + bG) = a(xu) + bY. So an adversary who sees a victim
 bG under a label of its own, gets it decrypted, and computes xu from the answer. The first test shows that
 this works whenever a share of u' is computed; the others, that no transformation passes check, because the
 proof binds u', v', c' and the label to an exponent the adversary does not know.
+
+Evidence: none: the envelope is refused (`tdh2.proof`) and signed by no member; an accomplice that lists it is within
+the rules and alone.
 """
 
 import pytest
 import reference as ref
+from core_kit import all_sequenced, answers, make_list, sequenced, submit
+from evidence_kit import charged, evidence_left
 from sealing_kit import Committee, refusal, seeded
 
 import threshold
+from mpc_sequencer.core.effects import FromPeer
+from mpc_sequencer.core.messages import Bodies, FetchBodies, ListMessage
+from mpc_sequencer.core.types import ZERO_HASH
+from mpc_sequencer.sim import Cluster, make_deployment
 from threshold import group
 
 COMMITTEE = Committee.dealt()
@@ -102,3 +111,32 @@ def test_no_share_is_computed_of_anything_unchecked() -> None:
     ):
         with pytest.raises(TypeError, match="checked"):
             threshold.share(COMMITTEE.dealing.shares[0], unchecked)  # type: ignore[arg-type]
+
+
+def test_neither_a_door_nor_an_accomplices_list_gets_it_decrypted() -> None:
+    d = make_deployment(4)
+    cluster = Cluster(d)
+    accomplice, honest = 3, {0, 1, 2}
+    victim = d.order(d.traders[0], cluster.now_ms)
+    u, v, e, z, c = ref.split(victim.ciphertext)
+    label = d.label(d.traders[1].address, cluster.now_ms).encode()
+    moved_both = ciphertext(moved(u, ref.G), moved(v, ref.G2), e, (A * z + e * B) % ref.N, c)
+    copy = d.sponsored(d.traders[1], label, moved_both)
+
+    def serve(sender: int, receiver: int, message: object) -> object:
+        if receiver == accomplice and isinstance(message, FetchBodies) and copy.order_id() in message.ids:
+            cluster.at(cluster.now_ms + 1, sender, FromPeer(accomplice, Bodies((copy,))))
+        return None if sender == accomplice else message
+
+    cluster.network.tamper = serve  # type: ignore[assignment]
+    submit(cluster, 0, victim)
+    for node in honest:
+        submit(cluster, node, copy, client=7)
+        listed = make_list(d, accomplice, 1, ZERO_HASH, (copy.order_id(),))
+        cluster.at(cluster.now_ms + 50, node, FromPeer(accomplice, ListMessage(listed)))
+    assert cluster.run(5_000, until=all_sequenced({victim.order_id()}, honest))
+    cluster.run(2_000)
+    assert [one.code for one in answers(cluster, 7)] == ["tdh2.proof"] * 3
+    assert charged(cluster, honest) == {(accomplice, "tdh2.proof")}
+    assert all(sequenced(cluster, node) == [victim.order_id()] for node in honest)
+    assert evidence_left(cluster) == set()

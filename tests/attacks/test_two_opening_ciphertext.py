@@ -5,13 +5,22 @@ subset A that holds it combines to P + lambda D, with its lambda in A. The spons
 point: u, v, the proof and everything inside are honest, and r is the hash it should be. A node that combined
 A would open the order; one that combined another subset would not. Requiring rY = P refuses it everywhere;
 then verified shares give every node the same verdict.
+
+Evidence: `bad-shares`: the accomplice's own signed bundle; none against the sponsor, who is no member.
 """
 
+import msgspec
 import pytest
 import reference as ref
+from core_kit import check_safety, results, sign, submit
+from evidence_kit import charged, evidence_left, from_member
 from sealing_kit import Committee, refusal, seeded
 
 import threshold
+from mpc_sequencer.core.messages import BundleMessage, PeerMessage
+from mpc_sequencer.core.transcript import OpenedEntry, UnopenableEntry
+from mpc_sequencer.sim import Cluster, make_deployment
+from mpc_sequencer.sim.deployment import SIZE_BUCKET
 from threshold import BundleContext
 
 COMMITTEE = Committee.dealt()
@@ -92,3 +101,42 @@ def test_the_accomplices_bundle_does_not_verify_and_the_others_do(
 
 def test_it_is_not_a_valid_opening_for_the_public_either(checked: threshold.CheckedCiphertext) -> None:
     assert not threshold.verify_opening(COMMITTEE.key, LABEL.encode(), checked.encoded, SIGMA, PADDED)
+
+
+def test_in_a_committee_all_members_give_one_verdict_and_the_bent_share_convicts_the_accomplice() -> None:
+    d = make_deployment(4)
+    cluster = Cluster(d)
+    accomplice = ACCOMPLICE - 1
+    label = d.label(d.traders[0].address, cluster.now_ms).encode()
+    padded = ref.pad(b"fork the nodes", SIZE_BUCKET)
+    r, s = ref.exponents(SIGMA, label, padded)
+    u, v = ref.compress(ref.multiply(r, ref.G)), ref.compress(ref.multiply(r, ref.G2))
+    bend = ref.multiply(ref.lagrange(ACCOMPLICE, list(TARGET)), D)
+    target = ref.compress(ref.add(ref.multiply(r, ref.decompress(d.committee.genesis.public_key)), bend))
+    c = ref.aead_encrypt(ref.tagged("MPCSEQ/v1/kem", target + u), label + u + v, SIGMA + padded)
+    trap = d.sponsored(d.traders[0], label, ref.proven(label, u, v, r, s, c))
+    told: list[bytes] = []
+
+    def bent(receiver: int, message: PeerMessage) -> PeerMessage:
+        if not isinstance(message, BundleMessage) or receiver % 2 == 0:
+            return message  # the others get its true share
+        shares = list(message.bundle.shares)
+        batch = next(e.block.batch for e in cluster.cores[1].chain._entries.values() if e.block.batch)
+        at = [entry.order_id for entry in batch].index(trap.order_id())
+        shares[at] = ref.compress(ref.add(ref.decompress(shares[at]), D))
+        told.append(shares[at])
+        return BundleMessage(sign(d, accomplice, msgspec.structs.replace(message.bundle, shares=tuple(shares))))
+
+    cluster.network.tamper = from_member(accomplice, bent)
+    honest = d.order(d.traders[1], cluster.now_ms)
+    submit(cluster, 1, trap, honest)
+    cluster.run(4_000)
+    check_safety(cluster)
+    assert told
+    for node in range(4):
+        log = cluster.logs[node]
+        assert [one.unopenable.order_id for one in log if isinstance(one, UnopenableEntry)] == [trap.order_id()]
+        assert [one.opened.order_id for one in log if isinstance(one, OpenedEntry)] == [honest.order_id()]
+        assert results(cluster, node) == results(cluster, 0) != {}
+    assert charged(cluster, set(range(4))) == {(accomplice, "bundle.proof")}
+    assert evidence_left(cluster) == {(accomplice, "bad-shares")}

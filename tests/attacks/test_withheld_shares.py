@@ -1,10 +1,13 @@
 """Attack: f members take part in everything but never send a decryption share, or send some, much later.
 
 t <= n - f shares decrypt, so the others open every batch; and a bundle that was lost is asked for again.
+
+Evidence: none: silence cannot be told from a bad network.
 """
 
 import pytest
 from core_kit import all_sequenced, check_safety, results, submit
+from evidence_kit import evidence_left
 
 from mpc_sequencer.core.messages import BundleMessage, FetchBundle, PeerMessage
 from mpc_sequencer.core.transcript import OpenedEntry
@@ -27,6 +30,8 @@ def test_batches_open_without_the_withholders(n: int, withholders: set[int]) -> 
         opened = {one.opened.order_id for one in cluster.logs[node] if isinstance(one, OpenedEntry)}
         assert opened == {order.order_id() for order in orders}
         assert results(cluster, node)
+    assert cluster.faults == []
+    assert evidence_left(cluster) == set()
 
 
 def test_bundles_that_were_lost_are_fetched() -> None:
@@ -46,3 +51,5 @@ def test_bundles_that_were_lost_are_fetched() -> None:
     cluster.run(3_000)
     assert asked
     assert all(results(cluster, node) for node in range(4))
+    assert cluster.faults == []
+    assert evidence_left(cluster) == set()

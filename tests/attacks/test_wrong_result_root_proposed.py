@@ -1,10 +1,14 @@
 """Attack: a member reports false results in its heads, and as leader proposes blocks that certify them.
 
 A result is certified by q members' heads in blocks and by nothing else; with at most f liars that is the honest one.
+
+Evidence: none: a false result is outvoted and cannot be proven from the member's own words; a proposal that certifies
+it gets no vote (`block.derived`).
 """
 
 import msgspec
 from core_kit import all_sequenced, check_safety, reproposed, results, sign, submit
+from evidence_kit import evidence_left
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.messages import HeadMessage, PeerMessage, Proposal
@@ -53,3 +57,4 @@ def test_false_results_are_neither_certified_nor_stop_anybody() -> None:
         assert all(own[ref.height] == ref.result for ref in certified)
         assert cluster.cores[node].execution.certified_height == max(own), "everything executed is certified"
     assert {fault.code for node, fault in cluster.faults if node in HONEST} == {"block.derived"}
+    assert evidence_left(cluster) == set()
