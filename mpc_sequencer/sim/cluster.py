@@ -224,6 +224,7 @@ class Cluster:
     def _conclude(self, host: Host, effects: list[Effect]) -> None:
         """Keep what a round brought forth; send when it is durable."""
         if not self._keep(host, effects):
+            host.disk.conclude()
             self._carry_out(host.place, effects)
             return
         sync_ms = self._sync_ms(host)
@@ -258,6 +259,7 @@ class Cluster:
     def _sync(self, host: Host) -> None:
         synced = host.disk.synced
         host.disk.sync()
+        host.disk.conclude()
         for record in host.disk.records[synced : host.disk.synced]:
             self._observe(host.node, Persist(record))
 

@@ -73,6 +73,8 @@ class Disk:
     """The audit log."""
     checkpointed: int = 0
     """So many entries lie under a signed checkpoint."""
+    concluded: int = 0
+    """So many entries are of rounds whose records are durable: a checkpoint signs no more."""
     logs_lost: int = 0
     snapshot: bytes | None = None
     """The member's last snapshot."""
@@ -105,6 +107,10 @@ class Disk:
         """Write a checkpoint over the first ``entries`` of the log."""
         self.checkpointed = max(self.checkpointed, entries)
 
+    def conclude(self) -> None:
+        """A round is over: what it wrote to the journal is durable, or promises nothing."""
+        self.concluded = len(self.log)
+
     def sync(self) -> None:
         """Make all records durable."""
         self.synced = len(self.records)
@@ -120,9 +126,9 @@ class Disk:
 
     def _tear_log(self, rng: random.Random) -> None:
         """The log goes on from its checkpoint, the last one or one that was being written."""
-        end = rng.choice((self.checkpointed, rng.randint(self.checkpointed, len(self.log))))
+        end = rng.choice((self.checkpointed, max(self.checkpointed, self.concluded)))
         self.log = self.log[:end]
-        self.checkpointed = end
+        self.checkpointed = self.concluded = end
         self._reindex()
 
     @property
@@ -135,7 +141,7 @@ class Disk:
         self.records, self.synced = [], 0
         self.snapshot, self.snapshot_record, self.snapshot_entry = None, 0, 0
         if not keep_log:
-            self.log, self.checkpointed = [], 0
+            self.log, self.checkpointed, self.concluded = [], 0, 0
             self.logs_lost += 1
         self._reindex()
 

@@ -145,6 +145,11 @@ class Harness:
             if not self._probe_once(simulation, workload, turn, healed_ms, self.watched.correct):
                 return
             turn += 1
+            if simulation.now_ms - healed_ms >= PROGRESS_MS_MAX:
+                muted = [node for node in sorted(wiped) if not simulation.cores[node].standing.may_list()]
+                height = simulation.cores[min(self.watched.correct)].chain.final_height
+                self.watched.report("progress", height, f"members {muted} do not list again after they lost their disk")
+                return
         self._progress_ms = simulation.now_ms - healed_ms
         if wiped:
             self._probe_once(simulation, workload, turn, healed_ms, self.watched.correct | wiped)

@@ -10,7 +10,7 @@ from collections import Counter
 
 from mpc_sequencer.core.effects import AdmittedRecord, Broadcast, Effect, ListRecord, Persist, Reply, Send, VoteRecord
 from mpc_sequencer.core.messages import ListMessage, Proposal, SubmitReply, VoteMessage
-from mpc_sequencer.core.transcript import BlockEntry, LogEntry, entry_key
+from mpc_sequencer.core.transcript import BlockEntry, EnvelopeEntry, LogEntry, entry_key
 from mpc_sequencer.core.types import FINALIZE, NOTARIZE, NULLIFY, OrderList, Vote
 from mpc_sequencer.sim.checkers.base import Checker, Watched
 from mpc_sequencer.sim.host import Host
@@ -128,7 +128,12 @@ class Log(Checker):
                 self._whole(host)
 
     def _whole(self, host: Host) -> None:
-        keys = Counter(entry_key(entry) for entry in host.disk.log)
+        keys: Counter[tuple[object, ...]] = Counter()
+        blocks = 0
+        for entry in host.disk.log:
+            blocks += isinstance(entry, BlockEntry)
+            # a block may lift an order that an earlier one had lifted
+            keys[(*entry_key(entry), blocks if isinstance(entry, EnvelopeEntry) else 0)] += 1
         for key, times in keys.items():
             if times > 1:
                 self.report(0, f"member {host.node} logged {key[0]} {times} times")
