@@ -22,7 +22,8 @@ SEED_MAX = (1 << 63) - 1
 WORKERS_MAX = 1_024
 
 FAULTS_HELP = """
-Faults by name, for --faults; "all", "none", "network" and "byzantine" stand for groups.
+Faults by name, for --faults; "all", "none", "network", "restarts" and "byzantine" stand for
+groups.
 
 Network, befalls any members: regions (latencies between cloud regions), jitter, loss (lost packets, sent again late),
 reorder (messages of a link overtake each other), links (connections break and come back), partitions (standing, or
@@ -30,7 +31,13 @@ moving from group to group), one_way (one direction of links is lost), stalls (o
 was not acknowledged is sent again over a new link), skew (clocks off within tolerance), jumps (clocks set forwards or
 back for a while).
 
-Hosts, at most f members: crash (for good), clock (off by more than tolerated, and set by seconds).
+Hosts, any honest members (at most f are down or faulty at a time, but for power cuts): restart (goes down and comes
+back), powercut (some or all go down at once), torn (losses of power beside killed processes, also amid a round: what
+was not durable is lost, of what was to be sent a part has left), slow_disk (syncs take up to 400 ms), full_disk (stops,
+as nothing can be written, and comes back). "restarts" stands for these and wipe. All take snapshots at drawn times.
+
+Hosts, at most f members: crash (for good), clock (off by more than tolerated, and set by seconds), wipe (comes back
+with its journal lost, or its whole disk).
 
 Byzantine, at most f members: equivocating_leader, equivocating_lists, equivocating_votes, drops_one_sender,
 drops_earliest_lists, stale_heads, invents_ids, withholds_shares, bent_shares, early_revealer, wrong_result, nullifier,
@@ -38,7 +45,7 @@ replayer, silent, slow, garbage_sender, amnesiac (restarts with an empty disk).
 """
 Faults = Annotated[
     str,
-    typer.Option(help="all, none, or names separated by commas; byzantine and network stand for groups."),
+    typer.Option(help="all, none, or names separated by commas; byzantine, network and restarts stand for groups."),
 ]
 Workers = Annotated[int, typer.Option(min=0, max=WORKERS_MAX, help="Processes; 0 means one per core.")]
 

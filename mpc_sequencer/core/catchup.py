@@ -67,7 +67,8 @@ class CatchUp:
                 self._turn_to(node)
 
     def stuck(self, height: int) -> None:
-        """A final batch has waited for bundles too long: logs have what memories may have lost."""
+        """The final block of that height has waited too long, for its parts or its bundles: logs have what memories may
+        have lost."""
         self._target_height = max(self._target_height, height)
         if self._peer is None:
             self._turn_to((self._core.node + 1) % self._core.committee.n)

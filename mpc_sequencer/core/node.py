@@ -70,6 +70,7 @@ from threshold import SecretShare, ThresholdError
 
 INPUTS_PER_ENTRY: Final = 256
 STALLED_VIEW_MS: Final = 500
+PENDING_FINAL_MS: Final = 2_000  # a certified block that could not be derived for so long is looked for in logs
 REBUILD_MS: Final = 20
 PROPOSED_SKEW_MS_MAX: Final = limits.BLOCK_TIME_SKEW_MS_MAX // 2  # leaves voters room for delays and their clocks
 
@@ -118,6 +119,7 @@ class NodeCore:
         self._built_from: tuple[bytes, int, int] | None = None
         self._built_ms = 0
         self._pending_final: tuple[bytes, Certificate] | None = None
+        self._pending_since_ms = 0
         self._last_final_ms = 0
         self.effects: list[Effect] = []
 
@@ -228,6 +230,8 @@ class NodeCore:
         for block_id, node in self.reveal.missing(now_ms):
             self.fetcher.want_bundle(block_id, node, now_ms)
         self.effects += self.fetcher.requests(now_ms)
+        if self._pending_final is not None and now_ms - self._pending_since_ms >= PENDING_FINAL_MS:
+            self.catchup.stuck(self.chain.final_height + 1)  # peers that came back hold no lists of final blocks
         stuck = self.reveal.stuck(now_ms)
         if stuck is not None:
             self.catchup.stuck(stuck)
@@ -248,7 +252,7 @@ class NodeCore:
             times.append(self.simplex.propose_at_ms())
         if self.simplex.deadline_ms is not None and self.statements.stale_at_ms() > now_ms:
             times.append(self.statements.stale_at_ms())
-        if self.reveal.pending():
+        if self.reveal.pending() or self._pending_final is not None:
             times.append(now_ms + limits.FETCH_RETRY_MS)
         return max(min(times), now_ms + 1)
 
@@ -338,6 +342,8 @@ class NodeCore:
         self.peers.hold_block(block, source)
 
     def finalized(self, block_id: bytes, certificate: Certificate, now_ms: int) -> None:
+        if self._pending_final is None:
+            self._pending_since_ms = now_ms
         self._pending_final = (block_id, certificate)
         self._retry_final(now_ms)
 
@@ -408,6 +414,7 @@ class NodeCore:
     def pend_final(self, certificate: Certificate) -> None:
         """A finalization whose block is not at hand yet."""
         self._pending_final = (certificate.block_id, certificate)
+        self._pending_since_ms = self.now_ms
 
     def _on_executed(self, executed: Executed) -> None:
         self.statements.changed()

@@ -38,7 +38,7 @@ class Publisher:
         core.effects += [Append(ListEntry(one)) for one in entry.lists]
         for order_id in entry.lifted:
             pooled = core.pool.get(order_id)
-            if pooled is not None and not pooled.logged:
+            if pooled is not None:  # again where it was lifted before: who reads on from here may lack it
                 self._log_variant(pooled, pooled.first_variant())
         for one in entry.block.batch:
             pooled = core.pool.get(one.order_id)

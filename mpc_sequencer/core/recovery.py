@@ -17,6 +17,7 @@ the snapshot, and drops older records after it (:mod:`mpc_sequencer.node.storage
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -276,14 +277,16 @@ class Relog:
     """Passes over what the audit log holds already when a recovering member appends it again."""
 
     def __init__(self, held: Iterable[tuple[object, ...]]) -> None:
-        self._held = set(held)
+        self._held = Counter(held)
 
     def is_news(self, key: tuple[object, ...]) -> bool:
-        """Whether an entry of that key is to be appended; each key held is passed over once."""
-        if key in self._held:
-            self._held.discard(key)
-            return False
-        return True
+        """Whether an entry of that key is to be appended; each one held is passed over once."""
+        if key not in self._held:
+            return True
+        self._held[key] -= 1
+        if not self._held[key]:
+            del self._held[key]
+        return False
 
     def __bool__(self) -> bool:
         return bool(self._held)

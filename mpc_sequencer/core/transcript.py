@@ -149,7 +149,7 @@ LogEntry = (
 
 
 def entry_key(entry: LogEntry) -> tuple[object, ...]:
-    """What an entry is about: a log holds one entry of a key."""
+    """What an entry is about: a log holds one entry of a key, but for envelopes that several blocks lift."""
     match entry:
         case GenesisEntry():
             return ("genesis",)

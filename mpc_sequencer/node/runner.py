@@ -51,6 +51,7 @@ from mpc_sequencer.settlement.submitter_run import run_submitter
 from threshold import ThresholdError
 
 CHECKPOINT_INTERVAL_S: Final = 2.0
+ROUND_POLL_S: Final = 0.002
 INLINE_SYNC_S_MAX: Final = 0.002  # a journal slower than this is synced in a worker thread
 FAULTS_LOGGED_PER_CODE: Final = 20
 RESULTS_BUFFERED_MAX: Final = 1_024
@@ -202,6 +203,8 @@ class Runner:
                 self.inbox.wake()
                 work = (await self._snapshot.prepared()).run
             else:
+                while not self.between_rounds:  # a receipt whose record is not durable yet must not be signed
+                    await trio.sleep(ROUND_POLL_S)
                 work = partial(self._storage.log.prepare_checkpoint().run, sync=True)
             with trio.CancelScope(shield=True), _disk():
                 await trio.to_thread.run_sync(work)

@@ -14,9 +14,11 @@ import heapq
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.effects import (
+    Append,
     Broadcast,
     ClientGone,
     Effect,
@@ -27,6 +29,7 @@ from mpc_sequencer.core.effects import (
     FromPeer,
     PeerDown,
     PeerUp,
+    Persist,
     Record,
     Reply,
     Send,
@@ -85,7 +88,7 @@ class Cluster:
         for host, ahead_ms in zip(self.hosts, skew_ms, strict=False):
             host.clock.skew_ms = ahead_ms
         for host in self.hosts:
-            self._carry_out(host.place, host.start(self.now_ms))
+            self._conclude(host, host.start(self.now_ms))
             for peer in range(deployment.committee.n):
                 if peer != host.node:
                     self.at(self.now_ms, host.place, PeerUp(peer))
@@ -155,7 +158,7 @@ class Cluster:
     def restart(self, node: int, *, damaged: bool = False) -> None:
         """A stopped member's machine comes up again; links to all members that are up follow."""
         host = self.hosts[node]
-        self._carry_out(node, host.power_on(self._new_core(node), self.now_ms, damaged=damaged))
+        self._come_up(host, damaged)
         for other in self.hosts:
             if other.node != node and other.up:
                 self.at(self.now_ms, node, PeerUp(other.node))
@@ -195,30 +198,83 @@ class Cluster:
             self.at(time_ms, host.place, None)
 
     def _round(self, host: Host) -> bool:
-        """The host's round, where one is due now; False for an alarm that another one overtook."""
+        """The host's round, where one is due now; False for an alarm that another one overtook, or while it syncs."""
         if host.alarm_ms != self.now_ms:
             return False
         host.alarm_ms = None
-        if not host.up:
+        if not host.up or host.busy:
             return False
         if host.inbox or host.wake_ms is None or host.wake_ms <= self.now_ms:
             events, host.inbox = host.inbox, []
             self._turn(host.place, events)
-        if host.wake_ms is not None:
+        if host.wake_ms is not None and not host.busy:
             self._alarm(host, host.wake_ms)
         return True
 
     def _turn(self, place: int, events: Sequence[Event]) -> None:
-        self._carry_out(place, self.hosts[place].turn(events, self.now_ms))
+        host = self.hosts[place]
+        self._conclude(host, host.turn(events, self.now_ms))
+
+    def _come_up(self, host: Host, damaged: bool) -> None:
+        """The first round of a host's new life; to open the journal makes it durable."""
+        self._sync(host)
+        effects = host.power_on(self._new_core(host.node), self.now_ms, damaged=damaged)
+        self._conclude(host, effects)
+        self._alarm(host, self.now_ms)
+
+    # --- persist, then send -------------------------------------------------------------------------------------
+    def _conclude(self, host: Host, effects: list[Effect]) -> None:
+        """Keep what a round brought forth; send when it is durable."""
+        if not self._keep(host, effects):
+            host.disk.conclude()
+            self._carry_out(host.place, effects)
+            return
+        sync_ms = self._sync_ms(host)
+        if sync_ms:
+            host.busy = True
+            self.call(self.now_ms + sync_ms, partial(self._synced, host, host.boots, effects))
+        else:
+            self._sync(host)
+            self._carry_out(host.place, effects)
+
+    def _synced(self, host: Host, boots: int, effects: list[Effect]) -> None:
+        """A slow sync has ended, unless the host went down meanwhile."""
+        if not host.busy or host.boots != boots:
+            return
+        host.busy = False
+        self._sync(host)
+        self._carry_out(host.place, effects)
+        self._alarm(host, self.now_ms)
+
+    def _sync_ms(self, host: Host) -> int:
+        """How long a sync of the host's journal takes now."""
+        return 0
+
+    def _keep(self, host: Host, effects: Sequence[Effect]) -> bool:
+        """Write; whether it must be synced."""
+        logged = len(host.disk.log)
+        must_sync = host.disk.keep(effects, self.now_ms)
+        for entry in host.disk.log[logged:]:
+            self._observe(host.node, Append(entry))
+        return must_sync
+
+    def _sync(self, host: Host) -> None:
+        synced = host.disk.synced
+        host.disk.sync()
+        host.disk.conclude()
+        for record in host.disk.records[synced : host.disk.synced]:
+            self._observe(host.node, Persist(record))
 
     def _observe(self, node: int, effect: Effect) -> None:
-        """For checkers: called with each effect before it is carried out."""
+        """For checkers: called with log entries as they are written, with journal records as they become durable, and
+        with everything else before it is carried out."""
 
     def _carry_out(self, place: int, effects: list[Effect]) -> None:
         """Send what a turn brought forth; the host has kept what is to be kept."""
         node = self.hosts[place].node
         for effect in effects:
-            self._observe(node, effect)
+            if not isinstance(effect, Append | Persist):
+                self._observe(node, effect)
             match effect:
                 case Broadcast(message):
                     for host in self.hosts:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Final
 
-from mpc_sequencer.core.effects import Append, Effect, HeadRecord, Persist, VoteRecord
-from mpc_sequencer.core.messages import BundleMessage, ListMessage, PeerMessage, Proposal, VoteMessage
+from mpc_sequencer.core.effects import Append, Broadcast, Effect, Persist, VoteRecord
+from mpc_sequencer.core.messages import BundleMessage, HeadMessage, ListMessage, PeerMessage, Proposal, VoteMessage
 from mpc_sequencer.core.transcript import BlockEntry
 from mpc_sequencer.core.types import FINALIZE, NOTARIZE, NULLIFY
 from mpc_sequencer.sim.deployment import START_MS
@@ -85,9 +85,9 @@ class _Trace:
 
     def effect(self, now_ms: int, node: int, effect: Effect) -> None:
         at_ms = now_ms - START_MS
-        if isinstance(effect, Persist) and isinstance(effect.record, HeadRecord):
+        if isinstance(effect, Broadcast) and isinstance(effect.message, HeadMessage):
             entered = self.views.setdefault(node, [])
-            view = effect.record.head.view
+            view = effect.message.head.view
             if not entered or entered[-1][1] != view:
                 entered.append((at_ms, view))
         elif isinstance(effect, Persist) and isinstance(effect.record, VoteRecord):

@@ -4,7 +4,9 @@ A host does what :class:`mpc_sequencer.node.runner.Runner` does around a core, i
 back: a step back of the machine's clock shows as a reading that stands still until the machine has caught up, and
 the core's timers sleep in elapsed time, which no step touches. Its disk keeps what the core gave it in two files: the
 journal, of which everything up to ``synced`` survives a loss of power, and the audit log, of which a signed checkpoint
-covers everything up to ``checkpointed``. What lies behind these marks may be torn off when the machine goes down.
+covers everything up to ``checkpointed``. What lies behind these marks may be torn off when the machine goes down; where
+only the process dies, the journal stays whole and the log still goes on from its checkpoint, as its last entries were
+in memory. A snapshot is prepared between two rounds and written a while later; until then the one before it counts.
 """
 
 from __future__ import annotations
@@ -43,6 +45,21 @@ class Clock:
         self._last_ms = max(self._last_ms, now_ms + self.skew_ms + self._stepped_ms)
         return self._last_ms
 
+    def reboot(self) -> None:
+        """A new process does not know what the one before it has read."""
+        self._last_ms = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSnapshot:
+    """What a snapshot will write: its bytes, the first journal record and log entry beside it, and how many log entries
+    are signed before."""
+
+    data: bytes
+    record: int
+    entry: int
+    log_entries: int
+
 
 @dataclass(slots=True)
 class Disk:
@@ -56,6 +73,9 @@ class Disk:
     """The audit log."""
     checkpointed: int = 0
     """So many entries lie under a signed checkpoint."""
+    concluded: int = 0
+    """So many entries are of rounds whose records are durable: a checkpoint signs no more."""
+    logs_lost: int = 0
     snapshot: bytes | None = None
     """The member's last snapshot."""
     snapshot_record: int = 0
@@ -66,27 +86,63 @@ class Disk:
     relog: Relog = field(default_factory=lambda: Relog(()))
     _checkpoint_ms: int | None = None
 
-    def take_snapshot(self, core: NodeCore) -> None:
-        """As the storage does: the log is signed first, so that a snapshot never counts on lost entries."""
+    def prepare_snapshot(self, core: NodeCore) -> PreparedSnapshot:
+        """As the storage does: between two rounds, and the journal is synced as its next segment begins."""
         data, height = dump(core)
         position = None if height is None else self.index.position_of(height)
-        self.snapshot, self.snapshot_record = data, len(self.records)
-        self.snapshot_entry = len(self.log) if position is None else position
-        self.checkpointed = len(self.log)
+        self.sync()
+        return PreparedSnapshot(data, len(self.records), len(self.log) if position is None else position, len(self.log))
+
+    def finish_snapshot(self, prepared: PreparedSnapshot) -> None:
+        """The log is signed first, so that a snapshot never counts on lost entries."""
+        self.sign_log(prepared.log_entries)
+        self.snapshot = prepared.data
+        self.snapshot_record, self.snapshot_entry = prepared.record, prepared.entry
+
+    def take_snapshot(self, core: NodeCore) -> None:
+        """Prepare and write one at once."""
+        self.finish_snapshot(self.prepare_snapshot(core))
+
+    def sign_log(self, entries: int) -> None:
+        """Write a checkpoint over the first ``entries`` of the log."""
+        self.checkpointed = max(self.checkpointed, entries)
+
+    def conclude(self) -> None:
+        """A round is over: what it wrote to the journal is durable, or promises nothing."""
+        self.concluded = len(self.log)
+
+    def sync(self) -> None:
+        """Make all records durable."""
+        self.synced = len(self.records)
 
     def tear(self, rng: random.Random) -> None:
         """Power is gone: of what was not durable some first part is left."""
         self.records = self.records[: rng.randint(self.synced, len(self.records))]
-        self.log = self.log[: rng.randint(self.checkpointed, len(self.log))]
-        self.synced, self.checkpointed = len(self.records), len(self.log)
+        self._tear_log(rng)
+
+    def stop_process(self, rng: random.Random) -> None:
+        """The process is gone: what it had written to the journal is still there, and not durable yet."""
+        self._tear_log(rng)
+
+    def _tear_log(self, rng: random.Random) -> None:
+        """The log goes on from its checkpoint, the last one or one that was being written."""
+        end = rng.choice((self.checkpointed, max(self.checkpointed, self.concluded)))
+        self.log = self.log[:end]
+        self.checkpointed = self.concluded = end
         self._reindex()
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the log has lost entries that the snapshot needs."""
+        return self.snapshot_entry > len(self.log)
 
     def wipe(self, *, keep_log: bool) -> None:
         """The journal is lost, and the snapshot with it; the log too, or not."""
         self.records, self.synced = [], 0
         self.snapshot, self.snapshot_record, self.snapshot_entry = None, 0, 0
         if not keep_log:
-            self.log, self.checkpointed = [], 0
+            self.log, self.checkpointed, self.concluded = [], 0, 0
+            self.logs_lost += 1
         self._reindex()
 
     def _reindex(self) -> None:
@@ -104,11 +160,12 @@ class Disk:
         """A slice of the log for a member that is behind."""
         return slice_log(self.index, lambda start, stop: [encode(one) for one in self.log[start:stop]], asked)
 
-    def write(self, effects: list[Effect], now_ms: int) -> None:
-        """Keep what a round brought forth, and sync it unless it holds heads alone: those promise nothing."""
+    def keep(self, effects: Sequence[Effect], now_ms: int) -> bool:
+        """Write what a round brought forth; whether it must be synced before anything leaves. Heads alone need not be:
+        they promise nothing."""
         if self._checkpoint_ms is None or now_ms - self._checkpoint_ms >= CHECKPOINT_INTERVAL_MS:
             self._checkpoint_ms = now_ms
-            self.checkpointed = len(self.log)
+            self.sign_log(len(self.log))
         must_sync = False
         for effect in effects:
             if isinstance(effect, Append):
@@ -116,8 +173,7 @@ class Disk:
             elif isinstance(effect, Persist):
                 self.records.append(effect.record)
                 must_sync = must_sync or not isinstance(effect.record, HeadRecord)
-        if must_sync:
-            self.synced = len(self.records)
+        return must_sync
 
 
 @dataclass(slots=True)
@@ -136,32 +192,45 @@ class Host:
     """The virtual time for which a round is planned."""
     inbox: list[Event] = field(default_factory=list)
     """What has arrived since the last round."""
+    busy: bool = False
+    """The disk is syncing: what arrives waits, and the round's messages too."""
+    boots: int = 0
+    """How often it came up again."""
 
     def start(self, now_ms: int) -> list[Effect]:
-        """The core's first call; what it brought forth is on disk."""
-        return self._kept(self.core.start(self.clock.read_ms(now_ms)), now_ms)
+        """The core's first call; what it brought forth is to be kept, then sent."""
+        return self.core.start(self.clock.read_ms(now_ms))
 
-    def power_off(self, rng: random.Random) -> None:
-        """The machine is down; what was not durable may be lost."""
-        self.up = False
+    def power_off(self, rng: random.Random, *, kill: bool = False) -> None:
+        """The machine is down; what was not durable may be lost. ``kill``: only the process is."""
+        self.up = self.busy = False
         self.inbox.clear()
         self.wake_ms = self.alarm_ms = None
-        self.disk.tear(rng)
+        if kill:
+            self.disk.stop_process(rng)
+        else:
+            self.disk.tear(rng)
 
     def power_on(self, core: NodeCore, now_ms: int, *, damaged: bool = False) -> list[Effect]:
-        """A new process of the same member: what its disk says, then its first round. ``damaged``: it finds its journal
-        lost."""
-        disk, clock_ms = self.disk, self.clock.read_ms(now_ms)
+        """A new process of the same member: what its disk says, then its first round, which is to be kept, then sent.
+        ``damaged``: it finds its journal lost."""
+        disk = self.disk
+        self.clock.reboot()
+        clock_ms = self.clock.read_ms(now_ms)
+        self.boots += 1
+        if disk.damaged:
+            damaged = True
+            disk.wipe(keep_log=True)
+        disk.sync()  # opening the journal does
         self.core, self.up = core, True
         journal = [encode(record) for record in disk.records[disk.snapshot_record :]]
         log = disk.log[disk.snapshot_entry :]
         disk.relog = Relog(entry_key(entry) for entry in log)
         effects = recover(core, disk.snapshot, journal, [encode(entry) for entry in log], clock_ms, damaged=damaged)
-        effects += core.start(clock_ms)
-        return self._kept(effects, now_ms)
+        return effects + core.start(clock_ms)
 
     def turn(self, events: Sequence[Event], now_ms: int) -> list[Effect]:
-        """One round of the runner, with all the work it leaves; what it brought forth is on disk and may be sent."""
+        """One round of the runner, with all the work it leaves; what it brought forth is to be kept, then sent."""
         core, clock_ms = self.core, self.clock.read_ms(now_ms)
         effects: list[Effect] = []
         for event in events:
@@ -173,8 +242,4 @@ class Host:
             effects += core.work(clock_ms)
             effects += core.flush(clock_ms)
         self.wake_ms = core.wake_at_ms() - clock_ms + now_ms
-        return self._kept(effects, now_ms)
-
-    def _kept(self, effects: list[Effect], now_ms: int) -> list[Effect]:
-        self.disk.write(effects, now_ms)
         return effects

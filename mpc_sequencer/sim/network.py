@@ -24,6 +24,7 @@ from typing import Final
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.messages import PeerMessage
+from mpc_sequencer.sim.outages import NO_HOST_FAULTS, HostPlan, draw_hosts
 from mpc_sequencer.sim.plan import FAULT_KINDS, member_faults
 
 FAULTS_BEGIN_MS: Final = 200
@@ -89,7 +90,7 @@ class FaultPlan:
     breaks: tuple[LinkFault, ...]
     stalls: tuple[LinkFault, ...]
     crashes: tuple[tuple[int, int], ...]
-    """(member, time): crash-stop. A restart of the member belongs beside it."""
+    """(member, time): crash-stop."""
     behaviours: tuple[tuple[int, str], ...]
     """(member, name of a Byzantine behaviour)"""
     beyond_skew: tuple[int, ...]
@@ -102,15 +103,22 @@ class FaultPlan:
     twinned: tuple[int, ...] = ()
     """Members that run twice, both times by the rules and with the same keys: together they are Byzantine."""
 
+    hosts: HostPlan = NO_HOST_FAULTS
+
     @property
     def byzantine(self) -> frozenset[int]:
         """Members that do not keep to the protocol. All others are honest, the crashed ones included."""
         return frozenset(node for node, _ in self.behaviours).union(self.twinned)
 
     @property
+    def wiped(self) -> frozenset[int]:
+        """Members that lose their journal: honest, but not correct."""
+        return frozenset(one.node for one in self.hosts.outages if one.lost)
+
+    @property
     def faulty(self) -> frozenset[int]:
         """At most f members that need not make progress; the others are *correct*."""
-        return self.byzantine | {node for node, _ in self.crashes} | set(self.beyond_skew)
+        return self.byzantine | {node for node, _ in self.crashes} | set(self.beyond_skew) | self.wiped
 
     def summary(self) -> str:
         """One line for people."""
@@ -119,6 +127,12 @@ class FaultPlan:
         parts += ["regions" if self.regions else "lan", f"jitter {self.jitter_ms} ms"]
         parts.append(f"{len(self.breaks)} breaks, {len(self.stalls)} stalls, {len(self.one_ways)} one-way cuts")
         parts.append(f"{len(self.jumps)} clock jumps, {self.loss_percent}% loss")
+        parts += [f"wipe@{node}" for node in sorted(self.wiped)]
+        outages = [one for one in self.hosts.outages if not one.lost]
+        if outages:
+            parts.append(f"{len(outages)} outages of {len({one.node for one in outages})} members")
+        if self.hosts.slow_disks:
+            parts.append(f"{len(self.hosts.slow_disks)} slow disks")
         parts += [name for name in ("reorder", "duplicates") if getattr(self, name)]
         return ", ".join(parts)
 
@@ -161,6 +175,7 @@ def make_plan(seed: int, nodes: int, faults: frozenset[str]) -> FaultPlan:
         loss_percent=rng.choice((0, 0, 1, LOSS_PERCENT_MAX)) if "loss" in faults else 0,
         reorder="reorder" in faults and rng.random() < 0.3,
         duplicates="duplicates" in faults and rng.random() < 0.7,
+        hosts=draw_hosts(seed, nodes, faults, members, (FAULTS_BEGIN_MS, FAULTS_END_MS)),
     )
 
 
@@ -280,6 +295,11 @@ class Links:
             return False
         del self._down[pair]
         return True
+
+    def forget_sent(self, sender: int) -> None:
+        """The sender's process is gone, and what it would send again with it."""
+        for direction in [one for one in self._sent if one[0] == sender]:
+            del self._sent[direction]
 
     def unacknowledged(self, sender: int, receiver: int) -> list[PeerMessage]:
         """What the sender sends again over a link that has just been made."""

@@ -1,6 +1,7 @@
 """Which members of a run are faulty, and how: at most f, a function of the seed.
 
-Consecutive seeds take the behaviours in turn, so that any 19 of them show each at least once.
+Consecutive seeds take the kinds in turn. Where hosts may go down as well, every third seed leaves them room: it has
+fewer than f faulty members from the start. Any 40 seeds show each kind at least once all the same.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ NETWORK_FAULTS: Final = frozenset(
     }
 )
 """What may befall any member, all of them together: each stays correct."""
-HOST_FAULTS: Final = ("crash", "clock")
-FAULT_KINDS: Final = NETWORK_FAULTS | frozenset(HOST_FAULTS) | frozenset(BEHAVIOURS)
+RESTART_FAULTS: Final = frozenset({"restart", "powercut", "torn", "slow_disk", "full_disk"})
+"""What may befall any honest member's host: it stays correct."""
+HOST_FAULTS: Final = ("crash", "clock", "wipe")
+"""What makes a member faulty though it is honest."""
+FAULT_KINDS: Final = NETWORK_FAULTS | RESTART_FAULTS | frozenset(HOST_FAULTS) | frozenset(BEHAVIOURS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +42,16 @@ class MemberFaults:
     crashed: tuple[int, ...]
     beyond_skew: tuple[int, ...]
     behaviours: tuple[tuple[int, str], ...]
+    wiped: tuple[int, ...] = ()
+    """Members that lose their journal, once."""
+
+    @property
+    def faulty(self) -> frozenset[int]:
+        return frozenset((*self.crashed, *self.beyond_skew, *self.wiped, *(node for node, _ in self.behaviours)))
 
 
 def parse_faults(text: str) -> frozenset[str]:
-    """``all``, ``none``, or names separated by commas, where ``byzantine`` and ``network`` stand for groups.
+    """``all``, ``none``, or names separated by commas; ``byzantine``, ``network`` and ``restarts`` stand for groups.
 
     Raises ``ValueError`` for an unknown name.
     """
@@ -50,6 +60,7 @@ def parse_faults(text: str) -> frozenset[str]:
         "none": frozenset[str](),
         "byzantine": frozenset(BEHAVIOURS),
         "network": NETWORK_FAULTS,
+        "restarts": RESTART_FAULTS | {"wipe"},
     }
     chosen: set[str] = set()
     for name in filter(None, (part.strip() for part in text.split(","))):
@@ -61,10 +72,12 @@ def parse_faults(text: str) -> frozenset[str]:
 
 
 def member_faults(seed: int, nodes: int, faults: frozenset[str]) -> MemberFaults:
-    """Draw f faulty members (none where ``faults`` names no member fault)."""
+    """Draw f faulty members (none where ``faults`` names no member fault), or fewer where hosts go down beside them."""
     rng = random.Random(f"{seed}/{nodes}/members")
     kinds = [name for name in (*BEHAVIOURS, *HOST_FAULTS) if name in faults]
     count = (nodes - 1) // 3 if kinds else 0
+    if count and faults & RESTART_FAULTS and seed % 3 == 0:
+        count = rng.randrange(count)
     members = rng.sample(range(nodes), count)
     chosen = [kinds[seed % len(kinds)] if turn == 0 else rng.choice(kinds) for turn in range(count)]
     given = list(zip(members, chosen, strict=True))
@@ -72,4 +85,5 @@ def member_faults(seed: int, nodes: int, faults: frozenset[str]) -> MemberFaults
         crashed=tuple(sorted(node for node, kind in given if kind == "crash")),
         beyond_skew=tuple(sorted(node for node, kind in given if kind == "clock")),
         behaviours=tuple(sorted((node, kind) for node, kind in given if kind in BEHAVIOURS)),
+        wiped=tuple(sorted(node for node, kind in given if kind == "wipe")),
     )

@@ -137,25 +137,44 @@ class Harness:
                 checker.at_interval(simulation)
 
     def _probe(self, simulation: Simulation, workload: Workload) -> None:
+        """Orders to all, until who lost its journal lists again as well; then one that it must execute too."""
         healed_ms = simulation.now_ms
-        for turn in range(PROBES):
-            order_id = workload.probe(turn)
-            while not self._certified(simulation, order_id):
-                if simulation.now_ms - healed_ms >= PROGRESS_MS_MAX:
-                    views = [core.simplex.view for core in simulation.cores]
-                    final = [core.chain.final_height for core in simulation.cores]
-                    self.watched.report(
-                        "progress",
-                        max(final),
-                        f"probe {turn} is not certified everywhere {PROGRESS_MS_MAX} ms after the heal; "
-                        f"views {views}, final heights {final}",
-                    )
-                    return
-                simulation.run(SLICE_MS)
+        wiped = self.watched.plan.wiped
+        turn = 0
+        while turn < PROBES or not all(simulation.cores[node].standing.may_list() for node in wiped):
+            if not self._probe_once(simulation, workload, turn, healed_ms, self.watched.correct):
+                return
+            turn += 1
+            if simulation.now_ms - healed_ms >= PROGRESS_MS_MAX:
+                muted = [node for node in sorted(wiped) if not simulation.cores[node].standing.may_list()]
+                height = simulation.cores[min(self.watched.correct)].chain.final_height
+                self.watched.report("progress", height, f"members {muted} do not list again after they lost their disk")
+                return
         self._progress_ms = simulation.now_ms - healed_ms
+        if wiped:
+            self._probe_once(simulation, workload, turn, healed_ms, self.watched.correct | wiped)
 
-    def _certified(self, simulation: Simulation, order_id: bytes) -> bool:
-        for node in self.watched.correct:
+    def _probe_once(
+        self, simulation: Simulation, workload: Workload, turn: int, healed_ms: int, members: frozenset[int]
+    ) -> bool:
+        """Send an order to all and wait until it is certified at ``members``; False where that takes too long."""
+        order_id = workload.probe(turn)
+        while not self._certified(simulation, order_id, members):
+            if simulation.now_ms - healed_ms >= PROGRESS_MS_MAX:
+                views = [core.simplex.view for core in simulation.cores]
+                final = [core.chain.final_height for core in simulation.cores]
+                self.watched.report(
+                    "progress",
+                    max(final),
+                    f"probe {turn} is not certified everywhere {PROGRESS_MS_MAX} ms after the heal; "
+                    f"views {views}, final heights {final}",
+                )
+                return False
+            simulation.run(SLICE_MS)
+        return True
+
+    def _certified(self, simulation: Simulation, order_id: bytes, members: frozenset[int]) -> bool:
+        for node in members:
             core = simulation.cores[node]
             pooled = core.pool.get(order_id)
             if pooled is None or not pooled.sequenced_height:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from mpc_sequencer.core.codec import decode, encode
-from mpc_sequencer.core.effects import Effect, Event, FromPeer, PeerDown, PeerUp
+from mpc_sequencer.core.effects import Append, Broadcast, Effect, Event, FromPeer, PeerDown, PeerUp, Persist, Send
 from mpc_sequencer.core.messages import PeerMessage
 from mpc_sequencer.sim.byzantine import BEHAVIOURS, Behaviour
 from mpc_sequencer.sim.cluster import Cluster
 from mpc_sequencer.sim.deployment import START_MS, Deployment
-from mpc_sequencer.sim.host import Host
+from mpc_sequencer.sim.host import Host, PreparedSnapshot
 from mpc_sequencer.sim.network import FAULTS_BEGIN_MS, FAULTS_END_MS, NOTICE_MS_MAX, FaultPlan, LinkFault, Links, Pair
+from mpc_sequencer.sim.outages import SYNC_MS, Outage, SnapshotTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,9 @@ class Simulation(Cluster):
         self._digest = hashlib.sha256()
         self._encoded: tuple[PeerMessage, bytes, PeerMessage] | None = None
         self._dead: set[int] = set()
+        self._armed: dict[int, Outage] = {}
+        """Outages that wait for their host's next round, by place."""
+        self._disk_rng = random.Random(f"{seed}/disks")
         super().__init__(deployment, seed=seed, skew_ms=plan.skew_ms, twinned=plan.twinned)
         for node, name in plan.behaviours:
             rng = random.Random(f"{seed}/{node}/{name}")
@@ -76,6 +80,11 @@ class Simulation(Cluster):
             self.call(START_MS + jump.until_ms, partial(clock.step, -jump.by_ms))
         for node, at_ms in plan.crashes:
             self.call(START_MS + at_ms, partial(self.stop, node))
+        for outage in plan.hosts.outages:
+            self.call(START_MS + outage.at_ms, partial(self._begin_outage, outage))
+            self.call(START_MS + outage.until_ms, partial(self._end_outage, outage))
+        for snapshot in plan.hosts.snapshots:
+            self.call(START_MS + snapshot.at_ms, partial(self._snapshot, snapshot))
 
     @property
     def digest(self) -> bytes:
@@ -116,19 +125,95 @@ class Simulation(Cluster):
     def _observe(self, node: int, effect: Effect) -> None:
         self._observer(node, effect)
 
+    # --- hosts --------------------------------------------------------------------------------------------------
     def stop(self, node: int) -> None:
         """The host goes down: its links break with everything in flight, and what it had not taken in is gone."""
-        host = self.hosts[node]
-        host.up = False
-        host.inbox.clear()
-        self._break(self._pairs_of(node))
+        if self.hosts[node].up:
+            self._go_down(self.hosts[node], kill=False)
+            self._break(self._pairs_of(node))
+
+    def restart(self, node: int, *, damaged: bool = False) -> None:
+        """The host comes up again with what its disk has; links to those that are up follow."""
+        try:
+            self._come_up(self.hosts[node], damaged)
+        except Exception as error:
+            raise CoreFailed(node, error) from error
+        self._restore(self._pairs_of(node))
+
+    def _go_down(self, host: Host, *, kill: bool) -> None:
+        self._armed.pop(host.place, None)
+        host.power_off(self._rng, kill=kill)
+        self.links.forget_sent(host.place)
+
+    def _begin_outage(self, outage: Outage) -> None:
+        if outage.moment == "between":
+            self._strike(self.hosts[outage.node], outage)
+        else:
+            self._armed[outage.node] = outage
+
+    def _end_outage(self, outage: Outage) -> None:
+        """Back where it went down; an outage that found no round to strike does not come any more."""
+        if self._armed.pop(outage.node, None) is None:
+            self.restart(outage.node, damaged=bool(outage.lost))
+
+    def _conclude(self, host: Host, effects: list[Effect]) -> None:
+        outage = self._armed.get(host.place)
+        if outage is None or not any(isinstance(effect, Append | Persist) for effect in effects):
+            super()._conclude(host, effects)
+            return
+        if outage.moment == "writing":
+            writes: list[Effect] = [one for one in effects if isinstance(one, Append)]
+            writes += [one for one in effects if isinstance(one, Persist)]
+            self._keep(host, writes[: len(writes) * outage.part_percent // 100])
+        else:
+            self._keep(host, effects)
+            self._sync(host)
+            leaving = self._addressed(host, effects)
+            self._carry_out(host.place, leaving[: len(leaving) * outage.part_percent // 100])
+        self._strike(host, outage)
+
+    def _addressed(self, host: Host, effects: Iterable[Effect]) -> list[Effect]:
+        """What leaves, message by message: a broadcast may reach some and not others."""
+        leaving: list[Effect] = []
+        for effect in effects:
+            if isinstance(effect, Broadcast):
+                leaving += [Send(peer, effect.message) for peer in range(len(self.cores)) if peer != host.node]
+            elif not isinstance(effect, Append | Persist):
+                leaving.append(effect)
+        return leaving
+
+    def _strike(self, host: Host, outage: Outage) -> None:
+        """The host goes down; what has left is under way for a moment more."""
+        self._go_down(host, kill=outage.cause != "power")
+        if outage.lost:
+            host.disk.wipe(keep_log=outage.lost == "journal")
+        linger_ms = min(outage.linger_ms, START_MS + outage.until_ms - 1 - self.now_ms)
+        self.call(self.now_ms + max(0, linger_ms), partial(self._break, self._pairs_of(host.place)))
+
+    def _snapshot(self, planned: SnapshotTime) -> None:
+        """Prepared between two rounds; written unless the host goes down before."""
+        host = self.hosts[planned.node]
+        if host.up and not host.busy:
+            prepared = host.disk.prepare_snapshot(host.core)
+            written = partial(self._snapshot_written, host, host.boots, prepared)
+            self.call(self.now_ms + planned.write_ms, written)
+
+    def _snapshot_written(self, host: Host, boots: int, prepared: PreparedSnapshot) -> None:
+        if host.up and host.boots == boots:
+            host.disk.finish_snapshot(prepared)
+
+    def _sync_ms(self, host: Host) -> int:
+        since_ms = self.now_ms - START_MS
+        disks = self.plan.hosts.slow_disks
+        slow = any(one.node == host.place and one.at_ms <= since_ms < one.until_ms for one in disks)
+        return self._disk_rng.randint(*SYNC_MS) if slow else 0
 
     def _forget(self, node: int) -> None:
         """The host comes up with an empty disk and a core that knows nothing."""
         host = self.hosts[node] = Host(node, node, self._new_core(node), self.hosts[node].clock)
         self.behaviours[node].core = host.core
         host.core.standing.heeds_own_words = False
-        self._carry_out(node, host.start(self.now_ms))
+        self._conclude(host, host.start(self.now_ms))
         self._alarm(host, self.now_ms)
         self._restore(self._pairs_of(node))
 

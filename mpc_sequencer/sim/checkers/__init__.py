@@ -2,22 +2,26 @@
 
 from typing import Final
 
-from mpc_sequencer.sim.checkers.agreement import Agreement, Certificates, EarlyShares, Votes
+from mpc_sequencer.sim.checkers.agreement import Agreement, Certificates, EarlyShares
 from mpc_sequencer.sim.checkers.audit import Audited
 from mpc_sequencer.sim.checkers.base import Checker, Finding, Watched
 from mpc_sequencer.sim.checkers.bounds import Memory
+from mpc_sequencer.sim.checkers.lives import Durable, Log, Recovered, SignedOnce
 from mpc_sequencer.sim.checkers.promises import Accusations, Inclusion, Receipts, Results
 
 CHECKERS: Final[tuple[type[Checker], ...]] = (
     Agreement,
     Certificates,
     EarlyShares,
-    Votes,
+    Durable,
+    SignedOnce,
     Receipts,
     Accusations,
     Inclusion,
     Results,
     Memory,
+    Log,
+    Recovered,
     Audited,
 )
 """Beside these, a run reports under ``core`` (an honest core raised) and ``progress`` (too slow after the heal)."""

@@ -1,4 +1,4 @@
-"""Agreement: one final block of a height, finalized by real votes; no honest member votes against itself.
+"""Agreement: one final block of a height, finalized by real votes; no share before.
 
 Certificates are verified here from EIP-712 digests and addresses alone, without the committee's own check.
 """
@@ -10,19 +10,11 @@ from collections.abc import Sequence
 from mpc_sequencer.core import eip712, signing
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.effects import Append, Broadcast, Effect, Persist, Send, VoteRecord
+from mpc_sequencer.core.effects import Append, Broadcast, Effect, Send
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.messages import BundleMessage, Proposal, VoteMessage
+from mpc_sequencer.core.messages import BundleMessage
 from mpc_sequencer.core.transcript import BlockEntry, FinalityEntry
-from mpc_sequencer.core.types import (
-    FINALIZE,
-    NOTARIZE,
-    NULLIFY,
-    BlockHeader,
-    Certificate,
-    Vote,
-    vote_struct_hash,
-)
+from mpc_sequencer.core.types import FINALIZE, BlockHeader, Certificate, vote_struct_hash
 from mpc_sequencer.sim.checkers.base import Checker, Watched
 
 
@@ -55,7 +47,7 @@ def finality_fault(
 
 
 class Agreement(Checker):
-    """No two honest members hold different final blocks of one height, and none holds a gap."""
+    """No two honest members hold different final blocks of one height."""
 
     name = "agreement"
     sees = frozenset({Append})
@@ -63,16 +55,12 @@ class Agreement(Checker):
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
         self.blocks: dict[int, bytes] = {}
-        self._last = dict.fromkeys(range(self.committee.n), 0)
 
     def on_effect(self, node: int, effect: Effect) -> None:
         if not (isinstance(effect, Append) and isinstance(effect.entry, BlockEntry)):
             return
         header = effect.entry.block.header
         height, block_id = header.height, header.block_id()
-        if height != self._last[node] + 1:
-            self.report(height, f"member {node} finalized height {height} after {self._last[node]}")
-        self._last[node] = height
         if self.blocks.setdefault(height, block_id) != block_id:
             self.report(height, f"member {node} finalized {block_id.hex()}, others {self.blocks[height].hex()}")
 
@@ -120,36 +108,3 @@ class EarlyShares(Checker):
         fault = finality_fault(self.committee, bundle.block_id, bundle.certificate, bundle.path)
         if fault is not None:
             self.report(bundle.height, f"member {node} sent shares of {bundle.block_id.hex()}: {fault}")
-
-
-class Votes(Checker):
-    """An honest member notarizes one block of a view, never after it nullified, and finalizes none it nullified;
-    and a vote is in its journal before it leaves."""
-
-    name = "votes"
-    sees = frozenset({Persist, Broadcast, Send})
-
-    def __init__(self, watched: Watched) -> None:
-        super().__init__(watched)
-        self._votes: dict[tuple[int, int], dict[int, bytes]] = {}
-        self._kept: set[tuple[int, bytes]] = set()
-
-    def on_effect(self, node: int, effect: Effect) -> None:
-        if isinstance(effect, Persist) and isinstance(effect.record, VoteRecord):
-            vote = effect.record.vote
-            self._kept.add((node, vote.signature))
-            self._judge(node, vote)
-        elif isinstance(effect, Broadcast | Send) and isinstance(effect.message, VoteMessage | Proposal):
-            vote = effect.message.vote
-            if vote.node == node and (node, vote.signature) not in self._kept:
-                self.report(0, f"member {node} sent a vote of view {vote.view} before it kept it")
-
-    def _judge(self, node: int, vote: Vote) -> None:
-        cast = self._votes.setdefault((node, vote.view), {})
-        if vote.kind in cast and cast[vote.kind] != vote.block_id:
-            self.report(0, f"member {node} voted twice in view {vote.view}")
-        if (vote.kind == FINALIZE and NULLIFY in cast) or (vote.kind == NULLIFY and FINALIZE in cast):
-            self.report(0, f"member {node} nullified and finalized view {vote.view}")
-        if vote.kind == NOTARIZE and NULLIFY in cast:
-            self.report(0, f"member {node} notarized view {vote.view} after it nullified it")
-        cast[vote.kind] = vote.block_id

@@ -1,6 +1,7 @@
 """The auditor over an honest member's log, in memory: blocks, openings and results by an independent implementation.
 
-One log a run is enough: the other checkers compare the members with each other.
+One log a run is enough: the other checkers compare the members with each other. It is that of a member that went down,
+where there is one: it was taken up again, and part of it was written twice.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ class Audited(Checker):
     name = "audit"
 
     def at_end(self, simulation: Simulation) -> None:
-        correct = sorted(self.watched.correct)
+        back = sorted(host.node for host in simulation.hosts if host.boots and host.node in self._healthy())
+        correct = back or sorted(self.watched.correct)
         node = correct[simulation.deployment.seed % len(correct)]
         for finding in self._findings(simulation.logs[node]):
             self.report(finding.height or 0, f"log of member {node}: {finding.code}: {finding.detail}")
+
+    def _healthy(self) -> frozenset[int]:
+        return self.watched.correct | self.watched.plan.wiped
 
     def _findings(self, log: list[LogEntry]) -> list[Finding]:
         audit = Audit(self.committee)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from typing import Final
 
 from mpc_sequencer.core import limits
-from mpc_sequencer.core.effects import Append, Effect, Evidence, Fault, HeadRecord, ListRecord, Persist, Reply
-from mpc_sequencer.core.messages import SubmitReply
+from mpc_sequencer.core.effects import Append, Broadcast, Effect, Evidence, Fault, Reply, Send
+from mpc_sequencer.core.messages import HeadMessage, SubmitReply
 from mpc_sequencer.core.transcript import BlockEntry, OpenedEntry, ResultEntry, UnopenableEntry
 from mpc_sequencer.core.types import Block, Receipt
 from mpc_sequencer.sim.checkers.base import Checker, Watched
+from mpc_sequencer.sim.checkers.lives import own_list
 from mpc_sequencer.sim.simulation import Simulation
 from mpc_sequencer.sim.workload import POOR_TRADERS
 
@@ -18,44 +19,53 @@ CLOCK_CODES: Final = frozenset({"block.time"})
 """Refusals that follow from clocks and delays: they accuse nobody."""
 
 
+Place = tuple[int, int, int]
+"""Member, incarnation, list number."""
+
+
 class Receipts(Checker):
-    """Every order with an honest member's receipt is in exactly the list the receipt names, and that list is cut."""
+    """Every order with an honest member's receipt is in exactly the list the receipt names, and that list is cut. Who
+    loses its journal defaults on the lists it had not cut, and on no other."""
 
     name = "receipts"
-    sees = frozenset({Persist, Reply})
+    sees = frozenset({Broadcast, Send, Reply})
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
-        self._promised: dict[tuple[int, int], set[bytes]] = {}
-        self._lists: dict[tuple[int, int], frozenset[bytes]] = {}
-        self._first: dict[tuple[int, bytes], Receipt] = {}
+        self._promised: dict[Place, set[bytes]] = {}
+        self._lists: dict[Place, frozenset[bytes]] = {}
+        self._first: dict[tuple[int, int, bytes], Receipt] = {}
 
     def on_effect(self, node: int, effect: Effect) -> None:
-        if isinstance(effect, Persist) and isinstance(effect.record, ListRecord):
-            cut = effect.record.order_list
-            self._lists[node, cut.number] = frozenset(cut.entries)
-            self._compare(node, cut.number)
-        elif isinstance(effect, Reply) and isinstance(effect.message, SubmitReply):
+        if isinstance(effect, Reply) and isinstance(effect.message, SubmitReply):
             for one in effect.message.results:
                 if one.receipt is not None:
                     self._promise(node, one.receipt)
+        elif (cut := own_list(node, effect)) is not None:
+            place = (node, cut.incarnation, cut.number)
+            if place not in self._lists:
+                self._lists[place] = frozenset(cut.entries)
+                self._compare(place)
 
     def _promise(self, node: int, receipt: Receipt) -> None:
-        first = self._first.setdefault((node, receipt.order_id), receipt)
+        first = self._first.setdefault((node, receipt.incarnation, receipt.order_id), receipt)
         if first != receipt:
             self.report(0, f"member {node} gave two receipts for order {receipt.order_id.hex()}")
-        self._promised.setdefault((node, receipt.list_number), set()).add(receipt.order_id)
-        if (node, receipt.list_number) in self._lists:
-            self._compare(node, receipt.list_number)
+        place = (node, receipt.incarnation, receipt.list_number)
+        self._promised.setdefault(place, set()).add(receipt.order_id)
+        if place in self._lists:
+            self._compare(place)
 
-    def _compare(self, node: int, number: int) -> None:
-        broken = self._promised.get((node, number), set()) - self._lists[node, number]
-        for order_id in sorted(broken):
+    def _compare(self, place: Place) -> None:
+        node, _, number = place
+        for order_id in sorted(self._promised.get(place, set()) - self._lists[place]):
             self.report(0, f"member {node} promised order {order_id.hex()} in list {number}, which lacks it")
 
     def at_end(self, simulation: Simulation) -> None:
-        for node, number in self._promised.keys() - self._lists.keys():
-            if node not in simulation.stopped:
+        wiped = self.watched.plan.wiped
+        for node, incarnation, number in self._promised.keys() - self._lists.keys():
+            defaulted = node in wiped and incarnation == 0
+            if node not in simulation.stopped and not defaulted:
                 self.report(0, f"member {node} gave receipts for list {number} and never cut it")
 
 
@@ -77,13 +87,13 @@ class Inclusion(Checker):
     its ancestors, validity, credit and the batch's size permitting."""
 
     name = "inclusion"
-    sees = frozenset({Append, Persist})
+    sees = frozenset({Append, Broadcast, Send})
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
         self._listed: dict[bytes, dict[int, int]] = {}
-        self._head_views: dict[int, list[int]] = {node: [] for node in watched.correct}
-        self._head_numbers: dict[int, list[int]] = {node: [] for node in watched.correct}
+        self._heads: dict[int, list[tuple[int, int]]] = {node: [] for node in watched.correct}
+        """By member: (view, list number) of the heads it sent, ascending; a new life may go back by some views."""
         self._height = 0
         self._sequenced: set[bytes] = set()
         self._counting: set[int] = set()
@@ -96,15 +106,15 @@ class Inclusion(Checker):
             if block.header.height == self._height + 1:
                 self._height += 1
                 self._final(block)
-        if node not in self.watched.correct or not isinstance(effect, Persist):
+        if node not in self.watched.correct:
             return
-        if isinstance(effect.record, ListRecord):
-            cut = effect.record.order_list
+        if (cut := own_list(node, effect)) is not None:
             for order_id in cut.entries:
                 self._listed.setdefault(order_id, {}).setdefault(node, cut.number)
-        elif isinstance(effect.record, HeadRecord):
-            self._head_views[node].append(effect.record.head.view)
-            self._head_numbers[node].append(effect.record.head.list_number)
+        elif isinstance(effect, Broadcast | Send) and isinstance(effect.message, HeadMessage):
+            head = effect.message.head
+            if head.node == node:
+                insort(self._heads[node], (head.view, head.list_number))
 
     def _final(self, block: Block) -> None:
         header = block.header
@@ -135,8 +145,9 @@ class Inclusion(Checker):
 
     def _listed_before(self, node: int, number: int, view: int) -> bool:
         """Whether the member's first head of ``view`` or later, if it signed one yet, names the list."""
-        at = bisect_left(self._head_views[node], view)
-        return at == len(self._head_views[node]) or self._head_numbers[node][at] >= number
+        heads = self._heads[node]
+        at = bisect_left(heads, (view, 0))
+        return at == len(heads) or heads[at][1] >= number
 
 
 class Results(Checker):
