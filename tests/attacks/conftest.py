@@ -1,4 +1,4 @@
-"""Lets the attacks import helpers: `reference` and `sealing_kit` of tests/threshold, `core_kit` of tests/core, each other."""
+"""Lets attacks import each other, `core_kit` of tests/core, `reference` and `sealing_kit` of tests/threshold."""
 
 import sys
 from pathlib import Path
