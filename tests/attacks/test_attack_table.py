@@ -20,11 +20,6 @@ CELLS = ("attack", "what the attacker does", "what stops it", "test", "evidence 
 QUOTED = re.compile(r"`([^`]+)`")
 OUTCOMES = {"signature", "label", "plaintext", "malformed", "nonce_consumed"}
 """Codes of execution that an order's outcome may be."""
-WITH_RECOVERY = {
-    "tests/attacks/test_vote_equivocation_after_restart.py",
-    "tests/attacks/test_rolled_back_disk.py",
-}
-"""Tests that stand beside the rules of recovery; their rows hold from the day they are here."""
 THRESHOLD_CODES = re.compile(r"(tdh2|point|share|ciphertext|label|bundle|coin|opening)\.[a-z_]+")
 
 
@@ -74,8 +69,6 @@ def test_the_tests_and_the_code_of_a_row_exist(row: Row) -> None:
     assert row.does and row.tests
     for test in row.tests:
         path, _, name = test.partition("::")
-        if path in WITH_RECOVERY and not (ROOT / path).exists():
-            continue
         found = [one.name for one in module(path).body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
         assert name in found if name else any(one.startswith("test_") for one in found), test
     for code in QUOTED.findall(row.stops):

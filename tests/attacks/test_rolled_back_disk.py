@@ -2,7 +2,10 @@
 back. Every checksum in it is right, and the member would sign again, otherwise, what it signed since.
 
 It meets its own word at its peers, mutes itself before it signs anything because of it, and comes back like one that
-lost its disk. No evidence is left unless it had to sign before the first link was up.
+lost its disk.
+
+Evidence: none: it meets its own words at its peers and is muted before it signs; what it signed before its first link
+was up is its own word and may convict it.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import random
 import msgspec
 import pytest
 from core_kit import make_certificate, make_head, make_list, submit
+from evidence_kit import evidence_left
 from test_vote_equivocation_after_restart import Witness
 
 from mpc_sequencer.core.effects import MutedRecord, RolledBack
@@ -65,6 +69,7 @@ def test_rolled_back_disk(seed: int) -> None:
     assert cluster.cores[0].chain.final_state.incarnations == (0, 0, 0, 1)
     assert core.own_lists.number > 0, "it lists again"
     assert len({one.chain.final_id for one in cluster.cores}) == 1
+    assert not evidence_left(cluster)
 
 
 def fresh() -> tuple[Cluster, NodeCore]:

@@ -1,7 +1,9 @@
 """Attack: vote equivocation after restart. A member loses power in the middle of its votes, with a tail of its journal
 torn off, and everybody tempts it to vote again for something else.
 
-What it has sent was durable before, so it never signs against it; no evidence is left because there is none.
+What it has sent was durable before, so it never signs against it.
+
+Evidence: none: what it sent was durable before, so it signs nothing against it.
 """
 
 from __future__ import annotations

@@ -13,9 +13,8 @@ from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.offences import ListEquivocation
 from mpc_sequencer.core.types import NO_SIGNATURE, ZERO_HASH, OrderList, with_signature
 from mpc_sequencer.node.evidence_files import read_evidence
-from mpc_sequencer.node.journal import Journal
 from mpc_sequencer.node.runner import Runner
-from mpc_sequencer.node.translog import TransparencyLog
+from mpc_sequencer.node.storage import Storage, mark_never_started
 from mpc_sequencer.sim import make_deployment
 
 D = make_deployment(4)
@@ -33,9 +32,10 @@ def found() -> Evidence:
 
 def runner(folder: Path, evidence: Path) -> Runner:
     core = NodeCore(D.committee, 0, D.signers[0], D.shares[0], D.inputs, entropy=bytes(32))
-    log = TransparencyLog(folder / "log", "origin", bytes(32))
+    mark_never_started(folder / "data")
+    storage = Storage(folder / "data", lambda _: "origin", bytes(32), D.committee.genesis.checkpoint)
     transport = None  # evidence never leaves by itself
-    return Runner(core, Journal(folder / "journal"), log, transport, None, evidence)  # type: ignore[arg-type]
+    return Runner(core, storage, transport, None, evidence)  # type: ignore[arg-type]
 
 
 async def test_evidence_becomes_a_file_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -12,22 +13,33 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio
 from core_kit import submit
 
 from mpc_sequencer.audit.reader import LogReader
 from mpc_sequencer.audit.report import Recorder
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.effects import Append, MutedRecord, Record, ResumedRecord, VoteRecord
+from mpc_sequencer.core.effects import (
+    Append,
+    Broadcast,
+    MutedRecord,
+    Persist,
+    Record,
+    ResumedRecord,
+    RolledBack,
+    VoteRecord,
+)
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.lognote import log_origin
-from mpc_sequencer.core.messages import FetchLog, LogSlice
+from mpc_sequencer.core.messages import FetchLog, LogSlice, VoteMessage
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.recovery import recover
 from mpc_sequencer.core.transcript import LogEntry, ReceiptEntry, entry_key
 from mpc_sequencer.core.types import NO_SIGNATURE, NULLIFY, ZERO_HASH, Vote
 from mpc_sequencer.node import files, journal, snapshots, storage, tls, translog
 from mpc_sequencer.node.journal import FolderInUse
+from mpc_sequencer.node.runner import DiskFailed, DiskRolledBack, Runner
 from mpc_sequencer.node.snapshots import Snapshots
 from mpc_sequencer.node.storage import NEVER_STARTED, Storage, mark_never_started
 from mpc_sequencer.sim import Cluster, Deployment, make_deployment
@@ -577,3 +589,43 @@ def test_an_idle_member_takes_no_snapshots_and_a_quiet_one_seldom(driven: Driven
     driven.core.chain.final_height += 1
     assert taker.due(10**9)
     assert not Snapshots(driven.core, driven.storage).due(1)
+
+
+# --- persist, then send -----------------------------------------------------------------------------------------------
+class Wire:
+    """What would leave."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.peers = self
+
+    def broadcast(self, data: bytes) -> None:
+        self.sent.append(data)
+
+
+@pytest.mark.parametrize("step", ["write", "fdatasync"])
+def test_nothing_leaves_after_a_journal_write_that_failed(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    wire = Wire()
+    runner = Runner(driven.core, driven.storage, wire, None, driven.folder)  # type: ignore[arg-type]
+    vote = Vote(NULLIFY, 0, 9, ZERO_HASH, NODE, NO_SIGNATURE)
+    effects = [Persist(VoteRecord(vote)), Broadcast(VoteMessage(vote))]
+
+    def broken(*_: Any) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, broken)
+        with pytest.raises(DiskFailed, match="Input/output"):
+            trio.run(runner._carry_out, effects)
+    assert not wire.sent
+
+
+def test_nothing_leaves_a_member_whose_disk_is_an_old_copy(driven: Driven) -> None:
+    wire = Wire()
+    runner = Runner(driven.core, driven.storage, wire, None, driven.folder)  # type: ignore[arg-type]
+    vote = Vote(NULLIFY, 0, 9, ZERO_HASH, NODE, NO_SIGNATURE)
+    with pytest.raises(DiskRolledBack):
+        trio.run(runner._carry_out, [Broadcast(VoteMessage(vote)), RolledBack("its vote of view 9")])
+    assert not wire.sent

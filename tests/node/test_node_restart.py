@@ -1,0 +1,206 @@
+"""Members as real processes: killed under load, out of disk space, ended in order; each comes back.
+
+The chain is not part of this: what members would read from it before their first start is given to them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from mpc_sequencer.client.link import connector_to
+from mpc_sequencer.client.queries import ask_status
+from mpc_sequencer.client.sequencer import Submission, open_sequencer
+from mpc_sequencer.core.codec import encode
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.messages import StatusReply
+from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.core.types import Envelope
+from mpc_sequencer.devnet.processes import free_ports
+from mpc_sequencer.node import config, tls
+from mpc_sequencer.node.keystore import NodeSecrets, create
+from mpc_sequencer.node.runner import EXIT_DISK
+from mpc_sequencer.node.storage import mark_never_started
+from mpc_sequencer.sim import Deployment, make_deployment
+from mpc_sequencer.sim.deployment import _draw
+
+SEED = 21
+PASSPHRASE = "a passphrase of the tests"
+NODES = range(4)
+WAIT_S = 40.0
+RUN = """
+import resource, sys
+from pathlib import Path
+from mpc_sequencer.cli.app import run
+from mpc_sequencer.core.codec import decode
+from mpc_sequencer.core.transcript import ChainInput
+from mpc_sequencer.node import runner
+inputs = decode(tuple[ChainInput, ...], Path(sys.argv[2]).read_bytes())
+runner.read_inputs = lambda config, file: inputs
+if int(sys.argv[4]):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), int(sys.argv[4])))
+sys.exit(run(["node", "run", sys.argv[1], "--passphrase-file", sys.argv[3]]))
+"""
+
+
+class Net:
+    """Four members' folders and processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        d = make_deployment(4, seed=SEED)
+        seeds = [_draw(SEED, "log seed", i) for i in NODES]
+        secrets = sorted((_draw(SEED, "consensus", i) for i in NODES), key=lambda secret: Signer(secret).address)
+        genesis = d.committee.genesis
+        rows = zip(genesis.members, seeds, strict=True)
+        members = tuple(msgspec.structs.replace(one, log_key=tls.log_key(seed)) for one, seed in rows)
+        genesis = msgspec.structs.replace(genesis, members=members)
+        ports = free_ports(4)
+        certificates = [tls.member_certificate(seed) for seed in seeds]
+        self.file = config.committee_file(genesis, [("127.0.0.1", port) for port in ports], certificates)
+        self.deployment: Deployment = d
+        self.committee: Committee = self.file.committee
+        config.save_committee(folder / "committee.json", self.file)
+        (folder / "inputs").write_bytes(encode(d.inputs))
+        (folder / "passphrase").write_text(PASSPHRASE)
+        (folder / "passphrase").chmod(0o600)
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        for node in NODES:
+            home = self.home(node)
+            home.mkdir()
+            share = d.shares[node]
+            kept = NodeSecrets(secrets[node], seeds[node], share.index, share.export())
+            create(home / "keystore.json", kept, PASSPHRASE, profile="interactive")
+            mark_never_started(home / "data")
+            options = config.NodeConfig(
+                index=node,
+                listen_host="127.0.0.1",
+                listen_port=ports[node],
+                committee=folder / "committee.json",
+                keystore=home / "keystore.json",
+                data=home / "data",
+                chain_url=None,
+                submitter=config.SubmitterConfig(False, None),
+            )
+            config.save_node_config(home / "node.json", options)
+
+    def home(self, node: int) -> Path:
+        return self.folder / f"node-{node}"
+
+    def start(self, node: int, *, file_bytes_max: int = 0) -> None:
+        arguments = [self.home(node), self.folder / "inputs", self.folder / "passphrase", str(file_bytes_max)]
+        with (self.home(node) / "node.log").open("ab") as log:
+            self.processes[node] = subprocess.Popen(
+                [sys.executable, "-c", RUN, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def end(self, node: int, number: int) -> int:
+        """The exit status after a signal (0: none is sent)."""
+        process = self.processes.pop(node)
+        if number:
+            process.send_signal(number)
+        try:
+            return process.wait(WAIT_S)
+        finally:
+            process.kill()
+
+    def said(self, node: int) -> str:
+        return (self.home(node) / "node.log").read_text()
+
+    def status(self) -> dict[int, StatusReply]:
+        answers = trio.run(ask_status, self.file, list(self.processes), 5.0)
+        return {node: answer for node, answer in answers.items() if isinstance(answer, StatusReply)}
+
+    def settled(self) -> dict[int, StatusReply]:
+        """Everybody's status once all stand at one executed height, with nothing pending."""
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            found = self.status()
+            places = {(one.height_final, one.height_executed, one.orders_sequenced) for one in found.values()}
+            if len(found) == len(self.processes) and len(places) == 1 and not any(
+                one.orders_pending for one in found.values()
+            ):
+                return found
+            time.sleep(0.2)
+        raise AssertionError(f"members do not come together: {self.status()}")
+
+    def orders(self, rng: random.Random, count: int) -> list[Envelope]:
+        d = self.deployment
+        now_ms = time.time_ns() // 1_000_000
+        prices = [618_000 + rng.randint(-3, 3) for _ in range(count)]
+        return [d.order(rng.choice(d.traders), now_ms, side=rng.choice((1, 2)), price_ticks=p) for p in prices]
+
+    def submit(self, nodes: list[int], envelopes: list[Envelope]) -> list[Submission]:
+        async def ask() -> list[Submission]:
+            async with open_sequencer(self.committee, connector_to(self.file), nodes) as client:
+                await client.wait_connected(len(nodes), WAIT_S)
+                return await client.submit(envelopes, WAIT_S)
+
+        return trio.run(ask)
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
+    made = Net(tmp_path_factory.mktemp("net"))
+    try:
+        for node in NODES:
+            made.start(node)
+        made.settled()
+        yield made
+    finally:
+        for node in list(made.processes):
+            made.end(node, signal.SIGKILL)
+
+
+def test_a_member_killed_under_load_comes_back_with_its_receipts(net: Net) -> None:
+    rng = random.Random(1)
+    first = net.orders(rng, 30)
+    given = net.submit(list(NODES), first)
+    assert net.end(2, signal.SIGKILL) == -signal.SIGKILL
+    net.submit([0, 1, 3], net.orders(rng, 30))
+    net.start(2)
+    found = net.settled()
+    assert {one.orders_sequenced for one in found.values()} == {60}
+    again = net.submit([2], first)
+    both = [(before.receipts.get(2), after.receipts.get(2)) for before, after in zip(given, again, strict=True)]
+    kept = [(before, after) for before, after in both if before is not None]
+    assert kept and all(before == after for before, after in kept)
+    assert "Traceback" not in net.said(2) and "damaged" not in net.said(2)
+
+
+def test_an_orderly_end_leaves_a_snapshot_and_a_quick_start(net: Net) -> None:
+    before = net.settled()[1]
+    assert net.end(1, signal.SIGTERM) == 0
+    assert (net.home(1) / "data" / "snapshot").exists()
+    net.start(1)
+    after = net.settled()[1]
+    assert after.orders_sequenced == before.orders_sequenced
+    assert "Traceback" not in net.said(1)
+
+
+def test_a_member_without_disk_space_stops_with_status_4_and_comes_back(net: Net) -> None:
+    rng = random.Random(2)
+    assert net.end(3, signal.SIGTERM) == 0
+    net.start(3, file_bytes_max=200_000)
+    sequenced = net.settled()[0].orders_sequenced
+    deadline = time.monotonic() + WAIT_S
+    sent = 0
+    while net.processes[3].poll() is None and time.monotonic() < deadline:
+        net.submit([0, 1, 2], net.orders(rng, 50))
+        sent += 50
+    assert net.end(3, 0) == EXIT_DISK
+    assert "CRITICAL" in net.said(3) and "Traceback" not in net.said(3)
+    net.start(3)
+    found = net.settled()
+    assert {one.orders_sequenced for one in found.values()} == {sequenced + sent}
+    assert "starts damaged" not in net.said(3) and os.path.exists(net.home(3) / "data" / "snapshot")
