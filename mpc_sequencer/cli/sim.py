@@ -41,7 +41,8 @@ with its journal lost, or its whole disk).
 
 Byzantine, at most f members: equivocating_leader, equivocating_lists, equivocating_votes, drops_one_sender,
 drops_earliest_lists, stale_heads, invents_ids, withholds_shares, bent_shares, early_revealer, wrong_result, nullifier,
-replayer, silent, slow, garbage_sender, amnesiac (restarts with an empty disk).
+replayer, silent, slow, garbage_sender, false_logs (shows others a log without certificates), amnesiac (restarts with an
+empty disk and signs on).
 """
 Faults = Annotated[
     str,

@@ -165,7 +165,7 @@ class Disk:
         they promise nothing."""
         if self._checkpoint_ms is None or now_ms - self._checkpoint_ms >= CHECKPOINT_INTERVAL_MS:
             self._checkpoint_ms = now_ms
-            self.sign_log(len(self.log))
+            self.sign_log(self.concluded)
         must_sync = False
         for effect in effects:
             if isinstance(effect, Append):

@@ -4,7 +4,8 @@ An outage has a cause. *power*: what the disk had not made durable may be lost. 
 does not, so the journal keeps what was written. *full*: the disk refuses to write, so the process stops, and comes back
 when there is space. It strikes at a moment: *between* two rounds; *writing*, when a part of a round's records is
 written and nothing of the round leaves; or *sending*, when all is durable and a first part of the messages has left.
-And the disk may be *lost* with it: the journal with the snapshot, or the audit log too.
+The round is one that writes anything, or the first that binds the member: by a vote, a block it votes for, or a receipt
+whose list is still open. And the disk may be *lost* with it: the journal with the snapshot, or the audit log too.
 
 Two rules. Members that are down or faulty are at most f at any time, but for power cuts, which take some or all of the
 honest ones within CUT_WITHIN_MS. Who loses its journal is one of the f faulty for the whole run, and loses it once:
@@ -18,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from mpc_sequencer.core.effects import AdmittedRecord, ProposalRecord, Record, VoteRecord
 from mpc_sequencer.sim.plan import RESTART_FAULTS, MemberFaults
 
 CUT_WITHIN_MS: Final = 40
@@ -27,9 +29,18 @@ SYNC_MS: Final = (20, 400)
 OUTAGES_TRIED_PER_MEMBER: Final = 2
 SNAPSHOTS_PER_MEMBER_MAX: Final = 3
 SNAPSHOT_WRITE_MS_MAX: Final = 120
+WAIT_MS: Final = 60
+"""How much later an outage ends that has to wait for a round."""
 LINGER_MS_MAX: Final = 20
 """What left a host before it went down is under way for so long; then its links are down."""
-MOMENTS: Final = ("between", "writing", "sending", "sending")
+MOMENTS: Final = ("between", "writing", "sending", "sending", "sending")
+AWAITED: Final[dict[str, type[Record] | None]] = {
+    "": None,
+    "vote": VoteRecord,
+    "proposal": ProposalRecord,
+    "receipt": AdmittedRecord,
+}
+"""Rounds that are struck, by what they write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,8 @@ class Outage:
     part_percent: int
     """How much of a round's records or messages got through."""
     linger_ms: int
+    awaits: str = ""
+    """Of which kind of AWAITED the round is that is struck."""
     lost: str = ""
     """"journal" or "disk"; empty where nothing is."""
 
@@ -135,11 +148,14 @@ class _Draw:
         at_ms = rng.randint(self.begin_ms, self.end_ms - 120)
         until_ms = min(self.end_ms - 20, at_ms + rng.randint(*rng.choice(DOWN_MS)))
         moment = "writing" if cause == "full" else rng.choice(MOMENTS) if self.torn else "between"
-        if moment != "between" and not lost:
-            until_ms = min(self.end_ms - 20, until_ms + 40)  # it may have to wait for a round
-        if lost:
-            moment = "between"
-        return Outage(node, at_ms, until_ms, cause, moment, rng.randint(0, 100), rng.randint(0, LINGER_MS_MAX), lost)
+        awaits = rng.choice(tuple(AWAITED)) if moment != "between" and cause != "full" else ""
+        if moment != "between":
+            until_ms = min(self.end_ms - 20, until_ms + WAIT_MS)
+        linger_ms = rng.randint(0, LINGER_MS_MAX)
+        return Outage(node, at_ms, until_ms, cause, moment, self.part_percent(), linger_ms, awaits, lost)
+
+    def part_percent(self) -> int:
+        return self.rng.choice((0, self.rng.randint(0, 100), self.rng.randint(0, 100), 100))
 
     def add(self, one: Outage) -> None:
         """Take it, where it is of another time than that member's others and not one too many."""
@@ -159,7 +175,8 @@ class _Draw:
             if not _overlaps(self.outages, node, at_ms, until_ms):
                 moment = rng.choice(MOMENTS) if self.torn else "between"
                 linger_ms = rng.randint(0, LINGER_MS_MAX)
-                self.outages.append(Outage(node, at_ms, until_ms, "power", moment, rng.randint(0, 100), linger_ms))
+                part_percent = self.part_percent()
+                self.outages.append(Outage(node, at_ms, until_ms, "power", moment, part_percent, linger_ms))
 
 
 def _overlaps(outages: Iterable[Outage], node: int, at_ms: int, until_ms: int) -> bool:

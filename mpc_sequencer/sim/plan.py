@@ -1,7 +1,7 @@
 """Which members of a run are faulty, and how: at most f, a function of the seed.
 
-Consecutive seeds take the kinds in turn. Where hosts may go down as well, every third seed leaves them room: it has
-fewer than f faulty members from the start. Any 40 seeds show each kind at least once all the same.
+Consecutive seeds take the kinds in turn. Where hosts may go down as well, every fourth seed leaves them room: it has
+fewer than f faulty members from the start. Any 42 seeds show each kind at least once all the same.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def member_faults(seed: int, nodes: int, faults: frozenset[str]) -> MemberFaults
     rng = random.Random(f"{seed}/{nodes}/members")
     kinds = [name for name in (*BEHAVIOURS, *HOST_FAULTS) if name in faults]
     count = (nodes - 1) // 3 if kinds else 0
-    if count and faults & RESTART_FAULTS and seed % 3 == 0:
+    if count and faults & RESTART_FAULTS and seed % 4 == 0:
         count = rng.randrange(count)
     members = rng.sample(range(nodes), count)
     chosen = [kinds[seed % len(kinds)] if turn == 0 else rng.choice(kinds) for turn in range(count)]

@@ -9,14 +9,26 @@ from dataclasses import dataclass
 from functools import partial
 
 from mpc_sequencer.core.codec import decode, encode
-from mpc_sequencer.core.effects import Append, Broadcast, Effect, Event, FromPeer, PeerDown, PeerUp, Persist, Send
+from mpc_sequencer.core.effects import (
+    AdmittedRecord,
+    Append,
+    Broadcast,
+    Effect,
+    Event,
+    FromPeer,
+    ListRecord,
+    PeerDown,
+    PeerUp,
+    Persist,
+    Send,
+)
 from mpc_sequencer.core.messages import PeerMessage
 from mpc_sequencer.sim.byzantine import BEHAVIOURS, Behaviour
 from mpc_sequencer.sim.cluster import Cluster
 from mpc_sequencer.sim.deployment import START_MS, Deployment
 from mpc_sequencer.sim.host import Host, PreparedSnapshot
 from mpc_sequencer.sim.network import FAULTS_BEGIN_MS, FAULTS_END_MS, NOTICE_MS_MAX, FaultPlan, LinkFault, Links, Pair
-from mpc_sequencer.sim.outages import SYNC_MS, Outage, SnapshotTime
+from mpc_sequencer.sim.outages import AWAITED, SYNC_MS, Outage, SnapshotTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +114,8 @@ class Simulation(Cluster):
             return
         if place not in self._dead:
             self._byzantine_turn(place, behaviour, events)
+        else:
+            self.hosts[place].wake_ms = None
 
     def _byzantine_turn(self, node: int, behaviour: Behaviour, events: Sequence[Event]) -> None:
         """A lying member may break its own core; it then falls silent."""
@@ -152,13 +166,17 @@ class Simulation(Cluster):
             self._armed[outage.node] = outage
 
     def _end_outage(self, outage: Outage) -> None:
-        """Back where it went down; an outage that found no round to strike does not come any more."""
-        if self._armed.pop(outage.node, None) is None:
-            self.restart(outage.node, damaged=bool(outage.lost))
+        """Back where it went down. An outage that found no round to strike does not come any more, unless it takes the
+        disk: then it comes now."""
+        waited = self._armed.pop(outage.node, None) is not None
+        if waited and outage.lost:
+            self._strike(self.hosts[outage.node], outage)
+        if not waited or outage.lost:
+            self.call(self.now_ms, partial(self.restart, outage.node, damaged=bool(outage.lost)))
 
     def _conclude(self, host: Host, effects: list[Effect]) -> None:
         outage = self._armed.get(host.place)
-        if outage is None or not any(isinstance(effect, Append | Persist) for effect in effects):
+        if outage is None or not _is_struck(outage, effects):
             super()._conclude(host, effects)
             return
         if outage.moment == "writing":
@@ -294,3 +312,14 @@ class Simulation(Cluster):
             frame = encode(message)
             self._encoded = (message, frame, decode(PeerMessage, frame))
         return self._encoded[1:]
+
+
+def _is_struck(outage: Outage, effects: Iterable[Effect]) -> bool:
+    """Whether a round that brought this forth is one that the outage waits for."""
+    awaited = AWAITED[outage.awaits]
+    if awaited is None:
+        return any(isinstance(effect, Append | Persist) for effect in effects)
+    written = [effect.record for effect in effects if isinstance(effect, Persist)]
+    if awaited is AdmittedRecord and any(isinstance(record, ListRecord) for record in written):
+        return False
+    return any(isinstance(record, awaited) for record in written)

@@ -103,20 +103,23 @@ def test_heads_alone_are_not_synced_and_a_vote_syncs_all_before_it() -> None:
     head = Head(0, 0, 1, 1, 1, 0, bytes(32), (), Checkpoint(1, bytes(32), 0, bytes(32)), NO_SIGNATURE)
     vote = Vote(NOTARIZE, 0, 1, b"\x01" * 32, 1, NO_SIGNATURE)
     disk = Disk()
-    disk.write([Persist(HeadRecord(head))], 0)
-    assert (len(disk.records), disk.synced) == (1, 0)
-    disk.write([Persist(VoteRecord(vote)), Persist(HeadRecord(head))], 1)
-    assert (len(disk.records), disk.synced) == (3, 3)
+    assert not disk.keep([Persist(HeadRecord(head))], 0)
+    assert disk.keep([Persist(VoteRecord(vote)), Persist(HeadRecord(head))], 1)
+    assert (len(disk.records), disk.synced) == (3, 0)
+    disk.sync()
+    assert disk.synced == 3
 
 
 def test_a_checkpoint_covers_what_was_written_before_it() -> None:
     disk = Disk()
     entry = Append(GenesisEntry(bytes(32), 0))
-    disk.write([entry], 1_000)
-    disk.write([entry], 1_000 + CHECKPOINT_INTERVAL_MS - 1)
+    for after_ms, concluded in ((0, True), (CHECKPOINT_INTERVAL_MS - 1, False)):
+        disk.keep([entry], 1_000 + after_ms)
+        if concluded:
+            disk.conclude()
     assert (len(disk.log), disk.checkpointed) == (2, 0)
-    disk.write([entry], 1_000 + CHECKPOINT_INTERVAL_MS)
-    assert (len(disk.log), disk.checkpointed) == (3, 2)
+    disk.keep([entry], 1_000 + CHECKPOINT_INTERVAL_MS)
+    assert (len(disk.log), disk.checkpointed) == (3, 1), "the second one's round is not over"
 
 
 def test_hosts_keep_what_cores_write_and_everything_that_binds_is_durable() -> None:

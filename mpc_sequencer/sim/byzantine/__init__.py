@@ -11,6 +11,7 @@ from mpc_sequencer.sim.byzantine.early_revealer import EarlyRevealer
 from mpc_sequencer.sim.byzantine.equivocating_leader import EquivocatingLeader
 from mpc_sequencer.sim.byzantine.equivocating_lists import EquivocatingLists
 from mpc_sequencer.sim.byzantine.equivocating_votes import EquivocatingVotes
+from mpc_sequencer.sim.byzantine.false_logs import FalseLogs
 from mpc_sequencer.sim.byzantine.garbage_sender import GarbageSender
 from mpc_sequencer.sim.byzantine.invents_ids import InventsIds
 from mpc_sequencer.sim.byzantine.nullifier import Nullifier
@@ -41,6 +42,7 @@ BEHAVIOURS: Final[dict[str, type[Behaviour]]] = {
         Slow,
         GarbageSender,
         Amnesiac,
+        FalseLogs,
     )
 }
 

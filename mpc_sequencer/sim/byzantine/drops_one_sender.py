@@ -29,7 +29,7 @@ class DropsOneSender(Behaviour):
         return event
 
     def _others(self, envelopes: tuple[Envelope, ...]) -> tuple[Envelope, ...]:
-        return tuple(one for one in envelopes if one.decoded_label().sponsor != self.victim)
+        return tuple(one for one in envelopes if self.victim not in one.label)
 
     def outgoing(self, receiver: int, message: PeerMessage) -> Iterable[PeerMessage]:
         return (self.altered(message, self._without_victim) if isinstance(message, Proposal) else message,)
