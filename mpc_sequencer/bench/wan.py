@@ -22,13 +22,13 @@ from mpc_sequencer.bench.floor import Geometry
 from mpc_sequencer.bench.meter import Meter
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.effects import (
+    UNBINDING,
     Append,
     Broadcast,
     Effect,
     Event,
     FromClient,
     FromPeer,
-    HeadRecord,
     PeerUp,
     Persist,
     Reply,
@@ -183,7 +183,7 @@ class Wan:
             effects += self._timed("work", lambda: core.work(clock_ms))
         done[ROUND] += 1
         effects += self._timed(ROUND, lambda: core.flush(clock_ms))
-        if any(isinstance(one, Persist) and not isinstance(one.record, HeadRecord) for one in effects):
+        if any(isinstance(one, Persist) and not isinstance(one.record, UNBINDING) for one in effects):
             done[SYNC] += 1
         took_ns = thread_time_ns() - began_ns
         self.spent.rounds_ns += took_ns

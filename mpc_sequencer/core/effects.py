@@ -9,11 +9,12 @@ crashes rests on that one rule of the shell.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from mpc_sequencer.core.messages import ClientReply, ClientRequest, FetchLog, PeerMessage
 from mpc_sequencer.core.offences import Offence
 from mpc_sequencer.core.transcript import LogEntry
-from mpc_sequencer.core.types import Block, Envelope, Head, OrderList, Receipt, Uint, Value, Vote
+from mpc_sequencer.core.types import Block, Certificate, Envelope, Head, OrderList, Receipt, Uint, Value, Vote
 
 
 # --- events -----------------------------------------------------------------------------------------------------
@@ -122,6 +123,13 @@ class OthersListRecord(Value, frozen=True, tag=10):
     order_list: OrderList
 
 
+class CertificateRecord(Value, frozen=True, tag=11):
+    """A certificate that moved this member on. A Byzantine signer may forget its vote: without the certificate on disk
+    nobody could show, after a loss of power, why the others voted as they did. It is synced with the next vote."""
+
+    certificate: Certificate
+
+
 Record = (
     AdmittedRecord
     | ListRecord
@@ -133,7 +141,10 @@ Record = (
     | MutedRecord
     | ResumedRecord
     | OthersListRecord
+    | CertificateRecord
 )
+UNBINDING: Final = (HeadRecord, CertificateRecord)
+"""Records that need no sync of their own: they promise nothing that a later one could break."""
 
 
 # --- effects ----------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from mpc_sequencer.core.effects import (
     AdmittedRecord,
     Append,
     Broadcast,
+    CertificateRecord,
     Effect,
     HeldRecord,
     ListRecord,
@@ -48,7 +49,7 @@ from mpc_sequencer.core.ordering.value import PositionsRow, StateValue, state_of
 from mpc_sequencer.core.replay import Replay
 from mpc_sequencer.core.status import BoardValue
 from mpc_sequencer.core.transcript import ReceiptEntry
-from mpc_sequencer.core.types import Block, BlockHeader, Certificate, Hash32, NodeIndex, Uint, Value
+from mpc_sequencer.core.types import FINALIZE, Block, BlockHeader, Certificate, Hash32, NodeIndex, Uint, Value
 from mpc_sequencer.settlement.ranges import RangesValue
 
 if TYPE_CHECKING:
@@ -137,6 +138,8 @@ def _records(core: NodeCore) -> Iterable[Record]:
         yield ListRecord(order_list)
     for block in core.chain.above_final():
         yield from _rests_on(core, block)
+    for certificate in core.simplex.kept_certificates():
+        yield CertificateRecord(certificate)
     for vote in core.simplex.kept_votes():
         yield VoteRecord(vote)
 
@@ -227,6 +230,10 @@ def _recall(core: NodeCore, record: Record, open_ids: dict[bytes, int], now_ms: 
             core.lists.add_own(order_list, list_hash)
         case VoteRecord(vote):
             core.simplex.recall_vote(vote)
+        case CertificateRecord(certificate):
+            core.simplex.recall_certificate(certificate)
+            if certificate.kind == FINALIZE and certificate.view == core.simplex.final_view:
+                core.pend_final(certificate)
         case MutedRecord() | ResumedRecord():
             core.standing.recall(record)
         case ProposalRecord(block):

@@ -138,8 +138,8 @@ class Runner:
                     self._storage.append(one.entry)
             if records:
                 self._storage.journal.append_many([encode(record) for record in records])
-                # a head promises nothing that a later one could break: it need not wait for the disk
-                if any(not isinstance(record, core_effects.HeadRecord) for record in records):
+                # what binds to nothing need not wait for the disk: it is synced with what comes next
+                if any(not isinstance(record, core_effects.UNBINDING) for record in records):
                     await self._sync()
         for one in gathered:
             if isinstance(one, core_effects.RolledBack):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mpc_sequencer.core.codec import encode
-from mpc_sequencer.core.effects import Append, Effect, Event, HeadRecord, Persist, Record
+from mpc_sequencer.core.effects import UNBINDING, Append, Effect, Event, Persist, Record
 from mpc_sequencer.core.logslice import LogIndex, slice_log
 from mpc_sequencer.core.messages import FetchLog, LogSlice
 from mpc_sequencer.core.node import NodeCore
@@ -172,7 +172,7 @@ class Disk:
                 self.append(effect.entry)
             elif isinstance(effect, Persist):
                 self.records.append(effect.record)
-                must_sync = must_sync or not isinstance(effect.record, HeadRecord)
+                must_sync = must_sync or not isinstance(effect.record, UNBINDING)
         return must_sync
 
 

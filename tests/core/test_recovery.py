@@ -485,3 +485,22 @@ def test_bodies_that_expired_while_all_were_down_are_still_there_for_a_final_blo
     submit(cluster, 0, late)
     cluster.run(10_000)
     assert cluster.cores[2].pool.get(late.order_id()).sequenced_height > 0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_certificate_that_moved_a_member_on_outlasts_a_crash(seed: int) -> None:
+    """A Byzantine signer may forget its vote; without the certificate the others' finalize votes would lead nowhere."""
+    rng = random.Random(seed)
+    cluster = Cluster(make_deployment(4, seed=seed), seed=seed, network=Network(delay_ms=lambda r, _s, _t: 15))
+    drive(cluster, rng, 7)
+    for node, core in enumerate(cluster.cores):
+        before = core.simplex.kept_certificates()
+        assert before
+        if seed % 2:
+            cluster.hosts[node].disk.take_snapshot(core)
+        cluster.stop(node)
+        again = cluster._new_core(node)
+        disk = cluster.hosts[node].disk
+        recover(again, disk.snapshot, [encode(r) for r in disk.records[disk.snapshot_record :]], (), cluster.now_ms)
+        assert {(c.kind, c.view) for c in again.simplex.kept_certificates()} == {(c.kind, c.view) for c in before}
+        assert again.simplex.view == core.simplex.view

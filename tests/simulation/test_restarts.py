@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -114,7 +115,8 @@ def test_a_host_that_is_struck_while_it_writes_says_nothing_of_that_round() -> N
         sent: list[int] = []
         struck.observers.append(
             lambda now_ms, node, effect, sent=sent: sent.append(now_ms)  # type: ignore[misc]
-            if node == 1 and isinstance(effect, Send) and isinstance(effect.message, ListMessage | VoteMessage) else None
+            if node == 1 and isinstance(effect, Send) and isinstance(effect.message, ListMessage | VoteMessage)
+            else None
         )
         assert struck.run().violations == ()
         first = [at_ms for at_ms in sent if at_ms < 1_700_000_001_500]
@@ -132,7 +134,7 @@ def test_a_slow_disk_holds_up_what_a_round_sends() -> None:
     harness.observers.append(see)
     assert harness.run().violations == ()
     rounds = sorted({at_ms[0] for at_ms in times.values() if at_ms[0] < 1_700_000_003_000})[1:]
-    gaps = [later - earlier for earlier, later in zip(rounds, rounds[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(rounds)]
     assert gaps and min(gaps) >= SYNC_MS[0]
 
 
@@ -260,7 +262,9 @@ MUTATIONS = [
     Mutation("a damaged member votes at once", _votes_at_once, frozenset({"signed-once", "accusation"}), "wipe"),
     Mutation("numbers again without an incarnation", _numbers_again, frozenset({"signed-once", "accusation"}), "wipe"),
     Mutation("logs again what the log holds", _logs_again, frozenset({"log"})),
-    Mutation("catches up without certificates", _believes_logs, frozenset({"certificate"}), "false_logs,restarts,links"),
+    Mutation(
+        "catches up without certificates", _believes_logs, frozenset({"certificate"}), "false_logs,restarts,links"
+    ),
     Mutation("sends before it syncs", _sends_before_it_syncs, frozenset({"durable"})),
     Mutation("sends before it syncs, as it shows", _sends_before_it_syncs, frozenset({"signed-once", "receipts"})),
     Mutation("signs the log amid a round", _signs_the_log_amid_a_round, frozenset({"audit"}), seeds=24),

@@ -32,7 +32,7 @@ from mpc_sequencer.core import limits
 from mpc_sequencer.core.agreement.engine import Accepted, Application, Rejected
 from mpc_sequencer.core.agreement.rounds import Round, Rounds, block_id_fits, vote_of
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.effects import Broadcast, Effect, Persist, Send, VoteRecord
+from mpc_sequencer.core.effects import Broadcast, CertificateRecord, Effect, Persist, Send, VoteRecord
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import CertificateMessage, Proposal, VoteMessage
 from mpc_sequencer.core.offences import Offence
@@ -106,6 +106,18 @@ class Simplex:
             here.voted_finalize = True
         # a finalize vote is cast on leaving the view
         self.view = max(self.view, vote.view + (vote.kind == FINALIZE))
+
+    def recall_certificate(self, certificate: Certificate) -> None:
+        """A certificate out of the journal: what this member did because of it can be shown again."""
+        if certificate.kind == FINALIZE:
+            self.recall_final(certificate)
+        elif certificate.view >= self.final_view:
+            self._rounds.at(certificate.view).certificates[certificate.kind] = certificate
+            self.view = max(self.view, certificate.view + 1)
+
+    def kept_certificates(self) -> list[Certificate]:
+        """Certificates that a snapshot must hold, the last finalization among them."""
+        return [one for view in sorted(self._rounds) for _, one in sorted(self._rounds[view].certificates.items())]
 
     def kept_votes(self) -> list[Vote]:
         """Own votes that a snapshot must hold."""
@@ -274,7 +286,7 @@ class Simplex:
         found = (here.offence(vote_of(certificate, signer)) for signer in certificate.votes)
         self.offences += [offence for offence in found if offence is not None]
         here.certificates[kind] = certificate
-        self.effects.append(Broadcast(CertificateMessage(certificate)))
+        self.effects += [Persist(CertificateRecord(certificate)), Broadcast(CertificateMessage(certificate))]
         if view >= self.view:
             self._left(view, kind == NULLIFY, now_ms)
             if kind == NOTARIZE:
