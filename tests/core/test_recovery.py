@@ -492,7 +492,7 @@ def test_a_certificate_that_moved_a_member_on_outlasts_a_crash(seed: int) -> Non
     """A Byzantine signer may forget its vote; without the certificate the others' finalize votes would lead nowhere."""
     rng = random.Random(seed)
     cluster = Cluster(make_deployment(4, seed=seed), seed=seed, network=Network(delay_ms=lambda r, _s, _t: 15))
-    drive(cluster, rng, 7)
+    drive(cluster, rng, 14)
     assert any(core.simplex.kept_certificates() for core in cluster.cores)
     for node, core in enumerate(cluster.cores):
         before = core.simplex.kept_certificates()

@@ -12,7 +12,6 @@ from test_recovery import behind, drive, short_memory  # noqa: F401
 
 from mpc_sequencer.core import catchup, logslice
 from mpc_sequencer.core.agreement import Rejected
-from mpc_sequencer.core.chain import Chain
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.effects import FromPeer, ServeLog
 from mpc_sequencer.core.errors import ProtocolError
@@ -49,7 +48,7 @@ def test_lists_of_another_incarnation_than_the_heads_are_refused(head_lives: int
     assert isinstance(verdict, Rejected)
     assert (verdict.error.code, verdict.error.field) == ("block.lists", "OrderList.incarnation")
     core.lists.accept_head(head)
-    assert Chain._usable_head(core.chain, core.chain.final_state, LIAR, 1) is None, "nor does a leader build on it"
+    assert core.chain._rule._usable_head(core.chain.final_state, LIAR, 1) is None, "nor does a leader build on it"
 
 
 def test_a_list_of_an_incarnation_that_has_not_begun_asks_nobody_for_more() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import mpc_sequencer
 from mpc_sequencer.cli.app import run as command
 from mpc_sequencer.core import envelopes, limits, reveal, signing
-from mpc_sequencer.core.effects import Append, HeadRecord, Persist, VoteRecord
+from mpc_sequencer.core.effects import UNBINDING, Append, HeadRecord, Persist, VoteRecord
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import FetchBlock, PeerMessage
 from mpc_sequencer.core.transcript import GenesisEntry
@@ -128,7 +128,7 @@ def test_hosts_keep_what_cores_write_and_everything_that_binds_is_durable() -> N
     cluster.run(7_000)
     for host in cluster.hosts:
         assert host.core.chain.final_height > 0
-        assert all(isinstance(record, HeadRecord) for record in host.disk.records[host.disk.synced :])
+        assert all(isinstance(record, UNBINDING) for record in host.disk.records[host.disk.synced :])
         assert 0 < host.disk.checkpointed <= len(host.disk.log)
 
 
