@@ -14,7 +14,7 @@ from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.lists import ListStore
+from mpc_sequencer.core.lists import HEADS_KEPT, ListStore
 from mpc_sequencer.core.merkle import merkle_root
 from mpc_sequencer.core.ordering import (
     Candidate,
@@ -101,34 +101,37 @@ class BlockRule:
     def build(self, parent: OrderingState, view: int, since_ms: int = 0) -> tuple[Block, Derived] | None:
         """The block of ``view`` on ``parent`` from the newest usable heads; None while fewer than n-f are. Where all
         heads together would give a time before ``since_ms`` the oldest are left out, down to n-f."""
-        usable: _Usable = {}
-        for node in range(self._committee.n):
-            found = self._usable_head(parent, node, view)
-            if found is not None:
-                usable[node] = found
-        while len(usable) > self._committee.q and _median_ms(usable) < since_ms:
-            del usable[min(usable, key=lambda node: usable[node][0].time_ms)]
-        while len(usable) >= self._committee.q:
+        missing: set[bytes] = set()
+        dropped: set[int] = set()
+        for _ in range(self._committee.n * HEADS_KEPT):  # each round turns to an older head of a member, or drops one
+            usable = self._usable(parent, view, missing, dropped)
+            while len(usable) > self._committee.q and _median_ms(usable) < since_ms:
+                del usable[min(usable, key=lambda node: usable[node][0].time_ms)]
+            if len(usable) < self._committee.q:
+                return None
             candidate = self._candidate(view, usable)
             if sum(len(lists) for lists in candidate.lists) > limits.LISTS_PER_BLOCK_MAX:
-                del usable[max(usable, key=lambda node: len(usable[node][2]))]
+                dropped.add(max(usable, key=lambda node: len(usable[node][2])))
                 continue
             derived = self._derive(parent, candidate)
             if isinstance(derived, Derived):
                 unheld = [order_id for order_id in derived.batch if order_id not in self._pool]
                 self.needs.bodies.extend(unheld)
                 return None if unheld else (self._assemble(parent, view, candidate, derived), derived)
-            missing = set(derived.order_ids)
+            missing.update(derived.order_ids)
             self.needs.bodies.extend(derived.order_ids)
-            usable = {
-                node: found
-                for node, found in usable.items()
-                if not any(missing.intersection(one.entries) for one, _ in found[2])
-            }
         return None
 
+    def _usable(self, parent: OrderingState, view: int, missing: set[bytes], dropped: set[int]) -> _Usable:
+        """Of each member not ``dropped`` the newest head whose lists are held and name nothing ``missing``."""
+        found: _Usable = {}
+        for node in range(self._committee.n):
+            if node not in dropped and (one := self._usable_head(parent, node, view, missing)) is not None:
+                found[node] = one
+        return found
+
     def _usable_head(
-        self, parent: OrderingState, node: int, view: int
+        self, parent: OrderingState, node: int, view: int, missing: frozenset[bytes] | set[bytes] = frozenset()
     ) -> tuple[Head, bytes, list[tuple[OrderList, bytes]]] | None:
         for head, head_hash in self._lists.heads(node):
             last = parent.last_list(node, head.incarnation)
@@ -141,7 +144,7 @@ class BlockRule:
                 _check_incarnation(head, found or ())
             except ProtocolError:
                 continue  # the author signed two chains of lists, and the parent is on the other one, or it mixed two
-            if found is not None:
+            if found is not None and not any(missing.intersection(one.entries) for one, _ in found):
                 return head, head_hash, found
         return None
 

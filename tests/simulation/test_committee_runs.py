@@ -213,3 +213,18 @@ def test_a_seed_is_a_run() -> None:
         cluster.run(2_000)
         runs.append([cluster.messages, *cluster.logs])
     assert runs[0] == runs[1]
+
+
+def test_a_leader_goes_on_with_older_heads_while_bodies_of_the_newest_lists_are_on_their_way() -> None:
+    """Each order reaches one member or two; there is hardly a moment at which every listed body is everywhere."""
+    rng = random.Random(1)
+    cluster = Cluster(make_deployment(4, seed=1), seed=1, network=Network(delay_ms=lambda _r, _s, _t: 15))
+    d, members = cluster.deployment, list(range(4))
+    for _ in range(14):
+        for _ in range(rng.randint(0, 3)):
+            trader, price_ticks = rng.choice(d.traders), 618_000 + rng.randint(-5, 5)
+            order = d.order(trader, cluster.now_ms, side=rng.choice((1, 2)), price_ticks=price_ticks)
+            for node in {rng.choice(members), rng.choice(members)}:
+                submit(cluster, node, order)
+        cluster.run(rng.randint(5, 120))
+    assert min(core.chain.final_height for core in cluster.cores) >= 5
