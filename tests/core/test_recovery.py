@@ -24,8 +24,8 @@ from mpc_sequencer.core.effects import (
     VoteRecord,
 )
 from mpc_sequencer.core.messages import FetchLog, LogSlice
-from mpc_sequencer.core.recovery import dump, recover
-from mpc_sequencer.core.transcript import LogEntry, entry_key
+from mpc_sequencer.core.recovery import Relog, dump, recover
+from mpc_sequencer.core.transcript import EnvelopeEntry, LogEntry, entry_key
 from mpc_sequencer.core.types import NOTARIZE
 from mpc_sequencer.sim import Cluster, Network, make_deployment
 
@@ -186,6 +186,36 @@ def test_a_snapshot_gives_back_exactly_the_state_it_was_taken_of(seed: int) -> N
     again = cluster._new_core(1)
     recover(again, data, (), (), core.now_ms)
     assert dump(again)[0] == data
+
+
+def test_a_log_brings_again_the_body_of_an_order_that_is_lifted_again_after_it_expired() -> None:
+    """Late lists name an order that was batched and executed: who reads on from a snapshot lacks its body."""
+    cluster = Cluster(make_deployment(4), network=Network(delay_ms=lambda rng, _s, _r: rng.randint(20, 40)))
+    d, host = cluster.deployment, cluster.hosts[3]
+    taken = []
+    for turn in range(24):
+        trader = d.traders[turn % 4]
+        label = d.label(trader.address, cluster.now_ms, life_ms=100 + 10 * turn)
+        order = d.envelope(trader, label, d.plaintext(trader, d.limit_order(trader, label)))
+        for node in (0, 1):
+            submit(cluster, node, order)
+        for _ in range(8):
+            cluster.run(20)
+            taken.append(host.disk.prepare_snapshot(host.core))
+    cluster.run(2_000)
+    envelopes = Counter(entry_key(entry) for entry in host.disk.log if isinstance(entry, EnvelopeEntry))
+    assert max(envelopes.values()) > 1, "some order was lifted again"
+    assert not audit(cluster, host.disk.log)
+    for prepared in taken:
+        core = cluster._new_core(3)
+        recover(core, prepared.data, (), [encode(one) for one in host.disk.log[prepared.entry :]], cluster.now_ms)
+        assert core.chain.final_height == host.core.chain.final_height
+
+
+def test_what_the_log_holds_twice_is_passed_over_twice() -> None:
+    relog = Relog([("a",), ("a",), ("b",)])
+    assert [relog.is_news(key) for key in (("a",), ("b",), ("a",), ("a",), ("b",))] == [False, False, False, True, True]
+    assert not relog
 
 
 @pytest.mark.parametrize("keep_log", [True, False])
