@@ -153,6 +153,10 @@ def support(core: NodeCore, block: Block) -> Iterator[Record]:
         if pooled is not None and not pooled.on_disk:
             pooled.on_disk = True
             yield from (HeldRecord(envelope, 0) for envelope in pooled.variants.values())
+    for one in block.batch:  # a leader may name a variant that came after the one on disk
+        pooled = core.pool.get(one.order_id)
+        if pooled is not None and one.envelope_hash != pooled.first_variant():
+            yield HeldRecord(pooled.variants[one.envelope_hash], 0)
     yield from _rests_on(core, block)
 
 
@@ -222,7 +226,8 @@ def _recall(core: NodeCore, record: Record, open_ids: dict[bytes, int], now_ms: 
             open_ids.setdefault(receipt.order_id, receipt.list_number)
         case HeldRecord(envelope, list_number):
             core.pool.recall(envelope, now_ms, list_number, None)
-            open_ids.setdefault(envelope.order_id(), list_number)
+            if list_number:  # held for a block only, it may have been listed later
+                open_ids.setdefault(envelope.order_id(), list_number)
         case OthersListRecord(order_list):
             core.lists.recall(order_list)
         case ListRecord(order_list):

@@ -265,6 +265,18 @@ def test_a_second_loss_in_an_epoch_leaves_votes_but_no_lists() -> None:
     assert {fault.code for _, fault in cluster.faults} == {"incarnation.spent"}
 
 
+def test_an_order_that_was_held_for_a_block_and_then_promised_is_in_the_open_list_again() -> None:
+    cluster = Cluster(make_deployment(4))
+    cluster.network.cut = {(a, b) for a in range(4) for b in range(4)}
+    order = cluster.deployment.order(cluster.deployment.traders[0], cluster.now_ms)
+    submit(cluster, 2, order)
+    cluster.run(1)
+    admitted = next(record for record in cluster.records[2] if isinstance(record, AdmittedRecord))
+    core = cluster._new_core(2)
+    recover(core, None, [encode(HeldRecord(order, 0)), encode(admitted)], (), cluster.now_ms)
+    assert core.own_lists.open_ids == (order.order_id(),)
+
+
 def test_intake_says_that_it_recovers() -> None:
     cluster = Cluster(make_deployment(4))
     cluster.run(50)

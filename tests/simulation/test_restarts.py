@@ -13,7 +13,16 @@ import pytest
 
 from mpc_sequencer.core import catchup, recovery, replay
 from mpc_sequencer.core.agreement.simplex import Simplex
-from mpc_sequencer.core.effects import Append, Broadcast, ListRecord, Persist, ResumedRecord, Send, VoteRecord
+from mpc_sequencer.core.effects import (
+    Append,
+    Broadcast,
+    ListRecord,
+    Persist,
+    ProposalRecord,
+    ResumedRecord,
+    Send,
+    VoteRecord,
+)
 from mpc_sequencer.core.messages import VoteMessage
 from mpc_sequencer.core.recovery import Relog
 from mpc_sequencer.core.standing import Standing
@@ -271,3 +280,46 @@ def test_a_broken_recovery_is_caught(mutation: Mutation, monkeypatch: pytest.Mon
         if noticed & mutation.checkers:
             return
     pytest.fail(f"{SEEDS} seeds, noticed only by {sorted(noticed)}")
+
+
+def short_cuts(seed: int) -> FaultPlan:
+    """Members are struck while they propose or vote, and are back before the view is over."""
+    struck = [
+        outage(node, 300 + 600 * node + 41 * seed, 380 + 600 * node + 41 * seed, moment="sending", part_percent=35,
+               awaits="proposal", linger_ms=10)
+        for node in range(4)
+    ]
+    return replace(QUIET, hosts=HostPlan(tuple(struck)))
+
+
+def cut_with_a_lost_disk(seed: int) -> FaultPlan:
+    """All lose power amid a slow round of agreement, and one of them its disk."""
+    at_ms = 700 + 90 * seed
+    struck = [outage(node, at_ms + node, at_ms + 200, lost="" if node else "disk") for node in range(4)]
+    return replace(QUIET, jitter_ms=80, hosts=HostPlan(tuple(struck)))
+
+
+def _keeps_no_lists_of_others(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recovery, "_rests_on", lambda core, block: (ProposalRecord(block),))
+
+
+DIRECTED = [
+    (short_cuts, _forgets_votes, "signed-once"),
+    (cut_with_a_lost_disk, _keeps_no_lists_of_others, "progress"),
+]
+
+
+@pytest.mark.parametrize(("plan", "breaks", "checker"), DIRECTED, ids=lambda one: getattr(one, "__name__", one))
+def test_rare_moments_are_borne_and_a_build_that_does_not_bear_them_is_caught(
+    plan: Callable[[int], FaultPlan],
+    breaks: Callable[[pytest.MonkeyPatch], None],
+    checker: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in range(SEEDS):
+        assert Harness(seed, 4, frozenset(), plan=plan(seed)).run().violations == ()
+    breaks(monkeypatch)
+    for seed in range(SEEDS):
+        if checker in {one.checker for one in Harness(seed, 4, frozenset(), plan=plan(seed)).run().violations}:
+            return
+    pytest.fail(f"{SEEDS} seeds did not show it")
