@@ -148,7 +148,7 @@ def support(core: NodeCore, block: Block) -> Iterator[Record]:
     """What must be on disk before a notarize vote for an accepted block: all that deriving it again takes."""
     entry = core.chain.entry(block.header.block_id())
     assert entry is not None, "a member votes for what it has accepted"
-    for order_id in {*entry.lifted, *(one.order_id for one in block.batch)}:
+    for order_id in dict.fromkeys((*entry.lifted, *(one.order_id for one in block.batch))):  # in an order of its own
         pooled = core.pool.get(order_id)
         if pooled is not None and not pooled.on_disk:
             pooled.on_disk = True
