@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from mpc_sequencer.core import limits
-from mpc_sequencer.core.agreement import Accepted, Rejected, Simplex, Verdict, Waiting
+from mpc_sequencer.core.agreement import Simplex
+from mpc_sequencer.core.application import NodeApplication
 from mpc_sequencer.core.catchup import CatchUp
 from mpc_sequencer.core.chain import Chain, FinalBlock, Finality
 from mpc_sequencer.core.committee import Committee
@@ -33,7 +34,6 @@ from mpc_sequencer.core.effects import (
     FromPeer,
     PeerDown,
     PeerUp,
-    Persist,
     Reply,
     SettlementSeen,
 )
@@ -53,7 +53,6 @@ from mpc_sequencer.core.offences import accused
 from mpc_sequencer.core.peers import PeerHandlers
 from mpc_sequencer.core.pool import Pool
 from mpc_sequencer.core.publish import Publisher
-from mpc_sequencer.core.recovery import support
 from mpc_sequencer.core.reveal import Reveal
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.standing import Standing
@@ -62,17 +61,13 @@ from mpc_sequencer.core.status import StatusBoard
 from mpc_sequencer.core.transcript import ChainInput, GenesisEntry, InputsEntry, SettledEntry
 from mpc_sequencer.core.types import (
     ZERO_HASH,
-    Block,
     Certificate,
 )
 from mpc_sequencer.settlement.ranges import Ranges
 from threshold import SecretShare, ThresholdError
 
 INPUTS_PER_ENTRY: Final = 256
-STALLED_VIEW_MS: Final = 500
 PENDING_FINAL_MS: Final = 2_000  # a certified block that could not be derived for so long is looked for in logs
-REBUILD_MS: Final = 20
-PROPOSED_SKEW_MS_MAX: Final = limits.BLOCK_TIME_SKEW_MS_MAX // 2  # leaves voters room for delays and their clocks
 
 
 class NodeCore:
@@ -98,7 +93,8 @@ class NodeCore:
         self.lists = ListStore(committee)
         self.own_lists = OwnLists(committee, node, signer)
         self.chain = Chain(committee, self.pool, self.lists, bonds_wei)
-        self.simplex = Simplex(committee, node, signer, self)
+        self.application = NodeApplication(self)
+        self.simplex = Simplex(committee, node, signer, self.application)
         self.reveal = Reveal(committee, node, signer, secret, entropy)
         self.execution = Execution(engine, committee.f)
         self.ranges = Ranges(committee, node, signer, self.execution.genesis_state_root)
@@ -115,18 +111,15 @@ class NodeCore:
         self.arrivals = 0
         """Grows with every list, body and block that a waiting block may need."""
         self.heads_seen = 0
-        self._waits: dict[bytes, tuple[int, tuple[bytes, ...]]] = {}
-        self._built_from: tuple[bytes, int, int] | None = None
-        self._built_ms = 0
         self._pending_final: tuple[bytes, Certificate] | None = None
         self._pending_since_ms = 0
-        self._last_final_ms = 0
+        self.last_final_ms = 0
         self.effects: list[Effect] = []
 
     # --- the shell's side ---------------------------------------------------------------------------------------
     def start(self, now_ms: int) -> list[Effect]:
         """The first call, or the first after a recovery: opens the log and enters the view."""
-        self.now_ms = self._last_final_ms = now_ms
+        self.now_ms = self.last_final_ms = now_ms
         self.open_log()
         self.simplex.start(now_ms)
         return self.flush(now_ms)
@@ -175,23 +168,12 @@ class NodeCore:
             self.effects += self.convictions.take(offence)
 
     def has_work(self, now_ms: int | None = None) -> bool:
-        """Whether this member has something to do: without ``now_ms`` chunks for :meth:`work`, with it (for the
-        agreement engine) reason to run the view's timer."""
-        if now_ms is None:
-            return (
-                self.reveal.has_work()
-                or self.execution.has_work()
-                or self.gateway.has_work()
-                or self.peers.has_work()
-                or self.catchup.has_work()
-            )
-        return (
-            self.simplex.unfinalized()
-            or bool(self.chain.final_state.counting)
-            or self.ranges.due(now_ms)
-            or now_ms - self._last_final_ms >= limits.HEARTBEAT_MS
-            or self._orders_wait(now_ms)
-        )
+        """Whether this member has something to do: without ``now_ms`` chunks for :meth:`work`, with it reason to run
+        the view's timer."""
+        if now_ms is not None:
+            return self.application.has_work(now_ms)
+        parts = (self.reveal, self.execution, self.gateway, self.peers, self.catchup)
+        return any(part.has_work() for part in parts)
 
     def work(self, now_ms: int) -> list[Effect]:
         """One chunk of each kind of cryptographic work, each of a few milliseconds."""
@@ -216,7 +198,7 @@ class NodeCore:
         self.now_ms = now_ms
         self.pool.expire(now_ms, self.execution.executed_height)
         self.peers.retry(now_ms)
-        self._retry_final(now_ms)
+        self.retry_final(now_ms)
         self.standing.flush()
         stale = now_ms >= self.statements.stale_at_ms()
         self.statements.flush(now_ms, working=stale and self.has_work(now_ms))
@@ -226,7 +208,7 @@ class NodeCore:
             self.statements.sign_head()
             self.simplex.tick(now_ms)
         self.statements.sign_head()
-        self._note_needs()
+        self.application.note_needs()
         for block_id, node in self.reveal.missing(now_ms):
             self.fetcher.want_bundle(block_id, node, now_ms)
         self.effects += self.fetcher.requests(now_ms)
@@ -242,8 +224,8 @@ class NodeCore:
         """When :meth:`flush` must be called again though nothing happens."""
         now_ms = self.now_ms
         times = [now_ms + limits.HEARTBEAT_MS]
-        if self._last_final_ms + limits.HEARTBEAT_MS > now_ms:
-            times.append(self._last_final_ms + limits.HEARTBEAT_MS)
+        if self.last_final_ms + limits.HEARTBEAT_MS > now_ms:
+            times.append(self.last_final_ms + limits.HEARTBEAT_MS)
         fetches = (self.fetcher.next_due_ms(), self.catchup.next_due_ms())
         for due in (self.own_lists.due_ms(), self.simplex.deadline_ms, *fetches):
             if due is not None:
@@ -281,98 +263,9 @@ class NodeCore:
             case StatusQuery(number):
                 self.effects.append(Reply(client, self.board.status(number, self)))
 
-    # --- the agreement engine's application ---------------------------------------------------------------------
-    def entered_view(self, view: int, now_ms: int) -> None:
-        """Cut the open list; the head of the new view is signed with the next flush at the latest."""
-        self.now_ms = now_ms
-        self.statements.cut_list()
-        self.statements.changed()
-
-    def prepare_proposal(self, parent_id: bytes, view: int, now_ms: int) -> Block | None:
-        """A block that does some work, or None."""
-        inputs = (parent_id, self.arrivals, self.heads_seen)
-        if inputs == self._built_from and now_ms - self._built_ms < REBUILD_MS:
-            return None  # the same inputs gave nothing a moment ago
-        self._built_from, self._built_ms = inputs, now_ms
-        built = self.chain.build(parent_id, view, now_ms - PROPOSED_SKEW_MS_MAX)
-        if built is None:
-            return None
-        block, derived = built
-        if abs(derived.time_ms - now_ms) > PROPOSED_SKEW_MS_MAX:
-            return None  # the heads are old: those who see work sign new ones
-        stalled = self.simplex.view_age_ms(now_ms) >= STALLED_VIEW_MS
-        if not (
-            derived.batch
-            or derived.certified
-            or self.ranges.due(now_ms)
-            or now_ms - self._last_final_ms >= limits.HEARTBEAT_MS
-            or (stalled and self.has_work(now_ms))
-        ):
-            return None
-        self.chain.keep_own(block, derived, parent_id)
-        return block
-
-    def process_proposal(self, block: Block, source: int, now_ms: int, *, voting: bool) -> Verdict:
-        self.standing.seen_block(block)
-        block_id = block.header.block_id()
-        arrivals, bodies = self._waits.get(block_id, (-1, ()))
-        if arrivals == self.arrivals or any(self.pool.find(key) is None for key in bodies):
-            return Waiting()  # deriving it again would find the same things missing
-        self._note_needs()
-        verdict = self.chain.check(block, now_ms if voting else None)
-        self._waits.pop(block_id, None)
-        if isinstance(verdict, Waiting):
-            while len(self._waits) >= limits.VIEWS_AHEAD_MAX:
-                del self._waits[next(iter(self._waits))]
-            self._waits[block_id] = (self.arrivals, tuple(self.chain.needs.bodies))
-            self._note_needs(source)
-        elif isinstance(verdict, Accepted):
-            self.arrivals += 1
-            self.fetcher.got_block(block_id)
-        elif isinstance(verdict, Rejected):
-            self.effects.append(Fault(source, verdict.error.code, str(verdict.error)))
-        return verdict
-
-    def rely_on(self, block: Block) -> None:
-        """Put a block, others' lists it adds and bodies it needs to disk: behind q votes are f+1 honest disks."""
-        self.effects += [Persist(record) for record in support(self, block)]
-
-    def left_waiting(self, block: Block, source: int) -> None:
-        """Keep on fetching what the block lacks: others may have notarized it."""
-        self.peers.hold_block(block, source)
-
-    def finalized(self, block_id: bytes, certificate: Certificate, now_ms: int) -> None:
-        if self._pending_final is None:
-            self._pending_since_ms = now_ms
-        self._pending_final = (block_id, certificate)
-        self._retry_final(now_ms)
-
-    def may_vote(self, view: int) -> bool:
-        """Whether this member can know that it signs nothing against an earlier vote."""
-        return self.standing.may_vote(view)
-
-    def own_vote_unknown(self, view: int) -> None:
-        """A certificate holds a vote of this member that it does not know."""
-        self.standing.own_vote_unknown(view)
-
-    def block(self, block_id: bytes) -> Block | None:
-        entry = self.chain.entry(block_id)
-        return entry.block if entry else None
-
-    def _note_needs(self, source: int | None = None) -> None:
-        """Turn what a check found missing into wants."""
-        needs = self.chain.take_needs()
-        for author, first, last, last_hash in needs.lists:
-            asked = author if source is None else source
-            self.fetcher.want_lists(author, first, last, asked, self.now_ms, last_hash)
-        fallback = source if source is not None else (self.node + 1) % self.committee.n
-        for key in needs.bodies:
-            self.fetcher.want_body(key, fallback, self.now_ms, needed=True)
-        for block_id in needs.blocks:
-            self.fetcher.want_block(block_id, fallback, self.now_ms)
-
     # --- finality -----------------------------------------------------------------------------------------------
-    def _retry_final(self, now_ms: int) -> None:
+    def retry_final(self, now_ms: int) -> None:
+        """Finalize what a certificate is held for, once it is at hand."""
         if self._pending_final is None:
             return
         block_id, certificate = self._pending_final
@@ -386,7 +279,7 @@ class NodeCore:
 
     def on_final(self, final: FinalBlock, now_ms: int) -> None:
         """A block is final: what was waiting for it goes on. Blocks come in height order."""
-        self._last_final_ms = now_ms
+        self.last_final_ms = now_ms
         entry = final.entry
         height, batch = entry.state.height, entry.block.batch
         self.publisher.final(final)
@@ -412,28 +305,13 @@ class NodeCore:
         self.reveal.final(final, orders, now_ms)
 
     def pend_final(self, certificate: Certificate) -> None:
-        """A finalization whose block is not at hand yet."""
+        """A finalization whose block may not be at hand yet."""
+        if self._pending_final is None:
+            self._pending_since_ms = self.now_ms
         self._pending_final = (certificate.block_id, certificate)
-        self._pending_since_ms = self.now_ms
 
     def _on_executed(self, executed: Executed) -> None:
         self.statements.changed()
         self.ranges.executed(executed.outcome)
         self.publisher.executed(executed.outcome)
         self.publisher.settle()
-
-    # --- work ---------------------------------------------------------------------------------------------------
-    def _orders_wait(self, now_ms: int) -> bool:
-        """Whether a pending order could be batched: passes check, validity and credit on the final state."""
-        if not self.pool.pending:
-            return False
-        state = self.chain.final_state
-        parked = 0
-        for order in state.queue:
-            charged = state.charged_wei.get(order.sponsor, 0) + limits.ORDER_CHARGE_WEI
-            ready = order.valid_from_ms <= now_ms and charged <= self.bonds_wei.get(order.sponsor, 0)
-            if ready and order.valid_until_ms > now_ms:
-                return True
-            if order.valid_until_ms > now_ms:
-                parked += 1
-        return self.pool.pending > parked

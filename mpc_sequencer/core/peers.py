@@ -250,7 +250,7 @@ class PeerHandlers:
                 self._core.fetcher.got_block(block_id)
                 del self._unchecked[block_id, node]
                 continue
-            verdict = self._core.process_proposal(block, node, now_ms, voting=False)
+            verdict = self._core.application.process_proposal(block, node, now_ms, voting=False)
             if isinstance(verdict, Accepted | Rejected):
                 del self._unchecked[block_id, node]
 

@@ -39,7 +39,7 @@ class Memory(Checker):
         stale = sum(state.height < final_height for state in core.chain._states.values())
         yield "states of blocks before the final one", stale, 0
         yield "block states", len(core.chain._states), limits.VIEWS_AHEAD_MAX
-        yield "waiting blocks", len(core._waits), limits.VIEWS_AHEAD_MAX
+        yield "waiting blocks", len(core.application.waits), limits.VIEWS_AHEAD_MAX
         yield "unchecked blocks", len(core.peers._unchecked), n * UNCHECKED_BLOCKS_MAX
         yield "bodies to verify", max(core.peers._queued), BODIES_QUEUED_PER_MEMBER_MAX
         yield "bodies wanted of one member", max(core.fetcher._gossiped), WANTS_PER_MEMBER_MAX
