@@ -50,8 +50,10 @@ class NodeApplication:
         stalled = self._core.simplex.view_age_ms(now_ms) >= STALLED_VIEW_MS
         if not (
             derived.batch
+            or derived.key_messages
             or derived.certified
             or self._core.ranges.due(now_ms)
+            or self._core.keygen.due(now_ms)
             or now_ms - self._core.last_final_ms >= limits.HEARTBEAT_MS
             or (stalled and self.has_work(now_ms))
         ):
@@ -63,7 +65,7 @@ class NodeApplication:
         self._core.standing.seen_block(block)
         block_id = block.header.block_id()
         arrivals, bodies = self.waits.get(block_id, (-1, ()))
-        if arrivals == self._core.arrivals or any(self._core.pool.find(key) is None for key in bodies):
+        if arrivals == self._core.arrivals or any(self._lacks(key) for key in bodies):
             return Waiting()  # deriving it again would find the same things missing
         self.note_needs()
         verdict = self._core.chain.check(block, now_ms if voting else None)
@@ -79,6 +81,9 @@ class NodeApplication:
         elif isinstance(verdict, Rejected):
             self._core.effects.append(Fault(source, verdict.error.code, str(verdict.error)))
         return verdict
+
+    def _lacks(self, key: bytes) -> bool:
+        return self._core.pool.find(key) is None and key not in self._core.keybook
 
     def rely_on(self, block: Block) -> None:
         """Put a block, others' lists it adds and bodies it needs to disk: behind q votes are f+1 honest disks."""
@@ -107,6 +112,8 @@ class NodeApplication:
             core.simplex.unfinalized()
             or bool(core.chain.final_state.counting)
             or core.ranges.due(now_ms)
+            or core.keygen.due(now_ms)
+            or core.keybook.waiting()
             or now_ms - core.last_final_ms >= limits.HEARTBEAT_MS
             or self._orders_wait(now_ms)
         )

@@ -14,11 +14,13 @@ from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.keybook import KeyBook
 from mpc_sequencer.core.lists import HEADS_KEPT, ListStore
 from mpc_sequencer.core.merkle import merkle_root
 from mpc_sequencer.core.ordering import (
     Candidate,
     Derived,
+    KeyFacts,
     Missing,
     OrderFacts,
     OrderingState,
@@ -71,20 +73,23 @@ def _median_ms(usable: _Usable) -> int:
 
 
 class BlockRule:
-    """Builds and checks blocks over one member's pool and lists."""
+    """Builds and checks blocks over one member's pool, key messages and lists."""
 
     def __init__(
-        self, committee: Committee, pool: Pool, lists: ListStore, bonds_wei: dict[bytes, int]
+        self, committee: Committee, pool: Pool, keybook: KeyBook, lists: ListStore, bonds_wei: dict[bytes, int]
     ) -> None:
         self._committee = committee
         self._pool = pool
+        self._keybook = keybook
         self._lists = lists
         self._bonds_wei = bonds_wei
         self.needs = Needs()
 
-    def _facts(self, order_id: bytes) -> OrderFacts | None:
-        pooled = self._pool.get(order_id)
-        return pooled.order.facts if pooled else None
+    def _facts(self, listed_id: bytes) -> OrderFacts | KeyFacts | None:
+        pooled = self._pool.get(listed_id)
+        if pooled is not None:
+            return pooled.order.facts
+        return KeyFacts() if listed_id in self._keybook else None
 
     def _derive(self, parent: OrderingState, candidate: Candidate) -> Derived | Missing:
         return derive(

@@ -16,6 +16,7 @@ from mpc_sequencer.core.agreement.engine import Accepted, Rejected, Verdict, Wai
 from mpc_sequencer.core.blocks import BlockRule, Needs
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.keybook import KeyBook
 from mpc_sequencer.core.lists import ListStore
 from mpc_sequencer.core.ordering import (
     Derived,
@@ -41,6 +42,8 @@ class ChainEntry:
     state: OrderingState
     lists: tuple[OrderList, ...]
     lifted: tuple[bytes, ...]
+    key_messages: tuple[bytes, ...]
+    """Those of the lifted ids that are messages of key sessions, in the order in which they count."""
     positions: Mapping[bytes, Positions]
     """Where members listed the batch's orders; empty where no market orders by receipt."""
 
@@ -73,12 +76,12 @@ class Chain:
     """Blocks by id, their ordering states, and the final branch."""
 
     def __init__(
-        self, committee: Committee, pool: Pool, lists: ListStore, bonds_wei: dict[bytes, int]
+        self, committee: Committee, pool: Pool, keybook: KeyBook, lists: ListStore, bonds_wei: dict[bytes, int]
     ) -> None:
         self._committee = committee
         self._pool = pool
         self._lists = lists
-        self._rule = BlockRule(committee, pool, lists, bonds_wei)
+        self._rule = BlockRule(committee, pool, keybook, lists, bonds_wei)
         self._entries: dict[bytes, ChainEntry] = {}
         self._final_ids: dict[int, bytes] = {}
         self.finalizations: dict[bytes, Certificate] = {}
@@ -170,7 +173,7 @@ class Chain:
             self._lists.included(head.node, head.incarnation, head.list_number)
         self._states[block_id] = state
         self._entries[block_id] = ChainEntry(
-            block_id, block, state, lists, derived.lifted, derived.positions
+            block_id, block, state, lists, derived.lifted, derived.key_messages, derived.positions
         )
 
     def keep_own(self, block: Block, derived: Derived, parent_id: bytes) -> None:
@@ -184,7 +187,7 @@ class Chain:
         self._states = {state.block_id: state}
         self.final_id, self.final_height = state.block_id, state.height
         if block is not None:
-            self._entries[state.block_id] = ChainEntry(state.block_id, block, state, (), (), {})
+            self._entries[state.block_id] = ChainEntry(state.block_id, block, state, (), (), (), {})
             self._final_ids[state.height] = state.block_id
 
     def finalize(

@@ -8,7 +8,9 @@ honest lists); the quorum is ``q = n - f``; ``t`` shares decrypt, with
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -24,8 +26,10 @@ from mpc_sequencer.core.types import (
     Checkpoint,
     Hash32,
     Head,
+    KeyMessage,
     OrderList,
     PointBytes,
+    PointOrNone,
     Receipt,
     Uint,
     Value,
@@ -36,22 +40,24 @@ from threshold import SealingKey
 
 
 class Member(Value, frozen=True):
-    """A member's public keys: consensus (secp256k1), log and TLS identity (Ed25519), threshold verification key."""
+    """A member's public keys: consensus (secp256k1), log and TLS identity (Ed25519), threshold verification key (empty
+    where the first blocks generate it)."""
 
     consensus_key: PointBytes
     log_key: Hash32
-    verification_key: PointBytes
+    verification_key: PointOrNone
 
 
 class Genesis(Value, frozen=True):
-    """Everything members must agree on before the first block."""
+    """Everything members must agree on before the first block. ``public_key`` is empty, and members' verification keys
+    are, where the first blocks generate the threshold key; a deployment may also start from a sharing that exists."""
 
     version: Literal[1]
     chain_id: Uint
     settlement: Address
     epoch: Uint
     threshold: Uint
-    public_key: PointBytes
+    public_key: PointOrNone
     members: Annotated[tuple[Member, ...], Meta(max_length=limits.COMMITTEE_MEMBERS_MAX)]
     assets: Annotated[tuple[Address, ...], Meta(max_length=64)]
     markets: Annotated[tuple[Market, ...], Meta(max_length=1_024)]
@@ -67,6 +73,21 @@ def faults_tolerated(members: int, markets: Iterable[Market]) -> int:
     """f of a committee of ``members``: n >= 3f+1, and n >= 4f+1 where a market orders by receipt."""
     by_receipt = any(market.policy == RECEIVE for market in markets)
     return (members - 1) // (4 if by_receipt else 3)
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdKeys:
+    """An epoch's sharing of the threshold key, as everybody knows it."""
+
+    sealing_key: SealingKey
+    verification_keys: tuple[bytes, ...]
+    """By member, 33 bytes each."""
+
+
+@lru_cache(maxsize=64)
+def _sealing_key(public_key: bytes, chain_id: int, settlement: bytes) -> SealingKey:
+    """One object a key: its tables cost more than many decryptions."""
+    return SealingKey(public_key, chain_id, settlement)
 
 
 class Committee:
@@ -97,7 +118,14 @@ class Committee:
         self.epoch = genesis.epoch
         self.genesis_id = genesis.block_id()
         self.separator = eip712.domain_separator(genesis.chain_id, genesis.settlement)
-        self.sealing_key = SealingKey(genesis.public_key, genesis.chain_id, genesis.settlement)
+        self.keys: ThresholdKeys | None = None
+        """None until the key generation is over."""
+        given = [bool(member.verification_key) for member in genesis.members]
+        if any(given) != all(given) or all(given) != bool(genesis.public_key):
+            cause = "some threshold keys are given and others are not"
+            raise ConfigError(cause, "give the public key and every member's verification key, or none of them")
+        if genesis.public_key:
+            self.establish(genesis.public_key, [member.verification_key for member in genesis.members])
         try:
             self.addresses = tuple(signing.address_of(member.consensus_key) for member in genesis.members)
         except ValueError as error:
@@ -109,6 +137,31 @@ class Committee:
                 "members are not in ascending order of their consensus addresses",
                 "write the committee file with `mpcseq devnet init`",
             )
+
+    def own(self) -> Committee:
+        """This committee for one member's use: where its key is still to be generated, with a place of its own for
+        it."""
+        return self if self.genesis.public_key else Committee(self.genesis)
+
+    def establish(self, public_key: bytes, verification_keys: Sequence[bytes]) -> None:
+        """The threshold key is known from now on. Raises ThresholdError where it is no point."""
+        genesis = self.genesis
+        key = _sealing_key(public_key, genesis.chain_id, genesis.settlement)
+        self.keys = ThresholdKeys(key, tuple(verification_keys))
+
+    def _keys(self) -> ThresholdKeys:
+        if self.keys is None:
+            raise ProtocolError("key.pending", "threshold key", "none yet", "a key: its generation goes on")
+        return self.keys
+
+    @property
+    def sealing_key(self) -> SealingKey:
+        """What orders are sealed to; refused (``key.pending``) before the key generation is over."""
+        return self._keys().sealing_key
+
+    def verification_key(self, node: int) -> bytes:
+        """A member's verification key, 33 bytes; refused like :attr:`sealing_key`."""
+        return self._keys().verification_keys[node]
 
     def leader(self, view: int) -> int:
         """The member whose turn ``view`` is."""
@@ -128,7 +181,7 @@ class Committee:
         self.check_member(node, f"{field}.node")
         signing.check_signer(self.digest(struct_hash), signature, self.addresses[node], f"{field}.signature")
 
-    def check_value(self, value: Receipt | OrderList | Head | Vote | Bundle) -> bytes:
+    def check_value(self, value: KeyMessage | Receipt | OrderList | Head | Vote | Bundle) -> bytes:
         """Refuse a signed value of another epoch or of no possible incarnation, or that its member did not sign; its
         struct hash."""
         field = type(value).__name__

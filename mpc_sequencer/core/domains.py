@@ -28,6 +28,10 @@ BATCH_NODE: Final = Tag("MPCSEQ/v1/batch-node")
 CERTIFIED: Final = Tag("MPCSEQ/v1/certified")  # canonical encoding of the results a block certifies
 BUNDLE_FINALITY: Final = Tag("MPCSEQ/v1/bundle-finality")  # canonical encodings of a bundle's certificate, then path
 BUNDLE_SHARES: Final = Tag("MPCSEQ/v1/bundle-shares")  # shares || proof || coin share of a bundle
+KEY_SESSION: Final = Tag("MPCSEQ/v1/key-session")  # genesis id || epoch u64 || attempt u32
+KEY_PAYLOAD: Final = Tag("MPCSEQ/v1/key-payload")  # payload of a key message
+KEY_MESSAGE: Final = Tag("MPCSEQ/v1/key-message")  # struct hash of a key message: its id
+KEY_SEED: Final = Tag("MPCSEQ/v1/key-seed")  # boot entropy || session: a member's secret seed of the session
 ENTROPY: Final = Tag("MPCSEQ/v1/entropy")  # boot entropy || counter: randomness handed to the core as a value
 DRAW: Final = Tag("MPCSEQ/v1/draw")  # coin || order_id: a batch's random priorities
 STATE_KEY: Final = Tag("MPCSEQ/v1/state-key")  # kind u8 || identifier: a leaf's place in the state tree
@@ -58,6 +62,7 @@ HEAD_TYPE: Final = StructType(
     "Head(uint64 epoch,uint64 incarnation,uint16 node,uint64 view,uint64 timeMs,uint64 listNumber,"
     "bytes32 listHash,bytes32 resultsHash,bytes32 checkpointHash)"
 )
+KEY_MESSAGE_TYPE: Final = StructType("KeyMessage(uint64 epoch,bytes32 session,uint16 node,bytes32 payloadHash)")
 NOTARIZE_TYPE: Final = StructType("Notarize(uint64 epoch,uint64 view,bytes32 blockId)")
 NULLIFY_TYPE: Final = StructType("Nullify(uint64 epoch,uint64 view)")
 FINALIZE_TYPE: Final = StructType("Finalize(uint64 epoch,uint64 view,bytes32 blockId)")

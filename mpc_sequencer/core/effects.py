@@ -1,20 +1,32 @@
 """What the pure core takes in and gives out.
 
 The shell feeds :data:`Event` values with the time at which it saw them and carries out the :data:`Effect` values, in
-this order: everything to keep (:class:`Persist`, :class:`Append`) is on disk before anything leaves
+this order: everything to keep (:class:`Persist`, :class:`Append`, :class:`KeepSecret`) is on disk before anything leaves
 (:class:`Broadcast`, :class:`Send`, :class:`Reply`, :class:`Settle`). Persist, then send: the node's safety across
 crashes rests on that one rule of the shell.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from mpc_sequencer.core.messages import ClientReply, ClientRequest, FetchLog, PeerMessage
 from mpc_sequencer.core.offences import Offence
 from mpc_sequencer.core.transcript import LogEntry
-from mpc_sequencer.core.types import Block, Certificate, Envelope, Head, OrderList, Receipt, Uint, Value, Vote
+from mpc_sequencer.core.types import (
+    Block,
+    Certificate,
+    Envelope,
+    Head,
+    KeyCertificate,
+    KeyMessage,
+    OrderList,
+    Receipt,
+    Uint,
+    Value,
+    Vote,
+)
 
 
 # --- events -----------------------------------------------------------------------------------------------------
@@ -130,6 +142,19 @@ class CertificateRecord(Value, frozen=True, tag=11):
     certificate: Certificate
 
 
+class HeldKeyRecord(Value, frozen=True, tag=12):
+    """A key session's message that this member's list ``list_number`` names (0: none of its lists does)."""
+
+    message: KeyMessage
+    list_number: Uint
+
+
+class KeyRecord(Value, frozen=True, tag=13):
+    """The threshold key as it was generated: records after this one may hold orders sealed to it."""
+
+    certificate: KeyCertificate
+
+
 Record = (
     AdmittedRecord
     | ListRecord
@@ -142,6 +167,8 @@ Record = (
     | ResumedRecord
     | OthersListRecord
     | CertificateRecord
+    | HeldKeyRecord
+    | KeyRecord
 )
 UNBINDING: Final = (HeadRecord, CertificateRecord)
 """Records that need no sync of their own: they promise nothing that a later one could break."""
@@ -224,4 +251,19 @@ class RolledBack:
     detail: str
 
 
-Effect = Persist | Append | Broadcast | Send | ServeLog | Reply | Settle | Fault | Evidence | RolledBack
+@dataclass(frozen=True, slots=True)
+class KeepSecret:
+    """Put a secret into the member's vault, before anything leaves."""
+
+    name: str
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EraseSecret:
+    """Erase a secret of the vault for good, after everything else of the round; one that is not there is erased."""
+
+    name: str
+
+
+Effect = Persist | Append | Broadcast | Send | ServeLog | Reply | Settle | Fault | Evidence | RolledBack | KeepSecret | EraseSecret

@@ -30,6 +30,11 @@ RESULT_LAG_HEIGHTS: Final = 64  # uncertified counting heights past which batche
 HEAD_RESULTS_MAX: Final = 8  # the lowest uncertified heights; the next follow when these are certified
 CERTIFIED_PER_BLOCK_MAX: Final = 128
 
+# --- key sessions (consensus) -------------------------------------------------------------------------------------
+KEY_PAYLOAD_BYTES_MAX: Final = 16_384  # the largest message of a session: a deal among 40 members has some 9 kB
+KEY_WINDOW_HEIGHTS: Final = 4  # a phase of a session waits for members so many blocks and so long, whichever is more
+KEY_WINDOW_MS: Final = 10_000
+
 # --- timing (local) -----------------------------------------------------------------------------------------------
 LIST_INTERVAL_MS_MIN: Final = 20
 BLOCK_INTERVAL_MS_MIN: Final = 60  # a loaded leader waits this long after its parent, so that blocks fill
@@ -48,6 +53,7 @@ HEADER_PATH_MAX: Final = 128  # blocks between a finalized block and the certifi
 # --- intake (local memory) ----------------------------------------------------------------------------------------
 PENDING_ORDERS_MAX: Final = 50_000
 PENDING_ORDERS_PER_SPONSOR_MAX: Final = 5_000
+KEY_MESSAGES_PER_MEMBER_MAX: Final = 32  # of one author, in no final block yet
 ORPHAN_LISTS_MAX: Final = 512  # lists of a member that arrived before their predecessor
 
 # --- messages -----------------------------------------------------------------------------------------------------

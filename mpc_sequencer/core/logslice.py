@@ -17,6 +17,7 @@ from mpc_sequencer.core.transcript import (
     BundleEntry,
     EnvelopeEntry,
     FinalityEntry,
+    KeyEntry,
     ListEntry,
     LogEntry,
     SettlementEntry,
@@ -30,7 +31,7 @@ SLICES_BURST_MAX: Final = 4
 """One peer makes a member read its log so often, some 10 MB/s; a question beyond is dropped unanswered."""
 SERVED: Final = frozenset(
     kind.__struct_config__.tag
-    for kind in (ListEntry, EnvelopeEntry, BlockEntry, FinalityEntry, BundleEntry, SettlementEntry)
+    for kind in (ListEntry, EnvelopeEntry, KeyEntry, BlockEntry, FinalityEntry, BundleEntry, SettlementEntry)
 )
 
 Read = Callable[[int, int], list[bytes]]
@@ -62,7 +63,7 @@ class LogIndex:
     def observe(self, position: int, entry: LogEntry) -> None:
         """The entry at ``position`` was appended."""
         match entry:
-            case ListEntry() | EnvelopeEntry():
+            case ListEntry() | EnvelopeEntry() | KeyEntry():
                 if self._start is None:
                     self._start = position
             case BlockEntry(block) if block.header.height == len(self.starts) + 1:

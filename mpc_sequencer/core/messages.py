@@ -20,6 +20,8 @@ from mpc_sequencer.core.types import (
     Envelope,
     Hash32,
     Head,
+    KeyCertificate,
+    KeyMessage,
     NodeIndex,
     OrderList,
     Receipt,
@@ -144,6 +146,12 @@ class LogSlice(Value, frozen=True, tag=16):
     next_position: Uint
 
 
+class KeyBodies(Value, frozen=True, tag=17):
+    """Messages of key sessions, asked for by id like envelopes."""
+
+    messages: Annotated[tuple[KeyMessage, ...], Meta(min_length=1, max_length=limits.FETCH_IDS_MAX)]
+
+
 PeerMessage = (
     PeerHello
     | ListMessage
@@ -161,6 +169,7 @@ PeerMessage = (
     | FetchBundle
     | FetchLog
     | LogSlice
+    | KeyBodies
 )
 
 
@@ -182,7 +191,13 @@ class StatusQuery(Value, frozen=True, tag=34):
     request: Uint
 
 
-ClientRequest = Submit | OrderQuery | StatusQuery
+class KeyQuery(Value, frozen=True, tag=35):
+    """Ask for the threshold key of this deployment."""
+
+    request: Uint
+
+
+ClientRequest = Submit | OrderQuery | StatusQuery | KeyQuery
 
 
 # --- member to client -------------------------------------------------------------------------------------------
@@ -276,6 +291,15 @@ class StatusReply(Value, frozen=True, tag=53):
     """The last clearings: (height, market, price_ticks, volume_lots)."""
 
 
+class KeyReply(Value, frozen=True, tag=55):
+    """The threshold key with its proof; without one while its generation, whose state ``phase`` names, goes on (or
+    where the committee file itself has the key)."""
+
+    request: Uint
+    certificate: KeyCertificate | None
+    phase: Code
+
+
 class Refused(Value, frozen=True, tag=54):
     """The request could not be read; the member closes the connection after it."""
 
@@ -285,4 +309,4 @@ class Refused(Value, frozen=True, tag=54):
     expected: Text
 
 
-ClientReply = SubmitReply | OrdersFinal | OrdersExecuted | OrdersFilled | OrderReply | StatusReply | Refused
+ClientReply = SubmitReply | OrdersFinal | OrdersExecuted | OrdersFilled | OrderReply | StatusReply | KeyReply | Refused

@@ -14,7 +14,8 @@ A peer's message that breaks a rule changes nothing and becomes a :class:`Fault`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from mpc_sequencer.core import limits
@@ -42,9 +43,13 @@ from mpc_sequencer.core.execution import Executed, Execution
 from mpc_sequencer.core.fetch import Fetcher
 from mpc_sequencer.core.gateway import Gateway
 from mpc_sequencer.core.genesis import genesis_engine
+from mpc_sequencer.core.keybook import KeyBook
+from mpc_sequencer.core.keygen import KeyGeneration
 from mpc_sequencer.core.lists import ListStore, OwnLists
 from mpc_sequencer.core.messages import (
     ClientRequest,
+    KeyQuery,
+    KeyReply,
     OrderQuery,
     StatusQuery,
     Submit,
@@ -72,27 +77,30 @@ PENDING_FINAL_MS: Final = 2_000  # a certified block that could not be derived f
 
 class NodeCore:
     """A member: ``node`` is its index in ``committee``; ``inputs`` are the chain inputs up to the genesis checkpoint;
-    ``entropy`` is 32 fresh random bytes of this start."""
+    ``entropy`` is 32 fresh random bytes of this start; ``secrets`` is what its vault holds, by name. ``secret`` is its
+    share where the committee file has the threshold key already."""
 
     def __init__(
         self,
         committee: Committee,
         node: int,
         signer: Signer,
-        secret: SecretShare,
+        secret: SecretShare | None,
         inputs: Sequence[ChainInput],
         entropy: bytes,
+        secrets: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
-        self.committee = committee
+        committee = self.committee = committee.own()
         self.node = node
         self._inputs = tuple(inputs)
         self.log_opened = False
         engine, bonds_wei = genesis_engine(committee, self._inputs)
         self.bonds_wei = bonds_wei
         self.pool = Pool(committee, bonds_wei)
+        self.keybook = KeyBook(committee)
         self.lists = ListStore(committee)
         self.own_lists = OwnLists(committee, node, signer)
-        self.chain = Chain(committee, self.pool, self.lists, bonds_wei)
+        self.chain = Chain(committee, self.pool, self.keybook, self.lists, bonds_wei)
         self.application = NodeApplication(self)
         self.simplex = Simplex(committee, node, signer, self.application)
         self.reveal = Reveal(committee, node, signer, secret, entropy)
@@ -115,6 +123,7 @@ class NodeCore:
         self._pending_since_ms = 0
         self.last_final_ms = 0
         self.effects: list[Effect] = []
+        self.keygen = KeyGeneration(self, signer, secrets, entropy)
 
     # --- the shell's side ---------------------------------------------------------------------------------------
     def start(self, now_ms: int) -> list[Effect]:
@@ -172,7 +181,7 @@ class NodeCore:
         the view's timer."""
         if now_ms is not None:
             return self.application.has_work(now_ms)
-        parts = (self.reveal, self.execution, self.gateway, self.peers, self.catchup)
+        parts = (self.reveal, self.execution, self.gateway, self.peers, self.catchup, self.keygen)
         return any(part.has_work() for part in parts)
 
     def work(self, now_ms: int) -> list[Effect]:
@@ -191,6 +200,7 @@ class NodeCore:
         self.gateway.work()
         self.peers.work(now_ms)
         self.catchup.work(now_ms)
+        self.keygen.work()
         return self.collect()
 
     def flush(self, now_ms: int) -> list[Effect]:
@@ -200,6 +210,8 @@ class NodeCore:
         self.peers.retry(now_ms)
         self.retry_final(now_ms)
         self.standing.flush()
+        self.keygen.flush()
+        self.statements.list_key_messages()
         stale = now_ms >= self.statements.stale_at_ms()
         self.statements.flush(now_ms, working=stale and self.has_work(now_ms))
         before = -1
@@ -260,6 +272,8 @@ class NodeCore:
                 pooled = self.pool.get(order_id)
                 reply = self.board.order(number, order_id, pooled.sequenced_height if pooled else None)
                 self.effects.append(Reply(client, reply))
+            case KeyQuery(number):
+                self.effects.append(Reply(client, KeyReply(number, self.keygen.certificate, self.keygen.phase)))
             case StatusQuery(number):
                 self.effects.append(Reply(client, self.board.status(number, self)))
 
@@ -283,6 +297,7 @@ class NodeCore:
         entry = final.entry
         height, batch = entry.state.height, entry.block.batch
         self.publisher.final(final)
+        self.keygen.final(height, entry.state.time_ms, entry.key_messages)
         self.execution.certified(entry.block.certified)
         if entry.block.certified:
             self.statements.changed()

@@ -27,6 +27,7 @@ from mpc_sequencer.core.messages import (
     FetchLists,
     FetchLog,
     HeadMessage,
+    KeyBodies,
     ListMessage,
     LogSlice,
     PeerHello,
@@ -36,7 +37,7 @@ from mpc_sequencer.core.messages import (
     VoteMessage,
 )
 from mpc_sequencer.core.pool import PooledOrder
-from mpc_sequencer.core.types import FINALIZE, ZERO_HASH, Block, Certificate, Envelope, OrderList
+from mpc_sequencer.core.types import FINALIZE, ZERO_HASH, Block, Certificate, Envelope, KeyMessage, OrderList
 from threshold import ThresholdError
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ if TYPE_CHECKING:
 
 BODIES_PER_TURN: Final = 8
 BODIES_QUEUED_PER_MEMBER_MAX: Final = 1_024
-OTHER_VARIANT_CODES: Final = frozenset({"sponsor.signature", "signature.encoding", "label.not_yet_valid"})
+ANOTHER_TIME_CODES: Final = frozenset(
+    {"sponsor.signature", "signature.encoding", "label.not_yet_valid", "key.pending"}
+)
+"""Another variant may pass, or the same body later: it is still wanted."""
 DOOR_CODES: Final = frozenset(
     {
         "label.expired",
@@ -53,6 +57,7 @@ DOOR_CODES: Final = frozenset(
         "credit.exhausted",
         "intake.full",
         "intake.sponsor_full",
+        "key.pending",
     }
 )
 """What may differ from member to member: refusing such a body accuses nobody."""
@@ -101,6 +106,8 @@ class PeerHandlers:
                 core.publisher.settle()
             case Bodies(envelopes):
                 self._on_bodies(node, envelopes)
+            case KeyBodies(messages):
+                self._on_key_messages(messages)
             case BlockMessage(block, finalization):
                 self._on_block(node, block, finalization)
             case FetchBodies(ids):
@@ -164,7 +171,8 @@ class PeerHandlers:
             core.fetcher.got_lists(author, adopted.number)
             lifted = core.chain.final_state.lifted
             for order_id in adopted.entries:
-                if order_id not in core.pool and order_id not in lifted and order_id not in core.gateway:
+                held = order_id in core.pool or order_id in core.keybook or order_id in core.gateway
+                if not held and order_id not in lifted:
                     core.fetcher.want_body(order_id, author, now_ms + limits.FETCH_DELAY_MS)
         held_through, _ = core.lists.held_through(author)
         if order_list.number > held_through and core.lists.follows(order_list):
@@ -181,6 +189,16 @@ class PeerHandlers:
                 self._queued[node] += 1
                 self._bodies.append((node, envelope, keys))
 
+    def _on_key_messages(self, messages: tuple[KeyMessage, ...]) -> None:
+        """Check and hold messages of key sessions that were asked for; this member lists them with its next flush."""
+        core = self._core
+        for message in messages:
+            message_id = message.message_id()
+            if core.fetcher.wants_body(message_id):
+                core.keybook.add(message, message_id=message_id, needed=core.fetcher.needs_body(message_id))
+                core.fetcher.got_body(message_id)
+                core.arrivals += 1
+
     def has_work(self) -> bool:
         return bool(self._bodies)
 
@@ -196,7 +214,7 @@ class PeerHandlers:
                 needed = fetcher.needs_body(*keys)
                 pooled = self._core.pool.fetched(envelope, now_ms, order_id=keys[0], needed=needed)
             except (ProtocolError, ThresholdError) as error:
-                if error.code not in OTHER_VARIANT_CODES:
+                if error.code not in ANOTHER_TIME_CODES:
                     fetcher.got_body(*keys)  # no other body has this id: nobody can serve a better one
                 if error.code not in DOOR_CODES:
                     self._core.effects.append(Fault(node, error.code, str(error)))
@@ -257,10 +275,15 @@ class PeerHandlers:
     # --- serving ------------------------------------------------------------------------------------------------
     def _serve_bodies(self, node: int, ids: tuple[bytes, ...]) -> None:
         found: list[Envelope] = []
+        messages: list[KeyMessage] = []
         size = 0
         for key in ids:
             envelope = self._core.pool.find(key)
             if envelope is None:
+                held = self._core.keybook.get(key)
+                if held is not None and size < limits.FETCH_BODIES_BYTES_MAX:
+                    messages.append(held.message)
+                    size += len(held.message.payload)
                 continue
             found.append(envelope)
             size += len(envelope.ciphertext) + len(envelope.label)
@@ -268,6 +291,8 @@ class PeerHandlers:
                 break
         if found:
             self._core.effects.append(Send(node, Bodies(tuple(found))))
+        if messages:
+            self._core.effects.append(Send(node, KeyBodies(tuple(messages))))
 
     def _serve_lists(self, node: int, asked: FetchLists) -> None:
         author, first, last, cursor = asked.author, asked.first, asked.last, asked.last_hash

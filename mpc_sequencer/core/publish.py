@@ -13,6 +13,7 @@ from mpc_sequencer.core.transcript import (
     BlockEntry,
     EnvelopeEntry,
     FinalityEntry,
+    KeyEntry,
     ListEntry,
     SettlementEntry,
 )
@@ -40,6 +41,8 @@ class Publisher:
             pooled = core.pool.get(order_id)
             if pooled is not None:  # again where it was lifted before: who reads on from here may lack it
                 self._log_variant(pooled, pooled.first_variant())
+            elif (held := core.keybook.get(order_id)) is not None:
+                core.effects.append(Append(KeyEntry(held.message)))
         for one in entry.block.batch:
             pooled = core.pool.get(one.order_id)
             if pooled is not None and one.envelope_hash not in pooled.logged:

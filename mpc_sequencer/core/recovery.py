@@ -31,7 +31,9 @@ from mpc_sequencer.core.effects import (
     Broadcast,
     CertificateRecord,
     Effect,
+    HeldKeyRecord,
     HeldRecord,
+    KeyRecord,
     ListRecord,
     MutedRecord,
     OthersListRecord,
@@ -45,6 +47,7 @@ from mpc_sequencer.core.effects import (
     VoteRecord,
 )
 from mpc_sequencer.core.execution import ExecutionValue
+from mpc_sequencer.core.keygen import KeySessionsValue
 from mpc_sequencer.core.ordering.value import PositionsRow, StateValue, state_of, value_of
 from mpc_sequencer.core.replay import Replay
 from mpc_sequencer.core.status import BoardValue
@@ -84,6 +87,7 @@ class Snapshot(Value, frozen=True):
     execution: ExecutionValue
     ranges: RangesValue
     board: BoardValue
+    keys: KeySessionsValue
     logged: tuple[Hash32, ...]
     """Signature variants of held orders that are in the log, by envelope hash."""
     records: Annotated[tuple[Record, ...], Meta(max_length=1 << 24)]
@@ -109,6 +113,7 @@ def dump(core: NodeCore) -> tuple[bytes, int | None]:
         execution=core.execution.dump(),
         ranges=core.ranges.dump(),
         board=core.board.dump(core.reveal.malformed),
+        keys=core.keygen.dump(),
         logged=tuple(sorted(variant for pooled in kept for variant in pooled.logged)),
         records=tuple(_records(core)),
     )
@@ -122,6 +127,8 @@ def _unexecuted(core: NodeCore) -> list[Finality]:
 
 def _records(core: NodeCore) -> Iterable[Record]:
     """The journal that would lead to the member's statements of now."""
+    if core.keygen.certificate is not None:
+        yield KeyRecord(core.keygen.certificate)
     standing = core.standing.record()
     if standing is not None:
         yield standing
@@ -134,6 +141,8 @@ def _records(core: NodeCore) -> Iterable[Record]:
                 yield HeldRecord(envelope, pooled.list_number)
     final_number, _ = core.chain.final_state.last_lists[core.node]
     held_through, _ = core.lists.held_through(core.node)
+    for held in core.keybook.kept():
+        yield HeldKeyRecord(held.message, held.list_number)
     for order_list, _ in core.lists.between(core.node, final_number, held_through) or ():
         yield ListRecord(order_list)
     for block in core.chain.above_final():
@@ -153,6 +162,10 @@ def support(core: NodeCore, block: Block) -> Iterator[Record]:
         if pooled is not None and not pooled.on_disk:
             pooled.on_disk = True
             yield from (HeldRecord(envelope, 0) for envelope in pooled.variants.values())
+        held = core.keybook.get(order_id)
+        if held is not None and not held.on_disk:
+            held.on_disk = True
+            yield HeldKeyRecord(held.message, 0)
     for one in block.batch:  # a leader may name a variant that came after the one on disk
         pooled = core.pool.get(one.order_id)
         if pooled is not None and one.envelope_hash != pooled.first_variant():
@@ -192,6 +205,7 @@ def restore(core: NodeCore, snapshot: bytes | None, journal: Iterable[bytes], no
             core.own_lists.add(order_id)
     if taken is not None:
         _restore_batches(core, taken, now_ms)
+        core.keygen.restore(taken.keys)
 
 
 def _decode(core: NodeCore, data: bytes) -> Snapshot:
@@ -228,6 +242,14 @@ def _recall(core: NodeCore, record: Record, open_ids: dict[bytes, int], now_ms: 
             core.pool.recall(envelope, now_ms, list_number, None)
             if list_number:  # held for a block only, it may have been listed later
                 open_ids.setdefault(envelope.order_id(), list_number)
+        case HeldKeyRecord(message, list_number):
+            held = core.keybook.add(message, needed=True)
+            held.on_disk = True
+            held.list_number = held.list_number or list_number
+            if list_number:
+                open_ids.setdefault(message.message_id(), list_number)
+        case KeyRecord(certificate):
+            core.keygen.know(certificate)
         case OthersListRecord(order_list):
             core.lists.recall(order_list)
         case ListRecord(order_list):

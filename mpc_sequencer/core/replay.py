@@ -26,12 +26,13 @@ from mpc_sequencer.core.transcript import (
     BundleEntry,
     EnvelopeEntry,
     FinalityEntry,
+    KeyEntry,
     ListEntry,
     LogEntry,
     SettledEntry,
     SettlementEntry,
 )
-from mpc_sequencer.core.types import Block, Envelope, OrderList
+from mpc_sequencer.core.types import Block, Envelope, KeyMessage, OrderList
 from mpc_sequencer.settlement.claims import claim_of
 from mpc_sequencer.settlement.errors import PayloadError
 from mpc_sequencer.settlement.payloads import BatchResult, unpack_deltas
@@ -53,7 +54,7 @@ class Replay:
     def _clear(self) -> None:
         self._bytes = 0
         self._lists: dict[bytes, OrderList] = {}
-        self._bodies: dict[bytes, Envelope] = {}
+        self._bodies: dict[bytes, Envelope | KeyMessage] = {}
         self._block: Block | None = None
 
     def feed(self, data: bytes, now_ms: int) -> None:
@@ -61,7 +62,7 @@ class Replay:
         entry: LogEntry = decode(LogEntry, data, bytes_max=LOG_ENTRY_BYTES_MAX)
         core = self._core
         match entry:
-            case ListEntry() | EnvelopeEntry() | BlockEntry():
+            case ListEntry() | EnvelopeEntry() | KeyEntry() | BlockEntry():
                 self._gather(entry, len(data))
             case FinalityEntry():
                 try:
@@ -92,7 +93,7 @@ class Replay:
                 raise
             self._core.blame(node, error)
 
-    def _gather(self, entry: ListEntry | EnvelopeEntry | BlockEntry, size: int) -> None:
+    def _gather(self, entry: ListEntry | EnvelopeEntry | KeyEntry | BlockEntry, size: int) -> None:
         self._bytes += size
         if self._bytes > BLOCK_BYTES_MAX:
             raise ProtocolError("log.size", "entries of one block", self._bytes, f"at most {BLOCK_BYTES_MAX} bytes")
@@ -103,6 +104,8 @@ class Replay:
                 order_id = envelope.order_id()
                 self._bodies.setdefault(order_id, envelope)
                 self._bodies[envelope.envelope_hash(order_id)] = envelope
+            case KeyEntry(message):
+                self._bodies[message.message_id()] = message
             case BlockEntry(block):
                 self._block = block
 
@@ -122,6 +125,8 @@ class Replay:
         core.arrivals += 1
         for one in final or ():
             core.on_final(one, now_ms)
+        while core.keygen.has_work():  # orders of the next block may be sealed to the key that this one gives
+            core.keygen.work()
         if not entry.path:
             core.simplex.recall_final(entry.certificate)
 
@@ -151,10 +156,13 @@ class Replay:
         return given
 
     def _give_body(self, key: bytes, now_ms: int) -> int:
-        envelope = self._bodies.pop(key, None)
-        if envelope is None:
+        body = self._bodies.pop(key, None)
+        if body is None:
             return 0
-        self._core.pool.fetched(envelope, now_ms, needed=True)
+        if isinstance(body, KeyMessage):
+            self._core.keybook.add(body, message_id=key, needed=True)
+        else:
+            self._core.pool.fetched(body, now_ms, needed=True)
         self._core.fetcher.got_body(key)
         return 1
 

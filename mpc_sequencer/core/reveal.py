@@ -67,12 +67,13 @@ class Reveal:
     """All heights between finality and opening. Effects gather in ``effects``."""
 
     def __init__(
-        self, committee: Committee, node: int, signer: Signer, secret: SecretShare, entropy: bytes
+        self, committee: Committee, node: int, signer: Signer, secret: SecretShare | None, entropy: bytes
     ) -> None:
         self._committee = committee
         self._node = node
         self._signer = signer
-        self._secret = secret
+        self.secret = secret
+        """This member's share; None where it has none: then it only opens what others' shares open."""
         self._entropy = entropy
         self._drawn = 0
         self._tasks: deque[RevealTask] = deque()
@@ -168,16 +169,19 @@ class Reveal:
     # --- work ---------------------------------------------------------------------------------------------------
     def has_work(self) -> bool:
         """Whether :meth:`work` can do something now."""
-        return any(task.own is None or self._can_open(task) for task in self._tasks)
+        return any(self._owes(task) or self._can_open(task) for task in self._tasks)
+
+    def _owes(self, task: RevealTask) -> bool:
+        return task.own is None and self.secret is not None
 
     def _can_open(self, task: RevealTask) -> bool:
-        return task.own is not None and not task.done and len(task.bundles) >= self._committee.t
+        return not self._owes(task) and not task.done and len(task.bundles) >= self._committee.t
 
     def work(self) -> list[OpenedBatch]:
         """Some shares or some openings, REVEAL_ORDERS_PER_STEP at most; batches that are open now, in height order."""
-        task = next((task for task in self._tasks if task.own is None), None)
-        if task is not None:
-            self._share_some(task)
+        task = next((task for task in self._tasks if self._owes(task)), None)
+        if task is not None and self.secret is not None:
+            self._share_some(task, self.secret)
         else:
             task = next((task for task in self._tasks if self._can_open(task)), None)
             if task is not None:
@@ -190,12 +194,12 @@ class Reveal:
             del self._by_block[first.block_id]
         return opened
 
-    def _share_some(self, task: RevealTask) -> None:
+    def _share_some(self, task: RevealTask, secret: SecretShare) -> None:
         start = len(task.shares)
         for order in task.orders[start : start + limits.REVEAL_ORDERS_PER_STEP]:
-            task.shares.append(share(self._secret, order.checked))
+            task.shares.append(share(secret, order.checked))
         if len(task.shares) == len(task.orders):
-            task.own = self._bundle(task)
+            task.own = self._bundle(task, secret)
             self._own_bundles[task.block_id] = task.own
             if len(self._own_bundles) > limits.BLOCKS_KEPT_HEIGHTS:
                 del self._own_bundles[next(iter(self._own_bundles))]
@@ -215,10 +219,10 @@ class Reveal:
         self._drawn += 1
         return domains.ENTROPY(self._entropy, self._drawn.to_bytes(8, "big"))
 
-    def _bundle(self, task: RevealTask) -> Bundle:
+    def _bundle(self, task: RevealTask, secret: SecretShare) -> Bundle:
         context = self._context(task, self._node)
         points = [order.checked.u_point for order in task.orders]
-        proof = prove_bundle(self._secret, context, points, task.shares, entropy=self._draw())
+        proof = prove_bundle(secret, context, points, task.shares, entropy=self._draw())
         unsigned = Bundle(
             epoch=self._committee.epoch,
             height=task.height,
@@ -228,7 +232,7 @@ class Reveal:
             path=task.final.path,
             shares=tuple(task.shares),
             proof=proof.encode(),
-            coin_share=coin_share(self._secret, context, entropy=self._draw()),
+            coin_share=coin_share(secret, context, entropy=self._draw()),
             signature=NO_SIGNATURE,
         )
         digest = self._committee.digest(unsigned.struct_hash())
@@ -289,7 +293,7 @@ class Reveal:
         node = bundle.node
         if node in task.verified:
             return True
-        key = self._committee.genesis.members[node].verification_key
+        key = self._committee.verification_key(node)
         points = [order.checked.u_point for order in task.orders]
         try:
             proof = BatchProof.decode(bundle.proof)
@@ -313,7 +317,7 @@ class Reveal:
             return None
 
     def _verify_coin(self, task: RevealTask, bundle: Bundle) -> VerifiedCoinShare:
-        key = self._committee.genesis.members[bundle.node].verification_key
+        key = self._committee.verification_key(bundle.node)
         return verify_coin_share(key, self._context(task, bundle.node), bundle.coin_share)
 
     def first_height(self) -> int | None:

@@ -117,6 +117,7 @@ class Standing:
         self.mute()
         core.own_lists.begin(self.incarnation)
         core.pool.forget_promises()
+        core.keybook.forget_promises()
 
     # --- recovery -----------------------------------------------------------------------------------------------
     def recall(self, record: MutedRecord | ResumedRecord) -> None:

@@ -16,6 +16,7 @@ from mpc_sequencer.core.effects import (
     Append,
     Broadcast,
     HeadRecord,
+    HeldKeyRecord,
     HeldRecord,
     ListRecord,
     Persist,
@@ -86,6 +87,17 @@ class Statements:
         pooled.on_disk = True
         self._core.effects.append(Persist(HeldRecord(envelope, pooled.list_number)))
         self._cut_full()
+
+    def list_key_messages(self) -> None:
+        """Put messages of key sessions that this member holds, its own and others', into the open list."""
+        for message_id, held in self._core.keybook.open():
+            full = self._core.lists.unfinal(self._core.node) >= limits.LISTS_PER_MEMBER_MAX
+            if held.list_number or full or not self._core.standing.may_list():
+                continue
+            held.list_number = self._core.own_lists.add(message_id)
+            held.on_disk = True
+            self._core.effects.append(Persist(HeldKeyRecord(held.message, held.list_number)))
+            self._cut_full()
 
     def _enlist(self, pooled: PooledOrder) -> None:
         pooled.list_number = self._core.own_lists.add(pooled.order.order_id)

@@ -21,6 +21,7 @@ from mpc_sequencer.core.types import (
     Certificate,
     Envelope,
     Hash32,
+    KeyMessage,
     NodeIndex,
     Opened,
     OrderList,
@@ -131,6 +132,12 @@ class SettledEntry(Value, frozen=True, tag=13):
     gas_used: Uint
 
 
+class KeyEntry(Value, frozen=True, tag=14):
+    """A message of a key session that the next block lifts."""
+
+    message: KeyMessage
+
+
 LogEntry = (
     GenesisEntry
     | InputsEntry
@@ -145,6 +152,7 @@ LogEntry = (
     | SettlementEntry
     | ReceiptEntry
     | SettledEntry
+    | KeyEntry
 )
 
 
@@ -177,3 +185,5 @@ def entry_key(entry: LogEntry) -> tuple[object, ...]:
             return ("receipt", receipt.incarnation, receipt.order_id)
         case SettledEntry(last_height):
             return ("settled", last_height)
+        case KeyEntry(message):
+            return ("key", message.message_id())

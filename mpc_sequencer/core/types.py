@@ -22,6 +22,8 @@ Hash32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Address = Annotated[bytes, Meta(min_length=20, max_length=20)]
 CoinShareBytes = Annotated[bytes, Meta(min_length=COIN_SHARE_BYTES, max_length=COIN_SHARE_BYTES)]
 PointBytes = Annotated[bytes, Meta(min_length=33, max_length=33)]
+PointOrNone = Annotated[bytes, Meta(max_length=33)]
+"""A point, or nothing."""
 SignatureBytes = Annotated[bytes, Meta(min_length=65, max_length=65)]
 Uint = Annotated[int, Meta(ge=0, le=limits.UINT_MAX)]
 NodeIndex = Annotated[int, Meta(ge=0, lt=limits.COMMITTEE_MEMBERS_MAX)]
@@ -59,6 +61,41 @@ class Envelope(Value, frozen=True):
     def decoded_label(self) -> Label:
         """The label's fields; raises :class:`threshold.ThresholdError`."""
         return Label.decode(self.label)
+
+
+class KeyMessage(Value, frozen=True):
+    """A member's message of a key session, signed. It is listed like an order and counts where a final block lifts it;
+    ``payload`` is :mod:`threshold.dkg`'s."""
+
+    epoch: Uint
+    session: Hash32
+    node: NodeIndex
+    payload: Annotated[bytes, Meta(min_length=1, max_length=limits.KEY_PAYLOAD_BYTES_MAX)]
+    signature: SignatureBytes
+
+    def struct_hash(self) -> bytes:
+        return domains.KEY_MESSAGE_TYPE(self.epoch, self.session, self.node, domains.KEY_PAYLOAD(self.payload))
+
+    def message_id(self) -> bytes:
+        """What lists name: 32 bytes over all but the signature."""
+        return domains.KEY_MESSAGE(self.struct_hash())
+
+
+class KeyReady(Value, frozen=True):
+    """A member's signature over its ready message in a :class:`KeyCertificate`."""
+
+    node: NodeIndex
+    signature: SignatureBytes
+
+
+class KeyCertificate(Value, frozen=True):
+    """The result of a key session, and q members' signed word that it is theirs: enough for whoever has the committee
+    file alone. ``result`` is the canonical encoding of a :class:`threshold.dkg.KeyResult`."""
+
+    epoch: Uint
+    session: Hash32
+    result: Annotated[bytes, Meta(max_length=limits.KEY_PAYLOAD_BYTES_MAX)]
+    ready: Annotated[tuple[KeyReady, ...], Meta(min_length=1, max_length=limits.COMMITTEE_MEMBERS_MAX)]
 
 
 class Receipt(Value, frozen=True):
@@ -263,7 +300,7 @@ def vote_struct_hash(kind: int, epoch: int, view: int, block_id: bytes) -> bytes
     return vote_type(epoch, view, block_id)
 
 
-Signed = TypeVar("Signed", Receipt, OrderList, Head, Vote, Bundle)
+Signed = TypeVar("Signed", KeyMessage, Receipt, OrderList, Head, Vote, Bundle)
 
 
 def with_signature(value: Signed, signature: bytes) -> Signed:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -82,7 +82,7 @@ class Cluster:
         self.settlements: list[tuple[int, Settle]] = []
         self.messages = 0
         members = (*range(deployment.committee.n), *twinned)
-        self.hosts = [Host(place, node, self._new_core(node)) for place, node in enumerate(members)]
+        self.hosts = [Host(place, node, self._new_core(node, {})) for place, node in enumerate(members)]
         for host in self.hosts:
             host.core.standing.heeds_own_words = host.node not in twinned
         for host, ahead_ms in zip(self.hosts, skew_ms, strict=False):
@@ -93,12 +93,11 @@ class Cluster:
                 if peer != host.node:
                     self.at(self.now_ms, host.place, PeerUp(peer))
 
-    def _new_core(self, node: int) -> NodeCore:
-        """A core of member ``node`` that remembers nothing."""
+    def _new_core(self, node: int, vault: Mapping[str, bytes]) -> NodeCore:
+        """A core of member ``node`` that remembers nothing but what its vault holds."""
         d = self.deployment
-        return NodeCore(
-            d.committee, node, d.signers[node], d.shares[node], d.inputs, entropy=self._rng.randbytes(32)
-        )
+        entropy = self._rng.randbytes(32)
+        return NodeCore(d.committee, node, d.signers[node], d.share(node), d.inputs, entropy, vault)
 
     # --- members ------------------------------------------------------------------------------------------------
     @property
@@ -218,7 +217,7 @@ class Cluster:
     def _come_up(self, host: Host, damaged: bool) -> None:
         """The first round of a host's new life; to open the journal makes it durable."""
         self._sync(host)
-        effects = host.power_on(self._new_core(host.node), self.now_ms, damaged=damaged)
+        effects = host.power_on(self._new_core(host.node, host.disk.vault), self.now_ms, damaged=damaged)
         self._conclude(host, effects)
         self._alarm(host, self.now_ms)
 
@@ -272,6 +271,7 @@ class Cluster:
     def _carry_out(self, place: int, effects: list[Effect]) -> None:
         """Send what a turn brought forth; the host has kept what is to be kept."""
         node = self.hosts[place].node
+        self.hosts[place].disk.erase(effects)
         for effect in effects:
             if not isinstance(effect, Append | Persist):
                 self._observe(node, effect)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -24,7 +23,7 @@ from mpc_sequencer.core.types import Checkpoint, Envelope
 from mpc_sequencer.market import AUCTION, RECEIVE, Market
 from mpc_sequencer.market.types import OrderPolicy
 from mpc_sequencer.settlement.payloads import next_inputs_hash
-from threshold import Label, SealingKey, SecretShare, deal, seal
+from threshold import Label, SecretShare, deal, seal
 
 CHAIN_ID: Final = 131_277_322_940_537
 SETTLEMENT: Final = bytes.fromhex("5e771e00000000000000000000000000005e771e")
@@ -76,6 +75,10 @@ class Deployment:
     traders: tuple[Trader, ...]
     seed: int
     _drawn: list[int] = field(default_factory=lambda: [0])
+
+    def share(self, node: int) -> SecretShare | None:
+        """The share a member has from the start."""
+        return self.shares[node] if self.shares else None
 
     def label(self, sponsor: bytes, now_ms: int, *, life_ms: int = 120_000) -> Label:
         return Label(
@@ -144,9 +147,11 @@ def make_deployment(
     bond_wei: int = BOND_WEI,
     poor_traders: int = 0,
     policy: OrderPolicy = AUCTION,
+    generated: bool = False,
 ) -> Deployment:
-    """A committee of ``n`` with dealt keys and ``traders`` funded accounts, of which the last ``poor_traders`` have
-    a bond for POOR_BOND_ORDERS orders only. ``policy`` is the market's."""
+    """A committee of ``n`` and ``traders`` funded accounts, of which the last ``poor_traders`` have a bond for
+    POOR_BOND_ORDERS orders only. ``policy`` is the market's. The members hold a sharing of the threshold key from the
+    start, or (``generated``) generate it in the first blocks."""
     t = threshold if threshold is not None else n - (n - 1) // (4 if policy == RECEIVE else 3)
     dealing = deal(n, t, secret=None, entropy=_draw(seed % DEALINGS, "deal"))
     signers = sorted(
@@ -166,9 +171,9 @@ def make_deployment(
         settlement=SETTLEMENT,
         epoch=0,
         threshold=t,
-        public_key=dealing.public_key,
+        public_key=b"" if generated else dealing.public_key,
         members=tuple(
-            Member(signer.public_key, _draw(seed, "log", i), dealing.verification_keys[i])
+            Member(signer.public_key, _draw(seed, "log", i), b"" if generated else dealing.verification_keys[i])
             for i, signer in enumerate(signers)
         ),
         assets=(address_of(signers[0].public_key), address_of(signers[1].public_key)),
@@ -177,14 +182,7 @@ def make_deployment(
         time_ms=START_MS,
     )
     committee = Committee(genesis)
-    committee.sealing_key = _sealing_key(genesis.public_key)
-    return Deployment(committee, tuple(signers), dealing.shares, inputs, people, seed)
-
-
-@lru_cache(maxsize=4 * DEALINGS)
-def _sealing_key(public_key: bytes) -> SealingKey:
-    """The key with its tables, which cost more than many a run's decryptions."""
-    return SealingKey(public_key, CHAIN_ID, SETTLEMENT)
+    return Deployment(committee, tuple(signers), () if generated else dealing.shares, inputs, people, seed)
 
 
 def _inputs(accounts: Sequence[bytes], bonds_wei: Sequence[int]) -> tuple[ChainInput, ...]:

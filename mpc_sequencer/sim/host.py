@@ -12,12 +12,12 @@ in memory. A snapshot is prepared between two rounds and written a while later; 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from mpc_sequencer.core.codec import encode
-from mpc_sequencer.core.effects import UNBINDING, Append, Effect, Event, Persist, Record
+from mpc_sequencer.core.effects import UNBINDING, Append, Effect, EraseSecret, Event, KeepSecret, Persist, Record
 from mpc_sequencer.core.logslice import LogIndex, slice_log
 from mpc_sequencer.core.messages import FetchLog, LogSlice
 from mpc_sequencer.core.node import NodeCore
@@ -76,6 +76,8 @@ class Disk:
     concluded: int = 0
     """So many entries are of rounds whose records are durable: a checkpoint signs no more."""
     logs_lost: int = 0
+    vault: dict[str, bytes] = field(default_factory=dict)
+    """Secrets, beside the journal: a wiped disk leaves them."""
     snapshot: bytes | None = None
     """The member's last snapshot."""
     snapshot_record: int = 0
@@ -156,6 +158,12 @@ class Disk:
             self.index.observe(len(self.log), entry)
             self.log.append(entry)
 
+    def erase(self, effects: Iterable[Effect]) -> None:
+        """Erase secrets, once everything of the round is durable."""
+        for effect in effects:
+            if isinstance(effect, EraseSecret):
+                self.vault.pop(effect.name, None)
+
     def serve(self, asked: FetchLog) -> LogSlice:
         """A slice of the log for a member that is behind."""
         return slice_log(self.index, lambda start, stop: [encode(one) for one in self.log[start:stop]], asked)
@@ -173,6 +181,9 @@ class Disk:
             elif isinstance(effect, Persist):
                 self.records.append(effect.record)
                 must_sync = must_sync or not isinstance(effect.record, UNBINDING)
+            elif isinstance(effect, KeepSecret):
+                self.vault[effect.name] = effect.secret
+                must_sync = True
         return must_sync
 
 

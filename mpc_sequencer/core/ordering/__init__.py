@@ -1,11 +1,12 @@
 """Which sealed orders form the next batch: a pure function of members' lists that no leader can bend."""
 
-from mpc_sequencer.core.ordering.derive import Candidate, Derived, Missing, OrderFacts, derive, lower_median
+from mpc_sequencer.core.ordering.derive import Candidate, Derived, KeyFacts, Missing, OrderFacts, derive, lower_median
 from mpc_sequencer.core.ordering.state import OrderingState, Positions, Queued, genesis_state
 
 __all__ = [
     "Candidate",
     "Derived",
+    "KeyFacts",
     "Missing",
     "OrderFacts",
     "OrderingState",

@@ -40,6 +40,11 @@ class OrderFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """What is lifted is a message of a key session: it goes into the block that lifts it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """Inputs of a block of ``view``: heads ascending by member, and the new lists of each, in order.
 
@@ -68,6 +73,8 @@ class Derived:
     inputs_root: bytes
     certified: tuple[ResultRef, ...]
     lifted: tuple[bytes, ...]
+    key_messages: tuple[bytes, ...]
+    """Ids of key sessions' messages that the block lifts, in the order in which they count."""
     batch: tuple[bytes, ...]
     positions: Mapping[bytes, Positions]
     """Of the batch's orders, as far as this block and its ancestors include them; empty without receive order."""
@@ -94,7 +101,7 @@ def derive(
     faults: int,
     quorum: int,
     bonds_wei: Mapping[bytes, int],
-    facts: Callable[[bytes], OrderFacts | None],
+    facts: Callable[[bytes], OrderFacts | KeyFacts | None],
     solid: int | None = None,
 ) -> Derived | Missing:
     """The block that ``candidate`` makes on ``parent``; pure, the parent's state is untouched.
@@ -114,10 +121,13 @@ def derive(
     newly_lifted = book.count(candidate, faults + 1)
     fresh: list[Queued] = []
     missing: list[bytes] = []
+    key_messages: list[bytes] = []
     for order_id in newly_lifted:
         order = facts(order_id)
         if order is None:
             missing.append(order_id)
+        elif isinstance(order, KeyFacts):
+            key_messages.append(order_id)
         elif order.valid_until_ms > time_ms:
             carry = domains.CARRY(root, order_id)
             fresh.append(
@@ -128,6 +138,7 @@ def derive(
     if missing:
         return Missing(tuple(missing))
     fresh.sort(key=lambda order: order.carry)
+    key_messages.sort(key=lambda message_id: domains.CARRY(root, message_id))
 
     lagging = len(counting) >= limits.RESULT_LAG_HEIGHTS
     waiting = (*parent.queue, *fresh)
@@ -155,9 +166,10 @@ def derive(
         reports=reports,
         certified_height=certified_height,
         sequenced=parent.sequenced + len(batch),
-        **book.finish(fresh),
+        **book.finish(fresh, key_messages),
     )
-    return Derived(time_ms, root, certified, tuple(newly_lifted), batch, positions, state)
+    lifted = tuple(newly_lifted)
+    return Derived(time_ms, root, certified, lifted, tuple(key_messages), batch, positions, state)
 
 
 def _certify(
@@ -288,11 +300,14 @@ class _ListingBook:
     def _expire(self, order_id: bytes, at_ms: int) -> None:
         self._expiring.setdefault(at_ms // EXPIRY_BUCKET_MS, []).append(order_id)
 
-    def finish(self, fresh: Sequence[Queued]) -> dict[str, Any]:
-        """Remember the lifted orders; the fields of the new state that this book kept."""
+    def finish(self, fresh: Sequence[Queued], key_messages: Sequence[bytes]) -> dict[str, Any]:
+        """Remember the lifted orders and key messages; the fields of the new state that this book kept."""
         for order in fresh:
             self._lifted[order.order_id] = order.valid_until_ms
             self._expire(order.order_id, order.valid_until_ms)
+        for message_id in key_messages:
+            self._lifted[message_id] = self._time_ms + limits.VALIDITY_MS_MAX
+            self._expire(message_id, self._time_ms + limits.VALIDITY_MS_MAX)
         for order_id in self._lifted_now.difference(order.order_id for order in fresh):
             self.positions.pop(order_id, None)  # lifted too late: not queued
         for bucket, ids in self._expiring.items():

@@ -1,0 +1,112 @@
+"""Messages of key sessions that a member holds, from the moment they are signed or fetched.
+
+A key message travels like an order: its author lists it, others fetch its body, check it and list it too, and the
+block in which f+1 members' listings meet lifts it. States here: *held* (in no final block), *included* (in one).
+
+What an attacker tries: a message in another's name (the signature is checked before it is held), messages without end
+(KEY_MESSAGES_PER_MEMBER_MAX held of one author; only what a block lifts is held whatever the bound says), two messages
+where one is due (both may be lifted; the session counts the first), messages of sessions that nobody runs (held and
+listed like the others, and counted by none). Memory: included messages are kept as long as blocks are, for members
+that fetch them, and the running session's as long as it runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from mpc_sequencer.core import limits
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.types import KeyMessage
+
+KEPT_HEIGHTS: Final = limits.BLOCKS_KEPT_HEIGHTS
+
+
+@dataclass(slots=True)
+class HeldKeyMessage:
+    """One message and where it is."""
+
+    message: KeyMessage
+    list_number: int = 0
+    """The member's own list it is in; 0 where it is in none."""
+    on_disk: bool = False
+    """Whether the journal holds it."""
+    included_height: int = 0
+
+
+class KeyBook:
+    """Key messages by id."""
+
+    def __init__(self, committee: Committee) -> None:
+        self._committee = committee
+        self._held: dict[bytes, HeldKeyMessage] = {}
+        self._open = [0] * committee.n
+        """By author: messages that no final block includes."""
+
+    def get(self, message_id: bytes) -> HeldKeyMessage | None:
+        return self._held.get(message_id)
+
+    def __contains__(self, message_id: bytes) -> bool:
+        return message_id in self._held
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def waiting(self) -> bool:
+        """Whether a message is held that no final block includes."""
+        return any(self._open)
+
+    def open(self) -> list[tuple[bytes, HeldKeyMessage]]:
+        """Messages that no final block includes, in the order in which they came."""
+        if not self.waiting():
+            return []
+        return [(message_id, held) for message_id, held in self._held.items() if not held.included_height]
+
+    def kept(self) -> list[HeldKeyMessage]:
+        """All messages held, in the order in which they came."""
+        return list(self._held.values())
+
+    def add(self, message: KeyMessage, *, message_id: bytes | None = None, needed: bool = False) -> HeldKeyMessage:
+        """Hold a message; the one held where it is known. Raises ProtocolError, and then holds nothing new.
+
+        ``needed``: a block lifts it, so the bound does not matter.
+        """
+        message_id = message_id or message.message_id()
+        held = self._held.get(message_id)
+        if held is not None:
+            return held
+        self._committee.check_member(message.node, "KeyMessage.node")
+        if self._open[message.node] >= limits.KEY_MESSAGES_PER_MEMBER_MAX and not needed:
+            expected = f"fewer than {limits.KEY_MESSAGES_PER_MEMBER_MAX}"
+            raise ProtocolError("key.full", "KeyMessage.node", self._open[message.node], expected)
+        self._committee.check_value(message)
+        held = self._held[message_id] = HeldKeyMessage(message)
+        self._open[message.node] += 1
+        return held
+
+    def include(self, message_id: bytes, height: int) -> KeyMessage:
+        """A final block lifts the message, which is held."""
+        held = self._held[message_id]
+        if not held.included_height:
+            held.included_height = height
+            self._open[held.message.node] -= 1
+        return held.message
+
+    def forget_promises(self) -> None:
+        """No held message is in a list of this member any more: its incarnation is over."""
+        for held in self._held.values():
+            if not held.included_height:
+                held.list_number = 0
+
+    def prune(self, final_height: int, running: bytes | None) -> None:
+        """Forget messages included KEPT_HEIGHTS ago, but those of the ``running`` session."""
+        old = [
+            message_id
+            for message_id, held in self._held.items()
+            if held.included_height
+            and held.included_height < final_height - KEPT_HEIGHTS
+            and held.message.session != running
+        ]
+        for message_id in old:
+            del self._held[message_id]
