@@ -45,6 +45,7 @@ N: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 POINT_BYTES: Final = 33
 UNCOMPRESSED_BYTES: Final = 65
 SCALAR_BYTES: Final = 32
+SCHNORR_BYTES: Final = 64
 GENERATOR: Final = bytes.fromhex("0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798")
 
 _N_BYTES: Final = N.to_bytes(SCALAR_BYTES, "big")
@@ -109,6 +110,32 @@ def scalar_multiply_add_secret(a: bytes | bytearray, b: bytes, c: bytes | bytear
     ffi.memmove(view, _ZERO, SCALAR_BYTES)
     if not done:
         raise UsageError("a scalar is out of range or a result is zero; draw fresh randomness")
+    return result
+
+
+def scalar_multiply_secret(a: bytes | bytearray, b: bytes) -> bytes:
+    """a * b mod N in constant time, both 32 bytes in [1, N-1]; the product of two of these is never zero."""
+    buffer = bytearray(a)
+    view = ffi.from_buffer("unsigned char[]", buffer)
+    done = len(view) == SCALAR_BYTES and lib.secp256k1_ec_seckey_tweak_mul(_CONTEXT, view, b)
+    result = bytes(buffer)
+    ffi.memmove(view, bytes(len(buffer)), len(buffer))
+    if not done:
+        raise UsageError("a secret scalar is not in [1, N-1]")
+    return result
+
+
+def scalar_add_secret(a: bytes | bytearray, b: bytes | bytearray) -> bytes:
+    """a + b mod N in constant time, both 32 bytes in [1, N-1]; `UsageError` when the sum is zero."""
+    buffer = bytearray(a)
+    view = ffi.from_buffer("unsigned char[]", buffer)
+    done = len(view) == SCALAR_BYTES and lib.secp256k1_ec_seckey_tweak_add(
+        _CONTEXT, view, ffi.from_buffer("unsigned char[]", b)
+    )
+    result = bytes(buffer)
+    ffi.memmove(view, bytes(len(buffer)), len(buffer))
+    if not done:
+        raise UsageError("a scalar is out of range or a sum is zero; draw fresh randomness")
     return result
 
 
@@ -259,10 +286,48 @@ def multiply_secret(point: Point, scalar: bytes | bytearray) -> bytes:
     return encoded
 
 
-def generator_multiply_secret(scalar: bytes | bytearray) -> bytes:
-    """scalar * G, compressed, in constant time in the scalar; `UsageError` unless it is in [1, N-1]."""
+def generator_point_secret(scalar: bytes | bytearray) -> Point:
+    """scalar * G in constant time in the scalar; `UsageError` unless it is in [1, N-1]."""
     point = _new(_POINT_T)
     view = ffi.from_buffer("unsigned char[]", scalar)
     if len(view) != SCALAR_BYTES or not lib.secp256k1_ec_pubkey_create(_CONTEXT, point, view):
         raise UsageError("a secret scalar is not in [1, N-1]")
-    return encode_point(Point(point))
+    return Point(point)
+
+
+def generator_multiply_secret(scalar: bytes | bytearray) -> bytes:
+    """scalar * G, compressed, in constant time in the scalar; `UsageError` unless it is in [1, N-1]."""
+    return encode_point(generator_point_secret(scalar))
+
+
+# -- proofs of knowledge of a logarithm ------------------------------------------------------------------
+
+
+def schnorr_prove_secret(scalar: bytes | bytearray, statement: bytes, entropy: bytes) -> bytes:
+    """A proof of knowledge of the logarithm of scalar * G, 64 bytes, bound to a 32-byte statement.
+
+    It is a BIP-340 signature of the statement: Schnorr's proof whose challenge hashes the commitment, the point's x and
+    the statement. It proves the logarithm up to its sign, which is the same knowledge. Constant time in the scalar.
+    The nonce hashes the scalar, the 32 bytes of entropy and the statement, as BIP-340 has it.
+    """
+    if not len(statement) == len(entropy) == SCALAR_BYTES:
+        raise UsageError("a statement and entropy are 32 bytes each")
+    pair, proof = _new("secp256k1_keypair *"), _new("unsigned char[64]")
+    view = ffi.from_buffer("unsigned char[]", scalar)
+    if len(view) != SCALAR_BYTES or not lib.secp256k1_keypair_create(_CONTEXT, pair, view):
+        raise UsageError("a secret scalar is not in [1, N-1]")
+    done = lib.secp256k1_schnorrsig_sign32(_CONTEXT, proof, statement, pair, entropy)
+    _buffer(pair)[:] = bytes(ffi.sizeof("secp256k1_keypair"))
+    if not done:
+        raise UsageError("a nonce is zero; draw fresh randomness")
+    encoded: bytes = _buffer(proof)[:]
+    return encoded
+
+
+def schnorr_verify(point: Point, statement: bytes, proof: bytes) -> bool:
+    """Whether `proof` (64 bytes) shows knowledge of the point's logarithm, bound to the 32-byte statement."""
+    if len(statement) != SCALAR_BYTES or len(proof) != SCHNORR_BYTES:
+        return False
+    xonly = _new("secp256k1_xonly_pubkey *")
+    lib.secp256k1_xonly_pubkey_from_pubkey(_CONTEXT, xonly, ffi.NULL, point)
+    return bool(lib.secp256k1_schnorrsig_verify(_CONTEXT, proof, statement, len(statement), xonly))

@@ -26,6 +26,7 @@ from threshold.errors import UsageError
 from threshold.group import FIELD_PRIME as P
 
 SECOND_GENERATOR_DST: Final = b"MPCSEQ-V1-SECOND-GENERATOR"
+PEDERSEN_GENERATOR_DST: Final = b"MPCSEQ-V1-PEDERSEN"
 DST_BYTES_MAX: Final = 255
 _OVERSIZE_PREFIX: Final = b"H2C-OVERSIZE-DST-"
 _ELEMENT_BYTES: Final = 48  # 256 bits of field and 128 of slack, so that reduction mod P leaves no bias
@@ -139,3 +140,9 @@ def hash_to_curve(msg: bytes, dst: bytes) -> bytes:
 def second_generator() -> bytes:
     """G2, 33 bytes: the generator whose logarithm to G nobody knows, on which TDH2's soundness rests."""
     return hash_to_curve(b"", SECOND_GENERATOR_DST)
+
+
+@cache
+def pedersen_generator() -> bytes:
+    """H, 33 bytes: the generator of Pedersen commitments aG + bH, which bind because nobody knows its logarithm."""
+    return hash_to_curve(b"", PEDERSEN_GENERATOR_DST)

@@ -12,7 +12,7 @@ which is so for the indexes 1..t. At (4, 3) this takes one sum, against three fu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -87,6 +87,51 @@ def interpolate_at_zero(points: Mapping[int, Point]) -> Point | None:
     return group.multiply(total, coefficients.inverse_denominator)
 
 
+def evaluate_secret(polynomial: Sequence[bytes], at: int) -> bytes:
+    """f(at) for secret coefficients (32 bytes each, lowest degree first) and an index 1..65535, by Horner's rule.
+
+    Constant time in the coefficients, not in the index; `UsageError` when a step gives zero.
+    """
+    index = at.to_bytes(SCALAR_BYTES, "big")
+    value = polynomial[-1]
+    for coefficient in reversed(polynomial[:-1]):
+        value = group.scalar_multiply_add_secret(value, index, coefficient)
+    return value
+
+
+def evaluate_in_exponent(coefficients: Sequence[Point | None], at: int) -> Point | None:
+    """sum at^k A_k for public points A_k (None is infinity) and an index 1..65535, by Horner's rule."""
+    value = coefficients[-1]
+    scalar = at.to_bytes(SCALAR_BYTES, "big")
+    for coefficient in reversed(coefficients[:-1]):
+        summands: list[Point] = []
+        if value is not None:
+            summands = [value] * at if at <= REPEAT_MAX else [group.multiply(value, scalar)]
+        if coefficient is not None:
+            summands.append(coefficient)
+        value = group.add(summands) if summands else None
+    return value
+
+
+def interpolate_polynomial(values: Mapping[int, int]) -> tuple[int, ...]:
+    """The coefficients mod N, lowest degree first, of the polynomial of degree below len(values) through them.
+
+    Public values only: plain integers, variable-time. Indexes are 1..65535, at least one.
+    """
+    master = [1]  # the product of (x - i), lowest degree first
+    for index in values:
+        master = [(low - index * high) % N for low, high in zip([0, *master], [*master, 0], strict=True)]
+    total = [0] * len(values)
+    for index, value in values.items():
+        quotient, carry = [0] * len(values), 0
+        for degree in range(len(values) - 1, -1, -1):
+            carry = (master[degree + 1] + carry * index) % N
+            quotient[degree] = carry
+        weight = value * pow(prod(index - other for other in values if other != index), -1, N)
+        total = [(sum_ + weight * part) % N for sum_, part in zip(total, quotient, strict=True)]
+    return tuple(total)
+
+
 @dataclass(frozen=True, slots=True)
 class Dealing:
     """What a dealer hands out: the public key Y, Y_i and x_i for i = 1..n in this order. Points are 33
@@ -117,11 +162,7 @@ def deal(n: int, t: int, *, secret: bytes | None, entropy: bytes) -> Dealing:
     public_key = group.generator_multiply_secret(polynomial[0])
     shares: list[SecretShare] = []
     for index in range(1, n + 1):
-        at = index.to_bytes(SCALAR_BYTES, "big")
-        value = polynomial[-1]
-        for coefficient in reversed(polynomial[:-1]):
-            value = group.scalar_multiply_add_secret(value, at, coefficient)
-        shares.append(SecretShare(index, value))
+        shares.append(SecretShare(index, evaluate_secret(polynomial, index)))
     return Dealing(public_key, tuple(share.verification_key() for share in shares), tuple(shares))
 
 

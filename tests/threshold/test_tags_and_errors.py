@@ -30,12 +30,12 @@ def test_a_name_is_registered_once() -> None:
 
 def test_the_tags_of_the_protocol_are_there_and_made_in_one_file() -> None:
     assert {f"MPCSEQ/v1/{name}" for name in ("key", "r", "s", "kem", "tdh2")} <= set(REGISTERED)
-    makers = [path.name for path in SOURCES.glob("*.py") if re.search(r"\bTag\(\"", path.read_text())]
+    makers = [path.name for path in SOURCES.rglob("*.py") if re.search(r"\bTag\(\"", path.read_text())]
     assert makers == ["tags.py"]
 
 
 def test_every_code_is_raised_somewhere_and_every_raised_code_is_listed() -> None:
-    text = "".join(path.read_text() for path in SOURCES.glob("*.py") if path.name != "errors.py")
+    text = "".join(path.read_text() for path in SOURCES.rglob("*.py") if path.name != "errors.py")
     raised = set(re.findall(r"\"([a-z0-9]+\.[a-z_]+)\"", text)) - {"label.chain_id"}
     assert set(CODES) <= raised
     assert all(sentence.endswith(".") for sentence in CODES.values())
