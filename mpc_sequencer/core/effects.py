@@ -266,4 +266,17 @@ class EraseSecret:
     name: str
 
 
-Effect = Persist | Append | Broadcast | Send | ServeLog | Reply | Settle | Fault | Evidence | RolledBack | KeepSecret | EraseSecret
+Effect = (
+    Persist
+    | Append
+    | Broadcast
+    | Send
+    | ServeLog
+    | Reply
+    | Settle
+    | Fault
+    | Evidence
+    | RolledBack
+    | KeepSecret
+    | EraseSecret
+)

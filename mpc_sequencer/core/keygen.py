@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from threshold.dkg import Message, Participant, Phase, Plan, Result, Session
@@ -104,7 +105,7 @@ def check_key_certificate(committee: Committee, certificate: KeyCertificate) -> 
         expected = f"t = {committee.t} of n = {committee.n}"
         raise ProtocolError("key.result", "KeyCertificate.result", result.threshold, expected)
     nodes = [ready.node for ready in certificate.ready]
-    if any(a >= b for a, b in zip(nodes, nodes[1:], strict=False)) or len(nodes) < committee.q:
+    if any(a >= b for a, b in pairwise(nodes)) or len(nodes) < committee.q:
         raise ProtocolError("key.quorum", "KeyCertificate.ready", nodes, f"{committee.q} or more, ascending")
     payload = encode_ready(result.hash())
     for ready in certificate.ready:

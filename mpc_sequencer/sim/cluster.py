@@ -15,6 +15,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.effects import (
@@ -82,7 +83,7 @@ class Cluster:
         self.settlements: list[tuple[int, Settle]] = []
         self.messages = 0
         members = (*range(deployment.committee.n), *twinned)
-        self.hosts = [Host(place, node, self._new_core(node, {})) for place, node in enumerate(members)]
+        self.hosts = [Host(place, node, self._new_core(node)) for place, node in enumerate(members)]
         for host in self.hosts:
             host.core.standing.heeds_own_words = host.node not in twinned
         for host, ahead_ms in zip(self.hosts, skew_ms, strict=False):
@@ -93,7 +94,7 @@ class Cluster:
                 if peer != host.node:
                     self.at(self.now_ms, host.place, PeerUp(peer))
 
-    def _new_core(self, node: int, vault: Mapping[str, bytes]) -> NodeCore:
+    def _new_core(self, node: int, vault: Mapping[str, bytes] = MappingProxyType({})) -> NodeCore:
         """A core of member ``node`` that remembers nothing but what its vault holds."""
         d = self.deployment
         entropy = self._rng.randbytes(32)

@@ -228,7 +228,7 @@ class Simulation(Cluster):
 
     def _forget(self, node: int) -> None:
         """The host comes up with an empty disk and a core that knows nothing."""
-        host = self.hosts[node] = Host(node, node, self._new_core(node, {}), self.hosts[node].clock)
+        host = self.hosts[node] = Host(node, node, self._new_core(node), self.hosts[node].clock)
         self.behaviours[node].core = host.core
         host.core.standing.heeds_own_words = False
         self._conclude(host, host.start(self.now_ms))

@@ -183,7 +183,7 @@ def test_a_snapshot_gives_back_exactly_the_state_it_was_taken_of(seed: int) -> N
     drive(cluster, rng, 8)
     core = cluster.cores[1]
     data, _ = dump(core)
-    again = cluster._new_core(1, {})
+    again = cluster._new_core(1)
     recover(again, data, (), (), core.now_ms)
     assert dump(again)[0] == data
 
@@ -467,7 +467,7 @@ def test_a_snapshot_of_another_member_is_refused() -> None:
     cluster.run(100)
     data, _ = dump(cluster.cores[0])
     with pytest.raises(ValueError, match="another member"):
-        recover(cluster._new_core(1, {}), data, (), (), cluster.now_ms)
+        recover(cluster._new_core(1), data, (), (), cluster.now_ms)
     other = Cluster(make_deployment(4, seed=77))
     with pytest.raises(ValueError, match="another"):
         recover(other._new_core(0), data, (), (), cluster.now_ms)

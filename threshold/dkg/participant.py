@@ -87,6 +87,8 @@ class Participant:
         that matches its verification key owes nothing in the last phase.
         """
         self._require_live(session)
+        if not self._is_its_own(session):
+            return ()
         payloads: list[bytes] = []
         for role, index in ((Role.DEALER, self.dealer_index), (Role.RECEIVER, self.receiver_index)):
             owed = None if index is None else session.wants(role, index)
@@ -94,6 +96,20 @@ class Participant:
             if payload is not None:
                 payloads.append(payload)
         return tuple(payloads)
+
+    def _is_its_own(self, session: Session) -> bool:
+        """Whether what the log holds of this member came from this seed: one that lost its seed must not go on with
+        another, for what it says would contradict what it said."""
+        j, i = self.receiver_index, self.dealer_index
+        if j is not None and j in session.keys:
+            own = group.encode_point(group.generator_point_secret(self._session_key(j)))
+            if session.keys[j].key != own:
+                return False
+        if i is not None and i in session.deals and self.plan.kind is Kind.GENERATE:
+            polynomial, blinding = self._polynomials(i)
+            last = deals.commit_secret(polynomial[-1], blinding[-1])
+            return last is not None and session.deals[i].commitments[-1] == group.encode_point(last)
+        return True
 
     def share(self, session: Session) -> SecretShare:
         """This receiver's share of the session's candidate or result, which it has been verified against.

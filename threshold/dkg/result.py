@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from threshold import group, tags
-from threshold.dkg.plan import Kind, Plan
+from threshold.dkg.plan import SESSION_BYTES, Kind, Plan
 from threshold.errors import ThresholdError
-from threshold.group import Point
+from threshold.group import POINT_BYTES, Point
 from threshold.shamir import evaluate_in_exponent, interpolate_at_zero
 
 
@@ -47,6 +48,28 @@ class Result:
                 *dealers,
             )
         )
+
+    @classmethod
+    def decode(cls, data: bytes) -> Result:
+        """The result that `encode` wrote. Raises `dkg.length`, `dkg.order` or a `point.*` code."""
+        at = SESSION_BYTES + 2 + POINT_BYTES + 2
+        receivers = int.from_bytes(data[at - 2 : at], "big")
+        step = 2 + POINT_BYTES
+        end = at + receivers * step + 2
+        dealers = int.from_bytes(data[end - 2 : end], "big")
+        if len(data) < at + 2 or len(data) != end + 2 * dealers:
+            raise ThresholdError("dkg.length", "result", f"{len(data)} bytes", "what its counts say")
+        rows = [data[at + k * step : at + (k + 1) * step] for k in range(receivers)]
+        keys = {int.from_bytes(row[:2], "big"): row[2:] for row in rows}
+        qualified = tuple(int.from_bytes(data[end + 2 * k : end + 2 * k + 2], "big") for k in range(dealers))
+        public_key = data[SESSION_BYTES + 2 : SESSION_BYTES + 2 + POINT_BYTES]
+        for name, key in (("public_key", public_key), *((f"verification_keys[{j}]", key) for j, key in keys.items())):
+            group.parse_point(key, name)
+        threshold = int.from_bytes(data[SESSION_BYTES : SESSION_BYTES + 2], "big")
+        result = cls(data[:SESSION_BYTES], threshold, public_key, keys, qualified)
+        if result.encode() != data or any(a >= b for a, b in pairwise(qualified)):
+            raise ThresholdError("dkg.order", "result", "another order, or an index twice", "ascending indexes")
+        return result
 
     def hash(self) -> bytes:
         """What receivers declare themselves ready for, 32 bytes."""
