@@ -21,9 +21,6 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from threshold.dkg import Message, Participant, Phase, Plan, Result, Session
-from threshold.dkg.wire import MessageType, decode_ready, encode_ready, message_type
-
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import EraseSecret, Fault, KeepSecret, KeyRecord, Persist
@@ -40,6 +37,8 @@ from mpc_sequencer.core.types import (
     with_signature,
 )
 from threshold import SecretShare, ThresholdError, UsageError
+from threshold.dkg import Message, Participant, Phase, Plan, Result, Session
+from threshold.dkg.wire import MessageType, decode_ready, encode_ready, message_type
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
