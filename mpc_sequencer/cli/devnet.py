@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpc_sequencer.cli.errors import EXIT_FAULT_FOUND
-from mpc_sequencer.cli.options import AsJson, Policy, market_names, parse_policy
+from mpc_sequencer.cli.options import AsJson, Kdf, Policy, market_names, parse_kdf, parse_policy
 from mpc_sequencer.cli.output import console, print_fields, print_json, table
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ def init(
     base_port: Annotated[
         int, typer.Option(min=1, max=65_535, help="Node i listens on this port + i.")
     ] = 7700,
+    kdf: Kdf = "interactive",
     as_json: AsJson = False,
 ) -> None:
-    """Deal keys and write keystores, the committee file, node and asset files, traders' keys."""
+    """Deal keys and write keystores and vaults, the committee file, node and asset files, traders' keys."""
     from mpc_sequencer.devnet.layout import init_devnet
     from mpc_sequencer.devnet.running import dev_account
 
@@ -51,6 +52,7 @@ def init(
         ports=ports,
         chain_url=None,
         policy=parse_policy(policy),
+        kdf=parse_kdf(kdf),
     )
     committee = devnet.file.committee
     written = {

@@ -47,7 +47,7 @@ def run(
 
     import trio
 
-    from mpc_sequencer.node.keystore import read_passphrase
+    from mpc_sequencer.node.passphrases import read_passphrase
     from mpc_sequencer.node.runner import run_node
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

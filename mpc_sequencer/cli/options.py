@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from mpc_sequencer.core.committee import Committee
     from mpc_sequencer.node.config import CommitteeFile
+    from mpc_sequencer.node.keystore import Profile
 
 COMMITTEE_ENV: Final = "MPCSEQ_COMMITTEE"
 
@@ -30,6 +31,23 @@ PassphraseFile = Annotated[
         "--passphrase-file",
         help="File with the passphrase (mode 0600). Else MPCSEQ_PASSPHRASE, else a prompt.",
     ),
+]
+NewPassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--new-passphrase-file",
+        help="File with the passphrase of what is written (mode 0600). Else MPCSEQ_NEW_PASSPHRASE, else a prompt.",
+    ),
+]
+Kdf = Annotated[
+    str,
+    typer.Option(
+        "--kdf",
+        help="What a guess of the passphrase costs: interactive (64 MiB), moderate (256 MiB) or sensitive (1 GiB).",
+    ),
+]
+KdfOrSame = Annotated[
+    str | None, typer.Option("--kdf", help="As for `mpcseq key new`. Default: what the keystore has.")
 ]
 Policy = Annotated[
     str,
@@ -73,6 +91,17 @@ def parse_policy(text: str) -> int:
             return policy
     known = ", ".join(POLICY_NAMES.values())
     raise ConfigError(f"--policy is {text!r}, which is no order policy", f"use one of {known}")
+
+
+def parse_kdf(text: str) -> Profile:
+    """``interactive``, ``moderate`` or ``sensitive``. Raises :class:`ConfigError`."""
+    from mpc_sequencer.core.errors import ConfigError
+    from mpc_sequencer.node.keystore import PROFILES
+
+    for profile in PROFILES:
+        if text.lower() == profile != "minimum":
+            return profile
+    raise ConfigError(f"--kdf is {text!r}, which is no cost", "use interactive, moderate or sensitive")
 
 
 def market_names(committee: Committee) -> str:

@@ -129,7 +129,7 @@ def seal(
 
 def _signer(path: Path | None, passphrase_file: Path | None) -> Signer:
     from mpc_sequencer.client.keys import read_account_key
-    from mpc_sequencer.node.keystore import read_passphrase
+    from mpc_sequencer.node.passphrases import read_passphrase
 
     return read_account_key(path, lambda: read_passphrase(file=passphrase_file, prompt=True))
 

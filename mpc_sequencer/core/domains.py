@@ -43,6 +43,11 @@ RESULT: Final = Tag("MPCSEQ/v1/result")  # previous result || height u64 || stat
 RANGE_FILLS: Final = Tag("MPCSEQ/v1/range-fills")  # fills roots of a settlement range in height order
 RANGE_DATA: Final = Tag("MPCSEQ/v1/range-data")  # block ids of a settlement range in height order
 
+# --- at rest ----------------------------------------------------------------------------------------------------
+KEYSTORE_HEADER: Final = Tag("MPCSEQ/v1/keystore-header")  # canonical encoding of a keystore's public fields
+VAULT_KEY: Final = Tag("MPCSEQ/v1/vault-key")  # vault key || a key file's whole veil
+VAULT_ENTRY: Final = Tag("MPCSEQ/v1/vault-entry")  # name || 0 || a data file's random id: what a secret is bound to
+
 # --- signatures -------------------------------------------------------------------------------------------------
 SPONSOR_TYPE: Final = StructType("Sponsor(bytes32 orderId)")
 LIMIT_ORDER_TYPE: Final = StructType(

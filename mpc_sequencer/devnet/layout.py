@@ -2,7 +2,8 @@
 
     committee.json   assets.json   passphrase (mode 0600, opens every keystore)
     accounts/account-00.key ..     traders' keys, 64 hex digits (mode 0600)
-    node-0/ ..                     node.json, keystore.json, submitter.key; at run time data/, node.log, pid
+    node-0/ ..                     node.json, keystore.json, keystore.vault/ (the dealt share), submitter.key; at run
+                                   time data/, node.log, pid
 
 The threshold key is dealt here, so this process has seen all of it: devnets only. The contracts get their
 addresses from the deployer and its transaction count, so the committee file names them before they exist
@@ -12,6 +13,7 @@ chain's checkpoint of the deposits into the file.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,9 +32,11 @@ from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import Checkpoint
 from mpc_sequencer.market import AUCTION, Market
 from mpc_sequencer.node import config, files, tls
-from mpc_sequencer.node.keystore import NodeSecrets, create
+from mpc_sequencer.node.keystore import NodeSecrets, Profile, create
+from mpc_sequencer.node.share_files import put_share
+from mpc_sequencer.node.startup import open_vault
 from mpc_sequencer.node.storage import mark_never_started
-from threshold import deal
+from threshold import SecretShare, deal
 
 CHAIN_ID: Final = 31337
 ACCOUNTS_MAX: Final = 1_000
@@ -97,9 +101,11 @@ def init_devnet(
     ports: Sequence[int],
     chain_url: str | None,
     policy: int = AUCTION,
+    kdf: Profile = "interactive",
 ) -> Devnet:
     """Write a new folder: ``nodes`` members (4 or more; 5 where the market's order ``policy`` is RECEIVE),
-    traders' keys (given secrets, or a number of new ones).
+    traders' keys (given secrets, or a number of new ones). ``kdf`` is
+    what a guess of the keystores' passphrase costs, and what each start of a node does.
 
     Raises :class:`ConfigError` for unsafe sizes and for a folder that is not empty; then nothing is written.
     """
@@ -139,9 +145,10 @@ def init_devnet(
     _write_shared(devnet, accounts)
     passphrase = devnet.passphrase_file.read_text().strip()
     for node in range(nodes):
-        share = dealing.shares[node]
-        node_secrets = NodeSecrets(signers[node], log_seeds[node], share.index, share.export())
-        _write_node(devnet, node, node_secrets, passphrase, chain_url)
+        node_secrets = NodeSecrets(signers[node], log_seeds[node], secrets.token_bytes(32))
+        create(devnet.node_folder(node) / "keystore.json", node_secrets, passphrase, profile=kdf)
+        _write_node(devnet, node, chain_url)
+        _put_share(devnet, node, node_secrets, dealing.shares[node])
     return devnet
 
 
@@ -189,11 +196,15 @@ def _write_shared(devnet: Devnet, accounts: Sequence[bytes] | int) -> None:
     config.save_committee(devnet.committee_path, devnet.file)
 
 
-def _write_node(
-    devnet: Devnet, node: int, node_secrets: NodeSecrets, passphrase: str, chain_url: str | None
-) -> None:
+def _put_share(devnet: Devnet, node: int, node_secrets: NodeSecrets, share: SecretShare) -> None:
+    node_config = config.load_node_config(devnet.node_folder(node))
+    with contextlib.closing(open_vault(node_config, node_secrets)) as vault:
+        put_share(vault, devnet.file.genesis.epoch, share)
+    share.erase()
+
+
+def _write_node(devnet: Devnet, node: int, chain_url: str | None) -> None:
     folder = devnet.node_folder(node)
-    create(folder / "keystore.json", node_secrets, passphrase, profile="interactive")
     write_account_key(folder / "submitter.key", secrets.token_bytes(32))
     write_node_config(devnet, node, chain_url)
     mark_never_started(folder / "data")

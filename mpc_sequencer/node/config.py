@@ -72,6 +72,19 @@ class NodeConfig:
     data: Path
     chain_url: str | None
     submitter: SubmitterConfig
+    signer_socket: Path | None = None
+    """The Unix domain socket of the process that holds the consensus secret; None where the keystore does."""
+
+    @property
+    def vault(self) -> Path:
+        """The folder of short-lived secrets. It stands beside the keystore, which opens it, not among the data: a
+        data folder may be given up as damaged."""
+        return vault_of(self.keystore)
+
+
+def vault_of(keystore: Path) -> Path:
+    """The folder of the vault that a keystore opens."""
+    return keystore.with_name(keystore.name.removesuffix(".json") + ".vault")
 
 
 # --- committee file -----------------------------------------------------------------------------------------
@@ -170,6 +183,10 @@ def load_node_config(path: Path) -> NodeConfig:
     if not isinstance(enabled, bool):
         raise reader.wrong("submitter.enabled", enabled, "true or false")
     key_file = reader.take(submitter, "submitter", "key_file")
+    signer = reader.take(document, "", "signer")
+    if signer is not None and not isinstance(signer, dict):
+        raise reader.wrong("signer", signer, "an object or null")
+    signer = None if signer is None else dict(signer)
     chain_url = reader.take(document, "", "chain_url")
     if chain_url is not None and not (
         isinstance(chain_url, str) and re.fullmatch(r"https?://[!-~]{1,1000}", chain_url)
@@ -186,17 +203,21 @@ def load_node_config(path: Path) -> NodeConfig:
         submitter=SubmitterConfig(
             enabled, None if key_file is None else reader.path(key_file, "submitter.key_file")
         ),
+        signer_socket=(
+            None if signer is None else reader.path(reader.take(signer, "signer", "socket"), "signer.socket")
+        ),
     )
     if config.index < 0:
         raise reader.wrong("index", config.index, "a member's index, from 0")
     reader.check_empty(submitter, "submitter")
+    reader.check_empty(signer or {}, "signer")
     reader.check_empty(document, "")
     return config
 
 
 def save_node_config(path: Path, config: NodeConfig) -> None:
     """Write node.json atomically, its paths made relative to its folder."""
-    key_file = config.submitter.key_file
+    key_file, socket = config.submitter.key_file, config.signer_socket
     document = {
         "version": FILE_VERSION,
         "index": config.index,
@@ -209,6 +230,7 @@ def save_node_config(path: Path, config: NodeConfig) -> None:
             "enabled": config.submitter.enabled,
             "key_file": None if key_file is None else _relative(key_file, path.parent),
         },
+        "signer": None if socket is None else {"socket": _relative(socket, path.parent)},
     }
     files.write_atomically(path, files.to_json_text(document), mode=0o644)
 

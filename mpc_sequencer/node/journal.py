@@ -64,16 +64,16 @@ class FolderInUse(ConfigError):
 
 
 class FolderLock:
-    """Holds a data folder for one process until :meth:`release` or the process ends."""
+    """Holds a folder for one process until :meth:`release` or the process ends; ``what`` names it in errors."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, what: str = "data folder") -> None:
         path = folder / "lock"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(
-                f"cannot use the data folder {folder}: {error.strerror}", "check its owner"
+                f"cannot use the {what} {folder}: {error.strerror}", "check its owner"
             ) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,7 +81,7 @@ class FolderLock:
             holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(self._descriptor)
             raise FolderInUse(
-                f"the data folder {folder} is in use by process {holder or 'unknown'}",
+                f"the {what} {folder} is in use by process {holder or 'unknown'}",
                 "stop that process, or give this member a folder of its own",
             ) from error
         with contextlib.suppress(OSError):  # who holds it is for people; the lock holds on a full disk too

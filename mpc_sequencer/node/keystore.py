@@ -1,37 +1,46 @@
-"""A member's secrets at rest: argon2id (RFC 9106) makes a key from the passphrase, XSalsa20-Poly1305 seals
-the rest.
+"""A member's lasting secrets at rest, in one file: consensus key, log key, and the key of its vault.
 
-The file is JSON: version, the argon2id costs and salt, and one sealed box (nonce first) over the canonical
-MessagePack of the secrets. The costs are read from the file, so they are bounded: a damaged or planted file
-must not make the member spend gigabytes. A sealed box authenticates its content, hence a wrong passphrase and
-a damaged file look alike, and the error says both.
+argon2id (RFC 9106) makes a key from the passphrase; XChaCha20-Poly1305 seals the secrets under it, bound to all
+that the file says in the clear. That is JSON::
+
+    version        2
+    kind           "member" (a node's keystore) or "export" (portable: without a vault key)
+    consensus_key  secp256k1 public key, 33 bytes compressed
+    signer         "local", or "remote" where another process holds the consensus secret
+    log_key        Ed25519 public key, 32 bytes
+    kdf            name "argon2id13", opslimit (passes), memlimit_bytes, salt (16 bytes)
+    sealed         nonce (24) || ciphertext and tag of: log seed || vault key (member) || consensus secret (local)
+
+The costs come from the file, so they are bounded: a planted file must not cost the member more than OPSLIMIT_MAX
+passes over MEMLIMIT_BYTES_MAX. The public keys can be shown without the passphrase; that they are the secrets' own is
+checked whenever the file is opened. A wrong passphrase and a damaged file look alike to the cipher, and the error
+says both. The threshold share is not here: it changes with each epoch and is kept in :mod:`mpc_sequencer.node.vault`.
 """
 
 from __future__ import annotations
 
-import getpass
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn, cast
 
 import msgspec
-from msgspec import Meta
+from coincurve import PublicKey
 from nacl import exceptions as nacl_exceptions
-from nacl import pwhash, secret, utils
+from nacl import pwhash, secret, signing, utils
 
-from mpc_sequencer.core import codec
-from mpc_sequencer.core.errors import ConfigError, ProtocolError
-from mpc_sequencer.core.limits import COMMITTEE_MEMBERS_MAX
-from mpc_sequencer.node import files
+from mpc_sequencer.core import domains
+from mpc_sequencer.core.codec import encode
+from mpc_sequencer.core.errors import ConfigError
+from mpc_sequencer.core.signing import Signer, address_of
+from mpc_sequencer.node import files, shred
+from mpc_sequencer.node.passphrases import encode_passphrase
 
-KEYSTORE_VERSION: Final = 1
+KEYSTORE_VERSION: Final = 2
 KEYSTORE_BYTES_MAX: Final = 16 << 10
-PASSPHRASE_BYTES_MAX: Final = 1_024
-PASSPHRASE_ENVIRONMENT: Final = "MPCSEQ_PASSPHRASE"
 OPSLIMIT_MAX: Final = pwhash.argon2id.OPSLIMIT_SENSITIVE
 MEMLIMIT_BYTES_MAX: Final = pwhash.argon2id.MEMLIMIT_SENSITIVE
 SECRET_BYTES: Final = 32
+CONSENSUS_KEY_BYTES: Final = 33
 
 Profile = Literal["minimum", "interactive", "moderate", "sensitive"]
 PROFILES: Final[dict[Profile, tuple[int, int]]] = {
@@ -42,183 +51,250 @@ PROFILES: Final[dict[Profile, tuple[int, int]]] = {
 }
 """Costs of a passphrase guess: argon2id passes and bytes of memory."""
 
-_FIELDS: Final = ("version", "kdf", "opslimit", "memlimit", "salt", "sealed")
+Kind = Literal["member", "export"]
+_FIELDS: Final = ("version", "kind", "consensus_key", "signer", "log_key", "kdf", "sealed")
+_KDF_FIELDS: Final = ("name", "opslimit", "memlimit_bytes", "salt")
 _KDF: Final = "argon2id13"
+_SEAL_BYTES: Final = secret.Aead.NONCE_SIZE + secret.Aead.MACBYTES
 _HINT_FILE: Final = "restore the keystore from a backup; without it this member's keys are lost"
-
-SecretBytes = Annotated[bytes, Meta(min_length=SECRET_BYTES, max_length=SECRET_BYTES)]
-
-
-class _Sealed(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, repr_omit_defaults=True
-):
-    """What the sealed box holds."""
-
-    consensus_secret: SecretBytes
-    log_seed: SecretBytes
-    share_index: Annotated[int, Meta(ge=1, le=COMMITTEE_MEMBERS_MAX)]
-    share_secret: SecretBytes
+_HINT_VERSION: Final = "write a new one with `mpcseq key new` or `mpcseq devnet init`"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class NodeSecrets:
-    """A member's secrets: consensus key (secp256k1), log seed (Ed25519), threshold share ``x_index``, 32
-    bytes each.
+    """A member's lasting secrets, 32 bytes each: consensus key (secp256k1; None where a remote signer holds it), log
+    seed (Ed25519), vault key (None in an export).
 
-    Nothing prints, formats, pickles or copies them.
+    Nothing prints, formats, compares, pickles or copies them.
     """
 
-    consensus_secret: bytes = field(repr=False)
+    consensus_secret: bytes | None = field(repr=False)
     log_seed: bytes = field(repr=False)
-    share_index: int
-    share_secret: bytes = field(repr=False)
+    vault_key: bytes | None = field(repr=False)
 
     def __repr__(self) -> str:
-        return f"NodeSecrets(share_index={self.share_index}, ...)"
+        return "NodeSecrets(...)"
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError("secrets cannot be pickled or copied")
 
 
+class KeystoreHeader(msgspec.Struct, frozen=True, array_like=True):
+    """All that a keystore says in the clear, in the order it is bound to the secrets. Not checked against them."""
+
+    version: int
+    kind: str
+    consensus_key: bytes
+    signer: str
+    log_key: bytes
+    kdf: str
+    opslimit: int
+    memlimit_bytes: int
+    salt: bytes
+
+    def aad(self) -> bytes:
+        """What the sealed secrets are bound to."""
+        return domains.KEYSTORE_HEADER(encode(self))
+
+    def address(self) -> bytes:
+        """The consensus key's 20-byte account address."""
+        return address_of(self.consensus_key)
+
+
+def new_secrets() -> NodeSecrets:
+    """Fresh random secrets of a member."""
+    return NodeSecrets(_new_consensus_secret(), utils.random(SECRET_BYTES), utils.random(SECRET_BYTES))
+
+
 def create(
-    path: Path, secrets: NodeSecrets, passphrase: str, *, profile: Profile = "moderate", replace: bool = False
-) -> None:
-    """Write a new keystore, mode 0600, atomically. Raises :class:`ConfigError`; refuses an existing file."""
+    path: Path,
+    secrets: NodeSecrets,
+    passphrase: str,
+    *,
+    profile: Profile | tuple[int, int] = "moderate",
+    kind: Kind = "member",
+    consensus_key: bytes | None = None,
+    replace: bool = False,
+) -> KeystoreHeader:
+    """Write a keystore, mode 0600, in one durable step. ``profile`` names the costs of a guess or gives them (passes,
+    bytes of memory). ``consensus_key`` is the remote signer's where ``secrets`` has no consensus secret. Refuses an existing file unless ``replace`` is set: then what it held is shredded.
+
+    Raises :class:`ConfigError`.
+    """
     if path.exists() and not replace:
         raise ConfigError(f"{path} exists already", "move it away first; it may hold a member's only keys")
-    sealed = _Sealed(secrets.consensus_secret, secrets.log_seed, secrets.share_index, secrets.share_secret)
-    plaintext = codec.encode(sealed)
-    try:
-        codec.decode(_Sealed, plaintext)
-    except ProtocolError as error:
-        raise ConfigError(
-            f"{error.field} is not a valid secret", "give 32 bytes each and an index from 1"
-        ) from None
-    opslimit, memlimit = PROFILES[profile]
+    consensus_key, log_key = _public_keys(secrets, kind, consensus_key)
+    opslimit, memlimit = PROFILES[profile] if isinstance(profile, str) else profile
     salt = utils.random(pwhash.argon2id.SALTBYTES)
-    box = secret.SecretBox(_derive(passphrase, salt, opslimit, memlimit))
-    document = {
-        "version": KEYSTORE_VERSION,
-        "kdf": _KDF,
-        "opslimit": opslimit,
-        "memlimit": memlimit,
-        "salt": salt.hex(),
-        "sealed": bytes(box.encrypt(plaintext)).hex(),
-    }
-    files.write_atomically(path, files.to_json_text(document), mode=0o600)
-
-
-def open_keystore(path: Path, passphrase: str) -> NodeSecrets:
-    """Read a keystore. Raises :class:`ConfigError`: missing, open to others, damaged, wrong passphrase."""
-    document = files.read_json(path, KEYSTORE_BYTES_MAX, _HINT_FILE, private=True)
-    opslimit, memlimit, salt, sealed = _checked(path, document)
-    box = secret.SecretBox(_derive(passphrase, salt, opslimit, memlimit))
+    signer = "remote" if secrets.consensus_secret is None else "local"
+    header = KeystoreHeader(
+        KEYSTORE_VERSION, kind, consensus_key, signer, log_key, _KDF, opslimit, memlimit, salt
+    )
+    plaintext = secrets.log_seed + (secrets.vault_key or b"") + (secrets.consensus_secret or b"")
+    sealed = secret.Aead(_derive(header, passphrase)).encrypt(plaintext, header.aad())
     try:
-        plaintext = box.decrypt(sealed)
-    except nacl_exceptions.CryptoError:
+        shred.replace_and_shred(path, _to_json(header, bytes(sealed)))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {path}: {error.strerror}", "check the folder, its owner and free space"
+        ) from error
+    return header
+
+
+def read_header(path: Path) -> KeystoreHeader:
+    """What a keystore says of itself; no passphrase is needed, and nothing proves it. Raises :class:`ConfigError`."""
+    return _read(path)[0]
+
+
+def open_keystore(path: Path, passphrase: str, *, kind: Kind = "member") -> NodeSecrets:
+    """Read a keystore. Raises :class:`ConfigError`: missing, open to others, of the other kind, damaged, or opened
+    with a wrong passphrase."""
+    header, sealed = _read(path)
+    if header.kind != kind:
+        wanted = "`mpcseq key export` writes one" if kind == "export" else "`mpcseq key import` makes one of an export"
+        raise ConfigError(f"{path} is of the kind {header.kind}, expected {kind}", wanted)
+    plaintext = _decrypt(_derive(header, passphrase), sealed, header.aad())
+    if plaintext is None:
         raise ConfigError(
             f"the passphrase does not open {path}",
             "check the passphrase; if it is right, the file is damaged and a backup is needed",
-        ) from None
-    try:
-        opened: _Sealed = codec.decode(_Sealed, plaintext)
-    except ProtocolError as error:
-        raise ConfigError(f"{path} opens but holds no valid {error.field}", _HINT_FILE) from None
-    return NodeSecrets(opened.consensus_secret, opened.log_seed, opened.share_index, opened.share_secret)
-
-
-def read_passphrase(
-    env: str = PASSPHRASE_ENVIRONMENT,
-    file: Path | None = None,
-    prompt: bool = False,
-    *,
-    label: str = "Passphrase: ",
-) -> str:
-    """The passphrase from ``file``, else the environment variable ``env``, else asked for at the terminal.
-
-    A final newline of the file does not count. Raises :class:`ConfigError` where there is none.
-    """
-    hint = f"set {env}, name a passphrase file (mode 0600), or run at a terminal"
-    if file is not None:
-        data = files.read_bounded(file, PASSPHRASE_BYTES_MAX + 2, hint, private=True)
-        try:
-            text = data.decode()
-        except UnicodeDecodeError:
-            raise ConfigError(f"{file} is not UTF-8 text", hint) from None
-        text = text.removesuffix("\n").removesuffix("\r")
-    elif env in os.environ:
-        text = os.environ[env]
-    elif prompt:
-        try:
-            text = getpass.getpass(label)
-        except (EOFError, OSError):
-            raise ConfigError("no passphrase was given", hint) from None
-    else:
-        raise ConfigError("no passphrase was given", hint)
-    if not text:
-        raise ConfigError("the passphrase is empty", hint)
-    return text
-
-
-def read_key_file(path: Path) -> bytes:
-    """A 32-byte secret key in hex from a file of mode 0600. Raises :class:`ConfigError`; never shows the
-    content.
-    """
-    hint = "write 64 hex digits to the file and make it readable by its owner only"
-    text = files.read_bounded(path, 128, hint, private=True)
-    try:
-        key = bytes.fromhex(text.decode("ascii").strip().removeprefix("0x"))
-    except ValueError:
-        raise ConfigError(f"{path} does not hold a key in hex", hint) from None
-    if len(key) != SECRET_BYTES:
-        raise ConfigError(f"{path} holds {len(key)} bytes, expected {SECRET_BYTES}", hint)
-    return key
-
-
-def _checked(path: Path, document: Any) -> tuple[int, int, bytes, bytes]:
-    def damaged(what: str) -> ConfigError:
-        return ConfigError(f"{path} is not a keystore of version {KEYSTORE_VERSION}: {what}", _HINT_FILE)
-
-    if not isinstance(document, dict) or set(document) != set(_FIELDS):
-        raise damaged(f"expected exactly the fields {', '.join(_FIELDS)}")
-    if type(document["version"]) is not int or document["version"] != KEYSTORE_VERSION:
-        raise damaged(f"version is {str(document['version'])[:32]}")
-    if document["kdf"] != _KDF:
-        raise damaged(f"kdf is not {_KDF}")
-    opslimit, memlimit = document["opslimit"], document["memlimit"]
-    if type(opslimit) is not int or not pwhash.argon2id.OPSLIMIT_MIN <= opslimit <= OPSLIMIT_MAX:
-        raise damaged(f"opslimit is outside {pwhash.argon2id.OPSLIMIT_MIN} .. {OPSLIMIT_MAX}")
-    if type(memlimit) is not int or not pwhash.argon2id.MEMLIMIT_MIN <= memlimit <= MEMLIMIT_BYTES_MAX:
-        raise damaged(f"memlimit is outside {pwhash.argon2id.MEMLIMIT_MIN} .. {MEMLIMIT_BYTES_MAX} bytes")
-    salt, sealed = _hex(document["salt"]), _hex(document["sealed"])
-    if salt is None or len(salt) != pwhash.argon2id.SALTBYTES:
-        raise damaged(f"salt is not {pwhash.argon2id.SALTBYTES} bytes in hex")
-    if sealed is None or len(sealed) < secret.SecretBox.NONCE_SIZE + secret.SecretBox.MACBYTES:
-        raise damaged("sealed is no sealed box in hex")
-    return opslimit, memlimit, salt, sealed
-
-
-def _hex(text: Any) -> bytes | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        return None
-
-
-def _derive(passphrase: str, salt: bytes, opslimit: int, memlimit: int) -> bytes:
-    data = passphrase.encode(errors="surrogateescape")
-    if not 0 < len(data) <= PASSPHRASE_BYTES_MAX:
-        raise ConfigError(
-            f"a passphrase of {len(data)} bytes", f"use between 1 and {PASSPHRASE_BYTES_MAX} bytes"
         )
+    has_vault_key = kind == "member"
+    parts = [plaintext[at : at + SECRET_BYTES] for at in range(0, len(plaintext), SECRET_BYTES)]
+    if len(plaintext) != SECRET_BYTES * (1 + has_vault_key + (header.signer == "local")):
+        raise ConfigError(f"{path} opens but does not hold the secrets it names", _HINT_FILE)
+    secrets = NodeSecrets(
+        parts[-1] if header.signer == "local" else None, parts[0], parts[1] if has_vault_key else None
+    )
+    remote_key = None if header.signer == "local" else header.consensus_key
+    if _public_keys(secrets, kind, remote_key) != (header.consensus_key, header.log_key):
+        raise ConfigError(f"{path} opens but its public keys are not those of its secrets", _HINT_FILE)
+    return secrets
+
+
+# --- keys ---------------------------------------------------------------------------------------------------
+def _new_consensus_secret() -> bytes:
+    while True:
+        candidate = utils.random(SECRET_BYTES)
+        if _consensus_key(candidate) is not None:  # all but about one in 2^128 are in range
+            return candidate
+
+
+def _consensus_key(consensus_secret: bytes) -> bytes | None:
+    """The public key; None for a secret outside the curve's order."""
+    try:
+        return Signer(consensus_secret).public_key
+    except ValueError:
+        return None
+
+
+def _public_keys(secrets: NodeSecrets, kind: Kind, remote_key: bytes | None) -> tuple[bytes, bytes]:
+    """Consensus key and log key of ``secrets``. Raises :class:`ConfigError` where they are none of this kind."""
+    hint = "give secrets of 32 bytes each, and a remote signer's public key only where it holds the secret"
+    held = [secrets.log_seed]
+    held += [] if secrets.vault_key is None else [secrets.vault_key]
+    held += [] if secrets.consensus_secret is None else [secrets.consensus_secret]
+    if any(len(one) != SECRET_BYTES for one in held) or (secrets.vault_key is None) != (kind == "export"):
+        raise ConfigError(f"the secrets are not those of a keystore of the kind {kind}", hint)
+    if (secrets.consensus_secret is None) != (remote_key is not None):
+        raise ConfigError("either the consensus secret or its public key is needed, not both", hint)
+    key = remote_key if secrets.consensus_secret is None else _consensus_key(secrets.consensus_secret)
+    if key is None or not _is_consensus_key(key):
+        raise ConfigError("the consensus key is not a valid secp256k1 key", hint)
+    return key, bytes(signing.SigningKey(secrets.log_seed).verify_key)
+
+
+def _is_consensus_key(key: bytes) -> bool:
+    try:
+        return len(key) == CONSENSUS_KEY_BYTES and PublicKey(key).format() == key
+    except ValueError:
+        return False
+
+
+# --- the file -----------------------------------------------------------------------------------------------
+def _to_json(header: KeystoreHeader, sealed: bytes) -> bytes:
+    kdf = (header.kdf, header.opslimit, header.memlimit_bytes, header.salt.hex())
+    values = (
+        header.version,
+        header.kind,
+        "0x" + header.consensus_key.hex(),
+        header.signer,
+        "0x" + header.log_key.hex(),
+        dict(zip(_KDF_FIELDS, kdf, strict=True)),
+        sealed.hex(),
+    )
+    return files.to_json_text(dict(zip(_FIELDS, values, strict=True)))
+
+
+def _read(path: Path) -> tuple[KeystoreHeader, bytes]:
+    document = files.read_json(path, KEYSTORE_BYTES_MAX, _HINT_FILE, private=True)
+
+    def check(fits: bool, what: str, hint: str = _HINT_FILE) -> None:
+        if not fits:
+            raise ConfigError(f"{path} is not a keystore of version {KEYSTORE_VERSION}: {what}", hint)
+
+    check(isinstance(document, dict), "expected a JSON object")
+    version = document.get("version")
+    check(type(version) is int and version == KEYSTORE_VERSION, f"version is {str(version)[:32]}", _HINT_VERSION)
+    check(set(document) == set(_FIELDS), f"expected exactly the fields {', '.join(_FIELDS)}")
+    kdf = document["kdf"]
+    check(isinstance(kdf, dict) and set(kdf) == set(_KDF_FIELDS), f"kdf is not {', '.join(_KDF_FIELDS)}")
+    check(document["kind"] in ("member", "export"), "kind is neither member nor export")
+    check(document["signer"] in ("local", "remote"), "signer is neither local nor remote")
+    check(kdf["name"] == _KDF, f"kdf.name is not {_KDF}")
+    least = pwhash.argon2id.OPSLIMIT_MIN, pwhash.argon2id.MEMLIMIT_MIN
+    opslimit, memlimit = kdf["opslimit"], kdf["memlimit_bytes"]
+    check(
+        type(opslimit) is int and least[0] <= opslimit <= OPSLIMIT_MAX,
+        f"kdf.opslimit is outside {least[0]} .. {OPSLIMIT_MAX}",
+    )
+    check(
+        type(memlimit) is int and least[1] <= memlimit <= MEMLIMIT_BYTES_MAX,
+        f"kdf.memlimit_bytes is outside {least[1]} .. {MEMLIMIT_BYTES_MAX}",
+    )
+    salt = _hex(kdf["salt"], "")
+    check(len(salt) == pwhash.argon2id.SALTBYTES, f"kdf.salt is not {pwhash.argon2id.SALTBYTES} bytes in hex")
+    consensus_key, log_key = _hex(document["consensus_key"], "0x"), _hex(document["log_key"], "0x")
+    check(_is_consensus_key(consensus_key), "consensus_key is not a compressed secp256k1 key in hex")
+    check(len(log_key) == SECRET_BYTES, f"log_key is not {SECRET_BYTES} bytes in hex")
+    sealed = _hex(document["sealed"], "")
+    check(len(sealed) > _SEAL_BYTES, "sealed is no sealed box in hex")
+    signer, kind = cast(str, document["signer"]), cast(str, document["kind"])
+    header = KeystoreHeader(
+        KEYSTORE_VERSION, kind, consensus_key, signer, log_key, _KDF, opslimit, memlimit, salt
+    )
+    return header, sealed
+
+
+def _hex(text: Any, prefix: str) -> bytes:
+    """Bytes of lower-case hex after ``prefix``; empty for anything else, since no field is."""
+    if not isinstance(text, str) or not text.startswith(prefix):
+        return b""
+    try:
+        data = bytes.fromhex(text[len(prefix) :])
+    except ValueError:
+        return b""
+    return data if prefix + data.hex() == text else b""
+
+
+# --- sealing ------------------------------------------------------------------------------------------------
+def _decrypt(key: bytes, sealed: bytes, aad: bytes) -> bytes | None:
+    try:
+        plaintext: bytes = secret.Aead(key).decrypt(sealed, aad)
+    except nacl_exceptions.CryptoError:
+        return None
+    return plaintext
+
+
+def _derive(header: KeystoreHeader, passphrase: str) -> bytes:
+    data = encode_passphrase(passphrase)
     try:
         key: bytes = pwhash.argon2id.kdf(
-            secret.SecretBox.KEY_SIZE, data, salt, opslimit=opslimit, memlimit=memlimit
+            secret.Aead.KEY_SIZE, data, header.salt, opslimit=header.opslimit, memlimit=header.memlimit_bytes
         )
     except nacl_exceptions.RuntimeError:
         raise ConfigError(
-            f"not enough memory to open the keystore ({memlimit >> 20} MiB)", "free memory and try again"
+            f"not enough memory to open the keystore ({header.memlimit_bytes >> 20} MiB)",
+            "free memory and try again",
         ) from None
     return key

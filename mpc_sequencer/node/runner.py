@@ -41,9 +41,11 @@ from mpc_sequencer.node.config import CommitteeFile, NodeConfig, check_index, lo
 from mpc_sequencer.node.evidence_files import FOLDER as EVIDENCE_FOLDER
 from mpc_sequencer.node.evidence_files import read_evidence, write_evidence
 from mpc_sequencer.node.inbox import Inbox
-from mpc_sequencer.node.keystore import open_keystore, read_key_file
+from mpc_sequencer.node.keystore import open_keystore
+from mpc_sequencer.node.passphrases import read_key_file
+from mpc_sequencer.node.remote_signer import SignerFailed
 from mpc_sequencer.node.snapshots import Snapshots
-from mpc_sequencer.node.startup import check_identity, read_inputs
+from mpc_sequencer.node.startup import check_share, check_signer, open_vault, read_inputs
 from mpc_sequencer.node.storage import Storage
 from mpc_sequencer.settlement.payloads import SignedResult
 from mpc_sequencer.settlement.submitter import ResultReady, Settled, SubmitterState
@@ -58,6 +60,7 @@ RESULTS_BUFFERED_MAX: Final = 1_024
 EXIT_RESULT_MISMATCH: Final = 3
 EXIT_DISK: Final = 4
 EXIT_ROLLED_BACK: Final = 5
+EXIT_SIGNER: Final = 6
 
 logger = logging.getLogger("mpc_sequencer.node")
 
@@ -239,7 +242,9 @@ async def run_node(
     file = load_committee(config.committee)
     check_index(config, file)
     opened = open_keystore(config.keystore, passphrase)
-    signer, share = check_identity(config, file, opened)
+    signer = check_signer(config, file, opened)
+    with contextlib.closing(open_vault(config, opened)) as vault:
+        share = check_share(config, file, vault)
     origin = partial(log_origin, file.committee.genesis_id, config.index)
     storage = await trio.to_thread.run_sync(
         Storage, config.data, origin, opened.log_seed, file.genesis.checkpoint
@@ -339,6 +344,10 @@ async def _serve(
         for seen in found.exceptions:
             logger.critical("%s; it gives the folder up, and starts damaged when it is started again", seen)
         status = EXIT_ROLLED_BACK
+    except* SignerFailed as gone:
+        for why in gone.exceptions:
+            logger.critical("this member stops, for it cannot sign: %s", why)
+        status = EXIT_SIGNER
     if status != EXIT_DISK:
         try:
             if status == EXIT_ROLLED_BACK:

@@ -7,22 +7,49 @@ from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.node.config import CommitteeFile, NodeConfig
 from mpc_sequencer.node.keystore import NodeSecrets
+from mpc_sequencer.node.remote_signer import RemoteSigner
+from mpc_sequencer.node.share_files import get_share
+from mpc_sequencer.node.vault import Vault
 from threshold import SecretShare
 
+_HINT = "point node.json at the keystore and the index that belong together"
 
-def check_identity(
-    config: NodeConfig, file: CommitteeFile, opened: NodeSecrets
-) -> tuple[Signer, SecretShare]:
-    """The keystore's keys must be those the committee file gives this member."""
-    hint = "point node.json at the keystore and the index that belong together"
-    member = file.genesis.members[config.index]
+
+def open_vault(config: NodeConfig, opened: NodeSecrets) -> Vault:
+    """The vault beside the keystore. Raises :class:`ConfigError`. Blocking."""
+    if opened.vault_key is None:
+        raise ConfigError(f"{config.keystore} has no vault key", "make a member's keystore with `mpcseq key import`")
+    return Vault(config.vault, opened.vault_key)
+
+
+def check_signer(config: NodeConfig, file: CommitteeFile, opened: NodeSecrets) -> Signer:
+    """What signs for this member: the keystore's consensus key, or the remote signer that node.json names. It must be
+    the key the committee file gives this member. A remote signer is asked once. Raises :class:`ConfigError`."""
+    expected = file.genesis.members[config.index].consensus_key
+    if config.signer_socket is not None:
+        remote = RemoteSigner(config.signer_socket, expected)
+        remote.check()
+        return remote
+    if opened.consensus_secret is None:
+        raise ConfigError(
+            f"{config.keystore} leaves the consensus key to a remote signer, and node.json names none",
+            'set "signer" in node.json to {"socket": "<path>"}, and run `mpcseq key serve` there',
+        )
     signer = Signer(opened.consensus_secret)
-    if signer.public_key != member.consensus_key:
-        raise ConfigError(f"the keystore's consensus key is not that of member {config.index}", hint)
-    share = SecretShare(opened.share_index, opened.share_secret)
-    if opened.share_index != config.index + 1 or share.verification_key() != member.verification_key:
-        raise ConfigError(f"the keystore's threshold share is not that of member {config.index}", hint)
-    return signer, share
+    if signer.public_key != expected:
+        raise ConfigError(f"the keystore's consensus key is not that of member {config.index}", _HINT)
+    return signer
+
+
+def check_share(config: NodeConfig, file: CommitteeFile, vault: Vault) -> SecretShare:
+    """The vault's share of the committee's epoch must be the one the committee file gives this member."""
+    share = get_share(vault, file.genesis.epoch)
+    if share is None:
+        raise ConfigError(f"the vault {config.vault} has no share of epoch {file.genesis.epoch}", _HINT)
+    expected = file.genesis.members[config.index].verification_key
+    if share.index != config.index + 1 or share.verification_key() != expected:
+        raise ConfigError(f"the vault's threshold share is not that of member {config.index}", _HINT)
+    return share
 
 
 def read_inputs(config: NodeConfig, file: CommitteeFile) -> tuple[ChainInput, ...]:
