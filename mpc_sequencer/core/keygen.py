@@ -94,6 +94,16 @@ def share_name(epoch: int) -> str:
     return f"share-{epoch}"
 
 
+def encode_share(share: SecretShare) -> bytes:
+    """A share as the vault holds it: index u16 || 32 secret bytes."""
+    return share.index.to_bytes(2, "big") + share.export()
+
+
+def decode_share(kept: bytes | bytearray) -> SecretShare:
+    """The share that :func:`encode_share` wrote. Raises :class:`threshold.UsageError` or ``ValueError``."""
+    return SecretShare(int.from_bytes(kept[:2], "big"), kept[2:])
+
+
 def check_key_certificate(committee: Committee, certificate: KeyCertificate) -> Result:
     """The key that q members of ``committee`` say they have generated. Raises ProtocolError or ThresholdError."""
     if certificate.epoch != committee.epoch:
@@ -230,7 +240,7 @@ class KeyGeneration:
         core.committee.establish(result.public_key, _by_member(result))
         share = self._share_of(session)
         if share is not None:
-            core.effects.append(KeepSecret(share_name(core.committee.epoch), share.export()))
+            core.effects.append(KeepSecret(share_name(core.committee.epoch), encode_share(share)))
         self._use(share)
         self._erase(session.plan.session)
         self._session, self._blocks, self._participant = None, [], None
@@ -258,7 +268,7 @@ class KeyGeneration:
         kept = self._secrets.get(share_name(self._core.committee.epoch))
         if kept is None:
             return None
-        share = SecretShare(self._core.node + 1, kept)
+        share = decode_share(kept)
         fits = share.verification_key() == self._core.committee.verification_key(self._core.node)
         return share if fits else None
 

@@ -2,10 +2,10 @@
 
     committee.json   assets.json   passphrase (mode 0600, opens every keystore)
     accounts/account-00.key ..     traders' keys, 64 hex digits (mode 0600)
-    node-0/ ..                     node.json, keystore.json, keystore.vault/ (the dealt share), submitter.key; at run
-                                   time data/, node.log, pid
+    node-0/ ..                     node.json, keystore.json, keystore.vault/ (its share, once the key is there),
+                                   submitter.key; at run time data/, node.log, pid
 
-The threshold key is dealt here, so this process has seen all of it: devnets only. The contracts get their
+Only identity keys are made here: the members generate the threshold key in their first blocks. The contracts get their
 addresses from the deployer and its transaction count, so the committee file names them before they exist
 and orders can be sealed offline at once; `mpcseq devnet up` deploys, checks the addresses, and puts the
 chain's checkpoint of the deposits into the file.
@@ -13,7 +13,6 @@ chain's checkpoint of the deposits into the file.
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,10 +32,7 @@ from mpc_sequencer.core.types import Checkpoint
 from mpc_sequencer.market import AUCTION, Market
 from mpc_sequencer.node import config, files, tls
 from mpc_sequencer.node.keystore import NodeSecrets, Profile, create
-from mpc_sequencer.node.share_files import put_share
-from mpc_sequencer.node.startup import open_vault
 from mpc_sequencer.node.storage import mark_never_started
-from threshold import SecretShare, deal
 
 CHAIN_ID: Final = 31337
 ACCOUNTS_MAX: Final = 1_000
@@ -120,11 +116,10 @@ def init_devnet(
     signers = sorted(
         (secrets.token_bytes(32) for _ in range(nodes)), key=lambda secret: Signer(secret).address
     )
-    dealing = deal(nodes, t, secret=None, entropy=secrets.token_bytes(32))
     log_seeds = [secrets.token_bytes(32) for _ in range(nodes)]
     members = tuple(
-        Member(Signer(secret).public_key, tls.log_key(seed), verification_key)
-        for secret, seed, verification_key in zip(signers, log_seeds, dealing.verification_keys, strict=True)
+        Member(Signer(secret).public_key, tls.log_key(seed), b"")
+        for secret, seed in zip(signers, log_seeds, strict=True)
     )
     genesis = Genesis(
         version=1,
@@ -132,7 +127,7 @@ def init_devnet(
         settlement=contract_address(deployer, len(ASSETS)),
         epoch=0,
         threshold=t,
-        public_key=dealing.public_key,
+        public_key=b"",
         members=members,
         assets=tuple(contract_address(deployer, number) for number in range(len(ASSETS))),
         markets=(market,),
@@ -148,7 +143,6 @@ def init_devnet(
         node_secrets = NodeSecrets(signers[node], log_seeds[node], secrets.token_bytes(32))
         create(devnet.node_folder(node) / "keystore.json", node_secrets, passphrase, profile=kdf)
         _write_node(devnet, node, chain_url)
-        _put_share(devnet, node, node_secrets, dealing.shares[node])
     return devnet
 
 
@@ -194,13 +188,6 @@ def _write_shared(devnet: Devnet, accounts: Sequence[bytes] | int) -> None:
     files.write_atomically(devnet.passphrase_file, secrets.token_hex(16).encode() + b"\n", mode=0o600)
     save_assets(devnet.assets_path, {asset.asset: asset for asset in ASSETS})
     config.save_committee(devnet.committee_path, devnet.file)
-
-
-def _put_share(devnet: Devnet, node: int, node_secrets: NodeSecrets, share: SecretShare) -> None:
-    node_config = config.load_node_config(devnet.node_folder(node))
-    with contextlib.closing(open_vault(node_config, node_secrets)) as vault:
-        put_share(vault, devnet.file.genesis.epoch, share)
-    share.erase()
 
 
 def _write_node(devnet: Devnet, node: int, chain_url: str | None) -> None:

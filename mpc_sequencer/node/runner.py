@@ -35,22 +35,24 @@ from mpc_sequencer.core.lognote import log_origin
 from mpc_sequencer.core.messages import StatusReply
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.recovery import recover
+from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import ZERO_HASH
 from mpc_sequencer.node import transport as wires
 from mpc_sequencer.node.config import CommitteeFile, NodeConfig, check_index, load_committee, load_node_config
 from mpc_sequencer.node.evidence_files import FOLDER as EVIDENCE_FOLDER
 from mpc_sequencer.node.evidence_files import read_evidence, write_evidence
 from mpc_sequencer.node.inbox import Inbox
-from mpc_sequencer.node.keystore import open_keystore
+from mpc_sequencer.node.keystore import NodeSecrets, open_keystore
 from mpc_sequencer.node.passphrases import read_key_file
 from mpc_sequencer.node.remote_signer import SignerFailed
 from mpc_sequencer.node.snapshots import Snapshots
 from mpc_sequencer.node.startup import check_share, check_signer, open_vault, read_inputs
 from mpc_sequencer.node.storage import Storage
+from mpc_sequencer.node.vault import Vault
 from mpc_sequencer.settlement.payloads import SignedResult
 from mpc_sequencer.settlement.submitter import ResultReady, Settled, SubmitterState
 from mpc_sequencer.settlement.submitter_run import run_submitter
-from threshold import ThresholdError
+from threshold import SecretShare, ThresholdError
 
 CHECKPOINT_INTERVAL_S: Final = 2.0
 ROUND_POLL_S: Final = 0.002
@@ -89,12 +91,14 @@ class Runner:
         self,
         core: NodeCore,
         storage: Storage,
+        vault: Vault,
         transport: wires.NodeTransport,
         results: trio.MemorySendChannel[ResultReady] | None,
         evidence: Path,
     ) -> None:
         self._core = core
         self._storage = storage
+        self._vault = vault
         self._snapshot = Snapshots(core, storage)
         self._transport = transport
         self._results = results
@@ -139,6 +143,8 @@ class Runner:
             for one in gathered:
                 if isinstance(one, core_effects.Append):
                     self._storage.append(one.entry)
+                elif isinstance(one, core_effects.KeepSecret):  # a few in a member's life
+                    self._vault.put(one.name, one.secret)
             if records:
                 self._storage.journal.append_many([encode(record) for record in records])
                 # what binds to nothing need not wait for the disk: it is synced with what comes next
@@ -151,6 +157,9 @@ class Runner:
             self._send(one)
             if isinstance(one, core_effects.Evidence):
                 await self._keep(one)
+            elif isinstance(one, core_effects.EraseSecret):
+                with _disk():
+                    self._vault.erase(one.name)
 
     async def _sync(self) -> None:
         began = time.perf_counter()
@@ -243,8 +252,23 @@ async def run_node(
     check_index(config, file)
     opened = open_keystore(config.keystore, passphrase)
     signer = check_signer(config, file, opened)
-    with contextlib.closing(open_vault(config, opened)) as vault:
+    vault = open_vault(config, opened)
+    try:
         share = check_share(config, file, vault)
+        return await _run_member(config, file, opened, signer, vault, share, task_status)
+    finally:
+        vault.close()
+
+
+async def _run_member(
+    config: NodeConfig,
+    file: CommitteeFile,
+    opened: NodeSecrets,
+    signer: Signer,
+    vault: Vault,
+    share: SecretShare | None,
+    task_status: trio.TaskStatus[int],
+) -> int:
     origin = partial(log_origin, file.committee.genesis_id, config.index)
     storage = await trio.to_thread.run_sync(
         Storage, config.data, origin, opened.log_seed, file.genesis.checkpoint
@@ -254,16 +278,19 @@ async def run_node(
         inputs = None if storage.fresh else storage.chain_inputs()
         if inputs is None:
             inputs = await trio.to_thread.run_sync(read_inputs, config, file)
-        file.committee.sealing_key.prepare()  # tables that would hold up the first round otherwise
-        core = NodeCore(file.committee, config.index, signer, share, inputs, secrets.token_bytes(32))
+        kept = {name: bytes(vault.get(name) or b"") for name in vault.names()}
+        core = NodeCore(file.committee, config.index, signer, share, inputs, secrets.token_bytes(32), kept)
+        if core.committee.keys is not None:
+            core.committee.sealing_key.prepare()  # tables that would hold up the first round otherwise
         recovered = await trio.to_thread.run_sync(_recover, core, storage, config.data / EVIDENCE_FOLDER)
         transport = wires.NodeTransport(file, config.index, opened.log_seed)
         port = await transport.bind(config.listen_host, config.listen_port)
         task_status.started(port)
         logger.info("member %d of %d listens at port %d", config.index, file.committee.n, port)
-        return await _serve(core, storage, recovered, transport, config, file)
+        return await _serve(core, storage, vault, recovered, transport, config, file)
     finally:
-        share.erase()
+        if share is not None:
+            share.erase()
         storage.close()
 
 
@@ -303,6 +330,7 @@ def _recover(core: NodeCore, storage: Storage, evidence: Path) -> list[core_effe
 async def _serve(
     core: NodeCore,
     storage: Storage,
+    vault: Vault,
     recovered: list[core_effects.Effect],
     transport: wires.NodeTransport,
     config: NodeConfig,
@@ -315,7 +343,7 @@ async def _serve(
             if config.submitter.enabled and config.submitter.key_file is not None and config.chain_url:
                 results_in, results_out = trio.open_memory_channel[ResultReady](RESULTS_BUFFERED_MAX)
                 settled_in, settled_out = trio.open_memory_channel[Settled](RESULTS_BUFFERED_MAX)
-            runner = Runner(core, storage, transport, results_in, config.data / EVIDENCE_FOLDER)
+            runner = Runner(core, storage, vault, transport, results_in, config.data / EVIDENCE_FOLDER)
             if results_in is not None:
                 from mpc_sequencer.settlement.chain import ChainClient
 

@@ -41,8 +41,11 @@ def check_signer(config: NodeConfig, file: CommitteeFile, opened: NodeSecrets) -
     return signer
 
 
-def check_share(config: NodeConfig, file: CommitteeFile, vault: Vault) -> SecretShare:
-    """The vault's share of the committee's epoch must be the one the committee file gives this member."""
+def check_share(config: NodeConfig, file: CommitteeFile, vault: Vault) -> SecretShare | None:
+    """The vault's share must be the one the committee file gives this member; None where the first blocks generate the
+    key, and the core looks for the share itself."""
+    if not file.genesis.public_key:
+        return None
     share = get_share(vault, file.genesis.epoch)
     if share is None:
         raise ConfigError(f"the vault {config.vault} has no share of epoch {file.genesis.epoch}", _HINT)
