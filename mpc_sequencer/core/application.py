@@ -113,7 +113,7 @@ class NodeApplication:
             or bool(core.chain.final_state.counting)
             or core.ranges.due(now_ms)
             or core.keygen.due(now_ms)
-            or core.keybook.waiting()
+            or core.keybook.waiting(core.keygen.running)
             or now_ms - core.last_final_ms >= limits.HEARTBEAT_MS
             or self._orders_wait(now_ms)
         )

@@ -4,10 +4,11 @@ A key message travels like an order: its author lists it, others fetch its body,
 block in which f+1 members' listings meet lifts it. States here: *held* (in no final block), *included* (in one).
 
 What an attacker tries: a message in another's name (the signature is checked before it is held), messages without end
-(KEY_MESSAGES_PER_MEMBER_MAX held of one author; only what a block lifts is held whatever the bound says), two messages
-where one is due (both may be lifted; the session counts the first), messages of sessions that nobody runs (held and
-listed like the others, and counted by none). Memory: included messages are kept as long as blocks are, for members
-that fetch them, and the running session's as long as it runs.
+(KEY_MESSAGES_PER_MEMBER_MAX held of one author beside those listed; only what a block lifts is held whatever the bound
+says), two messages where one is due (both may be lifted; the session counts the first), filling the log, which nobody
+pays for (a member lists messages of the running session only, KEY_MESSAGES_LISTED_MAX of one author). What a member
+has listed it keeps until a block includes it: others may need it from nobody else. Included messages are kept as long
+as blocks are, for members that fetch them, and the running session's as long as it runs.
 """
 
 from __future__ import annotations
@@ -41,8 +42,11 @@ class KeyBook:
     def __init__(self, committee: Committee) -> None:
         self._committee = committee
         self._held: dict[bytes, HeldKeyMessage] = {}
-        self._open = [0] * committee.n
-        """By author: messages that no final block includes."""
+        self._unlisted = [0] * committee.n
+        """By author: messages that neither a list of this member names nor a final block includes."""
+        self._open: dict[bytes, HeldKeyMessage] = {}
+        """Messages that no final block includes, in the order in which they came."""
+        self._listed: dict[tuple[bytes, int], int] = {}
 
     def get(self, message_id: bytes) -> HeldKeyMessage | None:
         return self._held.get(message_id)
@@ -53,19 +57,34 @@ class KeyBook:
     def __len__(self) -> int:
         return len(self._held)
 
-    def waiting(self) -> bool:
-        """Whether a message is held that no final block includes."""
-        return any(self._open)
+    def waiting(self, running: bytes | None) -> bool:
+        """Whether a message of the ``running`` session is held that no final block includes."""
+        return running is not None and any(held.message.session == running for held in self._open.values())
 
-    def open(self) -> list[tuple[bytes, HeldKeyMessage]]:
-        """Messages that no final block includes, in the order in which they came."""
-        if not self.waiting():
+    def to_list(self, running: bytes | None) -> list[tuple[bytes, HeldKeyMessage]]:
+        """Messages that this member's lists should name and do not, in the order in which they came."""
+        if running is None or not self._open:
             return []
-        return [(message_id, held) for message_id, held in self._held.items() if not held.included_height]
+        return [
+            (message_id, held)
+            for message_id, held in self._open.items()
+            if held.message.session == running
+            and not held.list_number
+            and self._listed.get((running, held.message.node), 0) < limits.KEY_MESSAGES_LISTED_MAX
+        ]
 
-    def kept(self) -> list[HeldKeyMessage]:
+    def note_listed(self, message_id: bytes, list_number: int) -> None:
+        """A list of this member names the message, which is held."""
+        held = self._held[message_id]
+        if not held.list_number:
+            self._unlisted[held.message.node] -= not held.included_height
+            place = (held.message.session, held.message.node)
+            self._listed[place] = self._listed.get(place, 0) + 1
+        held.list_number = list_number
+
+    def kept(self) -> tuple[HeldKeyMessage, ...]:
         """All messages held, in the order in which they came."""
-        return list(self._held.values())
+        return tuple(self._held.values())
 
     def add(self, message: KeyMessage, *, message_id: bytes | None = None, needed: bool = False) -> HeldKeyMessage:
         """Hold a message; the one held where it is known. Raises ProtocolError, and then holds nothing new.
@@ -77,12 +96,12 @@ class KeyBook:
         if held is not None:
             return held
         self._committee.check_member(message.node, "KeyMessage.node")
-        if self._open[message.node] >= limits.KEY_MESSAGES_PER_MEMBER_MAX and not needed:
+        if self._unlisted[message.node] >= limits.KEY_MESSAGES_PER_MEMBER_MAX and not needed:
             expected = f"fewer than {limits.KEY_MESSAGES_PER_MEMBER_MAX}"
-            raise ProtocolError("key.full", "KeyMessage.node", self._open[message.node], expected)
+            raise ProtocolError("key.full", "KeyMessage.node", self._unlisted[message.node], expected)
         self._committee.check_value(message)
-        held = self._held[message_id] = HeldKeyMessage(message)
-        self._open[message.node] += 1
+        held = self._held[message_id] = self._open[message_id] = HeldKeyMessage(message)
+        self._unlisted[message.node] += 1
         return held
 
     def include(self, message_id: bytes, height: int) -> KeyMessage:
@@ -90,17 +109,21 @@ class KeyBook:
         held = self._held[message_id]
         if not held.included_height:
             held.included_height = height
-            self._open[held.message.node] -= 1
+            del self._open[message_id]
+            self._unlisted[held.message.node] -= not held.list_number
         return held.message
 
     def forget_promises(self) -> None:
         """No held message is in a list of this member any more: its incarnation is over."""
-        for held in self._held.values():
-            if not held.included_height:
-                held.list_number = 0
+        for held in self._open.values():
+            self._unlisted[held.message.node] += bool(held.list_number)
+            held.list_number = 0
+        self._listed.clear()
 
     def prune(self, final_height: int, running: bytes | None) -> None:
-        """Forget messages included KEPT_HEIGHTS ago, but those of the ``running`` session."""
+        """Forget messages included KEPT_HEIGHTS ago, but those of the ``running`` session, and how many were listed of
+        sessions before."""
+        self._listed = {place: count for place, count in self._listed.items() if place[0] == running}
         old = [
             message_id
             for message_id, held in self._held.items()

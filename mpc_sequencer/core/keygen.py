@@ -238,6 +238,7 @@ class KeyGeneration:
             core.effects.append(Persist(KeyRecord(certificate)))
         self.certificate = certificate
         core.committee.establish(result.public_key, _by_member(result))
+        core.committee.sealing_key.prepare()  # tables that would hold up the first orders otherwise
         share = self._share_of(session)
         if share is not None:
             core.effects.append(KeepSecret(share_name(core.committee.epoch), encode_share(share)))

@@ -53,7 +53,8 @@ HEADER_PATH_MAX: Final = 128  # blocks between a finalized block and the certifi
 # --- intake (local memory) ----------------------------------------------------------------------------------------
 PENDING_ORDERS_MAX: Final = 50_000
 PENDING_ORDERS_PER_SPONSOR_MAX: Final = 5_000
-KEY_MESSAGES_PER_MEMBER_MAX: Final = 32  # of one author, in no final block yet
+KEY_MESSAGES_PER_MEMBER_MAX: Final = 16  # of one author, held and in no list of this member
+KEY_MESSAGES_LISTED_MAX: Final = 12  # of one author in one session: each of six types, and one more
 ORPHAN_LISTS_MAX: Final = 512  # lists of a member that arrived before their predecessor
 
 # --- messages -----------------------------------------------------------------------------------------------------

@@ -243,10 +243,9 @@ def _recall(core: NodeCore, record: Record, open_ids: dict[bytes, int], now_ms: 
             if list_number:  # held for a block only, it may have been listed later
                 open_ids.setdefault(envelope.order_id(), list_number)
         case HeldKeyRecord(message, list_number):
-            held = core.keybook.add(message, needed=True)
-            held.on_disk = True
-            held.list_number = held.list_number or list_number
+            core.keybook.add(message, needed=True).on_disk = True
             if list_number:
+                core.keybook.note_listed(message.message_id(), list_number)
                 open_ids.setdefault(message.message_id(), list_number)
         case KeyRecord(certificate):
             core.keygen.know(certificate)

@@ -90,11 +90,11 @@ class Statements:
 
     def list_key_messages(self) -> None:
         """Put messages of key sessions that this member holds, its own and others', into the open list."""
-        for message_id, held in self._core.keybook.open():
+        for message_id, held in self._core.keybook.to_list(self._core.keygen.running):
             full = self._core.lists.unfinal(self._core.node) >= limits.LISTS_PER_MEMBER_MAX
-            if held.list_number or full or not self._core.standing.may_list():
-                continue
-            held.list_number = self._core.own_lists.add(message_id)
+            if full or not self._core.standing.may_list():
+                return
+            self._core.keybook.note_listed(message_id, self._core.own_lists.add(message_id))
             held.on_disk = True
             self._core.effects.append(Persist(HeldKeyRecord(held.message, held.list_number)))
             self._cut_full()

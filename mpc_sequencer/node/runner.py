@@ -145,6 +145,7 @@ class Runner:
                     self._storage.append(one.entry)
                 elif isinstance(one, core_effects.KeepSecret):  # a few in a member's life
                     self._vault.put(one.name, one.secret)
+                    logger.info("%s is in the vault", one.name)
             if records:
                 self._storage.journal.append_many([encode(record) for record in records])
                 # what binds to nothing need not wait for the disk: it is synced with what comes next
@@ -160,6 +161,7 @@ class Runner:
             elif isinstance(one, core_effects.EraseSecret):
                 with _disk():
                     self._vault.erase(one.name)
+                logger.info("%s is erased", one.name)
 
     async def _sync(self) -> None:
         began = time.perf_counter()
