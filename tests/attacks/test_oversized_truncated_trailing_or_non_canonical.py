@@ -50,6 +50,9 @@ from mpc_sequencer.core.types import (
     Block,
     BlockHeader,
     Bundle,
+    KeyCertificate,
+    KeyMessage,
+    KeyReady,
     Receipt,
     ResultRef,
 )
@@ -75,6 +78,8 @@ def examples() -> tuple[tuple[Any, Any], ...]:
     vote = make_vote(D, 1, NOTARIZE, 2, ID)
     bundle = Bundle(0, 1, ID, 2, certificate, (header,), (b"\x02" + ID,), bytes(98), bytes(97), NO_SIGNATURE)
     receipt = sign(D, 1, Receipt(0, 0, ID, 1, 1, START_MS, NO_SIGNATURE))
+    key_message = sign(D, 1, KeyMessage(0, ID, 1, b"\x01" + bytes(97), NO_SIGNATURE))
+    key = KeyCertificate(0, ID, bytes(40), (KeyReady(1, NO_SIGNATURE), KeyReady(2, NO_SIGNATURE)))
     row = messages.ExecutedRow(ID, "filled", 3, 618_000, bytes(16))
     peer = (
         messages.PeerHello(ID, 3),
@@ -93,8 +98,14 @@ def examples() -> tuple[tuple[Any, Any], ...]:
         messages.FetchBundle(ID),
         messages.FetchLog(300, 70_000),
         messages.LogSlice((b"entry", b"another"), 9),
+        messages.KeyBodies((key_message, key_message)),
     )
-    request = (messages.Submit(7, (order, order), True), messages.OrderQuery(300, ID), messages.StatusQuery(1))
+    request = (
+        messages.Submit(7, (order, order), True),
+        messages.OrderQuery(300, ID),
+        messages.StatusQuery(1),
+        messages.KeyQuery(300),
+    )
     reply = (
         messages.SubmitReply(7, (messages.SubmitResult(ID, receipt, "", "", "", ""),)),
         messages.OrdersFinal(3, ID, (ID,)),
@@ -102,6 +113,7 @@ def examples() -> tuple[tuple[Any, Any], ...]:
         messages.OrdersFilled(4, (row, row)),
         messages.OrderReply(9, ID, "executed", 3, "filled", 3, 618_000, bytes(16)),
         messages.StatusReply(1, 2, 0, 9, 3, 3, 2, 1, 5, 7, 0, 4, 1, 21_000, (0, 1), (3,), 5, 6, ((1, 0, 618_000, 3),)),
+        messages.KeyReply(300, key, "done"),
         messages.Refused("wire.type", "field", "seen", "expected"),
     )
     return tuple((kind, one) for kind, ones in zip(KINDS, (peer, request, reply), strict=True) for one in ones)
