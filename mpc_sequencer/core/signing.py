@@ -14,6 +14,7 @@ from coincurve import PrivateKey, PublicKey
 from mpc_sequencer.core import eip712
 from mpc_sequencer.core.errors import ProtocolError
 
+SECRET_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 65
 ADDRESSES_KEPT: Final = 65_536
 GROUP_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -21,11 +22,14 @@ _HALF_ORDER_BYTES: Final = (GROUP_ORDER // 2).to_bytes(32, "big")
 
 
 class Signer:
-    """A consensus or account key that signs EIP-712 digests. Never shows its secret."""
+    """A consensus or account key (32 bytes) that signs EIP-712 digests. Never shows its secret; ``ValueError`` for a
+    secret of another size or outside the curve's order."""
 
     __slots__ = ("_key", "address", "public_key")
 
     def __init__(self, secret: bytes) -> None:
+        if len(secret) != SECRET_BYTES:  # the library pads and cuts
+            raise ValueError(f"a secret of {len(secret)} bytes, expected {SECRET_BYTES}")
         self._key = PrivateKey(secret)
         self.public_key = self._key.public_key.format()
         self.address = address_of(self.public_key)

@@ -19,7 +19,6 @@ says both. The threshold share is not here: it changes with each epoch and is ke
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, cast
 
@@ -60,17 +59,19 @@ _HINT_FILE: Final = "restore the keystore from a backup; without it this member'
 _HINT_VERSION: Final = "write a new one with `mpcseq key new` or `mpcseq devnet init`"
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class NodeSecrets:
     """A member's lasting secrets, 32 bytes each: consensus key (secp256k1; None where a remote signer holds it), log
     seed (Ed25519), vault key (None in an export).
 
-    Nothing prints, formats, compares, pickles or copies them.
+    Nothing prints, formats, compares, pickles or copies them. (A dataclass would: msgspec encodes those.)
     """
 
-    consensus_secret: bytes | None = field(repr=False)
-    log_seed: bytes = field(repr=False)
-    vault_key: bytes | None = field(repr=False)
+    __slots__ = ("consensus_secret", "log_seed", "vault_key")
+
+    def __init__(self, consensus_secret: bytes | None, log_seed: bytes, vault_key: bytes | None) -> None:
+        self.consensus_secret = consensus_secret
+        self.log_seed = log_seed
+        self.vault_key = vault_key
 
     def __repr__(self) -> str:
         return "NodeSecrets(...)"

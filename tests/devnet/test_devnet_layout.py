@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 import sys
 import time
@@ -18,7 +19,7 @@ from mpc_sequencer.devnet.processes import NodeProcesses, free_ports, log_tail
 from mpc_sequencer.market import RECEIVE, SHUFFLE
 from mpc_sequencer.node.config import load_committee, load_node_config
 from mpc_sequencer.node.keystore import open_keystore
-from threshold import SecretShare
+from mpc_sequencer.node.startup import check_share, open_vault
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +52,10 @@ def test_seven_members_tolerate_two_and_each_keystore_is_its_members(devnet: Dev
     for node, member in enumerate(committee.genesis.members):
         opened = open_keystore(devnet.node_folder(node) / "keystore.json", passphrase)
         assert Signer(opened.consensus_secret).public_key == member.consensus_key
-        share = SecretShare(opened.share_index, opened.share_secret)
-        assert (share.index, share.verification_key()) == (node + 1, member.verification_key)
         config = load_node_config(devnet.node_folder(node))
+        with contextlib.closing(open_vault(config, opened)) as vault:
+            share = check_share(config, devnet.file, vault)
+        assert (share.index, share.verification_key()) == (node + 1, member.verification_key)
         assert (config.index, config.listen_port) == (node, 7801 + node)
 
 
@@ -88,7 +90,8 @@ def test_nobody_else_can_read_a_secret(devnet: Devnet) -> None:
     secret_files = [devnet.passphrase_file, *devnet.account_keys()]
     for node in range(7):
         secret_files += [devnet.node_folder(node) / name for name in ("keystore.json", "submitter.key")]
-    assert len(secret_files) == 18
+        secret_files += list((devnet.node_folder(node) / "keystore.vault").iterdir())
+    assert len(secret_files) == 39
     for path in secret_files:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 

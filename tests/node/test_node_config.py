@@ -204,6 +204,7 @@ def node_config(folder: Path) -> NodeConfig:
         data=folder / "data",
         chain_url="http://127.0.0.1:8545",
         submitter=SubmitterConfig(True, folder / "submitter.key"),
+        signer_socket=folder / "signer.sock",
     )
 
 
@@ -215,7 +216,14 @@ def test_node_json_reads_back_from_file_or_folder(node_folder: Path) -> None:
 def test_node_json_moves_with_its_folder(node_folder: Path, tmp_path: Path) -> None:
     moved = node_folder.rename(tmp_path / "elsewhere")
     assert config.load_node_config(moved).keystore == moved / "keystore.json"
+    assert config.load_node_config(moved).vault == moved / "keystore.vault"
+    assert config.load_node_config(moved).signer_socket == moved / "signer.sock"
     assert config.load_node_config(moved).committee == tmp_path / "committee.json"
+
+
+def test_a_node_may_have_no_remote_signer(node_folder: Path) -> None:
+    rewritten(node_folder / "node.json", set_in("signer", value=None))
+    assert config.load_node_config(node_folder).signer_socket is None
 
 
 @pytest.mark.parametrize(
@@ -234,6 +242,11 @@ def test_node_json_moves_with_its_folder(node_folder: Path, tmp_path: Path) -> N
         (set_in("submitter", "enabled", value=1), r"submitter\.enabled is 1"),
         (set_in("submitter", "extra", value=1), r"submitter\.extra is not a known field"),
         (set_in("extra", value=1), "extra is not a known field"),
+        (set_in("signer", value="signer.sock"), "signer is 'signer.sock', expected an object or null"),
+        (set_in("signer", "socket", value=""), r"signer\.socket is ''"),
+        (set_in("signer", "extra", value=1), r"signer\.extra is not a known field"),
+        (lambda d: d["signer"].pop("socket"), r"signer\.socket is missing"),
+        (lambda d: d.pop("signer"), "signer is missing"),
         (lambda d: d.pop("chain_url"), "chain_url is missing"),
         (lambda d: d["submitter"].pop("key_file"), r"submitter\.key_file is missing"),
     ],

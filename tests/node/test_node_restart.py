@@ -5,6 +5,7 @@ The chain is not part of this: what members would read from it before their firs
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -29,14 +30,18 @@ from mpc_sequencer.core.types import Envelope
 from mpc_sequencer.devnet.processes import free_ports
 from mpc_sequencer.node import config, tls
 from mpc_sequencer.node.keystore import NodeSecrets, create
-from mpc_sequencer.node.runner import EXIT_DISK
+from mpc_sequencer.node.runner import EXIT_DISK, EXIT_SIGNER
+from mpc_sequencer.node.share_files import put_share
 from mpc_sequencer.node.storage import mark_never_started
+from mpc_sequencer.node.vault import Vault
 from mpc_sequencer.sim import Deployment, make_deployment
 from mpc_sequencer.sim.deployment import _draw
 
 SEED = 21
 PASSPHRASE = "a passphrase of the tests"
 NODES = range(4)
+REMOTE = 0
+"""This member's consensus key is in another process."""
 WAIT_S = 40.0
 RUN = """
 import resource, sys
@@ -78,9 +83,13 @@ class Net:
         for node in NODES:
             home = self.home(node)
             home.mkdir()
-            share = d.shares[node]
-            kept = NodeSecrets(secrets[node], seeds[node], share.index, share.export())
-            create(home / "keystore.json", kept, PASSPHRASE, profile="interactive")
+            remote = node == REMOTE
+            kept = NodeSecrets(None if remote else secrets[node], seeds[node], _draw(SEED, "vault", node))
+            remote_key = Signer(secrets[node]).public_key if remote else None
+            create(home / "keystore.json", kept, PASSPHRASE, profile="interactive", consensus_key=remote_key)
+            if remote:
+                held = NodeSecrets(secrets[node], seeds[node], _draw(SEED, "vault", node))
+                create(folder / "signer.json", held, PASSPHRASE, profile="interactive")
             mark_never_started(home / "data")
             options = config.NodeConfig(
                 index=node,
@@ -91,8 +100,12 @@ class Net:
                 data=home / "data",
                 chain_url=None,
                 submitter=config.SubmitterConfig(False, None),
+                signer_socket=folder / "s" if remote else None,
             )
             config.save_node_config(home / "node.json", options)
+            with contextlib.closing(Vault(options.vault, kept.vault_key or b"")) as vault:
+                put_share(vault, 0, d.shares[node])
+        self.signer: subprocess.Popen[bytes] | None = None
 
     def home(self, node: int) -> Path:
         return self.folder / f"node-{node}"
@@ -103,6 +116,23 @@ class Net:
             self.processes[node] = subprocess.Popen(
                 [sys.executable, "-c", RUN, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def start_signer(self) -> None:
+        command = ["key", "serve", "--keystore", "signer.json", "--socket", "s", "--passphrase-file", "passphrase"]
+        self.signer = subprocess.Popen(
+            [sys.executable, "-m", "mpc_sequencer.cli", *command, "--json"],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self.signer.stdout is not None and self.signer.stdout.readline()
+
+    def end_signer(self) -> None:
+        if self.signer is not None:
+            self.signer.kill()
+            self.signer.communicate()
+            self.signer = None
 
     def end(self, node: int, number: int) -> int:
         """The exit status after a signal (0: none is sent)."""
@@ -153,6 +183,7 @@ class Net:
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     made = Net(tmp_path_factory.mktemp("net"))
     try:
+        made.start_signer()
         for node in NODES:
             made.start(node)
         made.settled()
@@ -160,6 +191,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     finally:
         for node in list(made.processes):
             made.end(node, signal.SIGKILL)
+        made.end_signer()
 
 
 def test_a_member_killed_under_load_comes_back_with_its_receipts(net: Net) -> None:
@@ -186,6 +218,22 @@ def test_an_orderly_end_leaves_a_snapshot_and_a_quick_start(net: Net) -> None:
     after = net.settled()[1]
     assert after.orders_sequenced == before.orders_sequenced
     assert "Traceback" not in net.said(1)
+
+
+def test_a_member_whose_remote_signer_dies_stops_with_status_6_and_comes_back(net: Net) -> None:
+    sequenced = net.settled()[REMOTE].orders_sequenced
+    net.end_signer()
+    net.submit([1, 2, 3], net.orders(random.Random(3), 5))
+    assert net.end(REMOTE, 0) == EXIT_SIGNER
+    said = net.said(REMOTE)
+    assert "cannot sign: the remote signer at" in said and "Traceback" not in said
+    net.start(REMOTE)
+    assert net.end(REMOTE, 0) == 2  # it does not even start without
+    assert "hint: start it with `mpcseq key serve`" in net.said(REMOTE)
+    net.start_signer()
+    net.start(REMOTE)
+    assert {one.orders_sequenced for one in net.settled().values()} == {sequenced + 5}
+    assert "Traceback" not in net.said(REMOTE) and "damaged" not in net.said(REMOTE)
 
 
 def test_a_member_without_disk_space_stops_with_status_4_and_comes_back(net: Net) -> None:
