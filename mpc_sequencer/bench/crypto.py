@@ -35,6 +35,7 @@ from typing import Any, Final
 from coincurve import PrivateKey, PublicKey
 
 import threshold
+from mpc_sequencer.bench.peer import measure_decryption
 from mpc_sequencer.core.eip712 import keccak256
 from threshold import group, shamir
 from threshold.hash_to_curve import second_generator
@@ -272,9 +273,11 @@ def _measure_size(n: int, t: int, rounds: int) -> dict[str, Any]:
 def measure(sizes: Sequence[tuple[int, int]] = SIZES_DEFAULT, rounds: int = ROUNDS_DEFAULT) -> dict[str, Any]:
     """Microseconds per order for each (n, t), over `rounds` alternating rounds of `CALLS_PER_ROUND` calls.
 
-    `{"sizes": [{"n", "t", "us": {step: us}, "floor_us": {step: us}, "ratio"}]}` with the steps of `STEPS`.
+    `{"sizes": [{"n", "t", "us": {step: us}, "floor_us": {step: us}, "ratio"}], "peer": {...}}` with the steps of
+    `STEPS`; the peer's threshold decryption is that of `bench.peer`.
     Raises `ValueError` for sizes out of range or rounds below 1.
     """
     if rounds < 1:
         raise ValueError(f"rounds is at least 1, not {rounds}")
-    return {"sizes": [_measure_size(n, t, rounds) for n, t in sizes]}
+    measured = [_measure_size(n, t, rounds) for n, t in sizes]
+    return {"sizes": measured, "peer": measure_decryption(rounds)}

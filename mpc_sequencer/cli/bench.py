@@ -40,6 +40,40 @@ def crypto(
         ratio = f"check + share + combine + open is {size['ratio']:.2f} x the floor"
         title = f"n = {size['n']}, t = {size['t']}: {ratio}"
         terminal.print(table(title, ("step", "us per order", "floor us"), rows))
+    peer = result["peer"]
+    if "us" in peer:
+        steps = [(step, f"{us:.1f}") for step, us in peer["us"].items()]
+        terminal.print(table(f"{peer['name']}, n = {peer['n']}, t = {peer['t']}", ("step", "us per order"), steps))
+    else:
+        terminal.print(f"{peer['name']}: not installed, nothing to compare with")
+
+
+@app.command("dkg")
+def dkg(
+    rounds: Annotated[
+        int, typer.Option(min=1, max=ROUNDS_MAX, help="Sessions of each size; each figure is their median.")
+    ] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """What key generation and resharing cost a member: wall and CPU time, bytes sent, in one process."""
+    from mpc_sequencer.bench.dkg import SIZES_DEFAULT, measure
+
+    result = measure(SIZES_DEFAULT, rounds)
+    if as_json:
+        print_json(result)
+        return
+    terminal = console()
+    for kind, title in (("generate", "key generation"), ("reshare", "refresh of the same committee")):
+        rows = [
+            (f"n = {size['n']}, t = {size['t']}", *(f"{size[kind][key]:,}" for key in ("cpu_ms", "wall_ms", "bytes")))
+            for size in result["sizes"]
+        ]
+        terminal.print(table(f"{title}, per member", ("committee", "cpu ms", "wall ms", "bytes sent"), rows))
+    peer = result["peer"]
+    found = "not installed, nothing to compare with"
+    if "cpu_ms" in peer:
+        found = f"key generation of {peer['n']} members, t = {peer['t']}: {peer['cpu_ms']} ms cpu, all members together"
+    terminal.print(f"{peer['name']}: {found}")
 
 
 @app.command("pipeline")
