@@ -112,7 +112,7 @@ class Reveal:
 
     def _add_coin_share(self, bundle: Bundle, signed: bool) -> None:
         """Count a valid coin share, which proves itself; a bad one is its member's fault only if it signed."""
-        key = self._committee.verification_key(bundle.node)
+        key = self._committee.verification_key(bundle.node, bundle.sharing)
         self._recorder.done("coin_shares")
         try:
             context = self._context(bundle.block_id, bundle.node)
@@ -190,9 +190,9 @@ class Reveal:
         """A bundle of the member whose proof holds."""
         if node not in revealed.proven:
             context = self._context(revealed.block_id, node)
-            key = self._committee.verification_key(node)
             revealed.proven[node] = None
             for bundle in revealed.bundles[node]:
+                key = self._committee.verification_key(node, bundle.sharing)
                 self._recorder.done("bundle_proofs")
                 try:
                     us = [ciphertext.u_point for ciphertext in ciphertexts]

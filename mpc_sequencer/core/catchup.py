@@ -54,6 +54,11 @@ class CatchUp:
     def behind(self) -> bool:
         return self._lacks_height() <= self._target_height
 
+    @property
+    def lags(self) -> bool:
+        """Whether blocks are known to be final that are not at hand here."""
+        return self._core.chain.final_height < self._target_height
+
     def _lacks_height(self) -> int:
         """The first height that is not final, or final and not open."""
         waiting = self._core.reveal.first_height()

@@ -26,6 +26,7 @@ from mpc_sequencer.core.types import (
     Checkpoint,
     Hash32,
     Head,
+    KeyCertificate,
     KeyMessage,
     OrderList,
     PointBytes,
@@ -63,6 +64,8 @@ class Genesis(Value, frozen=True):
     markets: Annotated[tuple[Market, ...], Meta(max_length=1_024)]
     checkpoint: Checkpoint
     time_ms: Uint
+    key_refresh_ms: Uint = 0
+    """How often the threshold key is shared anew, in block time; 0 for never (but where a member lacks its share)."""
 
     def block_id(self) -> bytes:
         """The id of the block of height 0 and view 0."""
@@ -76,12 +79,15 @@ def faults_tolerated(members: int, markets: Iterable[Market]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class ThresholdKeys:
-    """An epoch's sharing of the threshold key, as everybody knows it."""
+class Sharing:
+    """A sharing of the threshold key, as everybody knows it. Batches from ``from_height`` on are opened with it."""
 
-    sealing_key: SealingKey
+    number: int
+    from_height: int
     verification_keys: tuple[bytes, ...]
     """By member, 33 bytes each."""
+    certificate: KeyCertificate | None
+    """What proves it; None where the committee file gives it."""
 
 
 @lru_cache(maxsize=64)
@@ -118,8 +124,10 @@ class Committee:
         self.epoch = genesis.epoch
         self.genesis_id = genesis.block_id()
         self.separator = eip712.domain_separator(genesis.chain_id, genesis.settlement)
-        self.keys: ThresholdKeys | None = None
+        self.keys: SealingKey | None = None
         """None until the key generation is over."""
+        self.sharings: dict[int, Sharing] = {}
+        """The newest SHARINGS_KEPT by number."""
         given = [bool(member.verification_key) for member in genesis.members]
         if any(given) != all(given) or all(given) != bool(genesis.public_key):
             cause = "some threshold keys are given and others are not"
@@ -143,25 +151,49 @@ class Committee:
         it."""
         return self if self.genesis.public_key else Committee(self.genesis)
 
-    def establish(self, public_key: bytes, verification_keys: Sequence[bytes]) -> None:
-        """The threshold key is known from now on. Raises ThresholdError where it is no point."""
+    def establish(
+        self,
+        public_key: bytes,
+        verification_keys: Sequence[bytes],
+        *,
+        number: int = 0,
+        from_height: int = 0,
+        certificate: KeyCertificate | None = None,
+    ) -> None:
+        """A sharing of the threshold key is known from now on; one that is known already stays. Raises ThresholdError
+        where the key is no point, ProtocolError (``key.result``) where it is another one than before."""
         genesis = self.genesis
-        key = _sealing_key(public_key, genesis.chain_id, genesis.settlement)
-        self.keys = ThresholdKeys(key, tuple(verification_keys))
-
-    def _keys(self) -> ThresholdKeys:
-        if self.keys is None:
-            raise ProtocolError("key.pending", "threshold key", "none yet", "a key: its generation goes on")
-        return self.keys
+        if self.keys is not None and self.keys.public_key != public_key:
+            raise ProtocolError("key.result", "public_key", public_key, self.keys.public_key.hex())
+        self.keys = _sealing_key(public_key, genesis.chain_id, genesis.settlement)
+        self.sharings.setdefault(number, Sharing(number, from_height, tuple(verification_keys), certificate))
+        for old in [one for one in self.sharings if one <= max(self.sharings) - limits.SHARINGS_KEPT]:
+            del self.sharings[old]
 
     @property
     def sealing_key(self) -> SealingKey:
         """What orders are sealed to; refused (``key.pending``) before the key generation is over."""
-        return self._keys().sealing_key
+        if self.keys is None:
+            raise ProtocolError("key.pending", "threshold key", "none yet", "a key: its generation goes on")
+        return self.keys
 
-    def verification_key(self, node: int) -> bytes:
-        """A member's verification key, 33 bytes; refused like :attr:`sealing_key`."""
-        return self._keys().verification_keys[node]
+    def sharing(self, number: int) -> Sharing:
+        """A sharing by its number; refused (``key.pending``) where it is not known."""
+        found = self.sharings.get(number)
+        if found is None:
+            raise ProtocolError("key.pending", "sharing", number, f"one of {sorted(self.sharings)}")
+        return found
+
+    def sharing_at(self, height: int) -> Sharing:
+        """The sharing that opens the batch of ``height``; refused like :meth:`sharing`."""
+        started = [one for one in self.sharings.values() if one.from_height <= height]
+        if not started:
+            raise ProtocolError("key.pending", "height", height, "one that a known sharing is for")
+        return max(started, key=lambda one: one.number)
+
+    def verification_key(self, node: int, sharing: int = 0) -> bytes:
+        """A member's verification key of a sharing, 33 bytes; refused like :meth:`sharing`."""
+        return self.sharing(sharing).verification_keys[node]
 
     def leader(self, view: int) -> int:
         """The member whose turn ``view`` is."""

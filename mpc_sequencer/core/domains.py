@@ -28,7 +28,7 @@ BATCH_NODE: Final = Tag("MPCSEQ/v1/batch-node")
 CERTIFIED: Final = Tag("MPCSEQ/v1/certified")  # canonical encoding of the results a block certifies
 BUNDLE_FINALITY: Final = Tag("MPCSEQ/v1/bundle-finality")  # canonical encodings of a bundle's certificate, then path
 BUNDLE_SHARES: Final = Tag("MPCSEQ/v1/bundle-shares")  # shares || proof || coin share of a bundle
-KEY_SESSION: Final = Tag("MPCSEQ/v1/key-session")  # genesis id || epoch u64 || attempt u32
+KEY_SESSION: Final = Tag("MPCSEQ/v1/key-session")  # genesis id || epoch u64 || sharing u32 || attempt u32
 KEY_PAYLOAD: Final = Tag("MPCSEQ/v1/key-payload")  # payload of a key message
 KEY_MESSAGE: Final = Tag("MPCSEQ/v1/key-message")  # struct hash of a key message: its id
 KEY_SEED: Final = Tag("MPCSEQ/v1/key-seed")  # boot entropy || session: a member's secret seed of the session
@@ -72,5 +72,6 @@ NOTARIZE_TYPE: Final = StructType("Notarize(uint64 epoch,uint64 view,bytes32 blo
 NULLIFY_TYPE: Final = StructType("Nullify(uint64 epoch,uint64 view)")
 FINALIZE_TYPE: Final = StructType("Finalize(uint64 epoch,uint64 view,bytes32 blockId)")
 BUNDLE_TYPE: Final = StructType(
-    "Bundle(uint64 epoch,uint64 height,bytes32 blockId,uint16 node,bytes32 finalityHash,bytes32 sharesHash)"
+    "Bundle(uint64 epoch,uint64 height,bytes32 blockId,uint16 node,uint64 sharing,bytes32 finalityHash,"
+    "bytes32 sharesHash)"
 )

@@ -150,9 +150,11 @@ class HeldKeyRecord(Value, frozen=True, tag=12):
 
 
 class KeyRecord(Value, frozen=True, tag=13):
-    """The threshold key as it was generated: records after this one may hold orders sealed to it."""
+    """A sharing of the threshold key, for batches from ``from_height`` on. Records after the first one may hold orders,
+    which are sealed to that key."""
 
     certificate: KeyCertificate
+    from_height: Uint
 
 
 Record = (

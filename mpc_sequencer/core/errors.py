@@ -61,6 +61,7 @@ CODES: Final[Mapping[str, str]] = {
     "block.lists": "the block's heads go back behind lists of its ancestors",
     "block.derived": "a derived part of the block is not the function of its inputs",
     "block.time": "the block's time is too far from the member's clock",
+    "bundle.sharing": "the bundle is of another sharing of the key than its height's",
     "bundle.block": "the bundle is for another block or has another number of shares",
     "bundle.path": "the bundle's certificate does not finalize its block",
     "settlement.equivocation": "a second, different result of one first height",

@@ -238,7 +238,7 @@ def _bad_shares(offence: BadShares, committee: Committee) -> str:
         return f"shares of {block} under height {bundle.height}; it has height {header.height}"
     if len(bundle.shares) != len(points):
         return f"{len(bundle.shares)} shares of the {len(points)} orders of {block}"
-    key = _verification_key(bundle.node, committee)
+    key = _verification_key(bundle, committee)
     try:
         if points:
             verify_bundle(key, _context(bundle, committee), points, bundle.shares, BatchProof.decode(bundle.proof))
@@ -249,7 +249,7 @@ def _bad_shares(offence: BadShares, committee: Committee) -> str:
 
 def _bad_coin_share(bundle: Bundle, committee: Committee) -> str:
     _signed(bundle, committee)
-    key = _verification_key(bundle.node, committee)
+    key = _verification_key(bundle, committee)
     try:
         verify_coin_share(key, _context(bundle, committee), bundle.coin_share)
     except ThresholdError as error:
@@ -261,9 +261,9 @@ def _context(bundle: Bundle, committee: Committee) -> BundleContext:
     return BundleContext(committee.sealing_key.key_id, bundle.epoch, bundle.block_id, bundle.node + 1)
 
 
-def _verification_key(node: int, committee: Committee) -> bytes:
+def _verification_key(bundle: Bundle, committee: Committee) -> bytes:
     """A member's verification key; a committee file with a broken one convicts nobody."""
-    key = committee.verification_key(node)
+    key = committee.verification_key(bundle.node, bundle.sharing)
     try:
         signing.address_of(key)
     except ValueError as error:

@@ -1,30 +1,40 @@
-"""The committee's key generation as one member runs it: a session in the finalized log, until it gives a key.
+"""The committee's key sessions as one member runs them: generation first, then refreshes, in the finalized log.
 
-The session itself is :mod:`threshold.dkg`'s and a function of its plan and of the final blocks alone, so every member,
-a late one and the auditor come to the same result. This feeds it the key messages that final blocks lift, in the order
-in which they count, signs what this member owes it, and, where it aborts, begins the next attempt at the very block
-that ended it. The first attempt begins at the first final block.
+A session is :mod:`threshold.dkg`'s and a function of its plan and of the final blocks alone, so every member, a late
+one and the auditor come to the same result. This feeds it the key messages that final blocks lift, in the order in
+which they count, and signs what this member owes it.
+
+When sessions begin, a rule over the log as well: the generation at the first final block, and where it aborts its next
+attempt at the very block that ended it. A refresh at the first block whose time reaches ``due_ms``:
+``genesis.key_refresh_ms`` after the sharing before it (0: never), and soon (KEY_RETRY_MS, doubled each time) where not
+every member was ready for that one, or an attempt has failed: then the old sharing goes on. A sharing made by block h
+opens the batches above h. Shares leave after finality only, so whoever releases one knows which sharing it is of.
 
 What a member contributes is a function of a 32-byte seed per session, which is in its vault before the first message
-leaves: after a crash it makes the same messages again. A member that has lost its seed says nothing more in that
-session. Its share goes into the vault when the session is done, and the seed is erased then: with the share known and
-nothing of the session left, who steals the disk later cannot open the deals in the log.
+leaves: after a crash it makes the same messages again, and who has lost its seed says nothing more in that session.
+When a session is done the new share goes into the vault and the seed is erased; an old share is, once this member has
+opened everything that was for it. So a later thief of the disk can open neither the deals in the log nor old batches.
+(Where a crash comes between, the restarted member comes to the same point again.)
 
-States: *given* (the committee file has the key: nothing to do), *running*, *done*. Work is done in turns, a final
-block's messages each, away from the round that finalized it.
+Work is done in turns, a final block's messages each, away from the round that finalized it.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core import domains, limits
-from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import EraseSecret, Fault, KeepSecret, KeyRecord, Persist
-from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.keys import (
+    decode_share,
+    encode_share,
+    establish,
+    seed_name,
+    session_plan,
+    share_name,
+)
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import (
     NO_SIGNATURE,
@@ -37,15 +47,14 @@ from mpc_sequencer.core.types import (
     with_signature,
 )
 from threshold import SecretShare, ThresholdError, UsageError
-from threshold.dkg import Message, Participant, Phase, Plan, Result, Session
+from threshold.dkg import Message, Participant, Phase, Session
 from threshold.dkg.wire import MessageType, decode_ready, encode_ready, message_type
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
 
-SEED_PREFIX: Final = "session-"
-GIVEN: Final = "given"
 WAITING: Final = "waiting"
+DOUBLINGS_MAX: Final = 10
 
 
 class KeyBlock(Value, frozen=True):
@@ -57,92 +66,52 @@ class KeyBlock(Value, frozen=True):
 
 
 class KeySessionsValue(Value, frozen=True):
-    """What a snapshot holds: the running attempt and its blocks. Messages and the key itself are among the snapshot's
-    records; ``included`` says which messages final blocks hold, and where."""
+    """What a snapshot holds: the next sharing's number, its attempt and what is known of it. Messages and sharings are
+    among the snapshot's records; ``included`` says which messages final blocks hold, and where."""
 
-    running: bool
+    number: Uint
     attempt: Uint
+    shortfalls: Uint
+    due_ms: Uint | None
+    running: bool
     blocks: tuple[KeyBlock, ...]
+    waiting: tuple[KeyBlock, ...]
+    """Final blocks that no session has looked at yet."""
     included: tuple[tuple[Hash32, Uint], ...]
 
 
-def session_id(committee: Committee, attempt: int) -> bytes:
-    """What names an attempt at an epoch's key: nothing of one counts in another."""
-    epoch = committee.epoch.to_bytes(8, "big")
-    return domains.KEY_SESSION(committee.genesis_id, epoch, attempt.to_bytes(4, "big"))
-
-
-def generation_plan(committee: Committee, attempt: int) -> Plan:
-    """The plan of an attempt: member i deals and receives under index i+1."""
-    return Plan.generate(
-        session_id(committee, attempt),
-        range(1, committee.n + 1),
-        threshold=committee.t,
-        faults=committee.f,
-        window_heights=limits.KEY_WINDOW_HEIGHTS,
-        window_ms=limits.KEY_WINDOW_MS,
-    )
-
-
-def seed_name(session: bytes) -> str:
-    """What the vault calls a session's seed."""
-    return f"{SEED_PREFIX}{session[:8].hex()}"
-
-
-def share_name(epoch: int) -> str:
-    """What the vault calls an epoch's share."""
-    return f"share-{epoch}"
-
-
-def encode_share(share: SecretShare) -> bytes:
-    """A share as the vault holds it: index u16 || 32 secret bytes."""
-    return share.index.to_bytes(2, "big") + share.export()
-
-
-def decode_share(kept: bytes | bytearray) -> SecretShare:
-    """The share that :func:`encode_share` wrote. Raises :class:`threshold.UsageError` or ``ValueError``."""
-    return SecretShare(int.from_bytes(kept[:2], "big"), kept[2:])
-
-
-def check_key_certificate(committee: Committee, certificate: KeyCertificate) -> Result:
-    """The key that q members of ``committee`` say they have generated. Raises ProtocolError or ThresholdError."""
-    if certificate.epoch != committee.epoch:
-        raise ProtocolError("epoch.unknown", "KeyCertificate.epoch", certificate.epoch, committee.epoch)
-    result = Result.decode(certificate.result)
-    expected_keys = set(range(1, committee.n + 1))
-    if result.threshold != committee.t or set(result.verification_keys) != expected_keys:
-        expected = f"t = {committee.t} of n = {committee.n}"
-        raise ProtocolError("key.result", "KeyCertificate.result", result.threshold, expected)
-    nodes = [ready.node for ready in certificate.ready]
-    if any(a >= b for a, b in pairwise(nodes)) or len(nodes) < committee.q:
-        raise ProtocolError("key.quorum", "KeyCertificate.ready", nodes, f"{committee.q} or more, ascending")
-    payload = encode_ready(result.hash())
-    for ready in certificate.ready:
-        message = KeyMessage(certificate.epoch, certificate.session, ready.node, payload, ready.signature)
-        committee.check_value(message)
-    return result
-
-
 class KeyGeneration:
-    """One member's side of its committee's key sessions. ``secrets`` are the vault's, by name."""
+    """One member's side of its committee's key sessions. ``secrets`` are the vault's, by name; ``share`` is this
+    member's share where the committee file gives the key."""
 
-    def __init__(self, core: NodeCore, signer: Signer, secrets: Mapping[str, bytes], entropy: bytes) -> None:
+    def __init__(
+        self, core: NodeCore, signer: Signer, secrets: Mapping[str, bytes], share: SecretShare | None, entropy: bytes
+    ) -> None:
         self._core = core
         self._signer = signer
         self._secrets = dict(secrets)
         self._entropy = entropy
+        self._number = 0
         self._attempt = 0
+        self._shortfalls = 0
+        """Refreshes in a row that were needed since not every member was ready, or an attempt failed."""
+        self.due_ms: int | None = 0
+        """The block time at which the next session begins; None where none is planned."""
         self._blocks: list[KeyBlock] = []
         self._queue: deque[tuple[KeyBlock, list[KeyMessage]]] = deque()
-        self._tidied = False
         self._session: Session | None = None
         self._participant: Participant | None = None
+        self._asked = True
+        """The session has gone on since this member answered."""
         self._said: set[bytes] = set()
         self._ready: dict[int, KeyMessage] = {}
-        self.certificate: KeyCertificate | None = None
-        """The generated key with its proof; None before, and where the committee file has the key."""
         if core.committee.keys is None:
-            self._session = Session.begin(generation_plan(core.committee, 0), 0, 0)
+            self._session = Session.begin(session_plan(core.committee, 0, 0), 0, 0)
+        else:
+            self._number = 1
+            self._plan_next(core.committee.genesis.time_ms, advised=False)
+            if share is not None:
+                core.reveal.secrets[0] = share
 
     # --- state --------------------------------------------------------------------------------------------------
     @property
@@ -151,11 +120,17 @@ class KeyGeneration:
         return self._session.plan.session if self._session is not None else None
 
     @property
+    def certificate(self) -> KeyCertificate | None:
+        """The newest sharing with its proof; None before, and where the committee file gives it."""
+        sharings = self._core.committee.sharings
+        return sharings[max(sharings)].certificate if sharings else None
+
+    @property
     def phase(self) -> str:
-        """What the generation waits for, in a word."""
+        """What the session under way waits for, in a word; ``done`` where there is none."""
         if self._session is None:
-            return GIVEN if self.certificate is None else Phase.DONE.value
-        return WAITING if not self._blocks else self._session.phase.value
+            return Phase.DONE.value
+        return self._session.phase.value if self._blocks else WAITING
 
     def due(self, now_ms: int) -> bool:
         """Whether blocks are wanted for the session's sake: the first one, and those that end a phase by its window."""
@@ -170,7 +145,8 @@ class KeyGeneration:
     def final(self, height: int, time_ms: int, message_ids: tuple[bytes, ...]) -> None:
         """A block is final; it lifts these key messages, in the order in which they count."""
         messages = [self._core.keybook.include(message_id, height) for message_id in message_ids]
-        if self._session is not None:
+        due = self.due_ms is not None and time_ms >= self.due_ms
+        if self._session is not None or self._queue or due:
             self._queue.append((KeyBlock(height, time_ms, message_ids), messages))
         if message_ids or not height % limits.BLOCKS_KEPT_HEIGHTS:
             self._core.keybook.prune(height, self.running)
@@ -180,20 +156,23 @@ class KeyGeneration:
         if not self._queue:
             return
         block, messages = self._queue.popleft()
-        self._take(block, messages)
         if self._session is None:
-            self._queue.clear()
-        elif not self._queue:  # what an old block asked for is asked no more
-            self._answer()
+            if self.due_ms is not None and block.time_ms >= self.due_ms:
+                self._begin(block)
+        else:
+            self._take(block, messages)
+        self._asked = True
 
     def _begin(self, anchor: KeyBlock) -> None:
-        """Begin the attempt where windows count from."""
-        plan = generation_plan(self._core.committee, self._attempt)
+        """Begin an attempt at the block where its windows count from."""
+        plan = session_plan(self._core.committee, self._number, self._attempt)
         self._session = Session.begin(plan, anchor.height, anchor.time_ms)
-        self._blocks, self._ready = [anchor], {}
+        self._blocks, self._ready, self._participant = [anchor], {}, None
+        self._said.clear()
+        self.due_ms = None
 
     def _take(self, block: KeyBlock, messages: list[KeyMessage]) -> None:
-        if not self._blocks:  # windows count from the first block: nobody knows how long before it members came up
+        if not self._blocks:  # nobody knows how long before the first block members came up
             self._begin(KeyBlock(block.height - 1, block.time_ms, ()))
         before = self._session
         assert before is not None
@@ -204,48 +183,66 @@ class KeyGeneration:
                 self._ready.setdefault(one.node, one)
         session = before.block(block.height, block.time_ms, [Message(one.node + 1, one.payload) for one in counting])
         for culprit in session.culprits[len(before.culprits) :]:
-            detail = f"key generation, {culprit.role.value} {culprit.index}: {culprit.detail}"
+            detail = f"key session {self._number}.{self._attempt}, {culprit.role.value}: {culprit.detail}"
             self._core.effects.append(Fault(culprit.index - 1, culprit.code, detail))
         self._session = session
         if session.phase is Phase.ABORTED:
-            self._abort(session)
+            self._abort(session, block)
         elif session.phase is Phase.DONE:
-            self._done(session)
+            self._done(session, block)
 
-    def _abort(self, session: Session) -> None:
-        detail = f"key generation {self._attempt} is void ({session.aborted}); the next attempt begins"
+    def _abort(self, session: Session, block: KeyBlock) -> None:
+        detail = f"key session {self._number}.{self._attempt} is void: {session.aborted}"
         self._core.effects.append(Fault(self._core.node, "key.aborted", detail))
-        self._erase(session.plan.session)
+        self._end(session)
         self._attempt += 1
-        last = self._blocks[-1]
-        self._participant = None
-        self._said.clear()
-        self._begin(KeyBlock(last.height, last.time_ms, ()))
+        if self._number:
+            self._shortfalls += 1
+            self._plan_next(block.time_ms, advised=True)
+        else:
+            self._begin(KeyBlock(block.height, block.time_ms, ()))
 
-    def _done(self, session: Session) -> None:
-        """The key is known: orders are admitted from now on, and this member's share is in use."""
+    def _done(self, session: Session, block: KeyBlock) -> None:
+        """The sharing is known: batches above this block are opened with it."""
         core, result = self._core, session.result
         assert result is not None
         payload = encode_ready(result.hash())
         agreed = [self._ready[node] for node in sorted(self._ready) if self._ready[node].payload == payload]
         certificate = KeyCertificate(
             epoch=core.committee.epoch,
-            session=session.plan.session,
+            sharing=self._number,
+            attempt=self._attempt,
             result=result.encode(),
             ready=tuple(KeyReady(one.node, one.signature) for one in agreed),
         )
-        if self.certificate is None:
-            core.effects.append(Persist(KeyRecord(certificate)))
-        self.certificate = certificate
-        core.committee.establish(result.public_key, _by_member(result))
+        if self._number not in core.committee.sharings:
+            core.effects.append(Persist(KeyRecord(certificate, block.height + 1)))
+            establish(core.committee, certificate, block.height + 1)
         core.committee.sealing_key.prepare()  # tables that would hold up the first orders otherwise
         share = self._share_of(session)
         if share is not None:
-            core.effects.append(KeepSecret(share_name(core.committee.epoch), encode_share(share)))
-        self._use(share)
-        self._erase(session.plan.session)
+            core.effects.append(KeepSecret(share_name(self._number), encode_share(share)))
+        self._use(self._number, share)
+        self._end(session)
+        self._number, self._attempt = self._number + 1, 0
+        self._shortfalls = self._shortfalls + 1 if result.refresh_advised else 0
+        self._plan_next(block.time_ms, advised=result.refresh_advised)
+
+    def _plan_next(self, time_ms: int, *, advised: bool) -> None:
+        refresh_ms = self._core.committee.genesis.key_refresh_ms
+        planned = [time_ms + refresh_ms] if refresh_ms else []
+        if advised:
+            planned.append(time_ms + (limits.KEY_RETRY_MS << min(self._shortfalls - 1, DOUBLINGS_MAX)))
+        self.due_ms = min(planned, default=None)
+
+    def _end(self, session: Session) -> None:
+        self._secrets.pop(seed_name(session.plan.session), None)
+        self._core.effects.append(EraseSecret(seed_name(session.plan.session)))
+        if self._participant is not None:
+            self._participant.erase()
         self._session, self._blocks, self._participant = None, [], None
 
+    # --- shares -------------------------------------------------------------------------------------------------
     def _share_of(self, session: Session) -> SecretShare | None:
         participant = self._participation(session, begin=False)
         if participant is None:
@@ -255,38 +252,42 @@ class KeyGeneration:
         except (UsageError, ThresholdError):
             return None  # it came too late to be dealt to, or has lost its seed
 
-    def _use(self, share: SecretShare | None) -> None:
+    def _use(self, number: int, share: SecretShare | None) -> None:
         core = self._core
-        if share is None:
-            share = self._kept_share()
-        if share is None:
-            detail = "this member has no share of the key: it opens no orders until the key is shared anew"
+        share = share or self._kept_share(number)
+        if share is not None:
+            core.reveal.secrets[number] = share
+        elif number == max(core.committee.sharings):
+            detail = f"this member has no share of sharing {number}: it helps to open nothing until the next refresh"
             core.effects.append(Fault(core.node, "key.no_share", detail))
-        core.reveal.secret = share
 
-    def _kept_share(self) -> SecretShare | None:
-        """The epoch's share out of the vault, where it is the one that the others know of."""
-        kept = self._secrets.get(share_name(self._core.committee.epoch))
+    def _kept_share(self, number: int) -> SecretShare | None:
+        """A share out of the vault, where it is the one that the others know of."""
+        kept = self._secrets.get(share_name(number))
         if kept is None:
             return None
         share = decode_share(kept)
-        fits = share.verification_key() == self._core.committee.verification_key(self._core.node)
+        fits = share.verification_key() == self._core.committee.verification_key(self._core.node, number)
         return share if fits else None
 
-    def _erase(self, session: bytes) -> None:
-        self._secrets.pop(seed_name(session), None)
-        self._core.effects.append(EraseSecret(seed_name(session)))
+    def _retire(self) -> None:
+        """Erase shares of sharings that nothing is opened with any more."""
+        core = self._core
+        opening = core.reveal.first_height()
+        height = core.chain.final_height + 1 if opening is None else opening
+        current = core.committee.sharing_at(height).number
+        for number in [one for one in core.reveal.secrets if one < current]:
+            core.reveal.secrets.pop(number).erase()
+            self._secrets.pop(share_name(number), None)
+            core.effects.append(EraseSecret(share_name(number)))
 
     # --- this member's messages ---------------------------------------------------------------------------------
     def flush(self) -> None:
-        """Say what the session wants of this member, the first time it is asked; erase seeds of sessions that ended
-        before a crash."""
-        if not self._tidied:
-            self._tidied = True
-            current = seed_name(self.running) if self.running is not None else ""
-            for name in [one for one in self._secrets if one.startswith(SEED_PREFIX) and one != current]:
-                self._core.effects.append(EraseSecret(name))
-        if self._session is not None and not self._queue and not self._said:
+        """Say what the session wants of this member; erase shares that are over."""
+        if len(self._core.reveal.secrets) > 1:
+            self._retire()
+        if self._asked and not self._queue and not self._core.catchup.lags:  # old blocks ask for nothing any more
+            self._asked = False
             self._answer()
 
     def _participation(self, session: Session, *, begin: bool) -> Participant | None:
@@ -301,7 +302,9 @@ class KeyGeneration:
                 self._secrets[name] = seed
                 self._core.effects.append(KeepSecret(name, seed))
             index = self._core.node + 1
-            self._participant = Participant(session.plan, seed, dealer_index=index, receiver_index=index)
+            old_share = self._core.reveal.secrets.get(self._number - 1) if self._number else None
+            dealer = index if old_share is not None or not self._number else None
+            self._participant = Participant(session.plan, seed, dealer, index, old_share)
         return self._participant
 
     def _answer(self) -> None:
@@ -324,41 +327,40 @@ class KeyGeneration:
     # --- snapshots ----------------------------------------------------------------------------------------------
     def dump(self) -> KeySessionsValue:
         """The state after the last final block."""
-        included = [
-            (held.message.message_id(), held.included_height)
-            for held in self._core.keybook.kept()
-            if held.included_height
-        ]
-        blocks = (*self._blocks, *(block for block, _ in self._queue)) if self._session is not None else ()
-        return KeySessionsValue(self._session is not None, self._attempt, blocks, tuple(included))
+        kept = self._core.keybook.kept()
+        return KeySessionsValue(
+            number=self._number,
+            attempt=self._attempt,
+            shortfalls=self._shortfalls,
+            due_ms=self.due_ms,
+            running=self._session is not None,
+            blocks=tuple(self._blocks),
+            waiting=tuple(block for block, _ in self._queue),
+            included=tuple((one.message.message_id(), one.included_height) for one in kept if one.included_height),
+        )
 
-    def know(self, certificate: KeyCertificate) -> None:
-        """The key, out of this member's own journal. Raises ProtocolError or ThresholdError where it is none."""
-        result = check_key_certificate(self._core.committee, certificate)
-        self.certificate = certificate
-        self._core.committee.establish(result.public_key, _by_member(result))
+    def know(self, certificate: KeyCertificate, from_height: int) -> None:
+        """A sharing, out of this member's own journal. Raises ProtocolError or ThresholdError where it is none."""
+        establish(self._core.committee, certificate, from_height)
 
     def restore(self, value: KeySessionsValue) -> None:
         """Go on from a snapshot, whose records are taken in already."""
         core = self._core
         for message_id, height in value.included:
             core.keybook.include(message_id, height)
-        if core.committee.genesis.public_key:
-            return
-        self._attempt = value.attempt
-        if not value.running:
-            self._session = None
-            self._use(None)
-            return
+        for number in core.committee.sharings:
+            if number not in core.reveal.secrets:
+                self._use(number, None)
+        self._number, self._attempt = value.number, value.attempt
+        self._shortfalls, self.due_ms = value.shortfalls, value.due_ms
+        self._session, self._blocks = None, []
+        if value.running:
+            self._session = Session.begin(session_plan(core.committee, self._number, self._attempt), 0, 0)
         if value.blocks:
             self._begin(value.blocks[0])
-        for block in value.blocks[1:]:  # what is not held any more is of sessions before
+        for block in (*value.blocks[1:], *value.waiting):  # what is not held any more is of sessions before
             held = [one for message_id in block.messages if (one := core.keybook.get(message_id)) is not None]
             self._queue.append((block, [one.message for one in held]))
-
-
-def _by_member(result: Result) -> list[bytes]:
-    return [key for _, key in sorted(result.verification_keys.items())]
 
 
 def _is_ready(message: KeyMessage) -> bool:

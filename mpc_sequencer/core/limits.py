@@ -34,6 +34,8 @@ CERTIFIED_PER_BLOCK_MAX: Final = 128
 KEY_PAYLOAD_BYTES_MAX: Final = 16_384  # the largest message of a session: a deal among 40 members has some 9 kB
 KEY_WINDOW_HEIGHTS: Final = 4  # a phase of a session waits for members so many blocks and so long, whichever is more
 KEY_WINDOW_MS: Final = 10_000
+KEY_RETRY_MS: Final = 60_000  # until the key is shared anew after a session that did not serve all
+SHARINGS_KEPT: Final = 16
 
 # --- timing (local) -----------------------------------------------------------------------------------------------
 LIST_INTERVAL_MS_MIN: Final = 20

@@ -103,7 +103,7 @@ class NodeCore:
         self.chain = Chain(committee, self.pool, self.keybook, self.lists, bonds_wei)
         self.application = NodeApplication(self)
         self.simplex = Simplex(committee, node, signer, self.application)
-        self.reveal = Reveal(committee, node, signer, secret, entropy)
+        self.reveal = Reveal(committee, node, signer, entropy)
         self.execution = Execution(engine, committee.f)
         self.ranges = Ranges(committee, node, signer, self.execution.genesis_state_root)
         self.statements = Statements(self, signer)
@@ -123,7 +123,7 @@ class NodeCore:
         self._pending_since_ms = 0
         self.last_final_ms = 0
         self.effects: list[Effect] = []
-        self.keygen = KeyGeneration(self, signer, secrets, entropy)
+        self.keygen = KeyGeneration(self, signer, secrets, secret, entropy)
 
     # --- the shell's side ---------------------------------------------------------------------------------------
     def start(self, now_ms: int) -> list[Effect]:

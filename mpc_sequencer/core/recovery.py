@@ -127,8 +127,9 @@ def _unexecuted(core: NodeCore) -> list[Finality]:
 
 def _records(core: NodeCore) -> Iterable[Record]:
     """The journal that would lead to the member's statements of now."""
-    if core.keygen.certificate is not None:
-        yield KeyRecord(core.keygen.certificate)
+    for _, sharing in sorted(core.committee.sharings.items()):
+        if sharing.certificate is not None:
+            yield KeyRecord(sharing.certificate, sharing.from_height)
     standing = core.standing.record()
     if standing is not None:
         yield standing
@@ -247,8 +248,8 @@ def _recall(core: NodeCore, record: Record, open_ids: dict[bytes, int], now_ms: 
             if list_number:
                 core.keybook.note_listed(message.message_id(), list_number)
                 open_ids.setdefault(message.message_id(), list_number)
-        case KeyRecord(certificate):
-            core.keygen.know(certificate)
+        case KeyRecord(certificate, from_height):
+            core.keygen.know(certificate, from_height)
         case OthersListRecord(order_list):
             core.lists.recall(order_list)
         case ListRecord(order_list):

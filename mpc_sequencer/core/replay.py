@@ -71,7 +71,8 @@ class Replay:
                     self._clear()
             case BundleEntry(bundle):
                 core.committee.check_member(bundle.node, "Bundle.node")
-                if bundle.node != core.node:  # this member's own is made again
+                # this member's own is made again, unless its share is erased by now
+                if bundle.node != core.node or core.reveal.is_past(bundle.height):
                     self._apart(bundle.node, partial(core.reveal.on_bundle, bundle, None))
             case SettlementEntry():
                 for share in _shares(entry, core.committee.epoch):

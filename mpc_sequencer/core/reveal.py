@@ -67,13 +67,13 @@ class Reveal:
     """All heights between finality and opening. Effects gather in ``effects``."""
 
     def __init__(
-        self, committee: Committee, node: int, signer: Signer, secret: SecretShare | None, entropy: bytes
+        self, committee: Committee, node: int, signer: Signer, entropy: bytes
     ) -> None:
         self._committee = committee
         self._node = node
         self._signer = signer
-        self.secret = secret
-        """This member's share; None where it has none: then it only opens what others' shares open."""
+        self.secrets: dict[int, SecretShare] = {}
+        """This member's shares by sharing; where it has none it only opens what others' shares open."""
         self._entropy = entropy
         self._drawn = 0
         self._tasks: deque[RevealTask] = deque()
@@ -157,6 +157,9 @@ class Reveal:
                 f"{len(task.orders)} at height {task.height}",
                 offence=bad_shares(task, bundle),
             )
+        sharing = self._committee.sharing_at(task.height).number
+        if bundle.sharing != sharing:
+            raise ProtocolError("bundle.sharing", "Bundle.sharing", bundle.sharing, sharing)
         if task.done:
             return
         verified = self._coin_share(task, bundle)
@@ -172,7 +175,11 @@ class Reveal:
         return any(self._owes(task) or self._can_open(task) for task in self._tasks)
 
     def _owes(self, task: RevealTask) -> bool:
-        return task.own is None and self.secret is not None
+        return task.own is None and self.secret_for(task.height) is not None
+
+    def secret_for(self, height: int) -> SecretShare | None:
+        """This member's share of the sharing that opens ``height``."""
+        return self.secrets.get(self._committee.sharing_at(height).number)
 
     def _can_open(self, task: RevealTask) -> bool:
         return not self._owes(task) and not task.done and len(task.bundles) >= self._committee.t
@@ -180,8 +187,9 @@ class Reveal:
     def work(self) -> list[OpenedBatch]:
         """Some shares or some openings, REVEAL_ORDERS_PER_STEP at most; batches that are open now, in height order."""
         task = next((task for task in self._tasks if self._owes(task)), None)
-        if task is not None and self.secret is not None:
-            self._share_some(task, self.secret)
+        secret = self.secret_for(task.height) if task is not None else None
+        if task is not None and secret is not None:
+            self._share_some(task, secret)
         else:
             task = next((task for task in self._tasks if self._can_open(task)), None)
             if task is not None:
@@ -228,6 +236,7 @@ class Reveal:
             height=task.height,
             block_id=task.block_id,
             node=self._node,
+            sharing=self._committee.sharing_at(task.height).number,
             certificate=task.final.certificate,
             path=task.final.path,
             shares=tuple(task.shares),
@@ -293,7 +302,7 @@ class Reveal:
         node = bundle.node
         if node in task.verified:
             return True
-        key = self._committee.verification_key(node)
+        key = self._committee.verification_key(node, bundle.sharing)
         points = [order.checked.u_point for order in task.orders]
         try:
             proof = BatchProof.decode(bundle.proof)
@@ -317,7 +326,7 @@ class Reveal:
             return None
 
     def _verify_coin(self, task: RevealTask, bundle: Bundle) -> VerifiedCoinShare:
-        key = self._committee.verification_key(bundle.node)
+        key = self._committee.verification_key(bundle.node, bundle.sharing)
         return verify_coin_share(key, self._context(task, bundle.node), bundle.coin_share)
 
     def first_height(self) -> int | None:
@@ -334,6 +343,11 @@ class Reveal:
     def finals(self) -> list[Finality]:
         """Blocks whose batches are final and not open."""
         return [task.final for task in self._tasks]
+
+    def is_past(self, height: int) -> bool:
+        """Whether this member has no share for ``height`` any more, or never had one."""
+        task = next((one for one in self._tasks if one.height == height), None)
+        return task is not None and self.secret_for(height) is None
 
     def restore(self, height: int) -> None:
         """Everything up to ``height`` is open, or is handed over again."""

@@ -90,10 +90,12 @@ class KeyReady(Value, frozen=True):
 
 class KeyCertificate(Value, frozen=True):
     """The result of a key session, and q members' signed word that it is theirs: enough for whoever has the committee
-    file alone. ``result`` is the canonical encoding of a :class:`threshold.dkg.KeyResult`."""
+    file alone. ``result`` is the canonical encoding of a :class:`threshold.dkg.Result`, of attempt ``attempt`` at sharing
+    ``sharing``."""
 
     epoch: Uint
-    session: Hash32
+    sharing: Annotated[int, Meta(ge=0, lt=1 << 32)]
+    attempt: Annotated[int, Meta(ge=0, lt=1 << 32)]
     result: Annotated[bytes, Meta(max_length=limits.KEY_PAYLOAD_BYTES_MAX)]
     ready: Annotated[tuple[KeyReady, ...], Meta(min_length=1, max_length=limits.COMMITTEE_MEMBERS_MAX)]
 
@@ -251,7 +253,7 @@ class Certificate(Value, frozen=True):
 
 class Bundle(Value, frozen=True):
     """A member's decryption shares of a final block's batch, in batch order, with one proof for all, and its share of
-    the block's coin.
+    the block's coin, all of sharing number ``sharing`` of the key.
 
     ``certificate`` finalizes the last header of ``path`` (or the block itself where ``path`` is empty); ``path``
     leads from the child of the block to the certified block. ``proof`` is empty exactly where there are no shares.
@@ -261,6 +263,7 @@ class Bundle(Value, frozen=True):
     height: Uint
     block_id: Hash32
     node: NodeIndex
+    sharing: Uint
     certificate: Certificate
     path: Annotated[tuple[BlockHeader, ...], Meta(max_length=limits.HEADER_PATH_MAX)]
     shares: Annotated[tuple[PointBytes, ...], Meta(max_length=limits.BATCH_ORDERS_MAX)]
@@ -273,7 +276,7 @@ class Bundle(Value, frozen=True):
         # covered too, or anyone could put a false certificate into an honest member's bundle
         finality_hash = domains.BUNDLE_FINALITY(encode(self.certificate), encode(self.path))
         return domains.BUNDLE_TYPE(
-            self.epoch, self.height, self.block_id, self.node, finality_hash, shares_hash
+            self.epoch, self.height, self.block_id, self.node, self.sharing, finality_hash, shares_hash
         )
 
 

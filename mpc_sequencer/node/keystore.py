@@ -118,7 +118,8 @@ def create(
     replace: bool = False,
 ) -> KeystoreHeader:
     """Write a keystore, mode 0600, in one durable step. ``profile`` names the costs of a guess or gives them (passes,
-    bytes of memory). ``consensus_key`` is the remote signer's where ``secrets`` has no consensus secret. Refuses an existing file unless ``replace`` is set: then what it held is shredded.
+    bytes of memory). ``consensus_key`` is the remote signer's where ``secrets`` has no consensus secret. Refuses an
+    existing file unless ``replace`` is set: then what it held is shredded.
 
     Raises :class:`ConfigError`.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mpc_sequencer.core.errors import ConfigError
+from mpc_sequencer.core.keys import SHARE_PREFIX
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.node.config import CommitteeFile, NodeConfig
@@ -47,6 +48,8 @@ def check_share(config: NodeConfig, file: CommitteeFile, vault: Vault) -> Secret
     if not file.genesis.public_key:
         return None
     share = get_share(vault, file.genesis.epoch)
+    if share is None and any(name.startswith(SHARE_PREFIX) for name in vault.names()):
+        return None  # the key was shared anew, and this share erased
     if share is None:
         raise ConfigError(f"the vault {config.vault} has no share of epoch {file.genesis.epoch}", _HINT)
     expected = file.genesis.members[config.index].verification_key

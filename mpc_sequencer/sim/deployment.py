@@ -77,8 +77,8 @@ class Deployment:
     _drawn: list[int] = field(default_factory=lambda: [0])
 
     def share(self, node: int) -> SecretShare | None:
-        """The share a member has from the start."""
-        return self.shares[node] if self.shares else None
+        """A copy of the share a member has from the start, for it to erase."""
+        return SecretShare(node + 1, self.shares[node].export()) if self.shares else None
 
     def label(self, sponsor: bytes, now_ms: int, *, life_ms: int = 120_000) -> Label:
         return Label(
@@ -148,6 +148,7 @@ def make_deployment(
     poor_traders: int = 0,
     policy: OrderPolicy = AUCTION,
     generated: bool = False,
+    key_refresh_ms: int = 0,
 ) -> Deployment:
     """A committee of ``n`` and ``traders`` funded accounts, of which the last ``poor_traders`` have a bond for
     POOR_BOND_ORDERS orders only. ``policy`` is the market's. The members hold a sharing of the threshold key from the
@@ -180,6 +181,7 @@ def make_deployment(
         markets=(msgspec.structs.replace(MARKET, policy=policy),),
         checkpoint=Checkpoint(1, _draw(seed, "chain block"), len(inputs), inputs_hash),
         time_ms=START_MS,
+        key_refresh_ms=key_refresh_ms,
     )
     committee = Committee(genesis)
     return Deployment(committee, tuple(signers), () if generated else dealing.shares, inputs, people, seed)
