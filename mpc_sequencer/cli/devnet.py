@@ -20,7 +20,7 @@ ORDER_STATES = ("sent", "final", "executed")
 
 @app.callback()
 def _group() -> None:
-    """Write and run a development network on this machine. Never for value: one process sees every key."""
+    """Write and run a development network on this machine. Never for value: one process sees all identity keys."""
 
 
 @app.command("init")
@@ -35,10 +35,14 @@ def init(
     base_port: Annotated[
         int, typer.Option(min=1, max=65_535, help="Node i listens on this port + i.")
     ] = 7700,
+    key_refresh: Annotated[
+        float, typer.Option(min=0.0, max=31_536_000.0, help="Seconds until the threshold key is shared anew. 0: never.")
+    ] = 86_400.0,
     kdf: Kdf = "interactive",
     as_json: AsJson = False,
 ) -> None:
-    """Deal keys and write keystores and vaults, the committee file, node and asset files, traders' keys."""
+    """Write keystores, the committee file, node and asset files, traders' keys. The nodes themselves generate the
+    threshold key when they are up."""
     from mpc_sequencer.devnet.layout import init_devnet
     from mpc_sequencer.devnet.running import dev_account
 
@@ -53,6 +57,7 @@ def init(
         chain_url=None,
         policy=parse_policy(policy),
         kdf=parse_kdf(kdf),
+        key_refresh_ms=round(key_refresh * 1_000),
     )
     committee = devnet.file.committee
     written = {

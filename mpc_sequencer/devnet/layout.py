@@ -98,10 +98,11 @@ def init_devnet(
     chain_url: str | None,
     policy: int = AUCTION,
     kdf: Profile = "interactive",
+    key_refresh_ms: int = 0,
 ) -> Devnet:
     """Write a new folder: ``nodes`` members (4 or more; 5 where the market's order ``policy`` is RECEIVE),
-    traders' keys (given secrets, or a number of new ones). ``kdf`` is
-    what a guess of the keystores' passphrase costs, and what each start of a node does.
+    traders' keys (given secrets, or a number of new ones). ``kdf`` is what a guess of the keystores' passphrase costs,
+    and what each start of a node does. The threshold key is shared anew every ``key_refresh_ms`` (0: never).
 
     Raises :class:`ConfigError` for unsafe sizes and for a folder that is not empty; then nothing is written.
     """
@@ -133,6 +134,7 @@ def init_devnet(
         markets=(market,),
         checkpoint=Checkpoint(0, bytes(32), 0, bytes(32)),
         time_ms=0,
+        key_refresh_ms=key_refresh_ms,
     )
     certificates = [tls.member_certificate(seed) for seed in log_seeds]
     file = config.committee_file(genesis, [(HOST, port) for port in ports], certificates)
