@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpc_sequencer.cli.options import AsJson, Kdf, KdfOrSame, NewPassphraseFile, PassphraseFile, parse_kdf, read_committee
+from mpc_sequencer.cli.options import (
+    AsJson,
+    Kdf,
+    KdfOrSame,
+    NewPassphraseFile,
+    PassphraseFile,
+    parse_kdf,
+    read_committee,
+)
 from mpc_sequencer.cli.output import console, print_fields, print_json
 
 if TYPE_CHECKING:
