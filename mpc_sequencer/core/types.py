@@ -90,7 +90,7 @@ class KeyReady(Value, frozen=True):
 
 class KeyCertificate(Value, frozen=True):
     """The result of a key session, and q members' signed word that it is theirs: enough for whoever has the committee
-    file alone. ``result`` is the canonical encoding of a :class:`threshold.dkg.Result`; it is sharing ``sharing``, which
+    file alone. ``result`` encodes a :class:`threshold.dkg.Result`, canonically; it is sharing ``sharing``, which
     attempt ``attempt`` made."""
 
     epoch: Uint

@@ -1,4 +1,4 @@
-"""No secret is in what a key object shows, in any error it raises, or in what it logs: searched for in every spelling."""
+"""No secret is in what a key object shows, in any error it raises, or in any log: searched for in every spelling."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def check_shows_nothing(text: str) -> None:
 
 
 def chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
-    """An error with all that it carries: causes, contexts, members of groups. What ``from None`` hides is still there."""
+    """An error with all that it carries: causes, members of groups, and contexts, which ``from None`` only hides."""
     if error is None or id(error) in seen:
         return
     seen.add(id(error))
@@ -206,7 +206,11 @@ FAILURES: dict[str, Failure] = {
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_no_error_carries_a_secret(
-    house: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], name: str
+    house: dict[str, Any],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with pytest.raises(Exception) as caught:
