@@ -117,13 +117,7 @@ def create(
     consensus_key: bytes | None = None,
     replace: bool = False,
 ) -> KeystoreHeader:
-<<<<<<< HEAD
-    """Write a keystore, mode 0600, in one durable step. ``profile`` names the costs of a guess or gives them (passes,
-    bytes of memory). ``consensus_key`` is the remote signer's where ``secrets`` has no consensus secret. Refuses an
-    existing file unless ``replace`` is set: then what it held is shredded.
-=======
     """Write a keystore, mode 0600, in one durable step.
->>>>>>> work-keys
 
     ``profile`` names the costs of a guess or gives them (passes, bytes of memory). ``consensus_key`` is the remote
     signer's where ``secrets`` has no consensus secret. An existing file is refused unless ``replace`` is set: then
