@@ -149,7 +149,7 @@ def test_a_result_drawn_from_another_coin_is_found(tmp_path: Path) -> None:
     assert codes(honest, tmp_path / "honest") == []
     block_id = honest.blocks[1].header.block_id()
     others = [contested(coin) for coin in (block_id, *(secret(f"coin {i}") for i in range(16)))]
-    bent = [log for log in others if log.entries[-1].fills_root != honest.entries[-1].fills_root]
+    bent = [log for log in others if log.entries[-1].state_root != honest.entries[-1].state_root]
     assert 0 < len(bent) < len(others)
     assert codes(bent[0], tmp_path / "bent") == ["result.state_root"]
 
