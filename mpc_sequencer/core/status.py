@@ -37,6 +37,8 @@ class StatusBoard:
         self._outcomes: OrderedDict[bytes, tuple[int, ExecutedRow]] = OrderedDict()
         self._clearings: deque[tuple[int, int, int, int]] = deque(maxlen=CLEARINGS_KEPT)
         self.sequenced = 0
+        self.sequenced_saved = 0
+        """Orders sequenced up to the snapshot that this life began with."""
         self.fills = 0
         self.height_settled = 0
         self.settlements = 0
@@ -51,6 +53,7 @@ class StatusBoard:
     def restore(self, value: BoardValue) -> None:
         """Count on from a snapshot."""
         self.sequenced, self.fills = value.sequenced, value.fills
+        self.sequenced_saved = value.sequenced
         self.height_settled, self.settlements = value.height_settled, value.settlements
         self.settlement_gas = value.settlement_gas
 

@@ -37,17 +37,18 @@ from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.recovery import recover
 from mpc_sequencer.core.types import ZERO_HASH
 from mpc_sequencer.node import transport as wires
+from mpc_sequencer.node.chain_side import CHAIN_DELAY_S, serve_chain
 from mpc_sequencer.node.config import CommitteeFile, NodeConfig, check_index, load_committee, load_node_config
 from mpc_sequencer.node.evidence_files import FOLDER as EVIDENCE_FOLDER
 from mpc_sequencer.node.evidence_files import read_evidence, write_evidence
 from mpc_sequencer.node.inbox import Inbox
-from mpc_sequencer.node.keystore import open_keystore, read_key_file
+from mpc_sequencer.node.keystore import open_keystore
+from mpc_sequencer.node.phases import StartPhases, tell_ready
 from mpc_sequencer.node.snapshots import Snapshots
 from mpc_sequencer.node.startup import check_identity, read_inputs
 from mpc_sequencer.node.storage import Storage
 from mpc_sequencer.settlement.payloads import SignedResult
-from mpc_sequencer.settlement.submitter import ResultReady, Settled, SubmitterState
-from mpc_sequencer.settlement.submitter_run import run_submitter
+from mpc_sequencer.settlement.submitter import ResultReady, Settled
 from threshold import ThresholdError
 
 CHECKPOINT_INTERVAL_S: Final = 2.0
@@ -235,15 +236,18 @@ async def run_node(
 
     Raises :class:`ConfigError` for all that keeps it from starting. ``task_status`` gets the port.
     """
+    phases = StartPhases()
     config = load_node_config(folder / "node.json")
     file = load_committee(config.committee)
     check_index(config, file)
     opened = open_keystore(config.keystore, passphrase)
     signer, share = check_identity(config, file, opened)
+    phases.end("keys")
     origin = partial(log_origin, file.committee.genesis_id, config.index)
     storage = await trio.to_thread.run_sync(
         Storage, config.data, origin, opened.log_seed, file.genesis.checkpoint
     )
+    phases.end("disk")
     try:
         # a member that comes back has them in its log, and needs no chain to go on
         inputs = None if storage.fresh else storage.chain_inputs()
@@ -256,7 +260,8 @@ async def run_node(
         port = await transport.bind(config.listen_host, config.listen_port)
         task_status.started(port)
         logger.info("member %d of %d listens at port %d", config.index, file.committee.n, port)
-        return await _serve(core, storage, recovered, transport, config, file)
+        phases.end("state")
+        return await _serve(core, storage, recovered, transport, config, file, phases)
     finally:
         share.erase()
         storage.close()
@@ -302,7 +307,9 @@ async def _serve(
     transport: wires.NodeTransport,
     config: NodeConfig,
     file: CommitteeFile,
+    phases: StartPhases,
 ) -> int:
+    came_back_at = core.chain.final_height
     results_in: trio.MemorySendChannel[ResultReady] | None = None
     status = 0
     try:
@@ -312,21 +319,21 @@ async def _serve(
                 settled_in, settled_out = trio.open_memory_channel[Settled](RESULTS_BUFFERED_MAX)
             runner = Runner(core, storage, transport, results_in, config.data / EVIDENCE_FOLDER)
             if results_in is not None:
-                from mpc_sequencer.settlement.chain import ChainClient
-
-                chain = ChainClient(config.chain_url or "", file.genesis.settlement)
-                state = SubmitterState(file.committee.n, config.index)
-                secret = read_key_file(config.submitter.key_file or Path())
+                delay_s = 0.0 if storage.fresh else CHAIN_DELAY_S
                 nursery.start_soon(runner.settled, settled_out)
-                nursery.start_soon(
-                    lambda: run_submitter(state, chain, secret, results_out, settled_in, warn=logger.warning)
-                )
+                nursery.start_soon(partial(serve_chain, config, file, results_out, settled_in, delay_s=delay_s))
             nursery.start_soon(_until_signal, nursery.cancel_scope)
             nursery.start_soon(transport.run)
             nursery.start_soon(runner.checkpoints)
             nursery.start_soon(runner.inbox.pump, transport.peers.events, runner.inbox.peers)
             nursery.start_soon(runner.inbox.pump, transport.clients.events, runner.inbox.clients)
             nursery.start_soon(runner.run, recovered)
+            nursery.start_soon(
+                tell_ready,
+                phases,
+                lambda: len(transport.peers.connected) + 1 >= file.committee.q,
+                lambda: core.chain.final_height > came_back_at,
+            )
     except* ResultMismatch as group:
         for error in group.exceptions:
             logger.critical("this member stops signing: %s", error)
