@@ -220,6 +220,11 @@ class NodeCore:
         self.effects += self.catchup.requests(now_ms)
         return self.collect()
 
+    @property
+    def even(self) -> bool:
+        """Whether this member has all that it knows to be final."""
+        return self._pending_final is None and not self.catchup.behind
+
     def wake_at_ms(self) -> int:
         """When :meth:`flush` must be called again though nothing happens."""
         now_ms = self.now_ms

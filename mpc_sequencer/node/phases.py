@@ -2,8 +2,8 @@
 
 Parts follow each other without gaps: *imports* from the process's start, *keys* (the passphrase's key derivation),
 *disk* (journal and log are opened and checked), *state* (what they say is derived again), *links* (q members of the
-committee, itself included, are linked) and *block* (the first block since became final here: the member votes again,
-as far as its standing lets it).
+committee, itself included, are linked) and *even* (it has what became final meanwhile, and a block more
+than its disk held: it votes again, as far as its standing lets it).
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class StartPhases:
         return f"{sum(self.parts_ms.values())} ms: {parts}"
 
 
-async def tell_ready(phases: StartPhases, linked: Callable[[], bool], moved: Callable[[], bool]) -> None:
-    """Log the parts once ``linked`` and then ``moved`` hold."""
-    for part, holds in (("links", linked), ("block", moved)):
+async def tell_ready(phases: StartPhases, linked: Callable[[], bool], even: Callable[[], bool]) -> None:
+    """Log the parts once ``linked`` and then ``even`` hold."""
+    for part, holds in (("links", linked), ("even", even)):
         while not holds():
             await trio.sleep(POLL_S)
         phases.end(part)

@@ -332,7 +332,7 @@ async def _serve(
                 tell_ready,
                 phases,
                 lambda: len(transport.peers.connected) + 1 >= file.committee.q,
-                lambda: core.chain.final_height > came_back_at,
+                lambda: core.even and core.chain.final_height > came_back_at,
             )
     except* ResultMismatch as group:
         for error in group.exceptions:
