@@ -34,6 +34,7 @@ from mpc_sequencer.core.effects import (
     FromPeer,
     PeerDown,
     PeerUp,
+    Recall,
     Reply,
     SettlementSeen,
 )
@@ -264,7 +265,8 @@ class NodeCore:
             case OrderQuery(number, order_id):
                 pooled = self.pool.get(order_id)
                 reply = self.board.order(number, order_id, pooled.sequenced_height if pooled else None)
-                self.effects.append(Reply(client, reply))
+                # what this member has forgotten, or executed before its snapshot, its shell may still have
+                self.effects.append(Recall(client, reply) if reply.state == "unknown" else Reply(client, reply))
             case StatusQuery(number):
                 self.effects.append(Reply(client, self.board.status(number, self)))
 

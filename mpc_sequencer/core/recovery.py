@@ -36,6 +36,7 @@ from mpc_sequencer.core.effects import (
     MutedRecord,
     OthersListRecord,
     ProposalRecord,
+    Recall,
     Record,
     Reply,
     ResumedRecord,
@@ -282,7 +283,7 @@ def recover(
     while core.has_work():
         effects += core.work(now_ms)
     effects += core.collect()
-    return [one for one in effects if not isinstance(one, Broadcast | Send | Reply | ServeLog)]
+    return [one for one in effects if not isinstance(one, Broadcast | Send | Reply | Recall | ServeLog)]
 
 
 class Relog:

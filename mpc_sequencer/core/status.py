@@ -19,7 +19,7 @@ NO_NOTIONAL: Final = bytes(AMOUNT_BYTES)
 
 
 class BoardValue(Value, frozen=True):
-    """The counters in a snapshot. Outcomes of orders are forgotten: the log has them."""
+    """The counters in a snapshot. Outcomes of orders are not in it: the shell keeps them by order."""
 
     sequenced: Uint
     fills: Uint
@@ -27,6 +27,13 @@ class BoardValue(Value, frozen=True):
     settlements: Uint
     settlement_gas: Uint
     malformed: Uint
+
+
+def executed_reply(request: int, height: int, row: ExecutedRow) -> OrderReply:
+    """The answer for an order with an outcome."""
+    return OrderReply(
+        request, row.order_id, "executed", height, row.code, row.filled_lots, row.price_ticks, row.notional
+    )
 
 
 class StatusBoard:
@@ -86,10 +93,7 @@ class StatusBoard:
         """What this member knows of an order; ``sequenced_height`` is None where it does not hold it."""
         known = self._outcomes.get(order_id)
         if known is not None:
-            height, row = known
-            return OrderReply(
-                request, order_id, "executed", height, row.code, row.filled_lots, row.price_ticks, row.notional
-            )
+            return executed_reply(request, *known)
         if sequenced_height is None:
             return OrderReply(request, order_id, "unknown", 0, "", 0, 0, NO_NOTIONAL)
         state = "final" if sequenced_height else "pending"

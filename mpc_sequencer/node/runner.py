@@ -35,6 +35,7 @@ from mpc_sequencer.core.lognote import log_origin
 from mpc_sequencer.core.messages import StatusReply
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.recovery import recover
+from mpc_sequencer.core.status import executed_reply
 from mpc_sequencer.core.types import ZERO_HASH
 from mpc_sequencer.node import transport as wires
 from mpc_sequencer.node.chain_side import CHAIN_DELAY_S, serve_chain
@@ -137,6 +138,8 @@ class Runner:
             for one in gathered:
                 if isinstance(one, core_effects.Append):
                     self._storage.append(one.entry)
+                elif isinstance(one, core_effects.Outcomes):
+                    self._storage.outcomes.add(one.height, one.rows)
             if records:
                 self._storage.journal.append_many([encode(record) for record in records])
                 # what binds to nothing need not wait for the disk: it is synced with what comes next
@@ -181,6 +184,10 @@ class Runner:
                 if isinstance(reply, StatusReply):
                     reply = msgspec.structs.replace(reply, cpu_us=_cpu_us(), memory_bytes=_memory_bytes())
                 self._transport.clients.reply(client, encode(reply))
+            case core_effects.Recall(client, otherwise):
+                known = self._storage.outcomes.get(otherwise.order_id)
+                found = otherwise if known is None else executed_reply(otherwise.request, *known)
+                self._transport.clients.reply(client, encode(found))
             case core_effects.Settle(number, signed):
                 self._settle(number, signed)
             case core_effects.Fault(node, code, detail):

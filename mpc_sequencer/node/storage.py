@@ -9,6 +9,7 @@
       log/               the audit log (translog.py); log-<ms>/ where an earlier one was lost
       snapshot           the member's state at one moment, with the first journal record after it
       heights            where each height starts in the log, 8 bytes each
+      outcomes           what became of each order (outcomes.py)
       evidence/          evidence_files.py
       damaged-<ms>/      what could not be read, kept for the operator
 
@@ -58,6 +59,7 @@ from mpc_sequencer.node.journal import (
     JournalDamage,
     read_journal,
 )
+from mpc_sequencer.node.outcomes import Outcomes, OutcomesWrite
 from mpc_sequencer.node.translog import CheckpointWrite, TransparencyLog
 from mpc_sequencer.settlement.payloads import next_inputs_hash
 
@@ -109,12 +111,14 @@ class Storage:
         self._heights_saved = 0
         self.index = LogIndex()
         self._relog = Relog(())
+        self.outcomes: Outcomes
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"cannot use {folder}: {error.strerror}", "check its owner") from error
         self._lock = FolderLock(folder)
         try:
+            self.outcomes = _open_outcomes(folder)
             self._take_up()
         except BaseException:
             self._lock.release()
@@ -326,13 +330,15 @@ class Storage:
         before = bisect_left(starts, first_entry)
         body = _HEADER.pack(_MAGIC, first_record, first_entry, before, len(data)) + data
         checkpoint = self.log.prepare_checkpoint()
+        heights, outcomes = starts[saved:].tobytes(), self.outcomes.prepare()
         return SnapshotWrite(
-            self._folder, checkpoint, body, saved, starts[saved:].tobytes(), self.journal, first_record, self._written
+            self._folder, checkpoint, body, saved, heights, outcomes, self.journal, first_record, self._written
         )
 
     def _written(self, heights: int) -> None:
         """A snapshot is on disk, and ``heights`` heights with it. May run in a worker thread."""
         self._heights_saved = heights
+        self.outcomes.written()
 
     def finish(self, core: NodeCore | None) -> None:
         """An orderly end: sign the log, and where the core stands between two rounds leave a snapshot. Raises
@@ -354,7 +360,15 @@ class Storage:
     def close(self) -> None:
         """Give the folder up for other processes. Closing twice does nothing."""
         self.journal.close()
+        self.outcomes.close()
         self._lock.release()
+
+
+def _open_outcomes(folder: Path) -> Outcomes:
+    try:
+        return Outcomes(folder / "outcomes")
+    except OSError as error:
+        raise ConfigError(f"cannot use the table of outcomes: {error}", "check its owner and free space") from error
 
 
 def _refuse_unreadable(error: ConfigError) -> None:
@@ -374,13 +388,15 @@ class SnapshotWrite:
     heights_saved: int
     """Heights that are on disk already."""
     heights: bytes
+    outcomes: OutcomesWrite
     journal: Journal
     first_record: int
     finish: Callable[[int], None]
 
     def run(self) -> None:
-        """The log's checkpoint, the heights, the snapshot; then older journal segments go. Raises ``OSError``."""
+        """The log's checkpoint, outcomes, heights, the snapshot; then older journal segments go. Raises ``OSError``."""
         self.checkpoint.run(sync=True)
+        self.outcomes.run()
         path = self.folder / "heights"
         path.touch(mode=0o600)
         with path.open("r+b") as file:
