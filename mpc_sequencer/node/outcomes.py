@@ -5,8 +5,8 @@ rows go into a table by order id (SQLite, write-ahead log), with each snapshot a
 the snapshot is executed again by a member that comes back. Memory is what has come since the last snapshot; the disk
 grows by some 150 bytes an order, a tenth of what the audit log does.
 
-The table is a convenience: every row follows from the log. One that cannot be read is begun anew, and orders before
-that are unknown here; other members still have theirs.
+The table is a convenience: every row follows from the log. One whose content is damaged is begun anew, and orders
+before that are unknown here; other members still have theirs.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mpc_sequencer.core.codec import decode, encode
-from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.messages import ExecutedRow
 
 _SCHEMA = (
@@ -52,7 +52,7 @@ class OutcomesWrite:
 
 
 class Outcomes:
-    """The table in the file ``path``. Raises ``OSError`` where there can be none."""
+    """The table in the file ``path``. Raises :class:`ConfigError` where there can be none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -60,17 +60,20 @@ class Outcomes:
         self._writing: Rows = {}
         try:
             self._reader = self._open()
+        except sqlite3.OperationalError as error:  # it may be whole, and cannot be used now
+            raise ConfigError(f"{path}: {error}", "check its owner and free space") from error
         except sqlite3.DatabaseError as error:
             logger.error("outcomes of earlier orders are forgotten: %s: %s", path, error)
-            for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-                path.with_name(name).unlink(missing_ok=True)
             try:
+                for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+                    path.with_name(name).unlink(missing_ok=True)
                 self._reader = self._open()
-            except sqlite3.Error as again:
-                raise OSError(f"{path}: {again}") from again
+            except (sqlite3.Error, OSError) as again:
+                raise ConfigError(f"{path}: {again}", "check its owner and free space") from again
 
     def _open(self) -> sqlite3.Connection:
-        self._path.touch(mode=0o600)
+        with suppress(OSError):  # what is wrong with it is said when it is opened
+            self._path.touch(mode=0o600)
         database = _connect(self._path)
         try:
             database.execute(_SCHEMA)

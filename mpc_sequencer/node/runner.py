@@ -46,7 +46,7 @@ from mpc_sequencer.node.inbox import Inbox
 from mpc_sequencer.node.keystore import open_keystore
 from mpc_sequencer.node.phases import StartPhases, tell_ready
 from mpc_sequencer.node.snapshots import Snapshots
-from mpc_sequencer.node.startup import check_identity, read_inputs
+from mpc_sequencer.node.startup import check_identity, keep_inputs, kept_inputs, read_inputs
 from mpc_sequencer.node.storage import Storage
 from mpc_sequencer.settlement.payloads import SignedResult
 from mpc_sequencer.settlement.submitter import ResultReady, Settled
@@ -258,8 +258,11 @@ async def run_node(
     try:
         # a member that comes back has them in its log, and needs no chain to go on
         inputs = None if storage.fresh else storage.chain_inputs()
+        if inputs is None and not storage.fresh:
+            inputs = kept_inputs(folder, file.genesis.checkpoint)
         if inputs is None:
             inputs = await trio.to_thread.run_sync(read_inputs, config, file)
+            await trio.to_thread.run_sync(keep_inputs, folder, inputs)
         file.committee.sealing_key.prepare()  # tables that would hold up the first round otherwise
         core = NodeCore(file.committee, config.index, signer, share, inputs, secrets.token_bytes(32))
         recovered = await trio.to_thread.run_sync(_recover, core, storage, config.data / EVIDENCE_FOLDER)

@@ -49,7 +49,7 @@ from mpc_sequencer.core.messages import FetchLog, LogSlice
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.recovery import SNAPSHOT_BYTES_MAX, Relog, dump
 from mpc_sequencer.core.transcript import ChainInput, GenesisEntry, InputsEntry, LogEntry, entry_key
-from mpc_sequencer.core.types import ZERO_HASH, Checkpoint
+from mpc_sequencer.core.types import Checkpoint
 from mpc_sequencer.node import files
 from mpc_sequencer.node.journal import (
     SEGMENT_HEADER_BYTES,
@@ -60,8 +60,8 @@ from mpc_sequencer.node.journal import (
     read_journal,
 )
 from mpc_sequencer.node.outcomes import Outcomes, OutcomesWrite
+from mpc_sequencer.node.startup import lead_to
 from mpc_sequencer.node.translog import CheckpointWrite, TransparencyLog
-from mpc_sequencer.settlement.payloads import next_inputs_hash
 
 INPUT_ENTRIES_MAX: Final = 256  # the first bundle of the log; more are read from the chain
 NEVER_STARTED: Final = "never-started"
@@ -111,14 +111,13 @@ class Storage:
         self._heights_saved = 0
         self.index = LogIndex()
         self._relog = Relog(())
-        self.outcomes: Outcomes
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"cannot use {folder}: {error.strerror}", "check its owner") from error
         self._lock = FolderLock(folder)
         try:
-            self.outcomes = _open_outcomes(folder)
+            self.outcomes = Outcomes(folder / "outcomes")
             self._take_up()
         except BaseException:
             self._lock.release()
@@ -286,7 +285,6 @@ class Storage:
         """The chain inputs that the log starts with; None where they are not those of the genesis checkpoint, or
         cannot be read."""
         found: list[ChainInput] = []
-        inputs_hash = ZERO_HASH
         try:
             first = self.log.read(0, INPUT_ENTRIES_MAX)
         except ConfigError as error:
@@ -298,11 +296,7 @@ class Storage:
                 found.extend(entry.inputs)
             elif not isinstance(entry, GenesisEntry):
                 break
-        for one in found:
-            amount = int.from_bytes(one.amount, "big")
-            inputs_hash = next_inputs_hash(inputs_hash, one.kind, one.account, one.asset, amount)
-        expected = self._checkpoint
-        return tuple(found) if (len(found), inputs_hash) == (expected.inputs_count, expected.inputs_hash) else None
+        return tuple(found) if lead_to(found, self._checkpoint) else None
 
     # --- writing ------------------------------------------------------------------------------------------------
     def append(self, entry: LogEntry) -> None:
@@ -362,13 +356,6 @@ class Storage:
         self.journal.close()
         self.outcomes.close()
         self._lock.release()
-
-
-def _open_outcomes(folder: Path) -> Outcomes:
-    try:
-        return Outcomes(folder / "outcomes")
-    except OSError as error:
-        raise ConfigError(f"cannot use the table of outcomes: {error}", "check its owner and free space") from error
 
 
 def _refuse_unreadable(error: ConfigError) -> None:
