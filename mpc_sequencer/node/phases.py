@@ -2,8 +2,8 @@
 
 Parts follow each other without gaps: *imports* from the process's start, *keys* (the passphrase's key derivation),
 *disk* (journal and log are opened and checked), *state* (what they say is derived again), *links* (q members of the
-committee, itself included, are linked) and *even* (it has what became final meanwhile, and a block more
-than its disk held: it votes again, as far as its standing lets it).
+committee, itself included, are linked) and *even* (it has what became final meanwhile, opened too, and
+a block more than its disk held; it votes no later than that, as far as its standing lets it).
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ One rule, said once: **persist, then send.** A round takes what has arrived, ste
 records and log entries, syncs the journal, and only then lets messages leave. Nothing else in the shell sends
 protocol messages.
 
-The loop yields to the network between rounds and does one chunk of cryptography per round, so it is never
-away for more than a few milliseconds. A journal whose sync is slow is synced in a worker thread; meanwhile
+The loop yields to the network between rounds and does one chunk of cryptography per round, or BEHIND_WORK_S of it
+where the member is behind, so it is never away for more than a few milliseconds. A journal whose sync is slow is synced in a worker thread; meanwhile
 events queue, and what they bring forth is written together with the next sync (group commit).
 """
 
@@ -54,6 +54,7 @@ from threshold import ThresholdError
 
 CHECKPOINT_INTERVAL_S: Final = 2.0
 ROUND_POLL_S: Final = 0.002
+BEHIND_WORK_S: Final = 0.01
 INLINE_SYNC_S_MAX: Final = 0.002  # a journal slower than this is synced in a worker thread
 FAULTS_LOGGED_PER_CODE: Final = 20
 RESULTS_BUFFERED_MAX: Final = 1_024
@@ -121,8 +122,7 @@ class Runner:
             gathered: list[core_effects.Effect] = []
             for event in self.inbox.take():
                 gathered += core.step(event, self.now_ms())
-            if core.has_work():
-                gathered += core.work(self.now_ms())
+            gathered += self._work()
             gathered += core.flush(self.now_ms())
             await self._carry_out(gathered)
             self.between_rounds = True
@@ -131,6 +131,18 @@ class Runner:
             else:
                 await self.inbox.wait(max(0, core.wake_at_ms() - self.now_ms()) / 1_000)
             self.between_rounds = False
+
+    def _work(self) -> list[core_effects.Effect]:
+        """A chunk of the core's work. A member that is behind does several, for every round may cost it a sync of the
+        journal, which would be longer than the chunk."""
+        core = self._core
+        if not core.has_work():
+            return []
+        gathered = core.work(self.now_ms())
+        began = time.perf_counter()
+        while not core.even and core.has_work() and time.perf_counter() - began < BEHIND_WORK_S:
+            gathered += core.work(self.now_ms())
+        return gathered
 
     async def _carry_out(self, gathered: list[core_effects.Effect]) -> None:
         records = [one.record for one in gathered if isinstance(one, core_effects.Persist)]
