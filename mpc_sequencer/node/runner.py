@@ -5,8 +5,9 @@ records and log entries, syncs the journal, and only then lets messages leave. N
 protocol messages.
 
 The loop yields to the network between rounds and does one chunk of cryptography per round, or BEHIND_WORK_S of it
-where the member is behind, so it is never away for more than a few milliseconds. A journal whose sync is slow is synced in a worker thread; meanwhile
-events queue, and what they bring forth is written together with the next sync (group commit).
+where the member is behind, so it is never away for more than a few milliseconds. A journal whose sync is slow
+is synced in a worker thread; meanwhile events queue, and what they bring forth is written together with the
+next sync (group commit).
 """
 
 from __future__ import annotations
