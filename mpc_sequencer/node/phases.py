@@ -1,9 +1,10 @@
 """How long a member's start takes, part by part: one line for operators, so that a slow start shows its cause.
 
-Parts follow each other without gaps: *imports* from the process's start, *keys* (the passphrase's key derivation),
-*disk* (journal and log are opened and checked), *state* (what they say is derived again), *links* (q members of the
-committee, itself included, are linked) and *even* (it has what became final meanwhile, opened too, and
-a block more than its disk held; it votes no later than that, as far as its standing lets it).
+A start whose CPU time is far below the whole was held up by the machine, not by its own work. Parts follow each
+other without gaps: *imports* from the process's start, *keys* (the passphrase's key derivation), *disk* (journal and
+log are opened and checked), *state* (what they say is derived again), *links* (q members of the committee, itself
+included, are linked) and *even* (it has what became final meanwhile, opened too, and a block more than its disk held;
+it votes no later than that, as far as its standing lets it).
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class StartPhases:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {spent_ms}" for name, spent_ms in self.parts_ms.items())
-        return f"{sum(self.parts_ms.values())} ms: {parts}"
+        cpu_ms = time.process_time_ns() // 1_000_000
+        return f"{sum(self.parts_ms.values())} ms, {cpu_ms} of CPU: {parts}"
 
 
 async def tell_ready(phases: StartPhases, linked: Callable[[], bool], even: Callable[[], bool]) -> None:

@@ -74,12 +74,23 @@ def test_a_damaged_table_is_begun_anew(tmp_path: Path, caplog: pytest.LogCapture
     again.close()
 
 
-def test_a_table_that_cannot_be_opened_is_not_given_up(tmp_path: Path) -> None:
+def test_a_table_that_cannot_be_opened_is_not_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "outcomes"
-    path.mkdir()
-    with pytest.raises(ConfigError, match="outcomes"):
-        Outcomes(path)
-    assert path.is_dir()
+    table = Outcomes(path)
+    table.add(1, [row(1)])
+    table.prepare().run()
+    table.close()
+    with monkeypatch.context() as patched:
+
+        def refused(path: Path) -> sqlite3.Connection:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        patched.setattr(module, "_connect", refused)
+        with pytest.raises(ConfigError, match="disk I/O error"):
+            Outcomes(path)
+    again = Outcomes(path)
+    assert again.get(row(1).order_id) == (1, row(1))
+    again.close()
 
 
 def test_a_row_that_does_not_read_is_unknown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
