@@ -11,7 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from mpc_sequencer.core.messages import ClientReply, ClientRequest, FetchLog, PeerMessage
+from mpc_sequencer.core.messages import (
+    ClientReply,
+    ClientRequest,
+    ExecutedRow,
+    FetchLog,
+    OrderReply,
+    PeerMessage,
+)
 from mpc_sequencer.core.offences import Offence
 from mpc_sequencer.core.transcript import LogEntry
 from mpc_sequencer.core.types import (
@@ -219,6 +226,23 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What became of a height's orders: to be found again by :class:`Recall`, after a restart too. It is on disk before
+    a snapshot that leaves the height behind."""
+
+    height: int
+    rows: tuple[ExecutedRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Answer the client with the order's kept outcome, or with ``otherwise`` where none is kept."""
+
+    client: int
+    otherwise: OrderReply
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
     """A settlement range with q signatures is ready for the chain."""
 
@@ -275,6 +299,8 @@ Effect = (
     | Send
     | ServeLog
     | Reply
+    | Outcomes
+    | Recall
     | Settle
     | Fault
     | Evidence

@@ -35,6 +35,7 @@ from mpc_sequencer.core.effects import (
     FromPeer,
     PeerDown,
     PeerUp,
+    Recall,
     Reply,
     SettlementSeen,
 )
@@ -232,6 +233,11 @@ class NodeCore:
         self.effects += self.catchup.requests(now_ms)
         return self.collect()
 
+    @property
+    def even(self) -> bool:
+        """Whether this member has all that it knows to be final."""
+        return self._pending_final is None and not self.catchup.behind
+
     def wake_at_ms(self) -> int:
         """When :meth:`flush` must be called again though nothing happens."""
         now_ms = self.now_ms
@@ -271,7 +277,8 @@ class NodeCore:
             case OrderQuery(number, order_id):
                 pooled = self.pool.get(order_id)
                 reply = self.board.order(number, order_id, pooled.sequenced_height if pooled else None)
-                self.effects.append(Reply(client, reply))
+                # what this member has forgotten, or executed before its snapshot, its shell may still have
+                self.effects.append(Recall(client, reply) if reply.state == "unknown" else Reply(client, reply))
             case KeyQuery(number):
                 self.effects.append(Reply(client, KeyReply(number, self.keygen.certificate, self.keygen.phase)))
             case StatusQuery(number):

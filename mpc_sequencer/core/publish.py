@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mpc_sequencer.core.actions import AMOUNT_BYTES
 from mpc_sequencer.core.chain import FinalBlock
-from mpc_sequencer.core.effects import Append, Broadcast, Fault, Settle
+from mpc_sequencer.core.effects import Append, Broadcast, Fault, Outcomes, Settle
 from mpc_sequencer.core.messages import ExecutedRow
 from mpc_sequencer.core.pool import PooledOrder
 from mpc_sequencer.core.transcript import (
@@ -81,6 +81,8 @@ class Publisher:
         core.gateway.executed(height, rows, lasting)
         core.gateway.filled(height, earlier, lasting)
         core.board.executed(outcome, rows)
+        if rows:
+            core.effects.append(Outcomes(height, tuple(rows.values())))
 
     def settle(self) -> None:
         """Sign ranges that are certified, and hand over those with q signatures."""

@@ -38,6 +38,7 @@ from mpc_sequencer.core.effects import (
     MutedRecord,
     OthersListRecord,
     ProposalRecord,
+    Recall,
     Record,
     Reply,
     ResumedRecord,
@@ -304,7 +305,7 @@ def recover(
     while core.has_work():
         effects += core.work(now_ms)
     effects += core.collect()
-    return [one for one in effects if not isinstance(one, Broadcast | Send | Reply | ServeLog)]
+    return [one for one in effects if not isinstance(one, Broadcast | Send | Reply | Recall | ServeLog)]
 
 
 class Relog:

@@ -19,7 +19,7 @@ NO_NOTIONAL: Final = bytes(AMOUNT_BYTES)
 
 
 class BoardValue(Value, frozen=True):
-    """The counters in a snapshot. Outcomes of orders are forgotten: the log has them."""
+    """The counters in a snapshot. Outcomes of orders are not in it: the shell keeps them by order."""
 
     sequenced: Uint
     fills: Uint
@@ -27,6 +27,13 @@ class BoardValue(Value, frozen=True):
     settlements: Uint
     settlement_gas: Uint
     malformed: Uint
+
+
+def executed_reply(request: int, height: int, row: ExecutedRow) -> OrderReply:
+    """The answer for an order with an outcome."""
+    return OrderReply(
+        request, row.order_id, "executed", height, row.code, row.filled_lots, row.price_ticks, row.notional
+    )
 
 
 class StatusBoard:
@@ -37,6 +44,8 @@ class StatusBoard:
         self._outcomes: OrderedDict[bytes, tuple[int, ExecutedRow]] = OrderedDict()
         self._clearings: deque[tuple[int, int, int, int]] = deque(maxlen=CLEARINGS_KEPT)
         self.sequenced = 0
+        self.sequenced_saved = 0
+        """Orders sequenced up to the snapshot that this life began with."""
         self.fills = 0
         self.height_settled = 0
         self.settlements = 0
@@ -51,6 +60,7 @@ class StatusBoard:
     def restore(self, value: BoardValue) -> None:
         """Count on from a snapshot."""
         self.sequenced, self.fills = value.sequenced, value.fills
+        self.sequenced_saved = value.sequenced
         self.height_settled, self.settlements = value.height_settled, value.settlements
         self.settlement_gas = value.settlement_gas
 
@@ -83,10 +93,7 @@ class StatusBoard:
         """What this member knows of an order; ``sequenced_height`` is None where it does not hold it."""
         known = self._outcomes.get(order_id)
         if known is not None:
-            height, row = known
-            return OrderReply(
-                request, order_id, "executed", height, row.code, row.filled_lots, row.price_ticks, row.notional
-            )
+            return executed_reply(request, *known)
         if sequenced_height is None:
             return OrderReply(request, order_id, "unknown", 0, "", 0, 0, NO_NOTIONAL)
         state = "final" if sequenced_height else "pending"

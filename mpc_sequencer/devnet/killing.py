@@ -143,8 +143,9 @@ class Killer:
         others = [node for node in range(self._devnet.file.committee.n) if node not in victims]
         missing = list(victims)
         while missing:
+            heights = await self._heights(others)
             answers = await ask_status(self._devnet.file, missing, STATUS_S_MAX)
-            highest = max([height, *(await self._heights(others)).values()])
+            highest = max([height, *heights.values()])
             missing = [node for node in missing if _behind(answers[node], height, highest)]
             if missing:
                 await trio.sleep(POLL_S)

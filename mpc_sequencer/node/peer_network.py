@@ -3,9 +3,9 @@
 A member dials the members of higher index and is dialled by those of lower, so two members have one link. It
 begins with a ``PeerHello`` both ways, which must name this deployment and the member the certificate belongs
 to. A new link of a peer replaces its old one, which may be dead without anybody knowing. Lost links are
-dialled again after a pause that doubles up to a bound, with jitter; a peer that sends what does not decode is
-kept out for
-:data:`PEER_PAUSE_S`.
+dialled again after a pause that doubles up to a bound, with jitter. The bound is low while nobody listens, for an
+attempt costs next to nothing then and a member that comes back can do nothing until it is dialled; it is higher after
+a handshake or a link that failed. A peer that sends what does not decode is kept out for :data:`PEER_PAUSE_S`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ CONNECT_TIMEOUT_S: Final = 5.0
 HELLO_TIMEOUT_S: Final = 5.0
 BACKOFF_S_MIN: Final = 0.05
 BACKOFF_S_MAX: Final = 3.0
+UNREACHED_BACKOFF_S_MAX: Final = 0.4  # where nobody listens
 LINK_STABLE_S: Final = 5.0  # a link that lived this long resets the backoff
 PEER_PAUSE_S: Final = 10.0
 
@@ -98,23 +99,28 @@ class PeerNetwork:
         while True:
             await trio.sleep_until(self._paused_until.get(node, 0.0))
             started = trio.current_time()
-            stream = await self._connect(node)
-            if stream is not None:
+            transport = await self._reach(node)
+            backoff_s_max = UNREACHED_BACKOFF_S_MAX if transport is None else BACKOFF_S_MAX
+            if transport is not None and (stream := await self._prove(transport, node)) is not None:
                 await self._serve(stream, node)
             if trio.current_time() - started >= LINK_STABLE_S:
                 backoff_s = BACKOFF_S_MIN
             # jitter, so that members that lost each other together do not come back together
-            await trio.sleep(backoff_s * random.uniform(0.5, 1.0))
-            backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
+            await trio.sleep(min(backoff_s, backoff_s_max) * random.uniform(0.5, 1.0))
+            backoff_s = max(backoff_s, min(2 * backoff_s, backoff_s_max))
 
-    async def _connect(self, node: int) -> TlsStream | None:
+    async def _reach(self, node: int) -> trio.SocketStream | None:
         host, port = self._file.endpoints[node]
         try:
             with trio.fail_after(CONNECT_TIMEOUT_S):
-                transport = await trio.open_tcp_stream(host, port)
+                return await trio.open_tcp_stream(host, port)
         except (OSError, trio.TooSlowError) as error:
             log.debug("member %d at %s:%d cannot be reached: %s", node, host, port, error)
             return None
+
+    async def _prove(self, transport: trio.SocketStream, node: int) -> TlsStream | None:
+        """The stream once the TLS handshake has shown that this is the member's own certificate."""
+        host, port = self._file.endpoints[node]
         stream = trio.SSLStream(transport, self._context, https_compatible=True)
         pinned = False
         try:

@@ -4,9 +4,10 @@ One rule, said once: **persist, then send.** A round takes what has arrived, ste
 records and log entries, syncs the journal, and only then lets messages leave. Nothing else in the shell sends
 protocol messages.
 
-The loop yields to the network between rounds and does one chunk of cryptography per round, so it is never
-away for more than a few milliseconds. A journal whose sync is slow is synced in a worker thread; meanwhile
-events queue, and what they bring forth is written together with the next sync (group commit).
+The loop yields to the network between rounds and does one chunk of cryptography per round, or BEHIND_WORK_S of it
+where the member is behind, so it is never away for more than a few milliseconds. A journal whose sync is slow
+is synced in a worker thread; meanwhile events queue, and what they bring forth is written together with the
+next sync (group commit).
 """
 
 from __future__ import annotations
@@ -36,26 +37,35 @@ from mpc_sequencer.core.messages import StatusReply
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.recovery import recover
 from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.core.status import executed_reply
 from mpc_sequencer.core.types import ZERO_HASH
 from mpc_sequencer.node import transport as wires
+from mpc_sequencer.node.chain_side import CHAIN_DELAY_S, serve_chain
 from mpc_sequencer.node.config import CommitteeFile, NodeConfig, check_index, load_committee, load_node_config
 from mpc_sequencer.node.evidence_files import FOLDER as EVIDENCE_FOLDER
 from mpc_sequencer.node.evidence_files import read_evidence, write_evidence
 from mpc_sequencer.node.inbox import Inbox
 from mpc_sequencer.node.keystore import NodeSecrets, open_keystore
-from mpc_sequencer.node.passphrases import read_key_file
+from mpc_sequencer.node.phases import StartPhases, tell_ready
 from mpc_sequencer.node.remote_signer import SignerFailed
 from mpc_sequencer.node.snapshots import Snapshots
-from mpc_sequencer.node.startup import check_share, check_signer, open_vault, read_inputs
+from mpc_sequencer.node.startup import (
+    check_share,
+    check_signer,
+    keep_inputs,
+    kept_inputs,
+    open_vault,
+    read_inputs,
+)
 from mpc_sequencer.node.storage import Storage
 from mpc_sequencer.node.vault import Vault
 from mpc_sequencer.settlement.payloads import SignedResult
-from mpc_sequencer.settlement.submitter import ResultReady, Settled, SubmitterState
-from mpc_sequencer.settlement.submitter_run import run_submitter
+from mpc_sequencer.settlement.submitter import ResultReady, Settled
 from threshold import SecretShare, ThresholdError
 
 CHECKPOINT_INTERVAL_S: Final = 2.0
 ROUND_POLL_S: Final = 0.002
+BEHIND_WORK_S: Final = 0.01
 INLINE_SYNC_S_MAX: Final = 0.002  # a journal slower than this is synced in a worker thread
 FAULTS_LOGGED_PER_CODE: Final = 20
 RESULTS_BUFFERED_MAX: Final = 1_024
@@ -126,8 +136,7 @@ class Runner:
             gathered: list[core_effects.Effect] = []
             for event in self.inbox.take():
                 gathered += core.step(event, self.now_ms())
-            if core.has_work():
-                gathered += core.work(self.now_ms())
+            gathered += self._work()
             gathered += core.flush(self.now_ms())
             await self._carry_out(gathered)
             self.between_rounds = True
@@ -136,6 +145,18 @@ class Runner:
             else:
                 await self.inbox.wait(max(0, core.wake_at_ms() - self.now_ms()) / 1_000)
             self.between_rounds = False
+
+    def _work(self) -> list[core_effects.Effect]:
+        """A chunk of the core's work. A member that is behind does several, for every round may cost it a sync of the
+        journal, which would be longer than the chunk."""
+        core = self._core
+        if not core.has_work():
+            return []
+        gathered = core.work(self.now_ms())
+        began = time.perf_counter()
+        while not core.even and core.has_work() and time.perf_counter() - began < BEHIND_WORK_S:
+            gathered += core.work(self.now_ms())
+        return gathered
 
     async def _carry_out(self, gathered: list[core_effects.Effect]) -> None:
         records = [one.record for one in gathered if isinstance(one, core_effects.Persist)]
@@ -146,6 +167,8 @@ class Runner:
                 elif isinstance(one, core_effects.KeepSecret):  # a few in a member's life
                     self._vault.put(one.name, one.secret)
                     logger.info("%s is in the vault", one.name)
+                elif isinstance(one, core_effects.Outcomes):
+                    self._storage.outcomes.add(one.height, one.rows)
             if records:
                 self._storage.journal.append_many([encode(record) for record in records])
                 # what binds to nothing need not wait for the disk: it is synced with what comes next
@@ -194,6 +217,10 @@ class Runner:
                 if isinstance(reply, StatusReply):
                     reply = msgspec.structs.replace(reply, cpu_us=_cpu_us(), memory_bytes=_memory_bytes())
                 self._transport.clients.reply(client, encode(reply))
+            case core_effects.Recall(client, otherwise):
+                known = self._storage.outcomes.get(otherwise.order_id)
+                found = otherwise if known is None else executed_reply(otherwise.request, *known)
+                self._transport.clients.reply(client, encode(found))
             case core_effects.Settle(number, signed):
                 self._settle(number, signed)
             case core_effects.Fault(node, code, detail):
@@ -249,6 +276,7 @@ async def run_node(
 
     Raises :class:`ConfigError` for all that keeps it from starting. ``task_status`` gets the port.
     """
+    phases = StartPhases()
     config = load_node_config(folder / "node.json")
     file = load_committee(config.committee)
     check_index(config, file)
@@ -257,29 +285,36 @@ async def run_node(
     vault = open_vault(config, opened)
     try:
         share = check_share(config, file, vault)
-        return await _run_member(config, file, opened, signer, vault, share, task_status)
+        phases.end("keys")
+        return await _run_member(folder, config, file, opened, signer, vault, share, phases, task_status)
     finally:
         vault.close()
 
 
 async def _run_member(
+    folder: Path,
     config: NodeConfig,
     file: CommitteeFile,
     opened: NodeSecrets,
     signer: Signer,
     vault: Vault,
     share: SecretShare | None,
+    phases: StartPhases,
     task_status: trio.TaskStatus[int],
 ) -> int:
     origin = partial(log_origin, file.committee.genesis_id, config.index)
     storage = await trio.to_thread.run_sync(
         Storage, config.data, origin, opened.log_seed, file.genesis.checkpoint
     )
+    phases.end("disk")
     try:
         # a member that comes back has them in its log, and needs no chain to go on
         inputs = None if storage.fresh else storage.chain_inputs()
+        if inputs is None and not storage.fresh:
+            inputs = kept_inputs(folder, file.genesis.checkpoint)
         if inputs is None:
             inputs = await trio.to_thread.run_sync(read_inputs, config, file)
+            await trio.to_thread.run_sync(keep_inputs, folder, inputs)
         kept = {name: bytes(vault.get(name) or b"") for name in vault.names()}
         core = NodeCore(file.committee, config.index, signer, share, inputs, secrets.token_bytes(32), kept)
         if core.committee.keys is not None:
@@ -289,7 +324,8 @@ async def _run_member(
         port = await transport.bind(config.listen_host, config.listen_port)
         task_status.started(port)
         logger.info("member %d of %d listens at port %d", config.index, file.committee.n, port)
-        return await _serve(core, storage, vault, recovered, transport, config, file)
+        phases.end("state")
+        return await _serve(core, storage, vault, recovered, transport, config, file, phases)
     finally:
         if share is not None:
             share.erase()
@@ -337,7 +373,9 @@ async def _serve(
     transport: wires.NodeTransport,
     config: NodeConfig,
     file: CommitteeFile,
+    phases: StartPhases,
 ) -> int:
+    came_back_at = core.chain.final_height
     results_in: trio.MemorySendChannel[ResultReady] | None = None
     status = 0
     try:
@@ -347,21 +385,21 @@ async def _serve(
                 settled_in, settled_out = trio.open_memory_channel[Settled](RESULTS_BUFFERED_MAX)
             runner = Runner(core, storage, vault, transport, results_in, config.data / EVIDENCE_FOLDER)
             if results_in is not None:
-                from mpc_sequencer.settlement.chain import ChainClient
-
-                chain = ChainClient(config.chain_url or "", file.genesis.settlement)
-                state = SubmitterState(file.committee.n, config.index)
-                secret = read_key_file(config.submitter.key_file or Path())
+                delay_s = 0.0 if storage.fresh else CHAIN_DELAY_S
                 nursery.start_soon(runner.settled, settled_out)
-                nursery.start_soon(
-                    lambda: run_submitter(state, chain, secret, results_out, settled_in, warn=logger.warning)
-                )
+                nursery.start_soon(partial(serve_chain, config, file, results_out, settled_in, delay_s=delay_s))
             nursery.start_soon(_until_signal, nursery.cancel_scope)
             nursery.start_soon(transport.run)
             nursery.start_soon(runner.checkpoints)
             nursery.start_soon(runner.inbox.pump, transport.peers.events, runner.inbox.peers)
             nursery.start_soon(runner.inbox.pump, transport.clients.events, runner.inbox.clients)
             nursery.start_soon(runner.run, recovered)
+            nursery.start_soon(
+                tell_ready,
+                phases,
+                lambda: len(transport.peers.connected) + 1 >= file.committee.q,
+                lambda: core.even and core.chain.final_height > came_back_at,
+            )
     except* ResultMismatch as group:
         for error in group.exceptions:
             logger.critical("this member stops signing: %s", error)

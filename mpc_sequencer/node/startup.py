@@ -1,19 +1,38 @@
-"""What a member checks before it starts: that its keys are the committee's, and what the chain says up to genesis."""
+"""What a member checks before it starts: that its keys are the committee's, and what the chain says up to genesis.
+
+The inputs up to genesis never change and the committee file holds the end of their hash chain, so a copy of them is as
+good as the chain: a member that loses its data folder takes the one beside node.json, and needs no chain to go on.
+"""
 
 from __future__ import annotations
 
-from mpc_sequencer.core.errors import ConfigError
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from mpc_sequencer.core.codec import decode, encode
+from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.keys import SHARE_PREFIX
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.transcript import ChainInput
+from mpc_sequencer.core.types import ZERO_HASH, Checkpoint
+from mpc_sequencer.node import files
 from mpc_sequencer.node.config import CommitteeFile, NodeConfig
 from mpc_sequencer.node.keystore import NodeSecrets
 from mpc_sequencer.node.remote_signer import RemoteSigner
 from mpc_sequencer.node.share_files import get_share
 from mpc_sequencer.node.vault import Vault
+from mpc_sequencer.settlement.payloads import next_inputs_hash
 from threshold import SecretShare
 
-_HINT = "point node.json at the keystore and the index that belong together"
+INPUTS_FILE: Final = "genesis-inputs"
+INPUTS_FILE_BYTES_MAX: Final = 64 << 20
+_HINT: Final = "point node.json at the keystore and the index that belong together"
+_HINT_INPUTS: Final = "remove it: it is read from the chain again"
+
+logger = logging.getLogger("mpc_sequencer.node")
+
 
 
 def open_vault(config: NodeConfig, opened: NodeSecrets) -> Vault:
@@ -92,3 +111,37 @@ def read_inputs(config: NodeConfig, file: CommitteeFile) -> tuple[ChainInput, ..
     return tuple(
         ChainInput(one.kind, one.account, one.asset, one.amount.to_bytes(32, "big")) for one in inputs
     )
+
+
+def lead_to(inputs: Sequence[ChainInput], checkpoint: Checkpoint) -> bool:
+    """Whether these are all inputs up to the checkpoint: the contract chains them by hash."""
+    inputs_hash = ZERO_HASH
+    for one in inputs:
+        amount = int.from_bytes(one.amount, "big")
+        inputs_hash = next_inputs_hash(inputs_hash, one.kind, one.account, one.asset, amount)
+    return (len(inputs), inputs_hash) == (checkpoint.inputs_count, checkpoint.inputs_hash)
+
+
+def kept_inputs(folder: Path, checkpoint: Checkpoint) -> tuple[ChainInput, ...] | None:
+    """The inputs out of the copy in the member's folder; None where there is none, or not of this genesis."""
+    path = folder / INPUTS_FILE
+    if not path.exists():
+        return None
+    try:
+        data = files.read_bounded(path, INPUTS_FILE_BYTES_MAX, _HINT_INPUTS)
+        inputs: tuple[ChainInput, ...] = decode(tuple[ChainInput, ...], data, bytes_max=INPUTS_FILE_BYTES_MAX)
+    except (ConfigError, ProtocolError) as error:
+        logger.error("the copy of the chain inputs does not read: %s", error)
+        return None
+    if not lead_to(inputs, checkpoint):
+        logger.error("%s is not of this genesis: the chain inputs are read from the chain", path)
+        return None
+    return inputs
+
+
+def keep_inputs(folder: Path, inputs: Sequence[ChainInput]) -> None:
+    """Leave a copy in the member's folder; one that cannot be written is only logged."""
+    try:
+        files.write_atomically(folder / INPUTS_FILE, encode(tuple(inputs)), mode=0o600)
+    except ConfigError as error:
+        logger.warning("no copy of the chain inputs is kept: %s", error)

@@ -9,6 +9,7 @@
       log/               the audit log (translog.py); log-<ms>/ where an earlier one was lost
       snapshot           the member's state at one moment, with the first journal record after it
       heights            where each height starts in the log, 8 bytes each
+      outcomes           what became of each order (outcomes.py)
       evidence/          evidence_files.py
       damaged-<ms>/      what could not be read, kept for the operator
 
@@ -48,7 +49,7 @@ from mpc_sequencer.core.messages import FetchLog, LogSlice
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.recovery import SNAPSHOT_BYTES_MAX, Relog, dump
 from mpc_sequencer.core.transcript import ChainInput, GenesisEntry, InputsEntry, LogEntry, entry_key
-from mpc_sequencer.core.types import ZERO_HASH, Checkpoint
+from mpc_sequencer.core.types import Checkpoint
 from mpc_sequencer.node import files
 from mpc_sequencer.node.journal import (
     SEGMENT_HEADER_BYTES,
@@ -58,8 +59,9 @@ from mpc_sequencer.node.journal import (
     JournalDamage,
     read_journal,
 )
+from mpc_sequencer.node.outcomes import Outcomes, OutcomesWrite
+from mpc_sequencer.node.startup import lead_to
 from mpc_sequencer.node.translog import CheckpointWrite, TransparencyLog
-from mpc_sequencer.settlement.payloads import next_inputs_hash
 
 INPUT_ENTRIES_MAX: Final = 256  # the first bundle of the log; more are read from the chain
 NEVER_STARTED: Final = "never-started"
@@ -115,6 +117,7 @@ class Storage:
             raise ConfigError(f"cannot use {folder}: {error.strerror}", "check its owner") from error
         self._lock = FolderLock(folder)
         try:
+            self.outcomes = Outcomes(folder / "outcomes")
             self._take_up()
         except BaseException:
             self._lock.release()
@@ -282,7 +285,6 @@ class Storage:
         """The chain inputs that the log starts with; None where they are not those of the genesis checkpoint, or
         cannot be read."""
         found: list[ChainInput] = []
-        inputs_hash = ZERO_HASH
         try:
             first = self.log.read(0, INPUT_ENTRIES_MAX)
         except ConfigError as error:
@@ -294,11 +296,7 @@ class Storage:
                 found.extend(entry.inputs)
             elif not isinstance(entry, GenesisEntry):
                 break
-        for one in found:
-            amount = int.from_bytes(one.amount, "big")
-            inputs_hash = next_inputs_hash(inputs_hash, one.kind, one.account, one.asset, amount)
-        expected = self._checkpoint
-        return tuple(found) if (len(found), inputs_hash) == (expected.inputs_count, expected.inputs_hash) else None
+        return tuple(found) if lead_to(found, self._checkpoint) else None
 
     # --- writing ------------------------------------------------------------------------------------------------
     def append(self, entry: LogEntry) -> None:
@@ -326,13 +324,15 @@ class Storage:
         before = bisect_left(starts, first_entry)
         body = _HEADER.pack(_MAGIC, first_record, first_entry, before, len(data)) + data
         checkpoint = self.log.prepare_checkpoint()
+        heights, outcomes = starts[saved:].tobytes(), self.outcomes.prepare()
         return SnapshotWrite(
-            self._folder, checkpoint, body, saved, starts[saved:].tobytes(), self.journal, first_record, self._written
+            self._folder, checkpoint, body, saved, heights, outcomes, self.journal, first_record, self._written
         )
 
     def _written(self, heights: int) -> None:
         """A snapshot is on disk, and ``heights`` heights with it. May run in a worker thread."""
         self._heights_saved = heights
+        self.outcomes.written()
 
     def finish(self, core: NodeCore | None) -> None:
         """An orderly end: sign the log, and where the core stands between two rounds leave a snapshot. Raises
@@ -354,6 +354,7 @@ class Storage:
     def close(self) -> None:
         """Give the folder up for other processes. Closing twice does nothing."""
         self.journal.close()
+        self.outcomes.close()
         self._lock.release()
 
 
@@ -374,13 +375,15 @@ class SnapshotWrite:
     heights_saved: int
     """Heights that are on disk already."""
     heights: bytes
+    outcomes: OutcomesWrite
     journal: Journal
     first_record: int
     finish: Callable[[int], None]
 
     def run(self) -> None:
-        """The log's checkpoint, the heights, the snapshot; then older journal segments go. Raises ``OSError``."""
+        """The log's checkpoint, outcomes, heights, the snapshot; then older journal segments go. Raises ``OSError``."""
         self.checkpoint.run(sync=True)
+        self.outcomes.run()
         path = self.folder / "heights"
         path.touch(mode=0o600)
         with path.open("r+b") as file:

@@ -31,6 +31,7 @@ from mpc_sequencer.core.effects import (
     PeerDown,
     PeerUp,
     Persist,
+    Recall,
     Record,
     Reply,
     Send,
@@ -289,6 +290,8 @@ class Cluster:
                         self._transmit(place, receiver, self.hosts[place].disk.serve(asked))
                 case Reply(client, reply):
                     self.replies.setdefault(client, []).append((node, decode(ClientReply, encode(reply))))
+                case Recall(client, otherwise):
+                    self.replies.setdefault(client, []).append((node, self.hosts[place].disk.recall(otherwise)))
                 case Settle():
                     self.settlements.append((node, effect))
                 case Evidence():

@@ -17,11 +17,22 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mpc_sequencer.core.codec import encode
-from mpc_sequencer.core.effects import UNBINDING, Append, Effect, EraseSecret, Event, KeepSecret, Persist, Record
+from mpc_sequencer.core.effects import (
+    UNBINDING,
+    Append,
+    Effect,
+    EraseSecret,
+    Event,
+    KeepSecret,
+    Outcomes,
+    Persist,
+    Record,
+)
 from mpc_sequencer.core.logslice import LogIndex, slice_log
-from mpc_sequencer.core.messages import FetchLog, LogSlice
+from mpc_sequencer.core.messages import ExecutedRow, FetchLog, LogSlice, OrderReply
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.recovery import Relog, dump, recover
+from mpc_sequencer.core.status import executed_reply
 from mpc_sequencer.core.transcript import LogEntry, entry_key
 
 CHECKPOINT_INTERVAL_MS: Final = 2_000
@@ -59,6 +70,7 @@ class PreparedSnapshot:
     record: int
     entry: int
     log_entries: int
+    outcomes: dict[bytes, tuple[int, ExecutedRow]]
 
 
 @dataclass(slots=True)
@@ -86,6 +98,10 @@ class Disk:
     """The first log entry that is needed beside it."""
     index: LogIndex = field(default_factory=LogIndex)
     relog: Relog = field(default_factory=lambda: Relog(()))
+    outcomes: dict[bytes, tuple[int, ExecutedRow]] = field(default_factory=dict)
+    """What became of orders up to the snapshot."""
+    fresh_outcomes: dict[bytes, tuple[int, ExecutedRow]] = field(default_factory=dict)
+    """What became of orders since; written with the next snapshot."""
     _checkpoint_ms: int | None = None
 
     def prepare_snapshot(self, core: NodeCore) -> PreparedSnapshot:
@@ -93,11 +109,15 @@ class Disk:
         data, height = dump(core)
         position = None if height is None else self.index.position_of(height)
         self.sync()
-        return PreparedSnapshot(data, len(self.records), len(self.log) if position is None else position, len(self.log))
+        entry = len(self.log) if position is None else position
+        return PreparedSnapshot(data, len(self.records), entry, len(self.log), dict(self.fresh_outcomes))
 
     def finish_snapshot(self, prepared: PreparedSnapshot) -> None:
         """The log is signed first, so that a snapshot never counts on lost entries."""
         self.sign_log(prepared.log_entries)
+        self.outcomes.update(prepared.outcomes)
+        for order_id in prepared.outcomes:
+            self.fresh_outcomes.pop(order_id, None)
         self.snapshot = prepared.data
         self.snapshot_record, self.snapshot_entry = prepared.record, prepared.entry
 
@@ -128,6 +148,7 @@ class Disk:
 
     def _tear_log(self, rng: random.Random) -> None:
         """The log goes on from its checkpoint, the last one or one that was being written."""
+        self.fresh_outcomes = {}
         end = rng.choice((self.checkpointed, max(self.checkpointed, self.concluded)))
         self.log = self.log[:end]
         self.checkpointed = self.concluded = end
@@ -141,6 +162,7 @@ class Disk:
     def wipe(self, *, keep_log: bool) -> None:
         """The journal is lost, and the snapshot with it; the log too, or not."""
         self.records, self.synced = [], 0
+        self.outcomes, self.fresh_outcomes = {}, {}
         self.snapshot, self.snapshot_record, self.snapshot_entry = None, 0, 0
         if not keep_log:
             self.log, self.checkpointed, self.concluded = [], 0, 0
@@ -168,6 +190,12 @@ class Disk:
         """A slice of the log for a member that is behind."""
         return slice_log(self.index, lambda start, stop: [encode(one) for one in self.log[start:stop]], asked)
 
+    def recall(self, otherwise: OrderReply) -> OrderReply:
+        """The kept outcome of the order that is asked for, as an answer."""
+        order_id = otherwise.order_id
+        known = self.fresh_outcomes.get(order_id) or self.outcomes.get(order_id)
+        return otherwise if known is None else executed_reply(otherwise.request, *known)
+
     def keep(self, effects: Sequence[Effect], now_ms: int) -> bool:
         """Write what a round brought forth; whether it must be synced before anything leaves. Heads alone need not be:
         they promise nothing."""
@@ -178,6 +206,8 @@ class Disk:
         for effect in effects:
             if isinstance(effect, Append):
                 self.append(effect.entry)
+            elif isinstance(effect, Outcomes):
+                self.fresh_outcomes.update((row.order_id, (effect.height, row)) for row in effect.rows)
             elif isinstance(effect, Persist):
                 self.records.append(effect.record)
                 must_sync = must_sync or not isinstance(effect.record, UNBINDING)

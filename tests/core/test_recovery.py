@@ -23,7 +23,7 @@ from mpc_sequencer.core.effects import (
     ResumedRecord,
     VoteRecord,
 )
-from mpc_sequencer.core.messages import FetchLog, LogSlice
+from mpc_sequencer.core.messages import FetchLog, LogSlice, OrderQuery, OrderReply
 from mpc_sequencer.core.recovery import Relog, dump, recover
 from mpc_sequencer.core.transcript import EnvelopeEntry, LogEntry, entry_key
 from mpc_sequencer.core.types import NOTARIZE
@@ -275,6 +275,35 @@ def test_an_order_that_was_held_for_a_block_and_then_promised_is_in_the_open_lis
     core = cluster._new_core(2)
     recover(core, None, [encode(HeldRecord(order, 0)), encode(admitted)], (), cluster.now_ms)
     assert core.own_lists.open_ids == (order.order_id(),)
+
+
+def test_an_order_executed_before_a_snapshot_is_not_unknown_after_a_crash() -> None:
+    rng = random.Random(8)
+    cluster = Cluster(make_deployment(4, seed=8), seed=8)
+    drive(cluster, rng, 12)
+    cluster.run(2_000)
+    executed = [order_id for order_id in cluster.cores[1].board._outcomes]
+    host = cluster.hosts[1]
+    host.disk.take_snapshot(host.core)
+    drive(cluster, rng, 6)
+    cluster.run(2_000)
+    executed += [order_id for order_id in cluster.cores[1].board._outcomes if order_id not in executed]
+
+    def told() -> list[OrderReply]:
+        cluster.replies[9] = []
+        for order_id in [*executed, bytes(32)]:
+            cluster.request(1, OrderQuery(1, order_id), 9)
+        cluster.run(50)
+        return [reply for _, reply in cluster.replies[9] if isinstance(reply, OrderReply)]
+
+    before = told()
+    cluster.stop(1)
+    cluster.restart(1)
+    cluster.run(2_000)
+    known = cluster.cores[1].board._outcomes
+    assert 0 < sum(order_id in known for order_id in executed) < len(executed), "some only its disk knows"
+    assert told() == before
+    assert {one.state for one in before} == {"executed", "unknown"}
 
 
 def test_intake_says_that_it_recovers() -> None:

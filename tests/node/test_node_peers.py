@@ -300,6 +300,14 @@ async def test_a_restarted_member_is_linked_again(house: Any) -> None:
             assert (await until(one.peers.events, PeerMessage)).node == 0
 
 
+async def test_a_member_that_was_away_for_long_is_dialled_soon_after_it_is_back(house: Any) -> None:
+    async with serving(house, 0) as (zero,):
+        await trio.sleep(2.5)  # attempts would be up to 3 s apart by now, were the pause not bounded
+        async with serving(house, 1):
+            with trio.fail_after(2 * peer_network.UNREACHED_BACKOFF_S_MAX):
+                assert await until(zero.peers.events, PeerUp) == PeerUp(1)
+
+
 async def test_another_member_at_a_members_address_is_not_linked(house: Any) -> None:
     impostor = NodeTransport(house.file, 2, house.seeds[2])
     await impostor.bind(*house.file.endpoints[1])

@@ -24,7 +24,7 @@ from mpc_sequencer.client.queries import ask_status
 from mpc_sequencer.client.sequencer import Submission, open_sequencer
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.messages import StatusReply
+from mpc_sequencer.core.messages import OrderReply, StatusReply
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import Envelope
 from mpc_sequencer.devnet.processes import free_ports
@@ -170,6 +170,14 @@ class Net:
         prices = [618_000 + rng.randint(-3, 3) for _ in range(count)]
         return [d.order(rng.choice(d.traders), now_ms, side=rng.choice((1, 2)), price_ticks=p) for p in prices]
 
+    def order(self, node: int, order_id: bytes) -> OrderReply:
+        async def ask() -> OrderReply:
+            async with open_sequencer(self.committee, connector_to(self.file), [node]) as client:
+                await client.wait_connected(1, WAIT_S)
+                return await client.order(node, order_id, WAIT_S)
+
+        return trio.run(ask)
+
     def submit(self, nodes: list[int], envelopes: list[Envelope]) -> list[Submission]:
         async def ask() -> list[Submission]:
             async with open_sequencer(self.committee, connector_to(self.file), nodes) as client:
@@ -208,6 +216,29 @@ def test_a_member_killed_under_load_comes_back_with_its_receipts(net: Net) -> No
     kept = [(before, after) for before, after in both if before is not None]
     assert kept and all(before == after for before, after in kept)
     assert "Traceback" not in net.said(2) and "damaged" not in net.said(2)
+
+
+def test_a_member_knows_what_became_of_orders_before_its_snapshot(net: Net) -> None:
+    sent = net.orders(random.Random(3), 10)
+    net.submit(list(NODES), sent)
+    net.settled()
+    before = [net.order(1, one.order_id()) for one in sent]
+    assert {one.state for one in before} == {"executed"}
+    assert net.end(1, signal.SIGTERM) == 0
+    net.start(1)
+    net.settled()
+    again = [net.order(1, one.order_id()) for one in sent]
+    assert [msgspec.structs.replace(one, request=0) for one in again] == [
+        msgspec.structs.replace(one, request=0) for one in before
+    ]
+    assert net.order(1, bytes(32)).state == "unknown"
+
+
+def test_a_start_tells_its_parts(net: Net) -> None:
+    net.submit(list(NODES), net.orders(random.Random(4), 5))
+    net.settled()
+    for part in ("imports", "keys", "disk", "state", "links", "even"):
+        assert f" {part} " in net.said(0).split("ready after", 1)[1].splitlines()[0]
 
 
 def test_an_orderly_end_leaves_a_snapshot_and_a_quick_start(net: Net) -> None:

@@ -591,6 +591,21 @@ def test_an_idle_member_takes_no_snapshots_and_a_quiet_one_seldom(driven: Driven
     assert not Snapshots(driven.core, driven.storage).due(1)
 
 
+def test_a_life_too_short_for_a_snapshot_counts_towards_the_next(driven: Driven) -> None:
+    driven.run(2)
+    driven.storage.finish(driven.core)
+    driven.run(6)
+    driven.storage.log.checkpoint(sync=True)
+    driven.reopen()
+    back = driven.recovered()
+    assert back.board.sequenced > back.board.sequenced_saved > 0
+    taker = Snapshots(back, driven.storage)
+    back.board.sequenced = back.board.sequenced_saved + snapshots.SNAPSHOT_ORDERS_MIN - 1
+    assert not taker.due(1)
+    back.board.sequenced += 1
+    assert taker.due(1)
+
+
 # --- persist, then send -----------------------------------------------------------------------------------------------
 class Wire:
     """What would leave."""
