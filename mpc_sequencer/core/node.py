@@ -285,7 +285,7 @@ class NodeCore:
         self.publisher.final(final)
         self.execution.certified(entry.block.certified)
         if entry.block.certified:
-            self.statements.changed()
+            self.statements.results_changed()
         self.ranges.final(entry.block.header, entry.block_id, bool(batch))
         if batch:
             order_ids = [one.order_id for one in batch]
@@ -311,7 +311,7 @@ class NodeCore:
         self._pending_final = (certificate.block_id, certificate)
 
     def _on_executed(self, executed: Executed) -> None:
-        self.statements.changed()
+        self.statements.results_changed()
         self.ranges.executed(executed.outcome)
         self.publisher.executed(executed.outcome)
         self.publisher.settle()
