@@ -56,6 +56,11 @@ def _seeded(name: str) -> bytes:
     return hashlib.sha256(b"mpc_sequencer bench " + name.encode()).digest()
 
 
+def _numbered(name: str, number: int) -> str:
+    """``name`` for the first order; further ones get a number."""
+    return f"{name} {number}" if number else name
+
+
 @dataclass(frozen=True, slots=True)
 class _Order:
     """One order at one committee size, with everything its steps take."""
@@ -71,7 +76,7 @@ class _Order:
     point: bytes
 
 
-def _make_order(n: int, t: int) -> _Order:
+def _make_order(n: int, t: int, number: int = 0) -> _Order:
     dealing = threshold.deal(n, t, secret=None, entropy=_seeded(f"deal {n} {t}"))
     key = threshold.SealingKey(dealing.public_key, 31337, bytes(20))
     key.prepare()
@@ -79,7 +84,7 @@ def _make_order(n: int, t: int) -> _Order:
         31337, bytes(20), key.key_id, b"\x11" * 20, 1_700_000_000_000, 1_700_000_060_000, SIZE_BUCKET_BYTES
     )
     message = b"order".ljust(200, b"\x01")
-    sealed = threshold.seal(key, label, message, sigma=_seeded("sigma"))
+    sealed = threshold.seal(key, label, message, sigma=_seeded(_numbered("sigma", number)))
     checked = threshold.check(key, label.encode(), sealed, buckets=(SIZE_BUCKET_BYTES,))
     shares = {secret.index: threshold.share(secret, checked) for secret in dealing.shares[n - t :]}
     point = threshold.combine(shares, t)
@@ -157,11 +162,16 @@ def _table_entries(base: bytes, scalar: bytes, *others: Any) -> tuple[Any, int]:
 _storage_kept: Final[list[Any]] = []
 
 
-def _floors(order: _Order) -> dict[str, Callable[[], object]]:
+def distinct_floors(n: int, t: int, count: int) -> list[dict[str, Callable[[], object]]]:
+    """The bare calls of each step for ``count`` orders that differ, so that none finds its inputs in the caches."""
+    return [_floors(_make_order(n, t, number), number) for number in range(count)]
+
+
+def _floors(order: _Order, number: int = 0) -> dict[str, Callable[[], object]]:
     new, null = _ffi.new, _ffi.NULL
     result, scratch = new("secp256k1_pubkey *"), new("secp256k1_pubkey *")
     out, out_bytes = new("unsigned char[33]"), new("size_t *", 33)
-    scalar = _seeded("floor scalar")
+    scalar = _seeded(_numbered("floor scalar", number))
     cipher = order.checked.ciphertext
     u = order.checked.u_point
     checked_sums = [_table_entries(base, cipher.z, u) for base in (group.GENERATOR, second_generator())]
@@ -195,7 +205,7 @@ def _floors(order: _Order) -> dict[str, Callable[[], object]]:
         "share": lambda: _lib.secp256k1_ecdh(_CONTEXT, out, u, scalar, null, null),
         "combine": _combine_floor(order, serialize, result),
         "open": open_,
-        "signatures": _signatures_floor(),
+        "signatures": _signatures_floor(number),
     }
 
 
@@ -222,8 +232,8 @@ def _combine_floor(order: _Order, serialize: Callable[[], None], result: Any) ->
     return run
 
 
-def _signatures_floor() -> Callable[[], object]:
-    digest = _seeded("digest")
+def _signatures_floor(number: int) -> Callable[[], object]:
+    digest = _seeded(_numbered("digest", number))
     signature = PrivateKey(_seeded("signer")).sign_recoverable(digest, hasher=None)
     parsed = _ffi.new("secp256k1_ecdsa_recoverable_signature *")
     public = _ffi.new("secp256k1_pubkey *")

@@ -106,6 +106,8 @@ def pipeline(
             ("cpu per order and node", f"{result['cpu_us_per_order_per_node']} us"),
             ("cryptography alone", f"{result['crypto_us_per_order']} us, floor {result['floor_us_per_order']} us"),
             ("cpu over floor", result["ratio"]),
+            ("floor beside the run", f"{result['floor_beside_us_per_order']} us"),
+            ("cpu over that floor", result["ratio_beside"]),
             ("audit", result["audit"]),
         ]
         console().print(table(f"{nodes} nodes at {rate:g} orders/s", ("", ""), [(a, str(b)) for a, b in rows]))

@@ -97,6 +97,10 @@ class NodeApplication:
         self._core.pend_final(certificate)
         self._core.retry_final(now_ms)
 
+    def loaded(self) -> bool:
+        """Whether so many orders wait that a block can as well hold them in one."""
+        return self._core.pool.pending >= limits.BLOCK_LOADED_ORDERS
+
     def may_vote(self, view: int) -> bool:
         """Whether this member can know that it signs nothing against an earlier vote."""
         return self._core.standing.may_vote(view)

@@ -35,6 +35,7 @@ class OwnLists:
         self._signer = signer
         self._open: list[bytes] = []
         self._last_cut_ms = 0
+        self._interval_ms = limits.LIST_INTERVAL_MS_MIN
         self.incarnation = 0
         self.number = 0
         self.hash = ZERO_HASH
@@ -66,12 +67,15 @@ class OwnLists:
         return len(self._open) >= limits.LIST_ENTRIES_MAX
 
     def due_ms(self) -> int | None:
-        """When the open list must be cut: LIST_INTERVAL_MS_MIN after the last cut; None while it is empty."""
-        return self._last_cut_ms + limits.LIST_INTERVAL_MS_MIN if self._open else None
+        """When the open list must be cut: LIST_INTERVAL_MS_MIN after the last cut, LIST_INTERVAL_LOADED_MS after one of
+        many entries; None while it is empty."""
+        return self._last_cut_ms + self._interval_ms if self._open else None
 
     def cut(self, now_ms: int) -> tuple[OrderList, bytes] | None:
         """Sign the open list and start the next; the list and its hash, or None where it is empty."""
         self._last_cut_ms = now_ms
+        loaded = len(self._open) >= limits.LIST_LOADED_ENTRIES
+        self._interval_ms = limits.LIST_INTERVAL_LOADED_MS if loaded else limits.LIST_INTERVAL_MS_MIN
         if not self._open:
             return None
         unsigned = OrderList(

@@ -307,7 +307,7 @@ class NodeCore:
         self.keygen.final(height, entry.state.time_ms, entry.key_messages)
         self.execution.certified(entry.block.certified)
         if entry.block.certified:
-            self.statements.changed()
+            self.statements.results_changed()
         self.ranges.final(entry.block.header, entry.block_id, bool(batch))
         if batch:
             order_ids = [one.order_id for one in batch]
@@ -333,7 +333,7 @@ class NodeCore:
         self._pending_final = (certificate.block_id, certificate)
 
     def _on_executed(self, executed: Executed) -> None:
-        self.statements.changed()
+        self.statements.results_changed()
         self.ranges.executed(executed.outcome)
         self.publisher.executed(executed.outcome)
         self.publisher.settle()

@@ -42,6 +42,7 @@ class Statements:
         self._core = core
         self._signer = signer
         self._dirty = False
+        self._results_new = False
         self._signed_ms = 0
 
     # --- receipts -----------------------------------------------------------------------------------------------
@@ -138,9 +139,12 @@ class Statements:
 
     def sign_head(self) -> None:
         """Sign and send a head, where a part of the last one changed."""
+        # results go with the list that is open, where there is one: it is cut soon, and a head costs every member
+        if self._results_new and self._core.own_lists.due_ms() is None:
+            self._dirty = True
         if not self._dirty or not self._core.standing.may_sign_heads():
             return
-        self._dirty = False
+        self._dirty = self._results_new = False
         self._signed_ms = self._core.now_ms
         unsigned = Head(
             epoch=self._core.committee.epoch,
@@ -164,6 +168,11 @@ class Statements:
     def changed(self) -> None:
         """A part of the head changed: it is signed anew with the next flush."""
         self._dirty = True
+
+    def results_changed(self) -> None:
+        """The results of the head changed: it is signed anew with the next list that is cut, at once where none is
+        open."""
+        self._results_new = True
 
     def flush(self, now_ms: int, *, working: bool) -> None:
         """Cut the open list where it is due; a member with work gives its clock anew."""

@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ from mpc_sequencer.client.units import MarketUnits
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.demo.plan import ACCOUNTS, MAKERS, Plan, account_secret, make_plan
 from mpc_sequencer.demo.screen import Screen
-from mpc_sequencer.demo.session import Session, Trading, trade_and_settle
+from mpc_sequencer.demo.session import Beside, Session, Trading, trade_and_settle
 from mpc_sequencer.demo.settle import settlement_gas
 from mpc_sequencer.demo.summary import Summary, count_orders, latencies
 from mpc_sequencer.demo.trace import read_trace
@@ -65,8 +65,9 @@ class Outcome:
     audit_report: dict[str, Any]
 
 
-def run_demo(options: DemoOptions, screen: Screen) -> Outcome:
-    """Run the whole demo. Raises :class:`ConfigError` and the chain's errors where it cannot even start."""
+def run_demo(options: DemoOptions, screen: Screen, beside: Beside = nullcontext) -> Outcome:
+    """Run the whole demo; ``beside`` is held while orders are traded. Raises :class:`ConfigError` and the chain's
+    errors where it cannot even start."""
     trace = read_trace(MarketUnits(BTCUSDT, ASSETS[0], ASSETS[1]))
     plan = make_plan(trace, duration_s=options.duration_s, rate_per_s=options.rate_per_s, seed=options.seed)
     devnet = _write_folder(options)
@@ -90,7 +91,7 @@ def run_demo(options: DemoOptions, screen: Screen) -> Outcome:
             step.note = f"{options.nodes} processes, ids " + ", ".join(
                 str(node.pid) for node in processes.nodes
             )
-        session = Session(devnet, chain, processes, signers, plan, deposits_of(plan), screen)
+        session = Session(devnet, chain, processes, signers, plan, deposits_of(plan), screen, beside)
         trading = trio.run(trade_and_settle, session)
         survivors = processes.alive()
         problems = list(trading.problems)

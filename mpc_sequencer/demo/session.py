@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,6 +37,8 @@ WITHDRAWALS: Final = (
     settle.Withdrawn(ACCOUNTS - 1, 0, 5 * 10**7),  # 0.5 BTC of another
 )
 
+Beside = Callable[[], AbstractContextManager[None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -48,6 +51,8 @@ class Session:
     plan: Plan
     deposits: settle.Balances
     screen: Screen
+    beside: Beside = nullcontext
+    """Held from the first order until every order is executed."""
 
 
 @dataclass(slots=True)
@@ -70,8 +75,9 @@ async def trade_and_settle(session: Session) -> Trading:
         before_us = await _cpu_us(session, client)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch_processes, session)
-            await _trade(session, traders)
-            await _wait_executed(session, client, list(traders.sent), trading)
+            with session.beside():
+                await _trade(session, traders)
+                await _wait_executed(session, client, list(traders.sent), trading)
             after_us = await _cpu_us(session, client)
             await _settle(session, client, trading)
             await _withdraw(session, traders, trading)

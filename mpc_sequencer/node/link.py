@@ -136,18 +136,23 @@ class Link:
             await self._close_stream()
 
     async def _read(self, deliver: Deliver) -> None:
+        # one scope whose deadline moves: one for each read would cost as much as the read's own system call
+        with trio.CancelScope(deadline=trio.current_time() + self._first_frame_timeout_s) as scope:
+            await self._read_until_silent(deliver, scope)
+        if scope.cancelled_caught:
+            self.reason = self.reason or "the other side was silent too long"
+
+    async def _read_until_silent(self, deliver: Deliver, scope: trio.CancelScope) -> None:
         splitter = FrameSplitter(self._frame_bytes_max)
-        deadline = trio.current_time() + self._first_frame_timeout_s
+        deadline = scope.deadline
         delivered = False
         while True:
-            with trio.move_on_at(deadline) as scope:
-                try:
-                    data = await self._stream.receive_some(READ_BYTES)
-                except STREAM_ERRORS:
-                    self.reason = self.reason or "the connection broke"
-                    return
-            if scope.cancelled_caught:
-                self.reason = "the other side was silent too long"
+            if scope.deadline != deadline:
+                scope.deadline = deadline
+            try:
+                data = await self._stream.receive_some(READ_BYTES)
+            except STREAM_ERRORS:
+                self.reason = self.reason or "the connection broke"
                 return
             if not data:
                 self.reason = "the other side closed it"
@@ -156,6 +161,7 @@ class Link:
             frames = splitter.feed(data)
             try:
                 if frames:
+                    scope.deadline = math.inf  # being held back here is no silence of the other side
                     await deliver(frames)
                 if splitter.fault is not None:
                     raise splitter.fault
@@ -171,29 +177,29 @@ class Link:
                 deadline = trio.current_time() + FRAME_TIMEOUT_S
 
     async def _write(self) -> None:
+        with trio.CancelScope() as scope:
+            try:
+                await self._write_until_done(scope)
+            except STREAM_ERRORS:
+                self.close("the connection broke")
+        if scope.cancelled_caught:
+            self.close("the other side read too slowly")
+
+    async def _write_until_done(self, scope: trio.CancelScope) -> None:
+        """Write what is queued; the scope's deadline is WRITE_TIMEOUT_S ahead of the last piece begun, none while
+        there is nothing to write."""
         while True:
             while self._frames:
                 chunk = memoryview(self._take())
                 for start in range(0, len(chunk), WRITE_BYTES):
-                    if not await self._write_piece(chunk[start : start + WRITE_BYTES]):
-                        return
+                    scope.deadline = trio.current_time() + WRITE_TIMEOUT_S
+                    await self._stream.send_all(chunk[start : start + WRITE_BYTES])
+            scope.deadline = math.inf
             if self._last_queued:
                 self._drained.set()
                 return
             self._wake = trio.Event()
             await self._wake.wait()
-
-    async def _write_piece(self, piece: memoryview) -> bool:
-        with trio.move_on_after(WRITE_TIMEOUT_S) as scope:
-            try:
-                await self._stream.send_all(piece)
-            except STREAM_ERRORS:
-                self.close("the connection broke")
-                return False
-        if scope.cancelled_caught:
-            self.close("the other side read too slowly")
-            return False
-        return True
 
     def _take(self) -> bytes:
         """The frames of the next write: as many as fit into WRITE_BYTES, at least one."""

@@ -44,6 +44,18 @@ def test_own_lists_are_cut_in_a_chain_and_a_receipt_names_the_open_one() -> None
     assert set(own_ids) == {3}
 
 
+def test_after_a_list_of_many_entries_the_next_waits_longer_and_a_lone_order_does_not() -> None:
+    own = OwnLists(D.committee, 1, D.signers[1])
+    for order_id in IDS[: limits.LIST_LOADED_ENTRIES]:
+        own.add(order_id)
+    own.cut(START_MS)
+    own.add(IDS[10])
+    assert own.due_ms() == START_MS + limits.LIST_INTERVAL_LOADED_MS
+    own.cut(START_MS + limits.LIST_INTERVAL_LOADED_MS)
+    own.add(IDS[11])
+    assert own.due_ms() == START_MS + limits.LIST_INTERVAL_LOADED_MS + limits.LIST_INTERVAL_MS_MIN
+
+
 def test_lists_are_adopted_in_order_whatever_the_order_of_arrival() -> None:
     store, lists = ListStore(D.committee), chain(4)
     assert store.add(lists[2]) == []

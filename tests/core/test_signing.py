@@ -3,11 +3,19 @@
 import pickle
 
 import pytest
+from coincurve import PublicKey
 from core_kit import refused, sign_with_nonce
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc_sequencer.core.signing import GROUP_ORDER, Signer, address_of, check_signer, recover_address
+from mpc_sequencer.core.signing import (
+    GROUP_ORDER,
+    Signer,
+    address_of,
+    check_signer,
+    recover_address,
+    recover_key,
+)
 
 SECRET = b"\x42" * 32
 DIGEST = b"\x17" * 32
@@ -65,6 +73,28 @@ def test_another_digest_or_signer_is_refused() -> None:
         check_signer(b"\x18" * 32, signer.sign_digest(DIGEST), signer.address, "x")
     with refused("signature.signer"):
         check_signer(DIGEST, Signer(b"\x43" * 32).sign_digest(DIGEST), signer.address, "x")
+
+
+def test_a_digest_of_another_length_never_reaches_the_library() -> None:
+    signature = Signer(SECRET).sign_digest(DIGEST)
+    for digest in (b"", DIGEST[:31], DIGEST + b"\x00"):
+        with pytest.raises(ValueError, match="a digest of"):
+            recover_address(digest, signature, "x")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.binary(min_size=32, max_size=32), st.binary(min_size=64, max_size=64), st.sampled_from((27, 28)))
+def test_recovery_agrees_with_the_wrapper_of_the_library(digest: bytes, r_and_s: bytes, v: int) -> None:
+    signature = r_and_s[:32] + bytes((r_and_s[32] & 0x7F,)) + r_and_s[33:] + bytes((v,))
+    try:
+        key = PublicKey.from_signature_and_message(signature[:64] + bytes((v - 27,)), digest, hasher=None)
+    except Exception:
+        with refused("signature.encoding"):
+            recover_key(digest, signature, "x")
+    else:
+        low_s = int.from_bytes(signature[32:64], "big") <= GROUP_ORDER // 2
+        if low_s:
+            assert recover_key(digest, signature, "x") == key.format(compressed=False)[1:]
 
 
 def test_a_signer_shows_and_pickles_no_secret() -> None:

@@ -35,6 +35,7 @@ class App:
 
     verdict: Verdict = field(default_factory=Accepted)
     work: bool = False
+    busy: bool = False
     block: Block | None = None
     final: list[bytes] = field(default_factory=list)
     views: list[int] = field(default_factory=list)
@@ -62,6 +63,9 @@ class App:
 
     def left_waiting(self, block: Block, source: int) -> None:
         self.left.append((block, source))
+
+    def loaded(self) -> bool:
+        return self.busy
 
     def may_vote(self, view: int) -> bool:
         return view not in self.forgotten_views
@@ -361,6 +365,29 @@ def test_the_leader_proposes_once_and_only_on_what_it_may_extend() -> None:
     assert [one.view for one in sent[0].nullifications] == [1, 2, 3]
     simplex.tick(2 * limits.BLOCK_INTERVAL_MS_MIN)
     assert app.parents == [D.committee.genesis_id]
+
+
+def test_a_loaded_leader_lets_blocks_fill_but_never_so_long_that_it_could_be_nullified() -> None:
+    simplex, app = engine()
+    app.busy = True
+    for view, at_ms in ((1, 0), (2, 30), (3, 60)):
+        simplex.on_certificate(make_certificate(D, NULLIFY, view, ZERO_HASH), at_ms)
+    assert simplex.propose_at_ms() == 60 + limits.BLOCK_LOADED_WAIT_MS_MAX < 30 + limits.BLOCK_INTERVAL_LOADED_MS
+    assert limits.BLOCK_LOADED_WAIT_MS_MAX < limits.VIEW_TIMEOUT_INACTIVE_MS
+    app.block = block(4)
+    simplex.tick(simplex.propose_at_ms() - 1)
+    assert app.parents == []
+    simplex.tick(simplex.propose_at_ms())
+    assert app.parents == [D.committee.genesis_id]
+
+
+def test_a_loaded_leader_does_not_wait_where_views_take_long_anyway() -> None:
+    simplex, app = engine()
+    app.busy = True
+    entered_ms = limits.BLOCK_INTERVAL_LOADED_MS
+    for view, at_ms in ((1, 0), (2, 0), (3, entered_ms)):
+        simplex.on_certificate(make_certificate(D, NULLIFY, view, ZERO_HASH), at_ms)
+    assert simplex.propose_at_ms() == entered_ms
 
 
 def test_time_outs_are_short_for_a_leader_that_failed_and_double_in_a_bad_row() -> None:

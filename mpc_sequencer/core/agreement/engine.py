@@ -59,6 +59,9 @@ class Application(Protocol):
     def has_work(self, now_ms: int) -> bool:
         """Whether the member has reason to run the view's timer."""
 
+    def loaded(self) -> bool:
+        """Whether blocks should come less often and hold more."""
+
     def may_vote(self, view: int) -> bool:
         """Whether this member may sign votes of ``view`` (not where it has lost what it signed there)."""
 

@@ -134,8 +134,14 @@ class Simplex:
         return self._deadline_ms
 
     def propose_at_ms(self) -> int:
-        """Earliest time for a proposal in this view: a loaded leader lets blocks fill."""
-        return self._previous_entered_ms + limits.BLOCK_INTERVAL_MS_MIN
+        """Earliest time for a proposal in this view: a loaded leader lets blocks fill, for each costs all members the
+        same whatever it holds."""
+        if not self._app.loaded():
+            return self._previous_entered_ms + limits.BLOCK_INTERVAL_MS_MIN
+        return min(
+            self._previous_entered_ms + limits.BLOCK_INTERVAL_LOADED_MS,
+            self._entered_ms + limits.BLOCK_LOADED_WAIT_MS_MAX,
+        )
 
     def view_age_ms(self, now_ms: int) -> int:
         return now_ms - self._entered_ms
