@@ -443,6 +443,8 @@ def test_more_than_f_faults_end_in_a_clear_abort(kind: type[Participant], code: 
     with pytest.raises(UsageError):
         everybody[0].share(session)
     assert session.block(session.height + 1, session.time_ms, []) is session
+    answered = (MessageType.ANSWER, 1) in session.heard
+    assert answered is (kind not in (Silent, NoDeal, BadDealProof)), "too few deals end it before anybody answers"
 
 
 def test_too_few_openings_abort_the_extraction() -> None:
