@@ -14,7 +14,7 @@ help:
 	@echo "make soak       simulate committees under all faults, 30,000 runs (about five hours on two cores)"
 	@echo "make chaos      kill members of a trading committee for three minutes, compare what they leave"
 	@echo "make bench      measure the cryptography, latency over regions, cost by committee size (about two minutes)"
-	@echo "make vectors    write the sealing vectors again"
+	@echo "make vectors    write the vectors of the cryptography again"
 	@echo "make contracts  compile the contracts again"
 	@echo "make lock       resolve the locked dependencies again"
 
@@ -65,6 +65,8 @@ bench: $(VENV)/runtime.stamp
 
 vectors: $(VENV)/dev.stamp
 	$(BIN)/python tests/vectors/make_sealing.py
+	$(BIN)/python tests/vectors/make_coin.py
+	$(BIN)/python tests/vectors/make_dkg.py
 
 contracts: $(VENV)/dev.stamp
 	$(BIN)/python contracts/build.py

@@ -1,9 +1,10 @@
 """Threshold cryptography on secp256k1: sealing to a committee, of which any t members open together.
 
 The construction is TDH2 (see `tdh2`); keys are Shamir shares (`shamir`); a bundle of decryption shares
-carries one proof (`proofs`); t members' shares of a block's coin combine to 32 random bytes (`coin`).
-Encodings are in `wire`, causes of refusal in `errors`, hash domains in `tags`.
-Nothing here knows of trading, networks, disks, clocks or sources of randomness: random bytes are arguments.
+carries one proof (`proofs`); t members' shares of a block's coin combine to 32 random bytes (`coin`). Keys
+are generated and shared anew without a dealer by the subpackage `dkg`. Encodings are in `wire`, causes of
+refusal in `errors`, hash domains in `tags`. Nothing here knows of trading, networks, disks, clocks or sources
+of randomness: random bytes are arguments.
 """
 
 from threshold.coin import (

@@ -35,7 +35,7 @@ from dkg_kit import (
 import threshold
 from threshold import SealingKey, Tag, group, tags
 from threshold.dkg import Message, MessageType, Participant, Phase, Plan, Role, Session
-from threshold.dkg.wire import Deal, encode_opened
+from threshold.dkg.wire import Deal, SealedShare, SessionKey, encode_opened
 from threshold.errors import ThresholdError, UsageError
 from threshold.group import N
 from threshold.hash_to_curve import hash_to_curve, pedersen_generator
@@ -443,6 +443,8 @@ def test_more_than_f_faults_end_in_a_clear_abort(kind: type[Participant], code: 
     with pytest.raises(UsageError):
         everybody[0].share(session)
     assert session.block(session.height + 1, session.time_ms, []) is session
+    answered = (MessageType.ANSWER, 1) in session.heard
+    assert answered is (kind not in (Silent, NoDeal, BadDealProof)), "too few deals end it before anybody answers"
 
 
 def test_too_few_openings_abort_the_extraction() -> None:
@@ -587,3 +589,20 @@ def test_blocks_go_forward() -> None:
     for height, time_ms in ((5, 60), (4, 60), (6, 49)):
         with pytest.raises(UsageError):
             session.block(height, time_ms, [])
+
+
+@pytest.mark.parametrize("value", [bytes(32), b"\xff" * 32])
+def test_values_out_of_range_are_wrong_values_and_stop_nobody(value: bytes) -> None:
+    class OutOfRange(Participant):
+        def _seal(
+            self, key: SessionKey, dealer: int, receiver: int, values: list[bytes], committed: bytes
+        ) -> SealedShare:
+            if receiver == 1:
+                values = [values[0], value]
+            return super()._seal(key, dealer, receiver, values, committed)
+
+    plan = generation(4, 3, 1)
+    everybody = members(plan, {2: OutOfRange})
+    session = play(plan, everybody)
+    assert named(session) == {(Role.DEALER, 2, "dkg.deal_wrong")}
+    assert_consistent(session, shares_of(session, everybody))

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import pytest
 from dkg_kit import NoFeldman, Silent, generation, members, play, seeded, shares_of
@@ -150,3 +151,16 @@ def test_a_receiver_without_a_key_has_no_share_and_owes_nothing_more() -> None:
     assert session.receivers == (1, 2, 3) and session.result is not None and session.result.refresh_advised
     with pytest.raises(UsageError):
         everybody[3].share(session)
+
+
+def test_a_share_that_is_not_its_verification_keys_is_not_given_out() -> None:
+    plan = generation(4, 3, 1)
+    everybody = members(plan)
+    session = play(plan, everybody, until=Phase.READY)
+    assert session.candidate is not None
+    keys = {**session.candidate.verification_keys, 2: session.candidate.verification_keys[3]}
+    other = replace(session, candidate=replace(session.candidate, verification_keys=keys))
+    with pytest.raises(UsageError, match="verification key"):
+        everybody[1].share(other)
+    assert everybody[1].messages(other) == (), "nor is it declared ready"
+    assert len(everybody[0].messages(other)) == 1

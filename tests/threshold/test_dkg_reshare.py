@@ -204,6 +204,8 @@ def test_a_member_that_rejoins_with_an_old_share_cannot_deal() -> None:
     with pytest.raises(UsageError):
         Participant(plan, bytes(32), 1, 1, SecretShare(2, OLD_SHARES[2].export()))
     with pytest.raises(UsageError):
+        Participant(plan, bytes(32), 1, 1, SecretShare(2, OLD_SHARES[1].export()))
+    with pytest.raises(UsageError):
         Participant(plan, bytes(32), 1, 1)
     with pytest.raises(UsageError):
         Participant(plan, bytes(32), None, 1, OLD_SHARES[1])

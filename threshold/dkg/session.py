@@ -16,7 +16,9 @@ is that of Desmedt and Jajodia, with Feldman's commitments, whose first one is k
 
 The window has passed when W heights and T milliseconds of block time have, both; silence is then acceptance. [fast]
 is where t <= n - 2f, so that t honest members are among any q. A generation's DEALS never close on q, because q of
-them must qualify in the end; FELDMAN never does, because that would publish slow dealers' polynomials.
+them must qualify in the end; FELDMAN never does, because that would publish slow dealers' polynomials. Where
+ANSWERS closed on q, dealers that deal wrong to receivers who are slow at that very time can leave fewer than q of
+them ready: that costs an attempt, and never gives a wrong key.
 
 Judged by everybody alike. Of each member and type the first message in log order counts, if its phase is open; what
 comes early or late is ignored, as is a second one (a different second one is noted). A message that fails a public
@@ -116,6 +118,7 @@ class Session:
     def block(self, height: int, time_ms: int, messages: Sequence[Message]) -> Session:
         """The session after the next block with these messages in log order. Nothing a member sends raises.
 
+        Phases close at ends of blocks, so every block is given, also one without messages for this session.
         `UsageError` unless heights ascend and time does not go back. A session that ended stays as it is.
         """
         if height <= self.height or time_ms < self.time_ms:
