@@ -17,12 +17,12 @@ block's messages each, away from the round that finalized it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from threshold.dkg import Message, Participant, Phase, Plan, Result, Session
-from threshold.dkg.wire import MessageType, decode_ready, encode_ready, message_type
+from threshold.dkg.wire import encode_ready
 
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.committee import Committee
@@ -132,6 +132,8 @@ class KeyGeneration:
         self._ready: dict[int, KeyMessage] = {}
         self.certificate: KeyCertificate | None = None
         """The generated key with its proof; None before, and where the committee file has the key."""
+        self.participant_of: Callable[[Plan, bytes, int], Participant] = _participant
+        """Makes this member's secret side of a session from the plan, its seed and its index."""
         if core.committee.keys is None:
             self._session = Session.begin(generation_plan(core.committee, 0), 0, 0)
 
@@ -190,13 +192,17 @@ class KeyGeneration:
         assert before is not None
         self._blocks.append(block)
         counting = [one for one in messages if one.session == before.plan.session]
-        for one in counting:
-            if _is_ready(one):
-                self._ready.setdefault(one.node, one)
         session = before.block(block.height, block.time_ms, [Message(one.node + 1, one.payload) for one in counting])
+        for one in counting:
+            # what it said too early, or said otherwise, is no word for the key
+            if one.node + 1 in session.ready and one.payload == _ready_payload(session):
+                self._ready.setdefault(one.node, one)
         for culprit in session.culprits[len(before.culprits) :]:
             detail = f"key generation, {culprit.role.value} {culprit.index}: {culprit.detail}"
             self._core.effects.append(Fault(culprit.index - 1, culprit.code, detail))
+        for kind, index in sorted(session.repeated - before.repeated):
+            detail = f"key generation: member {index} said two different things as its {kind.name.lower()}"
+            self._core.effects.append(Fault(index - 1, "key.repeated", detail))
         self._session = session
         if session.phase is Phase.ABORTED:
             self._abort(session)
@@ -217,13 +223,11 @@ class KeyGeneration:
         """The key is known: orders are admitted from now on, and this member's share is in use."""
         core, result = self._core, session.result
         assert result is not None
-        payload = encode_ready(result.hash())
-        agreed = [self._ready[node] for node in sorted(self._ready) if self._ready[node].payload == payload]
         certificate = KeyCertificate(
             epoch=core.committee.epoch,
             session=session.plan.session,
             result=result.encode(),
-            ready=tuple(KeyReady(one.node, one.signature) for one in agreed),
+            ready=tuple(KeyReady(one.node, one.signature) for _, one in sorted(self._ready.items())),
         )
         if self.certificate is None:
             core.effects.append(Persist(KeyRecord(certificate)))
@@ -291,8 +295,12 @@ class KeyGeneration:
                 self._secrets[name] = seed
                 self._core.effects.append(KeepSecret(name, seed))
             index = self._core.node + 1
-            self._participant = Participant(session.plan, seed, dealer_index=index, receiver_index=index)
+            self._participant = self.participant_of(session.plan, seed, index)
         return self._participant
+
+    def forget_participant(self) -> None:
+        """Make this member's secret side anew when it is next asked: it is a function of the seed."""
+        self._participant = None
 
     def _answer(self) -> None:
         session = self._session
@@ -351,8 +359,9 @@ def _by_member(result: Result) -> list[bytes]:
     return [key for _, key in sorted(result.verification_keys.items())]
 
 
-def _is_ready(message: KeyMessage) -> bool:
-    try:
-        return message_type(message.payload) is MessageType.READY and bool(decode_ready(message.payload))
-    except ThresholdError:
-        return False
+def _ready_payload(session: Session) -> bytes:
+    return b"" if session.candidate is None else encode_ready(session.candidate.hash())
+
+
+def _participant(plan: Plan, seed: bytes, index: int) -> Participant:
+    return Participant(plan, seed, dealer_index=index, receiver_index=index)
