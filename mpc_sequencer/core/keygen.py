@@ -21,9 +21,6 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from threshold.dkg import Message, Participant, Phase, Plan, Result, Session
-from threshold.dkg.wire import encode_ready
-
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import EraseSecret, Fault, KeepSecret, KeyRecord, Persist
@@ -40,6 +37,8 @@ from mpc_sequencer.core.types import (
     with_signature,
 )
 from threshold import SecretShare, ThresholdError, UsageError
+from threshold.dkg import Message, Participant, Phase, Plan, Result, Session
+from threshold.dkg.wire import encode_ready
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
@@ -291,6 +290,8 @@ class KeyGeneration:
             if seed is None and not begin:
                 return None
             if seed is None:
+                if self._has_spoken(session.plan.session):
+                    return None
                 seed = domains.KEY_SEED(self._entropy, session.plan.session)
                 self._secrets[name] = seed
                 self._core.effects.append(KeepSecret(name, seed))
@@ -298,12 +299,20 @@ class KeyGeneration:
             self._participant = self.participant_of(session.plan, seed, index)
         return self._participant
 
+    def _has_spoken(self, session: bytes) -> bool:
+        """Whether messages of this member in the session are known though its seed is not: it was lost, and what
+        another seed says would contradict them."""
+        node = self._core.node
+        return any(one.message.node == node and one.message.session == session for one in self._core.keybook.kept())
+
     def forget_participant(self) -> None:
         """Make this member's secret side anew when it is next asked: it is a function of the seed."""
         self._participant = None
 
     def _answer(self) -> None:
         session = self._session
+        if not self._core.standing.may_list():
+            return  # it could not list what it says, and may not know yet what it said before it lost its journal
         if session is None or (participant := self._participation(session, begin=True)) is None:
             return
         for payload in participant.messages(session):

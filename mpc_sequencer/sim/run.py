@@ -1,8 +1,8 @@
 """One seed, one run: the committee under a fault plan, load, heal, probes, checkers; and many seeds on all cores.
 
 Timeline: a run may begin with a key generation, under the same faults; load begins when there is a key. Faults and
-load last until FAULTS_END_MS, or as long as the plan says; then the network is whole, and orders sent to all must be final,
-executed and certified at every correct member within PROGRESS_MS_MAX. A settling time later the end is checked.
+load last until FAULTS_END_MS, or as long as the plan says; then the network is whole, and orders sent to all must be
+final, executed and certified at every correct member within PROGRESS_MS_MAX. A settling time later the end is checked.
 """
 
 from __future__ import annotations

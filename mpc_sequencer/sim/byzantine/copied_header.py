@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mpc_sequencer.sim.byzantine.key_behaviour import BentParticipant, KeyBehaviour
-from threshold.dkg import Phase, Session
+from threshold.dkg import Session
 from threshold.dkg.wire import Deal, MessageType, SealedShare, message_type
 
 
@@ -16,14 +16,18 @@ class CopiedHeader(KeyBehaviour):
     name = "copied_header"
 
     def say(self, participant: BentParticipant, session: Session, owed: tuple[bytes, ...]) -> Iterable[bytes]:
-        for payload in owed:
-            if message_type(payload) is not MessageType.DEAL:
-                yield payload
+        own = [payload for payload in owed if message_type(payload) is MessageType.DEAL]
+        if own and not self.others_deals(session):
+            return ()  # it waits for one to copy
+        return super().say(participant, session, owed)
+
+    def bend(
+        self, participant: BentParticipant, session: Session, kind: MessageType, payload: bytes
+    ) -> Iterable[bytes]:
+        if kind is not MessageType.DEAL:
+            return (payload,)
         theirs = self.others_deals(session)
-        if session.phase is Phase.DEALS and theirs:
-            for payload in owed:
-                if message_type(payload) is MessageType.DEAL:
-                    yield self._copy(participant, session, payload, theirs[min(theirs)])
+        return (self._copy(participant, session, payload, theirs[min(theirs)]),)
 
     def _copy(self, participant: BentParticipant, session: Session, payload: bytes, theirs: bytes) -> bytes:
         own, copied = participant.own_deal(session, payload), participant.own_deal(session, theirs)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mpc_sequencer.sim.byzantine.key_behaviour import BentParticipant, KeyBehaviour
-from threshold.dkg import Participant, Session
-from threshold.dkg.participant import SEED_BYTES
+from threshold.dkg import SEED_BYTES, Participant, Session
 from threshold.dkg.wire import MessageType
 
 

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from mpc_sequencer.sim.byzantine.key_behaviour import BentParticipant, KeyBehaviour, other_scalar
 from threshold.dkg import Session
 from threshold.dkg.wire import MessageType
 from threshold.group import POINT_BYTES
 
-NO_POINT = b"\x02" + b"\xff" * (POINT_BYTES - 1)
+NO_POINT: Final = b"\x02" + b"\xff" * (POINT_BYTES - 1)
 
 
 class InconsistentDealer(KeyBehaviour):

@@ -66,6 +66,8 @@ class KeyBehaviour(Behaviour):
 
     def __init__(self, node: int, core: NodeCore, deployment: Deployment, rng: random.Random) -> None:
         super().__init__(node, core, deployment, rng)
+        self._bent: dict[bytes, tuple[bytes, ...]] = {}
+        """What it says instead, by payload: the same each time it is asked."""
         core.keygen.participant_of = self._participant_of
         core.keygen.forget_participant()
 
@@ -75,7 +77,9 @@ class KeyBehaviour(Behaviour):
     def say(self, participant: BentParticipant, session: Session, owed: tuple[bytes, ...]) -> Iterable[bytes]:
         """The payloads to sign in this state of the session, given those that the rules ask for."""
         for payload in owed:
-            yield from self.bend(participant, session, message_type(payload), payload)
+            if payload not in self._bent:
+                self._bent[payload] = tuple(self.bend(participant, session, message_type(payload), payload))
+            yield from self._bent[payload]
 
     def bend(
         self, participant: BentParticipant, session: Session, kind: MessageType, payload: bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from typing import Final
 
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.sim.byzantine.key_behaviour import BentParticipant, KeyBehaviour
@@ -11,7 +12,7 @@ from mpc_sequencer.sim.deployment import Deployment
 from threshold.dkg import Phase, Session
 from threshold.dkg.wire import MessageType, message_type
 
-BLOCKS_LATE_MAX = 3
+BLOCKS_LATE_MAX: Final = 3
 
 
 class LateDealer(KeyBehaviour):

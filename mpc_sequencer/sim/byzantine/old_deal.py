@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from typing import Final
 
 from mpc_sequencer.core.keygen import session_id
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.sim.byzantine.key_behaviour import BentParticipant, KeyBehaviour, elsewhere
 from mpc_sequencer.sim.deployment import Deployment
-from threshold.dkg import Participant, Session
-from threshold.dkg.participant import SEED_BYTES
+from threshold.dkg import SEED_BYTES, Participant, Session
 from threshold.dkg.wire import MessageType
 
-OTHER_ATTEMPT = 1_000
+OTHER_ATTEMPT: Final = 1_000
 
 
 class OldDeal(KeyBehaviour):

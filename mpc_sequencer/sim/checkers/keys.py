@@ -159,8 +159,8 @@ class Keys(Checker):
 
 
 class Secrets(Checker):
-    """No seed of an honest member, no session key, polynomial, ephemeral or share that derives from one, shows in a log,
-    a journal or a message."""
+    """No seed of an honest member, and no session key, polynomial, ephemeral or share that derives from one, shows in a
+    log, a journal or a message."""
 
     name = "secrets"
     sees = frozenset({Broadcast, Send, Reply, KeepSecret, Fault})
