@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,11 @@ Byzantine, at most f members: equivocating_leader, equivocating_lists, equivocat
 drops_earliest_lists, stale_heads, invents_ids, withholds_shares, bent_shares, early_revealer, wrong_result, nullifier,
 replayer, silent, slow, garbage_sender, false_logs (shows others a log without certificates), amnesiac (restarts with an
 empty disk and signs on).
+
+Byzantine in a key generation (--keys generated), at most f members: bad_dealer (wrong shares to some),
+inconsistent_dealer (commitments that do not fit), mute_dealer, late_dealer, double_dealer, copied_header (deals under
+another dealer's headers), old_deal (one of another session), lying_complainer, feldman_withholder, bad_feldman,
+bad_extractor, false_ready. There "wipe" may take a member's secrets instead of its disk.
 """
 Faults = Annotated[
     str,
@@ -56,12 +62,19 @@ def _group() -> None:
     """Run whole committees on virtual time under faults drawn from a seed, and check what must hold."""
 
 
-def _parse_faults(text: str) -> frozenset[str]:
+class Keys(StrEnum):
+    """Where the threshold key comes from."""
+
+    GIVEN = "given"
+    GENERATED = "generated"
+
+
+def _parse_faults(text: str, *, generated: bool = False) -> frozenset[str]:
     from mpc_sequencer.core.errors import ConfigError
     from mpc_sequencer.sim.plan import parse_faults
 
     try:
-        return parse_faults(text)
+        return parse_faults(text, generated=generated)
     except ValueError as error:
         raise ConfigError(f"--faults: {error}", "for example --faults network,silent") from None
 
@@ -72,16 +85,19 @@ def run(
     seeds: Annotated[int, typer.Option(min=1, max=SEEDS_MAX, help="How many seeds, for each size.")] = 100,
     nodes: Annotated[str, typer.Option(help="Committee sizes, separated by commas.")] = "4,7,13",
     faults: Faults = "all",
+    keys: Annotated[Keys, typer.Option(help="The threshold key: from the start, or of the first blocks.")] = Keys.GIVEN,
     workers: Workers = 0,
     as_json: AsJson = False,
 ) -> None:
     """Run seeds and report every violation. Exit status 1 where there is one."""
     from mpc_sequencer.sim.run import simulate_many
 
-    chosen = _parse_faults(faults)
+    generated = keys is Keys.GENERATED
+    chosen = _parse_faults(faults, generated=generated)
     sizes = parse_sizes(nodes)
     tasks = [(seed, size, chosen) for seed in range(first_seed, first_seed + seeds) for size in sizes]
-    _conclude(_collect(simulate_many(tasks, workers=workers or None), len(tasks)), as_json)
+    reports = simulate_many(tasks, workers=workers or None, generated=generated)
+    _conclude(_collect(reports, len(tasks)), as_json)
 
 
 @app.command("twins")

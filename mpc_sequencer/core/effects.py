@@ -1,9 +1,9 @@
 """What the pure core takes in and gives out.
 
 The shell feeds :data:`Event` values with the time at which it saw them and carries out the :data:`Effect` values, in
-this order: everything to keep (:class:`Persist`, :class:`Append`, :class:`KeepSecret`) is on disk before anything goes
-(:class:`Broadcast`, :class:`Send`, :class:`Reply`, :class:`Settle`). Persist, then send: the node's safety across
-crashes rests on that one rule of the shell.
+this order: everything to keep (:class:`Persist`, :class:`Append`, :class:`KeepSecret`) is on disk before any message
+leaves (:class:`Broadcast`, :class:`Send`, :class:`Reply`, :class:`Settle`). Persist, then send: a node's safety
+across crashes rests on that one rule of the shell.
 """
 
 from __future__ import annotations

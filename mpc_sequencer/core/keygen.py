@@ -22,7 +22,7 @@ Work is done in turns, a final block's messages each, away from the round that f
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core import domains, limits
@@ -47,8 +47,8 @@ from mpc_sequencer.core.types import (
     with_signature,
 )
 from threshold import SecretShare, ThresholdError, UsageError
-from threshold.dkg import Message, Participant, Phase, Session
-from threshold.dkg.wire import MessageType, decode_ready, encode_ready, message_type
+from threshold.dkg import Kind, Message, Participant, Phase, Plan, Session
+from threshold.dkg.wire import encode_ready
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
@@ -91,7 +91,8 @@ class KeyGeneration:
         self._signer = signer
         self._secrets = dict(secrets)
         self._entropy = entropy
-        self._number = 0
+        self.number = 0
+        """Of the sharing that is made now, or comes next."""
         self._attempt = 0
         self._shortfalls = 0
         """Refreshes in a row that were needed since not every member was ready, or an attempt failed."""
@@ -105,10 +106,12 @@ class KeyGeneration:
         """The session has gone on since this member answered."""
         self._said: set[bytes] = set()
         self._ready: dict[int, KeyMessage] = {}
+        self.participant_of: Callable[[Plan, bytes, int, SecretShare | None], Participant] = _participant
+        """Makes this member's secret side of a session: from the plan, its seed, its index, its old share."""
         if core.committee.keys is None:
             self._session = Session.begin(session_plan(core.committee, 0, 0), 0, 0)
         else:
-            self._number = 1
+            self.number = 1
             self._plan_next(core.committee.genesis.time_ms, advised=False)
             if share is not None:
                 core.reveal.secrets[0] = share
@@ -165,7 +168,7 @@ class KeyGeneration:
 
     def _begin(self, anchor: KeyBlock) -> None:
         """Begin an attempt at the block where its windows count from."""
-        plan = session_plan(self._core.committee, self._number, self._attempt)
+        plan = session_plan(self._core.committee, self.number, self._attempt)
         self._session = Session.begin(plan, anchor.height, anchor.time_ms)
         self._blocks, self._ready, self._participant = [anchor], {}, None
         self._said.clear()
@@ -178,13 +181,17 @@ class KeyGeneration:
         assert before is not None
         self._blocks.append(block)
         counting = [one for one in messages if one.session == before.plan.session]
-        for one in counting:
-            if _is_ready(one):
-                self._ready.setdefault(one.node, one)
         session = before.block(block.height, block.time_ms, [Message(one.node + 1, one.payload) for one in counting])
+        for one in counting:
+            # what it said too early, or said otherwise, is no word for the key
+            if one.node + 1 in session.ready and one.payload == _ready_payload(session):
+                self._ready.setdefault(one.node, one)
         for culprit in session.culprits[len(before.culprits) :]:
-            detail = f"key session {self._number}.{self._attempt}, {culprit.role.value}: {culprit.detail}"
+            detail = f"key session {self.number}.{self._attempt}, {culprit.role.value}: {culprit.detail}"
             self._core.effects.append(Fault(culprit.index - 1, culprit.code, detail))
+        for kind, index in sorted(session.repeated - before.repeated):
+            detail = f"key session {self.number}.{self._attempt}: two different messages of type {kind.name.lower()}"
+            self._core.effects.append(Fault(index - 1, "key.repeated", detail))
         self._session = session
         if session.phase is Phase.ABORTED:
             self._abort(session, block)
@@ -192,11 +199,11 @@ class KeyGeneration:
             self._done(session, block)
 
     def _abort(self, session: Session, block: KeyBlock) -> None:
-        detail = f"key session {self._number}.{self._attempt} is void: {session.aborted}"
+        detail = f"key session {self.number}.{self._attempt} is void: {session.aborted}"
         self._core.effects.append(Fault(self._core.node, "key.aborted", detail))
         self._end(session)
         self._attempt += 1
-        if self._number:
+        if self.number:
             self._shortfalls += 1
             self._plan_next(block.time_ms, advised=True)
         else:
@@ -206,25 +213,23 @@ class KeyGeneration:
         """The sharing is known: batches above this block are opened with it."""
         core, result = self._core, session.result
         assert result is not None
-        payload = encode_ready(result.hash())
-        agreed = [self._ready[node] for node in sorted(self._ready) if self._ready[node].payload == payload]
         certificate = KeyCertificate(
             epoch=core.committee.epoch,
-            sharing=self._number,
+            sharing=self.number,
             attempt=self._attempt,
             result=result.encode(),
-            ready=tuple(KeyReady(one.node, one.signature) for one in agreed),
+            ready=tuple(KeyReady(one.node, one.signature) for _, one in sorted(self._ready.items())),
         )
-        if self._number not in core.committee.sharings:
+        if self.number not in core.committee.sharings:
             core.effects.append(Persist(KeyRecord(certificate, block.height + 1)))
             establish(core.committee, certificate, block.height + 1)
         core.committee.sealing_key.prepare()  # tables that would hold up the first orders otherwise
         share = self._share_of(session)
         if share is not None:
-            core.effects.append(KeepSecret(share_name(self._number), encode_share(share)))
-        self._use(self._number, share)
+            core.effects.append(KeepSecret(share_name(self.number), encode_share(share)))
+        self._use(self.number, share)
         self._end(session)
-        self._number, self._attempt = self._number + 1, 0
+        self.number, self._attempt = self.number + 1, 0
         self._shortfalls = self._shortfalls + 1 if result.refresh_advised else 0
         self._plan_next(block.time_ms, advised=result.refresh_advised)
 
@@ -286,7 +291,8 @@ class KeyGeneration:
         """Say what the session wants of this member; erase shares that are over."""
         if len(self._core.reveal.secrets) > 1:
             self._retire()
-        if self._asked and not self._queue and not self._core.catchup.lags:  # old blocks ask for nothing any more
+        # old blocks ask for nothing any more; and who lost its journal may not know yet what it has said
+        if self._asked and not self._queue and not self._core.catchup.lags and self._core.standing.may_list():
             self._asked = False
             self._answer()
 
@@ -298,14 +304,25 @@ class KeyGeneration:
             if seed is None and not begin:
                 return None
             if seed is None:
+                if self._has_spoken(session.plan.session):
+                    return None
                 seed = domains.KEY_SEED(self._entropy, session.plan.session)
                 self._secrets[name] = seed
                 self._core.effects.append(KeepSecret(name, seed))
             index = self._core.node + 1
-            old_share = self._core.reveal.secrets.get(self._number - 1) if self._number else None
-            dealer = index if old_share is not None or not self._number else None
-            self._participant = Participant(session.plan, seed, dealer, index, old_share)
+            old_share = self._core.reveal.secrets.get(self.number - 1) if self.number else None
+            self._participant = self.participant_of(session.plan, seed, index, old_share)
         return self._participant
+
+    def _has_spoken(self, session: bytes) -> bool:
+        """Whether messages of this member in the session are known though its seed is not: it was lost, and what
+        another seed says would contradict them."""
+        node = self._core.node
+        return any(one.message.node == node and one.message.session == session for one in self._core.keybook.kept())
+
+    def forget_participant(self) -> None:
+        """Make this member's secret side anew when it is next asked: it is a function of the seed."""
+        self._participant = None
 
     def _answer(self) -> None:
         session = self._session
@@ -329,7 +346,7 @@ class KeyGeneration:
         """The state after the last final block."""
         kept = self._core.keybook.kept()
         return KeySessionsValue(
-            number=self._number,
+            number=self.number,
             attempt=self._attempt,
             shortfalls=self._shortfalls,
             due_ms=self.due_ms,
@@ -351,11 +368,11 @@ class KeyGeneration:
         for number in core.committee.sharings:
             if number not in core.reveal.secrets:
                 self._use(number, None)
-        self._number, self._attempt = value.number, value.attempt
+        self.number, self._attempt = value.number, value.attempt
         self._shortfalls, self.due_ms = value.shortfalls, value.due_ms
         self._session, self._blocks = None, []
         if value.running:
-            self._session = Session.begin(session_plan(core.committee, self._number, self._attempt), 0, 0)
+            self._session = Session.begin(session_plan(core.committee, self.number, self._attempt), 0, 0)
         if value.blocks:
             self._begin(value.blocks[0])
         for block in (*value.blocks[1:], *value.waiting):  # what is not held any more is of sessions before
@@ -363,8 +380,11 @@ class KeyGeneration:
             self._queue.append((block, [one.message for one in held]))
 
 
-def _is_ready(message: KeyMessage) -> bool:
-    try:
-        return message_type(message.payload) is MessageType.READY and bool(decode_ready(message.payload))
-    except ThresholdError:
-        return False
+def _ready_payload(session: Session) -> bytes:
+    return b"" if session.candidate is None else encode_ready(session.candidate.hash())
+
+
+def _participant(plan: Plan, seed: bytes, index: int, old_share: SecretShare | None) -> Participant:
+    """A refresh is dealt by those who have an old share."""
+    deals = old_share is not None or plan.kind is Kind.GENERATE
+    return Participant(plan, seed, index if deals else None, index, old_share)

@@ -25,7 +25,7 @@ from typing import Final
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.messages import PeerMessage
 from mpc_sequencer.sim.outages import NO_HOST_FAULTS, HostPlan, draw_hosts
-from mpc_sequencer.sim.plan import FAULT_KINDS, member_faults
+from mpc_sequencer.sim.plan import KEY_FAULT_KINDS, member_faults
 
 FAULTS_BEGIN_MS: Final = 200
 FAULTS_END_MS: Final = 3_000
@@ -104,6 +104,8 @@ class FaultPlan:
     """Members that run twice, both times by the rules and with the same keys: together they are Byzantine."""
 
     hosts: HostPlan = NO_HOST_FAULTS
+    end_ms: int = FAULTS_END_MS
+    """When the network is healed."""
 
     @property
     def byzantine(self) -> frozenset[int]:
@@ -113,7 +115,12 @@ class FaultPlan:
     @property
     def wiped(self) -> frozenset[int]:
         """Members that lose their journal: honest, but not correct."""
-        return frozenset(one.node for one in self.hosts.outages if one.lost)
+        return frozenset(one.node for one in self.hosts.outages if one.lost in ("journal", "disk"))
+
+    @property
+    def robbed(self) -> frozenset[int]:
+        """Members that lose their secrets and nothing else: correct, but their share of the key may be gone."""
+        return frozenset(one.node for one in self.hosts.outages if one.lost == "vault")
 
     @property
     def faulty(self) -> frozenset[int]:
@@ -128,6 +135,7 @@ class FaultPlan:
         parts.append(f"{len(self.breaks)} breaks, {len(self.stalls)} stalls, {len(self.one_ways)} one-way cuts")
         parts.append(f"{len(self.jumps)} clock jumps, {self.loss_percent}% loss")
         parts += [f"wipe@{node}" for node in sorted(self.wiped)]
+        parts += [f"vault@{node}" for node in sorted(self.robbed)]
         outages = [one for one in self.hosts.outages if not one.lost]
         if outages:
             parts.append(f"{len(outages)} outages of {len({one.node for one in outages})} members")
@@ -138,11 +146,11 @@ class FaultPlan:
 
 
 def make_plan(seed: int, nodes: int, faults: frozenset[str]) -> FaultPlan:
-    """Draw the faults of a run. ``faults`` holds names of :data:`FAULT_KINDS` and of Byzantine behaviours."""
+    """Draw the faults of a run. ``faults`` holds names of :data:`KEY_FAULT_KINDS`."""
     rng = random.Random(f"{seed}/{nodes}/network")
-    unknown = faults - FAULT_KINDS
+    unknown = faults - KEY_FAULT_KINDS
     if unknown:
-        raise ValueError(f"unknown faults {sorted(unknown)}, expected some of {sorted(FAULT_KINDS)}")
+        raise ValueError(f"unknown faults {sorted(unknown)}, expected some of {sorted(KEY_FAULT_KINDS)}")
     members = member_faults(seed, nodes, faults)
     names = sorted(region_round_trips_ms())
     regions = tuple(rng.choice(names) for _ in range(nodes)) if "regions" in faults and rng.random() < 0.4 else ()

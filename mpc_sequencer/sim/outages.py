@@ -19,7 +19,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from mpc_sequencer.core.effects import AdmittedRecord, ProposalRecord, Record, VoteRecord
+from mpc_sequencer.core.effects import (
+    AdmittedRecord,
+    HeldKeyRecord,
+    KeepSecret,
+    KeyRecord,
+    ProposalRecord,
+    Record,
+    VoteRecord,
+)
 from mpc_sequencer.sim.plan import RESTART_FAULTS, MemberFaults
 
 CUT_WITHIN_MS: Final = 40
@@ -41,6 +49,12 @@ AWAITED: Final[dict[str, type[Record] | None]] = {
     "receipt": AdmittedRecord,
 }
 """Rounds that are struck, by what they write."""
+KEY_AWAITED: Final[dict[str, type[Record] | type[KeepSecret]]] = {
+    "key-message": HeldKeyRecord,
+    "key": KeyRecord,
+    "secret": KeepSecret,
+}
+"""And those of a key generation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +71,11 @@ class Outage:
     """How much of a round's records or messages got through."""
     linger_ms: int
     awaits: str = ""
-    """Of which kind of AWAITED the round is that is struck."""
+    """Of which kind of AWAITED or KEY_AWAITED the round is that is struck."""
     lost: str = ""
-    """"journal" or "disk"; empty where nothing is."""
+    """"journal" or "disk", or "vault" for the secrets alone; empty where nothing is."""
+    write_number: int = 0
+    """Strikes the round with the so-manieth secret or record that the host writes, right after it; 0: see above."""
 
 
 @dataclass(frozen=True, slots=True)

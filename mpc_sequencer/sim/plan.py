@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from mpc_sequencer.sim.byzantine import BEHAVIOURS
+from mpc_sequencer.sim.byzantine import BEHAVIOURS, KEY_BEHAVIOURS
 
 NETWORK_FAULTS: Final = frozenset(
     {
@@ -33,6 +33,8 @@ RESTART_FAULTS: Final = frozenset({"restart", "powercut", "torn", "slow_disk", "
 HOST_FAULTS: Final = ("crash", "clock", "wipe")
 """What makes a member faulty though it is honest."""
 FAULT_KINDS: Final = NETWORK_FAULTS | RESTART_FAULTS | frozenset(HOST_FAULTS) | frozenset(BEHAVIOURS)
+KEY_FAULT_KINDS: Final = FAULT_KINDS | frozenset(KEY_BEHAVIOURS)
+"""Those of a run that begins with a key generation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +52,24 @@ class MemberFaults:
         return frozenset((*self.crashed, *self.beyond_skew, *self.wiped, *(node for node, _ in self.behaviours)))
 
 
-def parse_faults(text: str) -> frozenset[str]:
+def parse_faults(text: str, *, generated: bool = False) -> frozenset[str]:
     """``all``, ``none``, or names separated by commas; ``byzantine``, ``network`` and ``restarts`` stand for groups.
+    ``generated``: the run begins with a key generation.
 
     Raises ``ValueError`` for an unknown name.
     """
+    kinds = KEY_FAULT_KINDS if generated else FAULT_KINDS
     groups = {
-        "all": FAULT_KINDS,
+        "all": kinds,
         "none": frozenset[str](),
-        "byzantine": frozenset(BEHAVIOURS),
+        "byzantine": kinds & {*BEHAVIOURS, *KEY_BEHAVIOURS},
         "network": NETWORK_FAULTS,
         "restarts": RESTART_FAULTS | {"wipe"},
     }
     chosen: set[str] = set()
     for name in filter(None, (part.strip() for part in text.split(","))):
-        if name not in groups and name not in FAULT_KINDS:
-            known = ", ".join(sorted({*groups, *FAULT_KINDS}))
+        if name not in groups and name not in kinds:
+            known = ", ".join(sorted({*groups, *kinds}))
             raise ValueError(f"unknown fault {name!r}, expected some of {known}")
         chosen |= groups.get(name, {name})
     return frozenset(chosen)
@@ -74,7 +78,7 @@ def parse_faults(text: str) -> frozenset[str]:
 def member_faults(seed: int, nodes: int, faults: frozenset[str]) -> MemberFaults:
     """Draw f faulty members (none where ``faults`` names no member fault), or fewer where hosts go down beside them."""
     rng = random.Random(f"{seed}/{nodes}/members")
-    kinds = [name for name in (*BEHAVIOURS, *HOST_FAULTS) if name in faults]
+    kinds = [name for name in (*BEHAVIOURS, *HOST_FAULTS, *KEY_BEHAVIOURS) if name in faults]
     count = (nodes - 1) // 3 if kinds else 0
     if count and faults & RESTART_FAULTS and seed % 4 == 0:
         count = rng.randrange(count)
@@ -84,6 +88,6 @@ def member_faults(seed: int, nodes: int, faults: frozenset[str]) -> MemberFaults
     return MemberFaults(
         crashed=tuple(sorted(node for node, kind in given if kind == "crash")),
         beyond_skew=tuple(sorted(node for node, kind in given if kind == "clock")),
-        behaviours=tuple(sorted((node, kind) for node, kind in given if kind in BEHAVIOURS)),
+        behaviours=tuple(sorted((node, kind) for node, kind in given if kind not in HOST_FAULTS)),
         wiped=tuple(sorted(node for node, kind in given if kind == "wipe")),
     )

@@ -1,7 +1,8 @@
 """One seed, one run: the committee under a fault plan, load, heal, probes, checkers; and many seeds on all cores.
 
-Timeline: faults and load last until FAULTS_END_MS; then the network is whole, and orders sent to all must be final,
-executed and certified at every correct member within PROGRESS_MS_MAX. A settling time later the end is checked.
+Timeline: a run may begin with a key generation, under the same faults; load begins when there is a key. Faults and
+load last until FAULTS_END_MS, or as long as the plan says; then the network is whole, and orders sent to all must be
+final, executed and certified at every correct member within PROGRESS_MS_MAX. A settling time later the end is checked.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import os
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final, get_args
 
 from mpc_sequencer.core.effects import Effect
-from mpc_sequencer.sim.checkers import CHECKERS, Checker, Watched
+from mpc_sequencer.sim.checkers import CHECKERS, GENERATED_CHECKERS, Checker, Watched
 from mpc_sequencer.sim.cluster import Cluster
-from mpc_sequencer.sim.deployment import make_deployment
+from mpc_sequencer.sim.deployment import START_MS, make_deployment
+from mpc_sequencer.sim.generation import KEY_MS_MAX, establish, generated_plan, key_at
 from mpc_sequencer.sim.network import FAULTS_END_MS, FaultPlan, make_plan
 from mpc_sequencer.sim.sharing import shared_verdicts
 from mpc_sequencer.sim.simulation import CoreFailed, Sent, Simulation
@@ -56,6 +59,8 @@ class RunReport:
     virtual_ms: int
     progress_ms: int
     """From the heal until the last probe was certified at every correct member."""
+    key_ms: int
+    """From the start until the first correct member had the generated key; 0 where the key was given."""
     digest: str
     violations: tuple[Violation, ...]
 
@@ -75,16 +80,19 @@ class Harness:
         *,
         shared: bool | None = None,
         plan: FaultPlan | None = None,
+        generated: bool = False,
     ) -> None:
         self._shared = seed % UNSHARED_EVERY != 0 if shared is None else shared
         self.seed = seed
         self.nodes = nodes
-        self.plan = make_plan(seed, nodes, faults) if plan is None else plan
+        self.generated = generated
+        self.plan = (generated_plan if generated else make_plan)(seed, nodes, faults) if plan is None else plan
         deployment = make_deployment(
-            nodes, seed=seed, traders=RICH_TRADERS + POOR_TRADERS, poor_traders=POOR_TRADERS
+            nodes, seed=seed, traders=RICH_TRADERS + POOR_TRADERS, poor_traders=POOR_TRADERS, generated=generated
         )
         self.watched = Watched(deployment, self.plan, {})
-        self.checkers: list[Checker] = [kind(self.watched) for kind in CHECKERS]
+        kinds = GENERATED_CHECKERS if generated else CHECKERS
+        self.checkers: list[Checker] = [kind(self.watched) for kind in kinds]
         self.observers: list[Callable[[int, int, Effect], None]] = []
         """Called with virtual time, member and effect."""
         self.simulation: Simulation | None = None
@@ -94,7 +102,7 @@ class Harness:
             for kind in get_args(Effect)
         }
         self._trace = trace
-        self._progress_ms = 0
+        self._progress_ms = self._key_ms = 0
 
     def _observe(self, node: int, effect: Effect) -> None:
         if node in self._honest:
@@ -116,8 +124,9 @@ class Harness:
         workload = Workload(simulation, random.Random(f"{self.seed}/{self.nodes}/load"), self.watched.sent)
         began_ms = simulation.now_ms
         try:
-            self._trouble(simulation, workload)
-            self._probe(simulation, workload)
+            if not self.generated or self._generate(simulation):
+                self._trouble(simulation, workload)
+                self._probe(simulation, workload)
             self._advance(simulation, SETTLE_MS)
             for checker in self.checkers:
                 checker.at_end(simulation)
@@ -125,10 +134,29 @@ class Harness:
             self.watched.report("core", simulation.cores[error.node].chain.final_height, str(error))
         return self._report(simulation, simulation.now_ms - began_ms)
 
+    def _generate(self, simulation: Simulation) -> bool:
+        """Faults, until a correct member has the key and a client has it from there; False where that takes too long.
+        """
+        bound_ms = START_MS + self.plan.end_ms + KEY_MS_MAX
+        while simulation.now_ms < bound_ms:
+            for _ in range(INTERVAL_MS // SLICE_MS):
+                simulation.run(SLICE_MS)
+                certificate = key_at(simulation, self.watched.correct)
+                if certificate is not None:
+                    establish(simulation.deployment, certificate)
+                    self._key_ms = simulation.now_ms - START_MS
+                    return True
+            for checker in self.checkers:
+                checker.at_interval(simulation)
+        phases = [core.keygen.phase for core in simulation.cores]
+        self.watched.report("progress", 0, f"no key {KEY_MS_MAX} ms after the heal; phases {phases}")
+        return False
+
     def _trouble(self, simulation: Simulation, workload: Workload) -> None:
         """Load and faults, until the network is whole."""
         workload.schedule()
-        self._advance(simulation, FAULTS_END_MS)
+        faults_ms = START_MS + self.plan.end_ms - simulation.now_ms
+        self._advance(simulation, max(FAULTS_END_MS, faults_ms))
 
     def _advance(self, simulation: Simulation, duration_ms: int) -> None:
         for _ in range(duration_ms // INTERVAL_MS):
@@ -195,6 +223,7 @@ class Harness:
             messages=cluster.messages,
             virtual_ms=virtual_ms,
             progress_ms=self._progress_ms,
+            key_ms=self._key_ms,
             digest=self.simulation.digest.hex(),
             violations=tuple(
                 Violation(self.seed, self.nodes, one.checker, one.height, one.detail) for one in self.watched.findings
@@ -202,20 +231,21 @@ class Harness:
         )
 
 
-def simulate(seed: int, nodes: int, faults: frozenset[str]) -> RunReport:
-    """Run one seed with ``nodes`` members; ``faults`` as :func:`mpc_sequencer.sim.plan.parse_faults` gives them."""
-    return Harness(seed, nodes, faults).run()
+def simulate(seed: int, nodes: int, faults: frozenset[str], *, generated: bool = False) -> RunReport:
+    """Run one seed with ``nodes`` members; ``faults`` as :func:`mpc_sequencer.sim.plan.parse_faults` gives them.
+    ``generated``: the first blocks generate the threshold key."""
+    return Harness(seed, nodes, faults, generated=generated).run()
 
 
-def _simulate_task(task: tuple[int, int, frozenset[str]]) -> RunReport:
-    return simulate(*task)
+def _simulate_task(task: tuple[int, int, frozenset[str]], generated: bool) -> RunReport:
+    return simulate(*task, generated=generated)
 
 
 def simulate_many(
-    tasks: Iterable[tuple[int, int, frozenset[str]]], *, workers: int | None = None
+    tasks: Iterable[tuple[int, int, frozenset[str]]], *, workers: int | None = None, generated: bool = False
 ) -> Iterator[RunReport]:
     """Reports as they come, from ``workers`` processes (all cores by default; 1 runs in this process)."""
-    yield from on_all_cores(_simulate_task, tasks, workers=workers)
+    yield from on_all_cores(partial(_simulate_task, generated=generated), tasks, workers=workers)
 
 
 def on_all_cores(run: Callable[[Any], RunReport], tasks: Iterable[Any], *, workers: int | None) -> Iterator[RunReport]:

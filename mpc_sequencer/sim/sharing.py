@@ -13,13 +13,15 @@ UNSHARED_EVERY without.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from mpc_sequencer.core import envelopes, reveal, signing
-from mpc_sequencer.core.types import Bundle, Certificate, Head, OrderList, Vote
-from threshold import CheckedCiphertext, Opening, SealingKey, VerifiedCoinShare
+from mpc_sequencer.core.types import Bundle, Certificate, Head, KeyMessage, OrderList, Vote
+from threshold import CheckedCiphertext, Opening, SealingKey, VerifiedCoinShare, group
+from threshold.dkg import deals, result
+from threshold.dkg.wire import Deal, Feldman
 from threshold.proofs import BundleContext
 
 
@@ -97,13 +99,54 @@ def _coin(honest: Callable[..., VerifiedCoinShare]) -> Callable[..., VerifiedCoi
     return verify_coin_share
 
 
+def _schnorr(honest: Callable[[Any, bytes, bytes], bool]) -> Callable[[Any, bytes, bytes], bool]:
+    """By the point's encoding: points compare by identity."""
+    good: set[tuple[bytes, bytes, bytes]] = set()
+
+    def schnorr_verify(point: Any, statement: bytes, proof: bytes) -> bool:
+        asked = (group.encode_point(point), statement, proof)
+        if asked not in good and honest(point, statement, proof):
+            good.add(asked)
+        return asked in good
+
+    return schnorr_verify
+
+
+def _feldman(honest: Callable[[bytes, int, Deal, Feldman], bool]) -> Callable[[bytes, int, Deal, Feldman], bool]:
+    good: set[Any] = set()
+
+    def verify_feldman(session: bytes, dealer: int, deal: Deal, feldman: Feldman) -> bool:
+        asked = (session, dealer, deal.commitments, feldman.encode())
+        if asked not in good and honest(session, dealer, deal, feldman):
+            good.add(asked)
+        return asked in good
+
+    return verify_feldman
+
+
+def _evaluate(honest: Callable[[Sequence[Any], int], Any]) -> Callable[[Sequence[Any], int], Any]:
+    answers: dict[Any, Any] = {}
+
+    def evaluate_in_exponent(commitments: Sequence[Any], at: int) -> Any:
+        asked = (tuple(b"" if one is None else group.encode_point(one) for one in commitments), at)
+        if asked not in answers:
+            answers[asked] = honest(commitments, at)
+        return answers[asked]
+
+    return evaluate_in_exponent
+
+
 SHARED: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
     (signing, "recover_address", _recover),
     (envelopes, "check", _check),
     (reveal, "combine", _combine),
     (reveal, "open_ciphertext", _open),
     (reveal, "verify_coin_share", _coin),
-    *((kind, "struct_hash", _remembered) for kind in (Vote, Certificate, Head, OrderList, Bundle)),
+    (group, "schnorr_verify", _schnorr),
+    (deals, "verify_feldman", _feldman),
+    (deals, "evaluate_in_exponent", _evaluate),
+    (result, "evaluate_in_exponent", _evaluate),
+    *((kind, "struct_hash", _remembered) for kind in (Vote, Certificate, Head, OrderList, Bundle, KeyMessage)),
 )
 """Where a core finds the function, its name there, and what makes the remembering one of it."""
 

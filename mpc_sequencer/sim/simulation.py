@@ -16,6 +16,7 @@ from mpc_sequencer.core.effects import (
     Effect,
     Event,
     FromPeer,
+    KeepSecret,
     ListRecord,
     PeerDown,
     PeerUp,
@@ -23,12 +24,12 @@ from mpc_sequencer.core.effects import (
     Send,
 )
 from mpc_sequencer.core.messages import PeerMessage
-from mpc_sequencer.sim.byzantine import BEHAVIOURS, Behaviour
+from mpc_sequencer.sim.byzantine import BEHAVIOURS, KEY_BEHAVIOURS, Behaviour
 from mpc_sequencer.sim.cluster import Cluster
 from mpc_sequencer.sim.deployment import START_MS, Deployment
 from mpc_sequencer.sim.host import Host, PreparedSnapshot
 from mpc_sequencer.sim.network import FAULTS_BEGIN_MS, FAULTS_END_MS, NOTICE_MS_MAX, FaultPlan, LinkFault, Links, Pair
-from mpc_sequencer.sim.outages import AWAITED, SYNC_MS, Outage, SnapshotTime
+from mpc_sequencer.sim.outages import AWAITED, KEY_AWAITED, SYNC_MS, Outage, SnapshotTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,17 @@ class Simulation(Cluster):
         self._dead: set[int] = set()
         self._armed: dict[int, Outage] = {}
         """Outages that wait for their host's next round, by place."""
+        self._writes = [0] * deployment.committee.n
+        """By member: secrets and records written so far."""
+        for outage in plan.hosts.outages:
+            if not outage.at_ms:
+                self._armed[outage.node] = outage
         self._disk_rng = random.Random(f"{seed}/disks")
         super().__init__(deployment, seed=seed, skew_ms=plan.skew_ms, twinned=plan.twinned)
+        kinds = BEHAVIOURS | KEY_BEHAVIOURS
         for node, name in plan.behaviours:
             rng = random.Random(f"{seed}/{node}/{name}")
-            self.behaviours[node] = BEHAVIOURS[name](node, self.cores[node], deployment, rng)
+            self.behaviours[node] = kinds[name](node, self.cores[node], deployment, rng)
             self.cores[node].standing.heeds_own_words = False
             for down_ms, up_ms in self.behaviours[node].restarts_ms(FAULTS_BEGIN_MS, FAULTS_END_MS):
                 self.call(START_MS + down_ms, partial(self.stop, node))
@@ -93,7 +100,8 @@ class Simulation(Cluster):
         for node, at_ms in plan.crashes:
             self.call(START_MS + at_ms, partial(self.stop, node))
         for outage in plan.hosts.outages:
-            self.call(START_MS + outage.at_ms, partial(self._begin_outage, outage))
+            if outage.at_ms:
+                self.call(START_MS + outage.at_ms, partial(self._begin_outage, outage))
             self.call(START_MS + outage.until_ms, partial(self._end_outage, outage))
         for snapshot in plan.hosts.snapshots:
             self.call(START_MS + snapshot.at_ms, partial(self._snapshot, snapshot))
@@ -172,17 +180,23 @@ class Simulation(Cluster):
         if waited and outage.lost:
             self._strike(self.hosts[outage.node], outage)
         if not waited or outage.lost:
-            self.call(self.now_ms, partial(self.restart, outage.node, damaged=bool(outage.lost)))
+            damaged = outage.lost in ("journal", "disk")
+            self.call(self.now_ms, partial(self.restart, outage.node, damaged=damaged))
 
     def _conclude(self, host: Host, effects: list[Effect]) -> None:
         outage = self._armed.get(host.place)
-        if outage is None or not _is_struck(outage, effects):
+        writes = _writes(effects)
+        written, self._writes[host.node] = self._writes[host.node], self._writes[host.node] + len(writes)
+        if outage is None or not _is_struck(outage, effects, written, len(writes)):
             super()._conclude(host, effects)
             return
         if outage.moment == "writing":
-            writes: list[Effect] = [one for one in effects if isinstance(one, Append)]
-            writes += [one for one in effects if isinstance(one, Persist)]
-            self._keep(host, writes[: len(writes) * outage.part_percent // 100])
+            appends: list[Effect] = [one for one in effects if isinstance(one, Append)]
+            if outage.write_number:
+                self._keep(host, appends + writes[: outage.write_number - written])
+            else:
+                writes = appends + writes
+                self._keep(host, writes[: len(writes) * outage.part_percent // 100])
         else:
             self._keep(host, effects)
             self._sync(host)
@@ -203,7 +217,9 @@ class Simulation(Cluster):
     def _strike(self, host: Host, outage: Outage) -> None:
         """The host goes down; what has left is under way for a moment more."""
         self._go_down(host, kill=outage.cause != "power")
-        if outage.lost:
+        if outage.lost == "vault":
+            host.disk.vault.clear()
+        elif outage.lost:
             host.disk.wipe(keep_log=outage.lost == "journal")
         linger_ms = min(outage.linger_ms, START_MS + outage.until_ms - 1 - self.now_ms)
         self.call(self.now_ms + max(0, linger_ms), partial(self._break, self._pairs_of(host.place)))
@@ -314,12 +330,24 @@ class Simulation(Cluster):
         return self._encoded[1:]
 
 
-def _is_struck(outage: Outage, effects: Iterable[Effect]) -> bool:
-    """Whether a round that brought this forth is one that the outage waits for."""
-    awaited = AWAITED[outage.awaits]
+def _writes(effects: Iterable[Effect]) -> list[Effect]:
+    """The secrets and records that a round writes, secrets first."""
+    listed = list(effects)
+    secrets: list[Effect] = [one for one in listed if isinstance(one, KeepSecret)]
+    return secrets + [one for one in listed if isinstance(one, Persist)]
+
+
+def _is_struck(outage: Outage, effects: Iterable[Effect], written: int, writes: int) -> bool:
+    """Whether a round that brought this forth is one that the outage waits for: ``writes`` of its effects are secrets
+    and records, ``written`` were before."""
+    if outage.write_number:
+        return written < outage.write_number <= written + writes
+    if outage.awaits == "secret":
+        return any(isinstance(effect, KeepSecret) for effect in effects)
+    awaited = KEY_AWAITED.get(outage.awaits) or AWAITED[outage.awaits]
     if awaited is None:
         return any(isinstance(effect, Append | Persist) for effect in effects)
-    written = [effect.record for effect in effects if isinstance(effect, Persist)]
-    if awaited is AdmittedRecord and any(isinstance(record, ListRecord) for record in written):
+    records = [effect.record for effect in effects if isinstance(effect, Persist)]
+    if awaited is AdmittedRecord and any(isinstance(record, ListRecord) for record in records):
         return False
-    return any(isinstance(record, awaited) for record in written)
+    return any(isinstance(record, awaited) for record in records)

@@ -3,8 +3,13 @@
 from typing import Final
 
 from mpc_sequencer.sim.byzantine.amnesiac import Amnesiac
+from mpc_sequencer.sim.byzantine.bad_dealer import BadDealer
+from mpc_sequencer.sim.byzantine.bad_extractor import BadExtractor
+from mpc_sequencer.sim.byzantine.bad_feldman import BadFeldman
 from mpc_sequencer.sim.byzantine.base import Behaviour
 from mpc_sequencer.sim.byzantine.bent_shares import BentShares
+from mpc_sequencer.sim.byzantine.copied_header import CopiedHeader
+from mpc_sequencer.sim.byzantine.double_dealer import DoubleDealer
 from mpc_sequencer.sim.byzantine.drops_earliest_lists import DropsEarliestLists
 from mpc_sequencer.sim.byzantine.drops_one_sender import DropsOneSender
 from mpc_sequencer.sim.byzantine.early_revealer import EarlyRevealer
@@ -12,9 +17,16 @@ from mpc_sequencer.sim.byzantine.equivocating_leader import EquivocatingLeader
 from mpc_sequencer.sim.byzantine.equivocating_lists import EquivocatingLists
 from mpc_sequencer.sim.byzantine.equivocating_votes import EquivocatingVotes
 from mpc_sequencer.sim.byzantine.false_logs import FalseLogs
+from mpc_sequencer.sim.byzantine.false_ready import FalseReady
+from mpc_sequencer.sim.byzantine.feldman_withholder import FeldmanWithholder
 from mpc_sequencer.sim.byzantine.garbage_sender import GarbageSender
+from mpc_sequencer.sim.byzantine.inconsistent_dealer import InconsistentDealer
 from mpc_sequencer.sim.byzantine.invents_ids import InventsIds
+from mpc_sequencer.sim.byzantine.late_dealer import LateDealer
+from mpc_sequencer.sim.byzantine.lying_complainer import LyingComplainer
+from mpc_sequencer.sim.byzantine.mute_dealer import MuteDealer
 from mpc_sequencer.sim.byzantine.nullifier import Nullifier
+from mpc_sequencer.sim.byzantine.old_deal import OldDeal
 from mpc_sequencer.sim.byzantine.replayer import Replayer
 from mpc_sequencer.sim.byzantine.silent import Silent
 from mpc_sequencer.sim.byzantine.slow import Slow
@@ -45,5 +57,24 @@ BEHAVIOURS: Final[dict[str, type[Behaviour]]] = {
         FalseLogs,
     )
 }
+"""What any run may have."""
+KEY_BEHAVIOURS: Final[dict[str, type[Behaviour]]] = {
+    one.name: one
+    for one in (
+        BadDealer,
+        InconsistentDealer,
+        MuteDealer,
+        LateDealer,
+        DoubleDealer,
+        CopiedHeader,
+        OldDeal,
+        LyingComplainer,
+        FeldmanWithholder,
+        BadFeldman,
+        BadExtractor,
+        FalseReady,
+    )
+}
+"""What only a run that begins with a key generation may have."""
 
-__all__ = ["BEHAVIOURS", "Behaviour"]
+__all__ = ["BEHAVIOURS", "KEY_BEHAVIOURS", "Behaviour"]

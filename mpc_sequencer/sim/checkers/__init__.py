@@ -6,6 +6,7 @@ from mpc_sequencer.sim.checkers.agreement import Agreement, Certificates, EarlyS
 from mpc_sequencer.sim.checkers.audit import Audited
 from mpc_sequencer.sim.checkers.base import Checker, Finding, Watched
 from mpc_sequencer.sim.checkers.bounds import Memory
+from mpc_sequencer.sim.checkers.keys import Keys, Secrets
 from mpc_sequencer.sim.checkers.lives import Durable, Log, Recovered, SignedOnce
 from mpc_sequencer.sim.checkers.promises import Accusations, Inclusion, Receipts, Results
 
@@ -25,5 +26,11 @@ CHECKERS: Final[tuple[type[Checker], ...]] = (
     Audited,
 )
 """Beside these, a run reports under ``core`` (an honest core raised) and ``progress`` (too slow after the heal)."""
+GENERATED_CHECKERS: Final[tuple[type[Checker], ...]] = (
+    *(kind for kind in CHECKERS if kind is not Audited),
+    Keys,
+    Secrets,
+)
+"""Where a run begins with a key generation. The auditor reads logs of committees whose key is given."""
 
-__all__ = ["CHECKERS", "Checker", "Finding", "Watched"]
+__all__ = ["CHECKERS", "GENERATED_CHECKERS", "Checker", "Finding", "Watched"]

@@ -17,6 +17,9 @@ from mpc_sequencer.sim.workload import POOR_TRADERS
 
 CLOCK_CODES: Final = frozenset({"block.time"})
 """Refusals that follow from clocks and delays: they accuse nobody."""
+KEY_CODES: Final = frozenset({"dkg.silent", "key.aborted", "key.no_share"})
+"""What a key generation says of members that may have been away: :mod:`mpc_sequencer.sim.checkers.keys` judges it."""
+PASSED_CODES: Final = CLOCK_CODES | KEY_CODES
 
 
 Place = tuple[int, int, int]
@@ -78,7 +81,7 @@ class Accusations(Checker):
     def on_effect(self, node: int, effect: Effect) -> None:
         if isinstance(effect, Evidence) and effect.node in self.watched.honest:
             self.report(0, f"member {node} convicts member {effect.node} of {effect.kind}: {effect.detail}")
-        elif isinstance(effect, Fault) and effect.node in self.watched.honest and effect.code not in CLOCK_CODES:
+        elif isinstance(effect, Fault) and effect.node in self.watched.honest and effect.code not in PASSED_CODES:
             self.report(0, f"member {node} charges member {effect.node} with {effect.code}: {effect.detail}")
 
 

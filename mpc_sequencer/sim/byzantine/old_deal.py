@@ -1,0 +1,37 @@
+"""Deals once for all sessions: a deal of another session of this deployment, and in a second attempt that of the first.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Final
+
+from mpc_sequencer.core.keys import session_id
+from mpc_sequencer.core.node import NodeCore
+from mpc_sequencer.sim.byzantine.key_behaviour import BentParticipant, KeyBehaviour, elsewhere
+from mpc_sequencer.sim.deployment import Deployment
+from threshold.dkg import SEED_BYTES, Kind, Participant, Session
+from threshold.dkg.wire import MessageType
+
+OTHER_ATTEMPT: Final = 1_000
+
+
+class OldDeal(KeyBehaviour):
+    name = "old_deal"
+
+    def __init__(self, node: int, core: NodeCore, deployment: Deployment, rng: random.Random) -> None:
+        super().__init__(node, core, deployment, rng)
+        self._old = b""
+
+    def bend(
+        self, participant: BentParticipant, session: Session, kind: MessageType, payload: bytes
+    ) -> Iterable[bytes]:
+        if kind is not MessageType.DEAL or session.plan.kind is not Kind.GENERATE:
+            return (payload,)
+        if not self._old:
+            other = elsewhere(session, session_id(self.committee, 0, OTHER_ATTEMPT))
+            dealer = Participant(other.plan, self.rng.randbytes(SEED_BYTES), participant.index, participant.index)
+            self._old = dealer._fresh_deal(other, participant.index).encode()
+        old, self._old = self._old, payload
+        return (old,)
