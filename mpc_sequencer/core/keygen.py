@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 SEED_PREFIX: Final = "session-"
 GIVEN: Final = "given"
 WAITING: Final = "waiting"
+ATTEMPTS_MAX: Final = 1 << 16
+"""What a certificate's attempt is looked for below: a window each, they are a week of failures."""
 
 
 class KeyBlock(Value, frozen=True):
@@ -111,6 +113,12 @@ def check_key_certificate(committee: Committee, certificate: KeyCertificate) -> 
     for ready in certificate.ready:
         message = KeyMessage(certificate.epoch, certificate.session, ready.node, payload, ready.signature)
         committee.check_value(message)
+    # Signatures bind chain and contract alone; the session binds the whole committee file. The search is paid for by
+    # q signatures.
+    attempts = (session_id(committee, attempt) for attempt in range(ATTEMPTS_MAX))
+    if result.session != certificate.session or certificate.session not in attempts:
+        expected = "a session of this committee file"
+        raise ProtocolError("key.result", "KeyCertificate.session", certificate.session, expected)
     return result
 
 
@@ -147,6 +155,14 @@ class KeyGeneration:
         if self._session is None:
             return GIVEN if self.certificate is None else Phase.DONE.value
         return WAITING if not self._blocks else self._session.phase.value
+
+    @property
+    def progress(self) -> tuple[int, int, int]:
+        """(the attempt, from 0; members whose message of this phase counts already; members it is expected of)."""
+        if self._session is None:
+            return self._attempt, 0, 0
+        expected = len(self._session.expected)
+        return self._attempt, expected - len(self._session.unheard), expected
 
     def due(self, now_ms: int) -> bool:
         """Whether blocks are wanted for the session's sake: the first one, and those that end a phase by its window."""

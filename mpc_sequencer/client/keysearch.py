@@ -1,0 +1,86 @@
+"""Finding the threshold key: every member is asked until one proves it.
+
+A member's word is worth nothing here and its certificate everything, so the first certificate that holds is taken,
+whoever sent it. Who sends one that does not hold is at fault and is asked no more; the others go on. While the
+generation goes on, members name the phase that it waits for, which is told for progress alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from mpc_sequencer.client.committee_key import CommitteeKey, known_key
+from mpc_sequencer.client.errors import ClientError, KeyPending, MemberFault
+
+if TYPE_CHECKING:
+    from mpc_sequencer.client.sequencer import SequencerClient
+
+KEY_S_MAX: Final = 120.0
+"""A generation in which nobody is silent takes a second or two; each phase that waits for a silent member takes
+KEY_WINDOW_MS more."""
+KEY_POLL_S: Final = 0.25
+KEY_REPLY_S_MAX: Final = 5.0
+
+Progress = Callable[[int, str], None]
+"""Gets a member and the phase that it names, each time another phase is named."""
+
+
+class KeySearch:
+    """One search by one client."""
+
+    def __init__(self, client: SequencerClient, progress: Progress | None) -> None:
+        self._client = client
+        self._progress = progress
+        self._said: dict[int, str] = {}
+        self._last: str | None = None
+        self._liars: dict[int, MemberFault] = {}
+        self._found: CommitteeKey | None = None
+
+    async def run(self, timeout_s: float) -> CommitteeKey:
+        """As :meth:`SequencerClient.key`."""
+        client = self._client
+        if client.committee.keys is not None:
+            return client.known or known_key(client.committee)
+        with trio.move_on_after(timeout_s):
+            async with trio.open_nursery() as nursery:
+                for node in client.nodes:
+                    nursery.start_soon(self._ask, node, nursery.cancel_scope)
+        if self._found is not None:
+            return self._found
+        if len(self._liars) == len(client.nodes):
+            raise next(iter(self._liars.values()))
+        raise self._pending(timeout_s)
+
+    async def _ask(self, node: int, scope: trio.CancelScope) -> None:
+        client = self._client
+        while True:
+            try:
+                reply = await client.key_reply(node, KEY_REPLY_S_MAX)
+                if reply.certificate is not None:
+                    self._found = client.take_key(node, reply.certificate)
+                    scope.cancel()
+                    return
+                self._note(node, reply.phase)
+            except MemberFault as fault:
+                self._liars[node] = fault
+                self._said[node] = f"{fault.refusal.code} in its certificate"
+                return
+            except ClientError as error:
+                self._said[node] = error.cause
+            await trio.sleep(KEY_POLL_S)
+
+    def _note(self, node: int, phase: str) -> None:
+        self._said[node] = f"the generation waits for {phase}"
+        if self._progress is not None and phase != self._last:
+            self._last = phase
+            self._progress(node, phase)
+
+    def _pending(self, timeout_s: float) -> KeyPending:
+        said = "; ".join(f"member {node}: {words}" for node, words in sorted(self._said.items()))
+        return KeyPending(
+            f"no member proved the committee's threshold key within {timeout_s:g} s; {said or 'no answer yet'}",
+            "look at `mpcseq committee status`, then wait longer",
+        )
