@@ -92,11 +92,12 @@ def inspect_envelope(committee: Committee, data: bytes, now_ms: int) -> Inspecti
 
     envelope = run("encoding", lambda: parse_envelope(data))
     label = run("label", lambda: Label.decode(envelope.label), envelope)
-    run("deployment", lambda: envelopes.check_deployment(committee, label), label, committee.keys)
+    keys = None if label is None else committee.keys
+    run("deployment", lambda: envelopes.check_deployment(committee, label), keys)
     run("window", lambda: envelopes.check_window(label, now_ms), label)
     run("span", lambda: envelopes.check_span(label), label)
     ciphertext = run("ciphertext", lambda: Ciphertext.decode(envelope.ciphertext, label.size_bucket), label)
-    run("sealing proof", lambda: _check_sealing(committee, envelope), ciphertext, committee.keys)
+    run("sealing proof", lambda: _check_sealing(committee, envelope), ciphertext, keys)
     run("sponsor signature", lambda: _check_sponsor(committee, envelope, label), label)
     return Inspection(envelope, label, ciphertext, tuple(checks))
 

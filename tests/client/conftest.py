@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,12 @@ class OrderMaker:
 @pytest.fixture
 def make_order(committee: Committee, trader: Signer) -> OrderMaker:
     return OrderMaker(committee, trader)
+
+
+@pytest.fixture
+def sealed_for(trader: Signer) -> Callable[[Committee], SealedOrder]:
+    """An order, valid now, for a committee of the test's own."""
+    return lambda committee: OrderMaker(committee, trader)(time.time_ns() // 1_000_000)
 
 
 class ReceiptMaker:
