@@ -24,7 +24,7 @@ from mpc_sequencer.client.committee_key import known_key, take_certificate
 from mpc_sequencer.client.sequencer import SequencerClient, open_sequencer
 from mpc_sequencer.client.sync import SyncSequencerClient
 from mpc_sequencer.core import domains
-from mpc_sequencer.core.codec import encode
+from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.keygen import check_key_certificate
@@ -431,28 +431,36 @@ def _edit(**changes: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return lambda document: document | changes
 
 
+def _recoded(change: Callable[[KeyCertificate], KeyCertificate]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The same file with another certificate."""
+
+    def edit(document: dict[str, Any]) -> dict[str, Any]:
+        held: KeyCertificate = decode(KeyCertificate, bytes.fromhex(document["certificate"][2:]))
+        return document | {"certificate": "0x" + encode(change(held)).hex()}
+
+    return edit
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
         (_edit(version=2), "version is 2, expected 1"),
         (_edit(version=True), "version is True"),
-        (_edit(extra=1), "the file is not an object of exactly"),
-        (lambda d: {k: v for k, v in d.items() if k != "epoch"}, "the file is not an object of exactly"),
-        (lambda d: [d], "the file is not an object"),
+        (_edit(extra=1), "is not an object of exactly"),
+        (lambda d: {k: v for k, v in d.items() if k != "key_id"}, "is not an object of exactly"),
+        (lambda d: [d], "is not an object of exactly"),
         (_edit(genesis="0x" + "00" * 32), "another deployment"),
         (_edit(genesis="00"), "genesis is '00', expected 0x"),
-        (_edit(epoch=1), "epoch.unknown"),
-        (_edit(epoch=True), "epoch is True"),
-        (_edit(epoch=-1), "epoch is -1"),
-        (_edit(session="0x00"), "expected"),
-        (lambda d: d | {"result": d["result"].upper()}, "expected 0x and lower-case hex"),
-        (lambda d: d | {"result": d["result"][:-2]}, "dkg.length"),
-        (lambda d: d | {"ready": d["ready"][:2]}, "key.quorum"),
-        (lambda d: d | {"ready": d["ready"] + d["ready"][:1]}, "key.quorum"),
-        (_edit(ready=[]), "expected"),
-        (_edit(ready={}), "ready is {}, expected a list"),
-        (lambda d: d | {"ready": [*d["ready"][:2], {"node": 2}]}, "ready[2] is not an object of exactly"),
-        (lambda d: d | {"ready": [{**one, "signature": "0x" + "11" * 65} for one in d["ready"]]}, "signature."),
+        (_edit(genesis=0), "genesis is 0, expected 0x"),
+        (_edit(key_id="0x" + "00" * 32), "which the certificate proves"),
+        (lambda d: d | {"certificate": d["certificate"].upper()}, "expected 0x and lower-case hex"),
+        (lambda d: d | {"certificate": d["certificate"][:-2]}, "wire.malformed"),
+        (lambda d: d | {"certificate": d["certificate"] + "00"}, "wire.malformed"),
+        (_recoded(lambda c: msgspec.structs.replace(c, epoch=1)), "epoch.unknown"),
+        (_recoded(lambda c: msgspec.structs.replace(c, result=c.result[:-1])), "dkg.length"),
+        (_recoded(lambda c: msgspec.structs.replace(c, ready=c.ready[:2])), "key.quorum"),
+        (_recoded(lambda c: msgspec.structs.replace(c, ready=(*c.ready, c.ready[0]))), "key.quorum"),
+        (_recoded(lambda c: msgspec.structs.replace(c, ready=())), "wire.bound"),
     ],
 )
 def test_a_changed_key_file_is_refused_with_what_is_wrong(
@@ -466,9 +474,17 @@ def test_a_changed_key_file_is_refused_with_what_is_wrong(
 
 
 def test_a_key_file_with_a_field_twice_is_refused(key_file: Path, keyless: Committee) -> None:
-    key_file.write_text(key_file.read_text().replace('"epoch": 0,', '"epoch": 0, "epoch": 0,'))
-    with pytest.raises(ConfigError, match="epoch is there twice"):
+    key_file.write_text(key_file.read_text().replace('"version": 1,', '"version": 1, "version": 1,'))
+    with pytest.raises(ConfigError, match="version is there twice"):
         load_key(key_file, keyless)
+
+
+def test_no_key_file_is_written_of_a_certificate_that_proves_nothing(
+    tmp_path: Path, keyless: Committee, member_signers: Signers
+) -> None:
+    with pytest.raises(ProtocolError):
+        save_key(tmp_path / "key.json", keyless, _of_fewer(keyless, member_signers))
+    assert not (tmp_path / "key.json").exists()
 
 
 def test_a_committee_file_with_a_key_takes_no_key_file(key_file: Path, committee: Committee) -> None:
