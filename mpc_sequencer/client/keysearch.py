@@ -17,15 +17,59 @@ from mpc_sequencer.client.errors import ClientError, KeyPending, MemberFault
 
 if TYPE_CHECKING:
     from mpc_sequencer.client.sequencer import SequencerClient
+    from mpc_sequencer.core.messages import StatusReply
 
 KEY_S_MAX: Final = 120.0
 """A generation in which nobody is silent takes a second or two; each phase that waits for a silent member takes
 KEY_WINDOW_MS more."""
 KEY_POLL_S: Final = 0.25
 KEY_REPLY_S_MAX: Final = 5.0
+KEY_IN_USE: Final = frozenset({"done", "given"})
+"""Phases of a member that knows the key."""
 
 Progress = Callable[[int, str], None]
 """Gets a member and the phase that it names, each time another phase is named."""
+
+
+async def follow_key(client: SequencerClient, timeout_s: float, say: Callable[[str], None]) -> CommitteeKey:
+    """As :meth:`SequencerClient.key`, while ``say`` gets :func:`describe_phase` of a connected member's state each time
+    that changes."""
+    found: CommitteeKey | None = None
+    failure: ClientError | None = None
+    async with trio.open_nursery() as nursery:
+        if client.committee.keys is None:
+            nursery.start_soon(_tell, client, say)
+        try:
+            found = await client.key(timeout_s)
+        except ClientError as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if found is None:
+        assert failure is not None
+        raise failure
+    return found
+
+
+def describe_phase(status: StatusReply) -> str:
+    """What the key generation waits for, such as ``deals 3 of 4``; an attempt after the first is named."""
+    words = status.key_phase
+    if status.key_expected:
+        words += f" {status.key_heard} of {status.key_expected}"
+    return f"{words}, attempt {status.key_attempt + 1}" if status.key_attempt else words
+
+
+async def _tell(client: SequencerClient, say: Callable[[str], None]) -> None:
+    told = ""
+    while True:
+        for node in client.connected()[:1]:
+            try:
+                words = describe_phase(await client.status(node, KEY_REPLY_S_MAX))
+            except ClientError:
+                continue  # it went away; the search itself says so where that matters
+            if words != told:
+                told = words
+                say(words)
+        await trio.sleep(KEY_POLL_S)
 
 
 class KeySearch:
