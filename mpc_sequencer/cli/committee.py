@@ -64,7 +64,7 @@ def key(
     if out is not None:
         output_exists(out, force)
         if file.committee.keys is not None:
-            raise ConfigError("the committee file has the threshold key itself", "leave --out out: no key file is needed")
+            raise ConfigError("the committee file has the threshold key itself", "leave out --out: none is needed")
     found, faults = trio.run(_fetch, file, chosen, timeout, as_json)
     if out is not None and found.certificate is not None:
         save_key(out, file.committee, found.certificate)
@@ -158,7 +158,7 @@ def state_fields(file: CommitteeFile, node: int, answer: KeyState | str) -> dict
         "epoch": reply.epoch,
         "key_phase": reply.key_phase,
         "key_progress": describe_phase(reply),
-        "key_attempts": reply.key_attempt + 1 if reply.key_expected else reply.key_attempt,
+        "attempts_failed": reply.key_attempt,
         "key_id": None if found is None else found.key_id.hex(),
         "threshold": file.committee.t if found is None else found.threshold,
         "qualified_dealers": [] if found is None else list(found.qualified),
@@ -183,9 +183,11 @@ def state_table(file: CommitteeFile, rows: list[dict[str, Any]]) -> Table:
             key_id = key_id[:KEY_ID_DIGITS_SHOWN] + "…"
         dealers = " ".join(str(dealer) for dealer in row["qualified_dealers"])
         threshold = f"{row['threshold']} of {size.n}"
-        attempts = str(row["key_attempts"] or "")
         shown.append(
-            (row["node"], row["epoch"], row["key_progress"], attempts, key_id, threshold, dealers, row["height_final"])
+            (
+                *(row["node"], row["epoch"], row["key_progress"], row["attempts_failed"]),
+                *(key_id, threshold, dealers, row["height_final"]),
+            )
         )
-    columns = ("node", "epoch", "key generation", "attempts", "key id", "threshold", "qualified dealers", "height")
+    columns = ("node", "epoch", "key generation", "failed", "key id", "threshold", "qualified dealers", "height")
     return table(f"{size.n} members, {size.f} may be faulty", columns, shown)

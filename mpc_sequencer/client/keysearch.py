@@ -51,11 +51,12 @@ async def follow_key(client: SequencerClient, timeout_s: float, say: Callable[[s
 
 
 def describe_phase(status: StatusReply) -> str:
-    """What the key generation waits for, such as ``deals 3 of 4``; an attempt after the first is named."""
+    """What the key generation waits for, such as ``deals 3 of 4``; after a failed attempt with the attempt's number."""
     words = status.key_phase
     if status.key_expected:
         words += f" {status.key_heard} of {status.key_expected}"
-    return f"{words}, attempt {status.key_attempt + 1}" if status.key_attempt else words
+    again = status.key_attempt and status.key_phase not in KEY_IN_USE
+    return f"{words}, attempt {status.key_attempt + 1}" if again else words
 
 
 async def _tell(client: SequencerClient, say: Callable[[str], None]) -> None:

@@ -5,17 +5,56 @@ memory, signed by real consensus keys.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import msgspec
 
-from mpc_sequencer.core.committee import Committee, Genesis
+from mpc_sequencer.core.committee import Committee, Genesis, Member
 from mpc_sequencer.core.keygen import generation_plan
 from mpc_sequencer.core.signing import Signer
-from mpc_sequencer.core.types import NO_SIGNATURE, KeyCertificate, KeyMessage, KeyReady
+from mpc_sequencer.core.types import NO_SIGNATURE, Checkpoint, KeyCertificate, KeyMessage, KeyReady
+from mpc_sequencer.devnet.layout import BTCUSDT
+from mpc_sequencer.node import tls
+from mpc_sequencer.node.config import CommitteeFile, committee_file
 from threshold import deal
 from threshold.dkg import Message, Participant, Phase, Result, Session
 from threshold.dkg.wire import encode_ready
+
+
+NODES = 4
+
+
+@dataclass(frozen=True)
+class House:
+    """Four members' public files and their secrets; the committee file has no threshold key."""
+
+    file: CommitteeFile
+    signers: tuple[Signer, ...]
+    log_seeds: tuple[bytes, ...]
+
+
+def build_house(ports: Sequence[int]) -> House:
+    """Members that listen at ``ports`` on this machine."""
+    signers = sorted((Signer(bytes((9, i)) * 16) for i in range(NODES)), key=lambda signer: signer.address)
+    seeds = tuple(bytes((8, i)) * 16 for i in range(NODES))
+    members = tuple(Member(one.public_key, tls.log_key(seed), b"") for one, seed in zip(signers, seeds, strict=True))
+    genesis = Genesis(
+        version=1,
+        chain_id=31_337,
+        settlement=b"\x5e" * 20,
+        epoch=0,
+        threshold=3,
+        public_key=b"",
+        members=members,
+        assets=(b"\x0a" * 20, b"\x0b" * 20),
+        markets=(BTCUSDT,),
+        checkpoint=Checkpoint(0, bytes(32), 0, bytes(32)),
+        time_ms=0,
+    )
+    endpoints = [("127.0.0.1", port) for port in ports]
+    file = committee_file(genesis, endpoints, [tls.member_certificate(seed) for seed in seeds])
+    return House(file, tuple(signers), seeds)
 
 
 def without_key(genesis: Genesis) -> Genesis:
