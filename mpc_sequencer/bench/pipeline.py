@@ -53,4 +53,5 @@ def figures(
         "floor_us_per_order": floor_us,
         "ratio": None if cpu_us is None else round(cpu_us / floor_us, 2),
         "audit": summary["audit"],
+        "key_ms": summary["key_ms"],
     }

@@ -73,6 +73,7 @@ def pipeline(
             ("cryptography alone", f"{result['crypto_us_per_order']} us, floor {result['floor_us_per_order']} us"),
             ("cpu over floor", result["ratio"]),
             ("audit", result["audit"]),
+            *([("key generated after", f"{result['key_ms']} ms")] if result["key_ms"] is not None else []),
         ]
         console().print(table(f"{nodes} nodes at {rate:g} orders/s", ("", ""), [(a, str(b)) for a, b in rows]))
     if not outcome.summary.succeeded:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from client_key_kit import NODES, House, build_house, certify, generated
+from client_key_kit import NODES, House, build_house, certify, generated, status_reply
 
 from mpc_sequencer.client.keys import save_assets, write_account_key
 from mpc_sequencer.core.codec import encode
@@ -44,13 +44,14 @@ class Word:
 
 
 def _status(node: int, request: int, word: Word) -> StatusReply:
-    empty: dict[str, Any] = dict.fromkeys(StatusReply.__struct_fields__, 0)
-    empty |= {"peers_connected": (), "convicted": (), "clearing": ()}
-    said = {"key_phase": word.phase, "key_attempt": word.attempt, "key_heard": word.heard}
-    return StatusReply(
-        **empty
-        | said
-        | {"request": request, "node": node, "height_final": word.height, "key_expected": word.expected}
+    return status_reply(
+        node,
+        request,
+        height_final=word.height,
+        key_phase=word.phase,
+        key_attempt=word.attempt,
+        key_heard=word.heard,
+        key_expected=word.expected,
     )
 
 
@@ -225,7 +226,8 @@ def test_an_inspection_without_a_key_shows_the_envelope_and_says_what_it_could_n
     assert seal(mpcseq, tmp_path, "--key", tmp_path / "k.json").status == 0
     ran = mpcseq("order", "inspect", tmp_path / "order.bin", "--committee", tmp_path / "committee.json", "--json")
     assert ran.status == 2 and not ran.json["valid"]
-    assert [one["check"] for one in ran.json["checks"] if one["verdict"] == "skipped"] == ["deployment", "sealing proof"]
+    skipped = [one["check"] for one in ran.json["checks"] if one["verdict"] == "skipped"]
+    assert skipped == ["deployment", "sealing proof"]
     assert "the threshold key is not known" in msgspec.json.decode(ran.err)["error"]
 
 

@@ -4,14 +4,18 @@ memory, signed by real consensus keys.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import msgspec
+import trio
 
 from mpc_sequencer.core.committee import Committee, Genesis, Member
 from mpc_sequencer.core.keygen import generation_plan
+from mpc_sequencer.core.messages import ClientReply, ClientRequest, StatusReply
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import NO_SIGNATURE, Checkpoint, KeyCertificate, KeyMessage, KeyReady
 from mpc_sequencer.devnet.layout import BTCUSDT
@@ -20,7 +24,6 @@ from mpc_sequencer.node.config import CommitteeFile, committee_file
 from threshold import deal
 from threshold.dkg import Message, Participant, Phase, Result, Session
 from threshold.dkg.wire import encode_ready
-
 
 NODES = 4
 
@@ -107,3 +110,33 @@ def certify(
         message = KeyMessage(committee.epoch, made.session, node, encode_ready(hashed), NO_SIGNATURE)
         ready.append(KeyReady(node, signers[node].sign_digest(committee.digest(message.struct_hash()))))
     return KeyCertificate(committee.epoch, made.session, encoded, tuple(ready))
+
+
+class Answering:
+    """Members behind the interface of the TLS link: each request is answered by ``answer(node, request)``."""
+
+    def __init__(self, answer: Callable[[int, ClientRequest], list[ClientReply]]) -> None:
+        self._answer = answer
+
+    @asynccontextmanager
+    async def connector(self, node: int) -> AsyncIterator[Any]:
+        sender, receiver = trio.open_memory_channel[ClientReply](100)
+        answer = self._answer
+
+        class Connection:
+            async def send(self, *requests: ClientRequest) -> None:
+                for request in requests:
+                    for reply in answer(node, request):
+                        await sender.send(reply)
+
+            def __aiter__(self) -> AsyncIterator[ClientReply]:
+                return receiver.__aiter__()
+
+        yield Connection()
+
+
+def status_reply(node: int, request: int, **said: Any) -> StatusReply:
+    """A member's state, zero but for what is ``said``."""
+    empty: dict[str, Any] = dict.fromkeys(StatusReply.__struct_fields__, 0)
+    empty |= {"peers_connected": (), "convicted": (), "clearing": (), "key_phase": "done"}
+    return StatusReply(**empty | {"request": request, "node": node} | said)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from client_key_kit import certify, generated, with_key, without_key
+from client_key_kit import Answering, certify, generated, with_key, without_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -210,10 +210,11 @@ def test_no_bit_of_a_certificate_can_be_changed(data: st.DataObject, devnet: Any
 
 
 # --- asking members -----------------------------------------------------------------------------------------------
-class Members:
+class Members(Answering):
     """Four scripted members that are asked for the key, and take orders."""
 
     def __init__(self, committee: Committee, scripts: Sequence[Script], make_receipt: Any = None) -> None:
+        super().__init__(self._answers)
         self.committee = committee
         self.scripts = list(scripts)
         self.asked = [0] * len(scripts)
@@ -235,22 +236,6 @@ class Members:
             return [SubmitReply(request.request, tuple(SubmitResult(i, None, *row) for i in ids))]
         rows = tuple(SubmitResult(i, self._make_receipt(i, node), "", "", "", "") for i in ids)
         return [SubmitReply(request.request, rows)]
-
-    @asynccontextmanager
-    async def connector(self, node: int) -> AsyncIterator[Any]:
-        sender, receiver = trio.open_memory_channel[ClientReply](100)
-        members = self
-
-        class Connection:
-            async def send(self, *requests: ClientRequest) -> None:
-                for request in requests:
-                    for reply in members._answers(node, request):
-                        await sender.send(reply)
-
-            def __aiter__(self) -> AsyncIterator[ClientReply]:
-                return receiver.__aiter__()
-
-        yield Connection()
 
 
 def proving(certificate: KeyCertificate) -> Script:
