@@ -189,5 +189,5 @@ def state_table(file: CommitteeFile, rows: list[dict[str, Any]]) -> Table:
                 *(key_id, threshold, dealers, row["height_final"]),
             )
         )
-    columns = ("node", "epoch", "key generation", "failed", "key id", "threshold", "qualified dealers", "height")
-    return table(f"{size.n} members, {size.f} may be faulty", columns, shown)
+    columns = ("node", "epoch", "key generation", "failed attempts", "key id", "threshold", "qualified dealers")
+    return table(f"{size.n} members, {size.f} may be faulty", (*columns, "height"), shown)

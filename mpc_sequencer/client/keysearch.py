@@ -14,6 +14,7 @@ import trio
 
 from mpc_sequencer.client.committee_key import CommitteeKey, known_key
 from mpc_sequencer.client.errors import ClientError, KeyPending, MemberFault
+from threshold.dkg import Phase
 
 if TYPE_CHECKING:
     from mpc_sequencer.client.sequencer import SequencerClient
@@ -24,6 +25,7 @@ KEY_S_MAX: Final = 120.0
 KEY_WINDOW_MS more."""
 KEY_POLL_S: Final = 0.25
 KEY_REPLY_S_MAX: Final = 5.0
+PHASES: Final = frozenset(phase.value for phase in Phase) | {"waiting", "given"}
 KEY_IN_USE: Final = frozenset({"done", "given"})
 """Phases of a member that knows the key."""
 
@@ -52,11 +54,16 @@ async def follow_key(client: SequencerClient, timeout_s: float, say: Callable[[s
 
 def describe_phase(status: StatusReply) -> str:
     """What the key generation waits for, such as ``deals 3 of 4``; after a failed attempt with the attempt's number."""
-    words = status.key_phase
+    words = _known(status.key_phase)
     if status.key_expected:
         words += f" {status.key_heard} of {status.key_expected}"
     again = status.key_attempt and status.key_phase not in KEY_IN_USE
     return f"{words}, attempt {status.key_attempt + 1}" if again else words
+
+
+def _known(phase: str) -> str:
+    """A phase's name; what a member makes up is not shown to anybody's terminal."""
+    return phase if phase in PHASES else "a phase that nobody knows"
 
 
 async def _tell(client: SequencerClient, say: Callable[[str], None]) -> None:
@@ -111,20 +118,21 @@ class KeySearch:
                 self._note(node, reply.phase)
             except MemberFault as fault:
                 self._liars[node] = fault
-                self._said[node] = f"{fault.refusal.code} in its certificate"
+                self._said[node] = f"member {node} sent a certificate that does not hold ({fault.refusal.code})"
                 return
             except ClientError as error:
                 self._said[node] = error.cause
             await trio.sleep(KEY_POLL_S)
 
     def _note(self, node: int, phase: str) -> None:
-        self._said[node] = f"the generation waits for {phase}"
+        phase = _known(phase)
+        self._said[node] = f"member {node} waits for {phase}"
         if self._progress is not None and phase != self._last:
             self._last = phase
             self._progress(node, phase)
 
     def _pending(self, timeout_s: float) -> KeyPending:
-        said = "; ".join(f"member {node}: {words}" for node, words in sorted(self._said.items()))
+        said = "; ".join(words for _, words in sorted(self._said.items()))
         return KeyPending(
             f"no member proved the committee's threshold key within {timeout_s:g} s; {said or 'no answer yet'}",
             "look at `mpcseq committee status`, then wait longer",

@@ -197,7 +197,7 @@ def test_a_generation_under_way_is_shown_and_an_error_when_it_takes_too_long(
     ran = mpcseq("committee", "key", "--committee", tmp_path / "committee.json", "--timeout", "1.5")
     cause, hint = ran.error()
     assert "key generation: deals 3 of 4" in ran.out
-    assert "within 1.5 s" in cause and "member 2: the generation waits for deals" in cause
+    assert "within 1.5 s" in cause and "member 2 waits for deals" in cause
     assert "mpcseq committee status" in hint
 
 

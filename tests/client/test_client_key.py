@@ -15,12 +15,13 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from client_key_kit import Answering, certify, generated, with_key, without_key
+from client_key_kit import Answering, certify, generated, status_reply, with_key, without_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc_sequencer.client import KeyPending, MemberFault, inspect_envelope, load_key, make_label, save_key, tracker
 from mpc_sequencer.client.committee_key import known_key, take_certificate
+from mpc_sequencer.client.keysearch import describe_phase
 from mpc_sequencer.client.sequencer import SequencerClient, open_sequencer
 from mpc_sequencer.client.sync import SyncSequencerClient
 from mpc_sequencer.core import domains
@@ -154,6 +155,16 @@ def _at_another_threshold(committee: Committee, signers: Signers) -> KeyCertific
     return certify(other, signers)
 
 
+def _signed_at_another_threshold(committee: Committee, signers: Signers) -> KeyCertificate:
+    return certify(committee, signers, result=replace(generated(committee), threshold=2).encode())
+
+
+def _signed_without_a_member_s_verification_key(committee: Committee, signers: Signers) -> KeyCertificate:
+    made = generated(committee)
+    keys = {index: key for index, key in made.verification_keys.items() if index != 4}
+    return certify(committee, signers, result=replace(made, verification_keys=keys).encode())
+
+
 NEAR_MISSES: Sequence[tuple[Bend, str]] = (
     (_of_fewer, "key.quorum"),
     (_of_one_member_twice, "key.quorum"),
@@ -170,6 +181,8 @@ NEAR_MISSES: Sequence[tuple[Bend, str]] = (
     (_of_a_deployment_on_another_chain, "signature.signer"),
     (_of_a_deployment_of_the_same_members_and_contract, "key.result"),
     (_at_another_threshold, "key.result"),
+    (_signed_at_another_threshold, "key.result"),
+    (_signed_without_a_member_s_verification_key, "key.result"),
 )
 
 
@@ -287,7 +300,7 @@ async def test_a_false_certificate_of_the_first_member_is_refused_and_named_and_
 async def test_lies_of_all_members_but_one_do_not_make_a_key(keyless: Committee, member_signers: Signers) -> None:
     lies = [proving(bend(keyless, member_signers)) for bend in (_of_fewer, _with_a_bent_result, _of_another_epoch)]
     async with clients(Members(keyless, [*lies, generating("answers")])) as client:
-        with pytest.raises(KeyPending, match=r"1: signature\.signer .* 3: the generation waits for answers"):
+        with pytest.raises(KeyPending, match=r"member 1 sent .* \(signature\.signer\).* member 3 waits for answers"):
             await client.key(0.4)
         assert sorted(fault.node for fault in client.faults) == [0, 1, 2]
         assert client.committee.keys is None
@@ -314,6 +327,15 @@ async def test_the_client_waits_through_the_phases_and_tells_each_once(
     async with clients(Members(keyless, [silent, script, silent, silent])) as client:
         await client.key(10, lambda node, phase: told.append((node, phase)))
     assert told == [(1, "waiting"), (1, "keys"), (1, "deals")]
+
+
+async def test_what_a_member_makes_up_as_a_phase_is_shown_to_nobody(keyless: Committee) -> None:
+    told: list[tuple[int, str]] = []
+    async with clients(Members(keyless, [generating("\x1b[2Jdone")] * 4), nodes=[0]) as client:
+        with pytest.raises(KeyPending) as pending:
+            await client.key(0.3, lambda node, phase: told.append((node, phase)))
+    assert told == [(0, "a phase that nobody knows")]
+    assert "\x1b" not in pending.value.cause + describe_phase(status_reply(0, 1, key_phase="\x1b[2J"))
 
 
 async def test_a_committee_file_with_a_key_is_believed_without_a_question(committee: Committee) -> None:

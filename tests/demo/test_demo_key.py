@@ -77,6 +77,6 @@ async def test_a_generation_that_takes_too_long_ends_the_step_with_what_members_
     monkeypatch.setattr(key_step, "KEY_S_MAX", 0.4)
     async with open_sequencer(HOUSE.file.committee, generating([("deals", 3)] * 99).connector) as client:
         await client.wait_connected(4, 5)
-        with pytest.raises(KeyPending, match="the generation waits for deals"):
+        with pytest.raises(KeyPending, match="member 0 waits for deals"):
             await wait_key(client, devnet_of(tmp_path), Screen(Console(file=io.StringIO())))
     assert not (tmp_path / "key.json").exists()
