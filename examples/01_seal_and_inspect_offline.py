@@ -1,14 +1,17 @@
 """Seal one order with no network at all, look at what anybody can see of it, and see a changed byte refused.
 
-    python examples/01_seal_and_inspect_offline.py
+    python examples/01_seal_and_inspect_offline.py [FOLDER]
 
-It writes a devnet's keys into a temporary folder (an order is sealed to a committee's key), makes a limit
-order, seals it, and runs every check a member would make. Then it flips one bit of the ciphertext.
+FOLDER is one that `mpcseq demo --folder FOLDER` or `mpcseq devnet up FOLDER` left: it holds the committee file, and the
+key file with q members' proof of the threshold key (`mpcseq committee key --out` fetches it). Without FOLDER a
+committee is made up in memory, and its key dealt by this process. Then the example makes a limit order, seals it, and
+runs every check a member would make; and it flips one bit of the ciphertext.
 """
 
 from __future__ import annotations
 
 import secrets
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +22,7 @@ from mpc_sequencer.client import (
     MarketUnits,
     inspect_envelope,
     limit_order,
+    load_key,
     make_label,
     seal_order,
     sign_action,
@@ -28,22 +32,43 @@ from mpc_sequencer.client import (
 from mpc_sequencer.client.keys import load_assets
 from mpc_sequencer.core.actions import BUY, GTC
 from mpc_sequencer.core.codec import encode
+from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.signing import Signer
-from mpc_sequencer.devnet.layout import init_devnet
+from mpc_sequencer.devnet.layout import Devnet, init_devnet, open_devnet
+from threshold import deal
 
 
-def main() -> None:
+def known_committee(devnet: Devnet) -> Committee:
+    """The committee with the key that its members generated, proven by the key file."""
+    committee = devnet.file.committee
+    if not committee.genesis.public_key:
+        key = load_key(devnet.folder / "key.json", committee)
+        print(f"key {key.key_id.hex()[:16]}: signed by members {key.signers}, dealt by {key.qualified}")
+    return committee
+
+
+def made_up_committee(folder: Path) -> tuple[Committee, Devnet]:
+    """A committee whose key one process has dealt, and so has seen: for trying things out."""
+    ports = [7700, 7701, 7702, 7703]
+    devnet = init_devnet(
+        folder, nodes=4, threshold=None, accounts=1, deployer=bytes(20), ports=ports, chain_url=None
+    )
+    genesis = devnet.file.genesis
+    dealing = deal(4, genesis.threshold, secret=None, entropy=secrets.token_bytes(32))
+    members = tuple(
+        msgspec.structs.replace(member, verification_key=key)
+        for member, key in zip(genesis.members, dealing.verification_keys, strict=True)
+    )
+    return Committee(msgspec.structs.replace(genesis, public_key=dealing.public_key, members=members)), devnet
+
+
+def main(given: Path | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        devnet = init_devnet(
-            Path(folder) / "devnet",
-            nodes=4,
-            threshold=None,
-            accounts=1,
-            deployer=bytes(20),
-            ports=[7700, 7701, 7702, 7703],
-            chain_url=None,
-        )
-        committee = devnet.file.committee
+        if given is not None:
+            devnet = open_devnet(given)
+            committee = known_committee(devnet)
+        else:
+            committee, devnet = made_up_committee(Path(folder) / "devnet")
         assets = load_assets(devnet.assets_path)
         market = committee.genesis.markets[0]
         units = MarketUnits(market, assets[market.base_asset], assets[market.quote_asset])
@@ -78,4 +103,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) if len(sys.argv) == 2 else None)

@@ -54,15 +54,16 @@ def order(
 
 def main(folder: Path) -> None:
     devnet = open_devnet(folder)
-    committee = devnet.file.committee
     seller, buyer = (read_account_key(path, str) for path in devnet.account_keys()[:2])
-    sell = order(committee, seller, SELL, 618_000, GTC)
-    buy = order(committee, buyer, BUY, 618_050, IOC)
     with (
-        ReceiptStore(folder / "receipts.jsonl", committee) as store,
-        SyncSequencerClient(committee, connector_to(devnet.file), receipts=store) as client,
+        ReceiptStore(folder / "receipts.jsonl", devnet.file.committee) as store,
+        SyncSequencerClient(devnet.file.committee, connector_to(devnet.file), receipts=store) as client,
     ):
-        client.wait_connected(committee.n)
+        client.wait_connected(client.committee.n)
+        key = client.key()  # believed for the signatures of a quorum, whichever member sends it
+        print(f"orders are sealed to the key {key.key_id.hex()[:16]}, any {key.threshold} members open it")
+        sell = order(client.committee, seller, SELL, 618_000, GTC)
+        buy = order(client.committee, buyer, BUY, 618_050, IOC)
         for submission in client.submit([sell.envelope, buy.envelope]):
             print(
                 f"order {submission.order_id.hex()[:16]}: receipts of members {sorted(submission.receipts)}"

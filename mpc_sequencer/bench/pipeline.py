@@ -66,4 +66,5 @@ def figures(
         "ratio": None if cpu_us is None else round(cpu_us / floor_us, 2),
         "ratio_beside": None if cpu_us is None or not beside_us else round(cpu_us / beside_us, 2),
         "audit": summary["audit"],
+        "key_ms": summary["key_ms"],
     }

@@ -109,6 +109,7 @@ def pipeline(
             ("floor beside the run", f"{result['floor_beside_us_per_order']} us"),
             ("cpu over that floor", result["ratio_beside"]),
             ("audit", result["audit"]),
+            *([("key generated after", f"{result['key_ms']} ms")] if result["key_ms"] is not None else []),
         ]
         console().print(table(f"{nodes} nodes at {rate:g} orders/s", ("", ""), [(a, str(b)) for a, b in rows]))
     if not outcome.summary.succeeded:

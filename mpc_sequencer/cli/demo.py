@@ -86,6 +86,7 @@ def _show(outcome: Outcome) -> None:
         ("settlement gas", f"{summary.settlement_gas:,}"),
         ("node cpu per order", f"{summary.cpu_us_per_order_per_node} us"),
         ("audit", summary.audit),
+        ("key generated after", "in the committee file" if summary.key_ms is None else f"{summary.key_ms:,} ms"),
     ]
     for name, values in (
         ("receipts of f+1 members", summary.latencies.receipt),

@@ -1,19 +1,26 @@
-"""``mpcseq devnet up``: chain, deployment and nodes of a written folder, until interrupted."""
+"""``mpcseq devnet up``: chain, deployment, nodes and their key of a written folder, until interrupted."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from mpc_sequencer.cli.node import status_table
 from mpc_sequencer.cli.output import console, print_json
 from mpc_sequencer.client.keys import read_account_key
+from mpc_sequencer.client.link import connector_to
 from mpc_sequencer.client.queries import ask_status
+from mpc_sequencer.client.sequencer import open_sequencer
+from mpc_sequencer.demo.key import wait_key
+from mpc_sequencer.demo.screen import Screen
 from mpc_sequencer.devnet.layout import Devnet
 from mpc_sequencer.devnet.processes import NodeProcesses, check_ports_free
 from mpc_sequencer.devnet.running import ACCOUNT_UNITS, prepare_folder, terminate_like_interrupt, wait_ready
 from mpc_sequencer.node.config import format_endpoint
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 REFRESH_S: Final = 1.0
 
@@ -41,11 +48,19 @@ def run_devnet(devnet: Devnet, *, fresh: bool, as_json: bool) -> None:
         with NodeProcesses(devnet) as processes:
             processes.start()
             trio.run(wait_ready, devnet, processes)
+            trio.run(_learn_key, devnet, terminal)
             _announce(devnet, processes, chain_process.url, as_json)
             try:
                 trio.run(_watch, devnet, processes, as_json)
             except* KeyboardInterrupt:
                 terminal.print("stopping ...")
+
+
+async def _learn_key(devnet: Devnet, terminal: Console) -> None:
+    """Wait for the key, and leave it beside the committee file."""
+    file = devnet.file
+    async with open_sequencer(file.committee, connector_to(file)) as client:
+        await wait_key(client, devnet, Screen(terminal))
 
 
 def _announce(devnet: Devnet, processes: NodeProcesses, chain_url: str, as_json: bool) -> None:
@@ -70,6 +85,7 @@ def _announce(devnet: Devnet, processes: NodeProcesses, chain_url: str, as_json:
     --quantity 0.01 --nonce 1 --out order.bin
   mpcseq order inspect order.bin --committee {devnet.committee_path}
   mpcseq order submit order.bin --committee {devnet.committee_path}
+  mpcseq committee status --committee {devnet.committee_path}
   mpcseq audit verify {log} --committee {devnet.committee_path} --chain {chain_url}
 Ctrl-C ends it""",
         markup=False,

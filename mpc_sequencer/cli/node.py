@@ -130,7 +130,11 @@ def status_fields(node: int, answer: StatusReply | str) -> dict[str, Any]:
 
 
 def _state(answer: StatusReply) -> str:
+    from mpc_sequencer.client.keysearch import KEY_IN_USE, describe_phase
+
     state = f"up, {len(answer.peers_connected)} peers"
+    if answer.key_phase not in KEY_IN_USE:
+        state += f", key: {describe_phase(answer)}"
     if answer.convicted:
         state += ", convicted: " + " ".join(str(member) for member in answer.convicted)
     return state

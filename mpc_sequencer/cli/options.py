@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.committee import Committee
+    from mpc_sequencer.core.errors import ConfigError
     from mpc_sequencer.node.config import CommitteeFile
     from mpc_sequencer.node.keystore import Profile
 
@@ -49,6 +50,14 @@ Kdf = Annotated[
 KdfOrSame = Annotated[
     str | None, typer.Option("--kdf", help="As for `mpcseq key new`. Default: what the keystore has.")
 ]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        help="The threshold key that `mpcseq committee key --out FILE` wrote, where the committee file has none."
+        " Default: key.json beside the committee file.",
+    ),
+]
 Policy = Annotated[
     str,
     typer.Option(
@@ -64,6 +73,27 @@ def read_committee(path: Path) -> CommitteeFile:
     from mpc_sequencer.node.config import load_committee
 
     return load_committee(path)
+
+
+def use_key(file: CommitteeFile, key: Path | None, committee: Path) -> None:
+    """Let the committee of a committee file use the key file of ``--key``, or else the one beside it where there is
+    one. Raises :class:`ConfigError`."""
+    from mpc_sequencer.client.committee_key import KEY_FILE_NAME, load_key
+
+    if key is not None:
+        load_key(key, file.committee)
+    elif file.committee.keys is None and (beside := committee.parent / KEY_FILE_NAME).exists():
+        load_key(beside, file.committee)
+
+
+def no_key() -> ConfigError:
+    """Why something that needs the threshold key cannot be done."""
+    from mpc_sequencer.core.errors import ConfigError
+
+    return ConfigError(
+        "the threshold key is not known: the committee file has none and no key file is given",
+        "fetch it with `mpcseq committee key --out key.json`, and give --key key.json",
+    )
 
 
 def parse_nodes(text: str | None, n: int) -> list[int]:

@@ -13,11 +13,14 @@ from mpc_sequencer.cli.options import (
     COMMITTEE_DEFAULT,
     AsJson,
     CommitteePath,
+    KeyFile,
     PassphraseFile,
     TimeoutS,
+    no_key,
     output_exists,
     parse_nodes,
     read_committee,
+    use_key,
 )
 from mpc_sequencer.cli.output import console, print_fields, print_json, table
 
@@ -79,6 +82,7 @@ def seal(
         typer.Option(help="Names and decimals of assets. Default: assets.json beside the committee file."),
     ] = None,
     committee: CommitteePath = COMMITTEE_DEFAULT,
+    key: KeyFile = None,
     as_hex: Annotated[bool, typer.Option("--hex", help="Write 0x and hex digits instead of bytes.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
     as_json: AsJson = False,
@@ -90,6 +94,9 @@ def seal(
 
     file = read_committee(committee)
     output_exists(out, force)
+    use_key(file, key, committee)
+    if file.committee.keys is None:
+        raise no_key()
     account = _signer(key_file, passphrase_file)
     sponsor = account if sponsor_key_file is None else _signer(sponsor_key_file, passphrase_file)
     terms = OrderTerms(
@@ -139,16 +146,18 @@ def _signer(path: Path | None, passphrase_file: Path | None) -> Signer:
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="An envelope: bytes, or 0x and hex digits.")],
     committee: CommitteePath = COMMITTEE_DEFAULT,
+    key: KeyFile = None,
     at_ms: Annotated[
         int | None, typer.Option(min=0, help="Judge validity at this time, Unix ms. Default: now.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every field of an envelope and the verdict of each check. Exit status 2 when one fails."""
+    """Show every field of an envelope and the verdict of each check. Exit status 2 when one fails or is skipped."""
     from mpc_sequencer.client.inspection import ENVELOPE_FILE_BYTES_MAX, describe, inspect_envelope
     from mpc_sequencer.node import files
 
     file = read_committee(committee)
+    use_key(file, key, committee)
     data = files.read_bounded(
         path, ENVELOPE_FILE_BYTES_MAX, "give an envelope that `mpcseq order seal` wrote"
     )
@@ -161,6 +170,9 @@ def inspect(
     if inspection.first_refusal is not None:
         sys.stdout.flush()
         raise inspection.first_refusal
+    if file.committee.keys is None:
+        sys.stdout.flush()
+        raise no_key()
 
 
 def _show_inspection(description: dict[str, Any]) -> None:
@@ -190,6 +202,7 @@ def _show_inspection(description: dict[str, Any]) -> None:
 def submit(
     paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Envelopes.")],
     committee: CommitteePath = COMMITTEE_DEFAULT,
+    key: KeyFile = None,
     nodes: Annotated[str | None, typer.Option(help="Members to send to, such as 0,2. Default: all.")] = None,
     wait: Annotated[str, typer.Option(help="Wait for: receipt, final or executed.")] = "executed",
     timeout: TimeoutS = 30.0,
@@ -198,7 +211,10 @@ def submit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check envelopes, send them, verify the receipts, and wait for what becomes of the orders."""
+    """Check envelopes, send them, verify the receipts, and wait for what becomes of the orders.
+
+    Where neither the committee file nor a key file has the threshold key, the members are asked for it first.
+    """
     import trio
 
     from mpc_sequencer.client.inspection import ENVELOPE_FILE_BYTES_MAX, parse_envelope
@@ -209,11 +225,13 @@ def submit(
     if wait not in WAIT_STATES:
         raise ConfigError(f"--wait is {wait!r}", f"use one of {', '.join(WAIT_STATES)}")
     file = read_committee(committee)
+    use_key(file, key, committee)
     chosen = parse_nodes(nodes, file.committee.n)
     hint = "give envelopes that `mpcseq order seal` wrote"
     envelopes = [parse_envelope(files.read_bounded(path, ENVELOPE_FILE_BYTES_MAX, hint)) for path in paths]
-    for envelope in envelopes:  # all of them before the first is sent
-        check_envelope(file.committee, envelope, _now_ms())
+    if file.committee.keys is not None:
+        for envelope in envelopes:  # all of them before anybody is asked anything
+            check_envelope(file.committee, envelope, _now_ms())
 
     from mpc_sequencer.cli.submitting import submit_and_wait
 

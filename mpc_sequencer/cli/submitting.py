@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import trio
 
 from mpc_sequencer.client.link import connector_to
 from mpc_sequencer.client.receipts import ReceiptStore
-from mpc_sequencer.client.sequencer import SequencerClient, open_sequencer
-from mpc_sequencer.client.tracker import OrderRecord
-from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.client.sequencer import SequencerClient, Submission, open_sequencer
+from mpc_sequencer.client.tracker import KEY_PENDING, OrderRecord
 from mpc_sequencer.core.types import Envelope
 from mpc_sequencer.node.config import CommitteeFile
 
@@ -26,7 +24,8 @@ async def submit_and_wait(
     timeout_s: float,
     receipts: Path | None,
 ) -> list[OrderRecord]:
-    """Submit, and wait for ``receipt``, ``final`` or ``executed``; raises the refusal of a refused order."""
+    """Learn the key where it is not known, submit, and wait for ``receipt``, ``final`` or ``executed``; raises the
+    refusal of a refused order."""
     with ExitStack() as stack:
         store = None if receipts is None else stack.enter_context(ReceiptStore(receipts, file.committee))
         async with open_sequencer(file.committee, connector_to(file), nodes, receipts=store) as client:
@@ -34,9 +33,10 @@ async def submit_and_wait(
             needed = 1 if wait == "receipt" else min(file.committee.f + 1, len(nodes))
             await client.wait_connected(needed, timeout_s)
             await _wait_others(client, len(nodes))
+            await client.key(timeout_s)
             submissions = await client.submit(envelopes, timeout_s)
             for submission in submissions:
-                if not submission.receipts and not _sequenced(submission.refusals.values()):
+                if not submission.receipts and not _may_come(submission, wait):
                     raise next(iter(submission.refusals.values()))
             order_ids = [submission.order_id for submission in submissions]
             if wait == "final":
@@ -53,5 +53,8 @@ async def _wait_others(client: SequencerClient, count: int) -> None:
             await trio.sleep(0.02)
 
 
-def _sequenced(refusals: Any) -> bool:
-    return any(isinstance(r, ProtocolError) and r.code == "intake.sequenced" for r in refusals)
+def _may_come(submission: Submission, wait: str) -> bool:
+    """Whether an order that nobody gave a receipt for may still become what ``wait`` waits for: it is sequenced
+    already, or refused by members that are about to learn the threshold key."""
+    codes = {refusal.code for refusal in submission.refusals.values()}
+    return "intake.sequenced" in codes or (wait != "receipt" and KEY_PENDING in codes)

@@ -12,6 +12,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Final
 
+from mpc_sequencer.client.committee_key import require_key
 from mpc_sequencer.core import domains
 from mpc_sequencer.core.actions import (
     AMOUNT_BYTES,
@@ -73,7 +74,8 @@ def make_label(
     window_ms: tuple[int, int],
     size_bucket_bytes: int = SIZE_BUCKETS_BYTES[0],
 ) -> Label:
-    """The label of an order for this deployment, paid by ``sponsor`` (20 bytes), valid in ``window_ms``."""
+    """The label of an order for this deployment, paid by ``sponsor`` (20 bytes), valid in ``window_ms``. Raises
+    :class:`~.errors.KeyPending` where ``committee`` does not know its threshold key yet."""
     valid_from_ms, valid_until_ms = window_ms
     if valid_until_ms - valid_from_ms > VALIDITY_MS_MAX:
         span_ms = valid_until_ms - valid_from_ms
@@ -84,7 +86,7 @@ def make_label(
         raise ProtocolError(
             "wire.bound", "label.size_bucket", size_bucket_bytes, f"one of {SIZE_BUCKETS_BYTES}"
         )
-    key = committee.sealing_key
+    key = require_key(committee)
     label = Label(
         chain_id=key.chain_id,
         settlement=key.settlement,
@@ -205,7 +207,8 @@ def seal_order(
 
     ``sigma`` is 32 fresh random bytes from the operating system; reusing it for another message is fatal to
     both. Refuses a plaintext that the members would discard: another label, a signature that is not its
-    account's, terms out of range; and a sponsor key that is not the label's.
+    account's, terms out of range; and a sponsor key that is not the label's. Raises :class:`~.errors.KeyPending` like
+    :func:`make_label`.
     """
     label_bytes = label.encode()
     action = signed.action
@@ -219,7 +222,7 @@ def seal_order(
     )
     if sponsor.address != label.sponsor:
         raise ProtocolError("sponsor.signature", "label.sponsor", label.sponsor, sponsor.address.hex())
-    ciphertext = seal(committee.sealing_key, label, encode(signed), sigma=sigma)
+    ciphertext = seal(require_key(committee), label, encode(signed), sigma=sigma)
     order_id = domains.ORDER_ID(label_bytes, hashlib.sha256(ciphertext).digest())
     envelope = Envelope(
         version=1,

@@ -32,6 +32,10 @@ class TimedOut(ClientError):
     """An order did not reach the awaited state in time. It may still reach it: ask again."""
 
 
+class KeyPending(ClientError):
+    """The committee's threshold key is not known yet, so nothing can be sealed, checked or sent."""
+
+
 class TooManyOrders(ClientError):
     """The client tracks as many orders as it may."""
 

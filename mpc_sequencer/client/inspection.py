@@ -2,7 +2,8 @@
 
 The checks are those of :mod:`mpc_sequencer.core.envelopes`, run one by one so that a reader sees all that
 is wrong, not only the first. A check that needs something an earlier one could not establish is
-``skipped``. Credit, duplicates and a member's own bounds are the member's to judge and not among them.
+``skipped``, and so is one that needs the threshold key where ``committee`` does not know it yet. Credit,
+duplicates and a member's own bounds are the member's to judge and not among them.
 """
 
 from __future__ import annotations
@@ -91,11 +92,12 @@ def inspect_envelope(committee: Committee, data: bytes, now_ms: int) -> Inspecti
 
     envelope = run("encoding", lambda: parse_envelope(data))
     label = run("label", lambda: Label.decode(envelope.label), envelope)
-    run("deployment", lambda: envelopes.check_deployment(committee, label), label)
+    keys = None if label is None else committee.keys
+    run("deployment", lambda: envelopes.check_deployment(committee, label), keys)
     run("window", lambda: envelopes.check_window(label, now_ms), label)
     run("span", lambda: envelopes.check_span(label), label)
     ciphertext = run("ciphertext", lambda: Ciphertext.decode(envelope.ciphertext, label.size_bucket), label)
-    run("sealing proof", lambda: _check_sealing(committee, envelope), ciphertext)
+    run("sealing proof", lambda: _check_sealing(committee, envelope), ciphertext, keys)
     run("sponsor signature", lambda: _check_sponsor(committee, envelope, label), label)
     return Inspection(envelope, label, ciphertext, tuple(checks))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import trio
 
-from mpc_sequencer.client.errors import ClientError
+from mpc_sequencer.client.committee_key import CommitteeKey
+from mpc_sequencer.client.errors import ClientError, MemberFault
 from mpc_sequencer.client.link import connector_to
 from mpc_sequencer.client.sequencer import SequencerClient, open_sequencer
 from mpc_sequencer.core.messages import OrderReply, StatusReply
@@ -31,6 +33,33 @@ async def ask_order(
     return await _ask_each(
         file, nodes, timeout_s, lambda client, node: client.order(node, order_id, timeout_s)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """A member's state and the key that it proves; ``fault`` says what is wrong with its proof."""
+
+    status: StatusReply
+    key: CommitteeKey | None
+    fault: MemberFault | None
+
+
+async def ask_key_state(
+    file: CommitteeFile, nodes: Sequence[int], timeout_s: float
+) -> dict[int, KeyState | str]:
+    """How far each member is with the threshold key, or why it says nothing."""
+
+    async def question(client: SequencerClient, node: int) -> KeyState:
+        status = await client.status(node, timeout_s)
+        reply = await client.key_reply(node, timeout_s)
+        if reply.certificate is None:
+            return KeyState(status, None, None)
+        try:
+            return KeyState(status, client.take_key(node, reply.certificate), None)
+        except MemberFault as fault:
+            return KeyState(status, None, fault)
+
+    return await _ask_each(file, nodes, timeout_s, question)
 
 
 async def _ask_each(

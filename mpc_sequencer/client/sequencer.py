@@ -19,8 +19,17 @@ from typing import Final
 
 import trio
 
+from mpc_sequencer.client.committee_key import (
+    CommitteeKey,
+    check_certificate,
+    own_committee,
+    require_key,
+    take_certificate,
+)
 from mpc_sequencer.client.errors import MemberFault, NotConnected, Refusal, TimedOut
+from mpc_sequencer.client.keysearch import KEY_S_MAX, KeySearch, Progress
 from mpc_sequencer.client.link import Connector, MemberLink
+from mpc_sequencer.client.questions import REPLY_S_MAX, Answer, Questions
 from mpc_sequencer.client.receipts import ReceiptStore, check_receipt
 from mpc_sequencer.client.tracker import (
     ORDERS_MAX,
@@ -28,6 +37,7 @@ from mpc_sequencer.client.tracker import (
     OrderTracker,
     Predicate,
     as_refusal,
+    closing_refusal,
     is_executed,
     is_final,
     refusal_of,
@@ -39,6 +49,8 @@ from mpc_sequencer.core.limits import SUBMIT_ENVELOPES_MAX
 from mpc_sequencer.core.messages import (
     ClientReply,
     ExecutedRow,
+    KeyQuery,
+    KeyReply,
     OrderQuery,
     OrderReply,
     OrdersExecuted,
@@ -50,9 +62,9 @@ from mpc_sequencer.core.messages import (
     Submit,
     SubmitReply,
 )
-from mpc_sequencer.core.types import Envelope, Receipt
+from mpc_sequencer.core.types import Envelope, KeyCertificate, Receipt
+from threshold import ThresholdError
 
-REPLY_S_MAX: Final = 10.0
 FAULTS_KEPT_MAX: Final = 256
 SEQUENCED: Final = "intake.sequenced"
 RESEND_TICK_S: Final = 0.5
@@ -81,7 +93,10 @@ class SequencerClient:
     ) -> None:
         if not nodes or len(set(nodes)) != len(nodes) or not all(0 <= node < committee.n for node in nodes):
             raise ValueError(f"nodes are distinct members of 0 .. {committee.n - 1}, not {list(nodes)}")
-        self.committee = committee
+        self.committee = own_committee(committee)
+        """Seal with this one: it learns the threshold key, which the committee file may not have."""
+        self.known: CommitteeKey | None = None
+        """The key that a member proved."""
         self.nodes = tuple(nodes)
         self.tracker = OrderTracker(committee.f, orders_max)
         self.faults: list[MemberFault] = []
@@ -91,9 +106,8 @@ class SequencerClient:
             node: MemberLink(node, connector, connected=self._on_connected, deliver=self._on_reply)
             for node in nodes
         }
-        self._request = 0
+        self._questions = Questions(self._links)
         self._sent: dict[tuple[int, int], tuple[bytes, ...]] = {}
-        self._answers: dict[tuple[int, int], trio.MemorySendChannel[OrderReply | StatusReply]] = {}
         self._changed = trio.Event()
 
     # ----------------------------------------------------------------------------------------------- lifetime
@@ -132,15 +146,17 @@ class SequencerClient:
     # --------------------------------------------------------------------------------------------- submission
 
     def check(self, envelope: Envelope, now_ms: int | None = None) -> bytes:
-        """Every check a member makes of an envelope alone; returns the order id or raises the refusal."""
+        """Every check a member makes of an envelope alone; returns the order id or raises the refusal, or
+        :class:`~.errors.KeyPending` before :meth:`key`."""
+        require_key(self.committee)
         return check_envelope(self.committee, envelope, _now_ms() if now_ms is None else now_ms).order_id
 
     def send(self, envelopes: Sequence[Envelope], *, checked: bool = False) -> list[bytes]:
         """Send envelopes to every connected member without waiting for answers; returns their order ids.
 
         ``checked`` says that the caller made these envelopes itself with this library just now. Raises the
-        refusal of the first bad envelope, before any is sent; :class:`~.errors.TooManyOrders`;
-        :class:`NotConnected`.
+        refusal of the first bad envelope, before any is sent; :class:`~.errors.KeyPending`;
+        :class:`~.errors.TooManyOrders`; :class:`NotConnected`.
         """
         now_ms = _now_ms()
         order_ids = [e.order_id() if checked else self.check(e, now_ms) for e in envelopes]
@@ -184,7 +200,7 @@ class SequencerClient:
     def _submit_to(self, node: int, orders: Sequence[tuple[bytes, Envelope]]) -> None:
         for start in range(0, len(orders), SUBMIT_ENVELOPES_MAX):
             chunk = orders[start : start + SUBMIT_ENVELOPES_MAX]
-            request = self._next_request()
+            request = self._questions.next_number()
             if self._links[node].send(Submit(request, tuple(envelope for _, envelope in chunk), True)):
                 self._sent[node, request] = tuple(order_id for order_id, _ in chunk)
                 continue
@@ -247,46 +263,46 @@ class SequencerClient:
 
     async def status(self, node: int, timeout_s: float = REPLY_S_MAX) -> StatusReply:
         """A member's view of itself; raises :class:`NotConnected` or :class:`TimedOut`."""
-        reply = await self._ask(node, StatusQuery(self._next_request()), timeout_s)
+        reply = await self._questions.ask(node, StatusQuery(self._questions.next_number()), timeout_s)
         if not isinstance(reply, StatusReply) or reply.node != node:
             raise self._fault(node, ProtocolError("member.sender", "StatusReply.node", type(reply).__name__, node))
         return reply
 
     async def order(self, node: int, order_id: bytes, timeout_s: float = REPLY_S_MAX) -> OrderReply:
         """What a member says of an order; raises :class:`NotConnected` or :class:`TimedOut`."""
-        reply = await self._ask(node, OrderQuery(self._next_request(), order_id), timeout_s)
+        reply = await self._questions.ask(node, OrderQuery(self._questions.next_number(), order_id), timeout_s)
         if not isinstance(reply, OrderReply) or reply.order_id != order_id:
             raise self._fault(node, ProtocolError("member.sender", "OrderReply.order_id", "another order", order_id))
         return reply
 
-    async def _ask(
-        self, node: int, request: OrderQuery | StatusQuery, timeout_s: float
-    ) -> OrderReply | StatusReply:
-        sender, receiver = trio.open_memory_channel[OrderReply | StatusReply](1)
-        key = (node, request.request)
-        self._answers[key] = sender
+    async def key(self, timeout_s: float = KEY_S_MAX, progress: Progress | None = None) -> CommitteeKey:
+        """The threshold key, proven by q members' signatures; :attr:`committee` seals and checks with it from then on.
+
+        Waits while its generation goes on, and tells ``progress`` the phase that it waits for. A member whose
+        certificate does not hold is among :attr:`faults`, and the others are asked. Raises :class:`~.errors.KeyPending`
+        after ``timeout_s``, and :class:`MemberFault` where all members lied. Cancelled, it changes nothing.
+        """
+        return await KeySearch(self, progress).run(timeout_s)
+
+    async def key_reply(self, node: int, timeout_s: float = REPLY_S_MAX) -> KeyReply:
+        """What a member says of the key, unproven. Raises :class:`NotConnected` or :class:`TimedOut`."""
+        reply = await self._questions.ask(node, KeyQuery(self._questions.next_number()), timeout_s)
+        if not isinstance(reply, KeyReply):
+            raise self._fault(node, ProtocolError("member.sender", "KeyReply", type(reply).__name__, "KeyReply"))
+        return reply
+
+    def take_key(self, node: int, certificate: KeyCertificate) -> CommitteeKey:
+        """Check a certificate that member ``node`` sent, and use its key from now on where none is known. Raises
+        :class:`MemberFault` naming the member."""
         try:
-            with trio.fail_after(timeout_s):
-                if not self._links[node].send(request):
-                    reason = self._links[node].failure or "no answer yet"
-                    raise NotConnected(
-                        f"member {node} is not connected ({reason})", "check that the node runs"
-                    )
-                return await receiver.receive()
-        except trio.TooSlowError:
-            raise TimedOut(
-                f"member {node} did not answer within {timeout_s:g} s", "ask another member"
-            ) from None
-        finally:
-            self._answers.pop(key, None)
-            sender.close()
-            receiver.close()
+            if self.committee.keys is not None:
+                return check_certificate(self.committee, certificate)
+            self.known = take_certificate(self.committee, certificate)
+        except (ProtocolError, ThresholdError) as refusal:
+            raise self._fault(node, refusal) from None
+        return self.known
 
     # ------------------------------------------------------------------------------------------- what arrives
-
-    def _next_request(self) -> int:
-        self._request += 1
-        return self._request
 
     def _on_connected(self, node: int) -> None:
         for key in [key for key in self._sent if key[0] == node]:
@@ -305,10 +321,10 @@ class SequencerClient:
             self.tracker.executed(node, reply.height, reply.rows, now_ns)
         elif isinstance(reply, OrdersFilled):
             self.tracker.filled(node, reply.height, reply.rows)
-        elif isinstance(reply, OrderReply | StatusReply):
+        elif isinstance(reply, OrderReply | StatusReply | KeyReply):
             self._on_answer(node, reply)
         elif isinstance(reply, Refused):
-            raise self._fault(node, _refused(reply))
+            raise self._fault(node, closing_refusal(reply))
         self._notify()
 
     def _on_submit_reply(self, node: int, reply: SubmitReply, now_ns: int) -> None:
@@ -325,7 +341,7 @@ class SequencerClient:
                 continue
             if result.code and record.executed is None and (result.receipt or result.code == SEQUENCED):
                 # It was here before: what was reported before this link existed is not reported again.
-                self._links[node].send(OrderQuery(self._next_request(), order_id))
+                self._links[node].send(OrderQuery(self._questions.next_number(), order_id))
             if result.receipt is None:
                 if result.code == SEQUENCED:
                     self.tracker.sequenced(node, order_id)
@@ -343,18 +359,13 @@ class SequencerClient:
         if self._store is not None:
             self._store.append(kept)
 
-    def _on_answer(self, node: int, reply: OrderReply | StatusReply) -> None:
+    def _on_answer(self, node: int, reply: Answer) -> None:
         if isinstance(reply, OrderReply) and reply.state == "executed":
             row = ExecutedRow(
                 reply.order_id, reply.code, reply.filled_lots, reply.price_ticks, reply.notional
             )
             self.tracker.executed(node, reply.height, (row,), time.monotonic_ns())
-        answer = self._answers.get((node, reply.request))
-        if answer is not None:
-            try:
-                answer.send_nowait(reply)
-            except (trio.WouldBlock, trio.BrokenResourceError):
-                return  # answered twice, or nobody waits any more
+        self._questions.answered(node, reply)
 
     def _fault(self, node: int, refusal: Refusal) -> MemberFault:
         fault = MemberFault(node, refusal)
@@ -369,13 +380,6 @@ class SequencerClient:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _refused(reply: Refused) -> ProtocolError:
-    try:
-        return ProtocolError(reply.code, reply.field, reply.seen, reply.expected)
-    except KeyError:
-        return ProtocolError("wire.malformed", reply.field, reply.seen, reply.expected)
 
 
 @asynccontextmanager

@@ -14,10 +14,13 @@ from typing import Final, TypeVar
 
 import trio
 
+from mpc_sequencer.client.committee_key import CommitteeKey
 from mpc_sequencer.client.errors import NotConnected
+from mpc_sequencer.client.keysearch import KEY_S_MAX, Progress
 from mpc_sequencer.client.link import Connector
+from mpc_sequencer.client.questions import REPLY_S_MAX
 from mpc_sequencer.client.receipts import ReceiptStore
-from mpc_sequencer.client.sequencer import REPLY_S_MAX, SequencerClient, Submission, open_sequencer
+from mpc_sequencer.client.sequencer import SequencerClient, Submission, open_sequencer
 from mpc_sequencer.client.tracker import OrderRecord
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.messages import OrderReply, StatusReply
@@ -38,6 +41,8 @@ class SyncSequencerClient:
         *,
         receipts: ReceiptStore | None = None,
     ) -> None:
+        self.committee = committee
+        """Seal with this one: it learns the threshold key (:meth:`key`), which the committee file may not have."""
         self._arguments = (committee, connector, nodes, receipts)
         self._ready = threading.Event()
         self._failure: BaseException | None = None
@@ -65,6 +70,7 @@ class SyncSequencerClient:
             self._token = trio.lowlevel.current_trio_token()
             self._stop = trio.Event()
             self._client = client
+            self.committee = client.committee
             self._ready.set()
             await self._stop.wait()
 
@@ -80,6 +86,10 @@ class SyncSequencerClient:
     def wait_connected(self, count: int, timeout_s: float = REPLY_S_MAX) -> list[int]:
         """As :meth:`SequencerClient.wait_connected`."""
         return self._call(lambda client: client.wait_connected(count, timeout_s))
+
+    def key(self, timeout_s: float = KEY_S_MAX, progress: Progress | None = None) -> CommitteeKey:
+        """As :meth:`SequencerClient.key`; ``progress`` is called in the client's thread."""
+        return self._call(lambda client: client.key(timeout_s, progress))
 
     def submit(self, envelopes: Sequence[Envelope], timeout_s: float = REPLY_S_MAX) -> list[Submission]:
         """As :meth:`SequencerClient.submit`."""

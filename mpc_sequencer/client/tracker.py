@@ -6,7 +6,7 @@ so a member cannot outvote the others by repeating itself; what contradicts the 
 member's fault.
 
 States move forward only: ``submitted`` -> ``final`` -> ``executed``; ``refused`` is for an order that no
-member it was sent to took. A member that says an order is sequenced already has not refused it: after a
+member it was sent to took or will take. A member that says an order is sequenced already has not refused it: after a
 restart it remembers that and no receipt.
 """
 
@@ -18,14 +18,18 @@ from typing import Final
 
 from mpc_sequencer.client.errors import ClientError, TooManyOrders
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.messages import ExecutedRow, SubmitResult
+from mpc_sequencer.core.messages import ExecutedRow, Refused, SubmitResult
 from mpc_sequencer.core.types import Envelope, Receipt
 
 ORDERS_MAX: Final = 200_000
 FILLS_PER_ORDER_MAX: Final = 1_024
 FAULTS_KEPT_MAX: Final = 256
 EARLIER_RECEIPTS_MAX: Final = 64
-PASSING: Final = frozenset({"intake.full", "intake.lists_full", "intake.recovering", "intake.sponsor_full"})
+KEY_PENDING: Final = "key.pending"
+"""The refusal of a member that does not know the threshold key yet: it will, so it never ends an order."""
+PASSING: Final = frozenset(
+    {"intake.full", "intake.lists_full", "intake.recovering", "intake.sponsor_full", KEY_PENDING}
+)
 """Refusals that say something about the member's present state and nothing about the order."""
 
 RESEND_MS: Final = 5_000
@@ -80,9 +84,10 @@ class OrderRecord:
 
     @property
     def refused(self) -> bool:
-        """Whether every member it was sent to refused it."""
+        """Whether every member it was sent to refused it, and none for want of the threshold key."""
         taken = self.receipts or self.sequenced or self.final or self.executed
-        return bool(self.nodes) and not taken and len(self.refusals) >= len(self.nodes)
+        waits = any(refusal.code == KEY_PENDING for refusal in self.refusals.values())
+        return bool(self.nodes) and not taken and not waits and len(self.refusals) >= len(self.nodes)
 
     def answered_by(self, node: int) -> bool:
         """Whether a member said what it did with it."""
@@ -306,6 +311,14 @@ def as_refusal(result: SubmitResult) -> ProtocolError | None:
         return ProtocolError(result.code, result.field, result.seen, result.expected)
     except KeyError:
         return None
+
+
+def closing_refusal(reply: Refused) -> ProtocolError:
+    """Why a member closes the connection, as the error the client would have raised itself."""
+    try:
+        return ProtocolError(reply.code, reply.field, reply.seen, reply.expected)
+    except KeyError:
+        return ProtocolError("wire.malformed", reply.field, reply.seen, reply.expected)
 
 
 def refusal_of(record: OrderRecord) -> ProtocolError | ClientError:

@@ -53,6 +53,7 @@ from threshold.dkg.wire import encode_ready
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
 
+GIVEN: Final = "given"
 WAITING: Final = "waiting"
 DOUBLINGS_MAX: Final = 10
 
@@ -130,10 +131,18 @@ class KeyGeneration:
 
     @property
     def phase(self) -> str:
-        """What the session under way waits for, in a word; ``done`` where there is none."""
+        """What the session under way waits for, in a word; ``done`` or ``given`` where there is none."""
         if self._session is None:
-            return Phase.DONE.value
+            return Phase.DONE.value if self.certificate is not None else GIVEN
         return self._session.phase.value if self._blocks else WAITING
+
+    @property
+    def progress(self) -> tuple[int, int, int]:
+        """(the attempt, from 0; members whose message of this phase counts already; members it is expected of)."""
+        if self._session is None:
+            return self._attempt, 0, 0
+        expected = len(self._session.expected)
+        return self._attempt, expected - len(self._session.unheard), expected
 
     def due(self, now_ms: int) -> bool:
         """Whether blocks are wanted for the session's sake: the first one, and those that end a phase by its window."""

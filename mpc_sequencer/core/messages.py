@@ -289,6 +289,13 @@ class StatusReply(Value, frozen=True, tag=53):
     memory_bytes: Uint
     clearing: Annotated[tuple[tuple[Uint, Uint, Uint, Uint], ...], Meta(max_length=64)]
     """The last clearings: (height, market, price_ticks, volume_lots)."""
+    key_phase: Code
+    """What the threshold key's generation waits for; ``done``, or ``given`` where the committee file has the key."""
+    key_attempt: Uint
+    """Attempts at the key that ended without one."""
+    key_heard: Uint
+    key_expected: Uint
+    """Members that have spoken in this phase, and members that are to."""
 
 
 class KeyReply(Value, frozen=True, tag=55):

@@ -101,6 +101,7 @@ class StatusBoard:
 
     def status(self, request: int, core: NodeCore) -> StatusReply:
         """The whole; the shell fills in what only it knows (CPU time, memory)."""
+        key_attempt, key_heard, key_expected = core.keygen.progress
         return StatusReply(
             request=request,
             node=core.node,
@@ -121,4 +122,8 @@ class StatusBoard:
             cpu_us=0,
             memory_bytes=0,
             clearing=tuple(self._clearings),
+            key_phase=core.keygen.phase,
+            key_attempt=key_attempt,
+            key_heard=key_heard,
+            key_expected=key_expected,
         )

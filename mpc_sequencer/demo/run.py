@@ -1,4 +1,4 @@
-"""The demo, step by step: chain, committee, orders, settlement, withdrawals, audit.
+"""The demo, step by step: chain, committee and its key, orders, settlement, withdrawals, audit.
 
 Everything it starts it ends: the chain and the nodes are child processes held by ``with`` blocks, which
 reap them on success, on errors and on Ctrl-C. Every wait has a bound. What does not come out as it should
@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,12 +87,13 @@ def run_demo(options: DemoOptions, screen: Screen, beside: Beside = nullcontext)
             step.note = f"{ACCOUNTS} accounts, settlement contract 0x{devnet.file.genesis.settlement.hex()}"
         processes = stack.enter_context(NodeProcesses(devnet))
         with screen.step("starting the committee") as step:
+            started_s = time.monotonic()
             processes.start()
             trio.run(wait_ready, devnet, processes)
             step.note = f"{options.nodes} processes, ids " + ", ".join(
                 str(node.pid) for node in processes.nodes
             )
-        session = Session(devnet, chain, processes, signers, plan, deposits_of(plan), screen, beside)
+        session = Session(devnet, chain, processes, signers, plan, deposits_of(plan), screen, started_s, beside)
         trading = trio.run(trade_and_settle, session)
         survivors = processes.alive()
         problems = list(trading.problems)
@@ -181,6 +183,7 @@ def _summarize(
         settlement_gas=settled[1],
         cpu_us_per_order_per_node=trading.cpu_us_per_order_per_node,
         audit=verdict,
+        key_ms=trading.key_ms,
         problems=tuple(problems),
     )
 

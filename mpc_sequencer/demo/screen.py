@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Step:
     """A step under way."""
 
-    def __init__(self, progress: Progress, task: TaskID) -> None:
+    def __init__(self, title: str, progress: Progress, task: TaskID) -> None:
+        self._title = title
         self._progress = progress
         self._task = task
         self.note = ""
@@ -31,6 +32,14 @@ class Step:
             self._progress.update(self._task, completed=done)
         else:
             self._progress.update(self._task, completed=done, total=total)
+
+    def say(self, words: str) -> None:
+        """What the step waits for now, behind its title: on a terminal in place, elsewhere as a line."""
+        line = f"{self._title}: {words}"
+        if self._progress.disable:
+            self._progress.console.print(line, markup=False, soft_wrap=True)
+        else:
+            self._progress.update(self._task, description=line)
 
 
 class Screen:
@@ -50,7 +59,7 @@ class Screen:
         with Progress(
             *columns, console=self.console, transient=True, disable=not self.console.is_terminal
         ) as progress:
-            current = Step(progress, progress.add_task(title, total=total))
+            current = Step(title, progress, progress.add_task(title, total=total))
             yield current
         note = f": {current.note}" if current.note else ""
         self.say(f"{title}{note} ({time.monotonic() - began_s:.1f} s)")

@@ -1,7 +1,8 @@
-"""The middle of the demo, on the network: trade, wait for finality and fills, settle, withdraw, claim."""
+"""The middle of the demo, on the network: key, trade, wait for finality and fills, settle, withdraw, claim."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from mpc_sequencer.client.tracker import OrderRecord
 from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.demo import settle
+from mpc_sequencer.demo.key import wait_key
 from mpc_sequencer.demo.load import Traders
 from mpc_sequencer.demo.plan import ACCOUNTS, MAKERS, Plan
 from mpc_sequencer.demo.screen import Screen
@@ -51,6 +53,8 @@ class Session:
     plan: Plan
     deposits: settle.Balances
     screen: Screen
+    started_s: float
+    """When the committee was started, by ``time.monotonic``."""
     beside: Beside = nullcontext
     """Held from the first order until every order is executed."""
 
@@ -62,6 +66,8 @@ class Trading:
     sealed: int = 0
     records: dict[bytes, OrderRecord] = field(default_factory=dict)
     cpu_us_per_order_per_node: int | None = None
+    key_ms: int | None = None
+    """From the committee's start until the client had verified its key; None where the committee file has it."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -71,7 +77,10 @@ async def trade_and_settle(session: Session) -> Trading:
     trading = Trading()
     async with open_sequencer(file.committee, connector_to(file)) as client:
         await client.wait_connected(file.committee.n, CONNECT_S_MAX)
-        traders = Traders(file.committee, client, session.signers)
+        key = await wait_key(client, session.devnet, session.screen)
+        if key.certificate is not None:
+            trading.key_ms = round((time.monotonic() - session.started_s) * 1_000)
+        traders = Traders(client.committee, client, session.signers)
         before_us = await _cpu_us(session, client)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_watch_processes, session)

@@ -108,6 +108,8 @@ class Summary:
     settlement_gas: int
     cpu_us_per_order_per_node: int | None
     audit: str
+    key_ms: int | None
+    """From the committee's start until its generated key was known; None where the committee file has the key."""
     problems: tuple[str, ...]
 
     @property
@@ -133,4 +135,5 @@ class Summary:
             },
             "cpu_us_per_order_per_node": self.cpu_us_per_order_per_node,
             "audit": self.audit,
+            "key_ms": self.key_ms,
         }

@@ -27,6 +27,7 @@ from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.limits import HEARTBEAT_MS
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.demo import settle
+from mpc_sequencer.demo.key import wait_key
 from mpc_sequencer.demo.load import Traders
 from mpc_sequencer.demo.plan import ACCOUNTS, Plan, account_secret, make_plan
 from mpc_sequencer.demo.run import funding_of
@@ -204,7 +205,8 @@ async def _load(session: _Session) -> Load:
     load = Load()
     async with open_sequencer(file.committee, connector_to(file)) as client:
         await client.wait_connected(file.committee.n, CONNECT_S_MAX)
-        traders = Traders(file.committee, client, session.signers)
+        await wait_key(client, session.devnet, session.screen)
+        traders = Traders(client.committee, client, session.signers)
         killer = Killer(
             session.devnet,
             session.processes,

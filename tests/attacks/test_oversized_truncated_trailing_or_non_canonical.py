@@ -112,7 +112,10 @@ def examples() -> tuple[tuple[Any, Any], ...]:
         messages.OrdersExecuted(3, (row,)),
         messages.OrdersFilled(4, (row, row)),
         messages.OrderReply(9, ID, "executed", 3, "filled", 3, 618_000, bytes(16)),
-        messages.StatusReply(1, 2, 0, 9, 3, 3, 2, 1, 5, 7, 0, 4, 1, 21_000, (0, 1), (3,), 5, 6, ((1, 0, 618_000, 3),)),
+        messages.StatusReply(
+            *(1, 2, 0, 9, 3, 3, 2, 1, 5, 7, 0, 4, 1, 21_000, (0, 1), (3,), 5, 6, ((1, 0, 618_000, 3),)),
+            *("deals", 1, 3, 4),
+        ),
         messages.KeyReply(300, key, "done"),
         messages.Refused("wire.type", "field", "seen", "expected"),
     )

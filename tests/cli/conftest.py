@@ -1,8 +1,11 @@
-"""A written devnet and a way to run commands in this process, as the console script does."""
+"""A written devnet, whose committee file is given a threshold key, and a way to run commands in this process, as the
+console script does.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +13,12 @@ from typing import Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "client"))
+from client_key_kit import with_key
+
 from mpc_sequencer.cli.app import run
-from mpc_sequencer.devnet.layout import Devnet, init_devnet
+from mpc_sequencer.devnet.layout import Devnet, init_devnet, open_devnet
+from mpc_sequencer.node.config import committee_file, save_committee
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ def mpcseq(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
 def devnet(tmp_path_factory: pytest.TempPathFactory) -> Devnet:
     folder: Path = tmp_path_factory.mktemp("cli") / "devnet"
     ports = [17_931, 17_932, 17_933, 17_934]
-    return init_devnet(
+    written = init_devnet(
         folder,
         nodes=4,
         threshold=None,
@@ -60,6 +67,9 @@ def devnet(tmp_path_factory: pytest.TempPathFactory) -> Devnet:
         ports=ports,
         chain_url="http://127.0.0.1:9",
     )
+    file = committee_file(with_key(written.file.genesis), written.file.endpoints, written.file.certificates)
+    save_committee(written.committee_path, file)
+    return open_devnet(folder)
 
 
 @pytest.fixture

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from client_key_kit import with_key, without_key
 
 from mpc_sequencer.client import SealedOrder, limit_order, make_label, seal_order, sign_action
 from mpc_sequencer.core.actions import BUY, GTC
@@ -33,7 +39,14 @@ def devnet(tmp_path_factory: pytest.TempPathFactory) -> Devnet:
 
 @pytest.fixture(scope="session")
 def committee(devnet: Devnet) -> Committee:
-    return devnet.file.committee
+    """With a key that the committee file gives."""
+    return Committee(with_key(devnet.file.genesis))
+
+
+@pytest.fixture
+def keyless(devnet: Devnet) -> Committee:
+    """The same members, their key still to be generated."""
+    return Committee(without_key(devnet.file.genesis))
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +93,12 @@ class OrderMaker:
 @pytest.fixture
 def make_order(committee: Committee, trader: Signer) -> OrderMaker:
     return OrderMaker(committee, trader)
+
+
+@pytest.fixture
+def sealed_for(trader: Signer) -> Callable[[Committee], SealedOrder]:
+    """An order, valid now, for a committee of the test's own."""
+    return lambda committee: OrderMaker(committee, trader)(time.time_ns() // 1_000_000)
 
 
 class ReceiptMaker:

@@ -58,21 +58,22 @@ def test_latencies_of_fills_are_those_of_orders_filled_at_once() -> None:
 
 
 def test_the_json_object_has_exactly_the_promised_fields() -> None:
-    summary = Summary(4, count_orders(1, [record(1, "filled", 5)]), latencies([]), 1, 5, 400, "pass", ())
+    summary = Summary(4, count_orders(1, [record(1, "filled", 5)]), latencies([]), 1, 5, 400, "pass", 2_500, ())
     document = summary.as_json()
     assert list(document) == [
         *("nodes", "orders_sealed", "orders_final", "orders_filled", "orders_malformed", "batches", "fills"),
-        *("settlements", "latency_ms", "cpu_us_per_order_per_node", "audit"),
+        *("settlements", "latency_ms", "cpu_us_per_order_per_node", "audit", "key_ms"),
     ]
     assert document["latency_ms"] == {
         name: {"p50": None, "p99": None} for name in ("receipt", "final", "fill")
     }
+    assert document["key_ms"] == 2_500
     assert summary.succeeded
 
 
 @pytest.mark.parametrize("change", [{"audit": "fail"}, {"problems": ("a balance is off",)}, {"counts": None}])
 def test_a_demo_with_any_fault_has_not_succeeded(change: dict[str, object]) -> None:
-    good = Summary(4, count_orders(1, [record(1, "filled", 5)]), latencies([]), 1, 5, 400, "pass", ())
+    good = Summary(4, count_orders(1, [record(1, "filled", 5)]), latencies([]), 1, 5, 400, "pass", 2_500, ())
     if "counts" in change:
         change = {"counts": count_orders(2, [record(1, "filled", 5)])}
     assert not dataclasses.replace(good, **change).succeeded  # type: ignore[arg-type]

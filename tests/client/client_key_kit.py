@@ -1,0 +1,142 @@
+"""Committees with and without a key of their own, and certificates as members make them: a whole key generation in
+memory, signed by real consensus keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import msgspec
+import trio
+
+from mpc_sequencer.core.committee import Committee, Genesis, Member
+from mpc_sequencer.core.keys import session_plan
+from mpc_sequencer.core.messages import ClientReply, ClientRequest, StatusReply
+from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.core.types import NO_SIGNATURE, Checkpoint, KeyCertificate, KeyMessage, KeyReady
+from mpc_sequencer.devnet.layout import BTCUSDT
+from mpc_sequencer.node import tls
+from mpc_sequencer.node.config import CommitteeFile, committee_file
+from threshold import deal
+from threshold.dkg import Message, Participant, Phase, Result, Session
+from threshold.dkg.wire import encode_ready
+
+NODES = 4
+
+
+@dataclass(frozen=True)
+class House:
+    """Four members' public files and their secrets; the committee file has no threshold key."""
+
+    file: CommitteeFile
+    signers: tuple[Signer, ...]
+    log_seeds: tuple[bytes, ...]
+
+
+def build_house(ports: Sequence[int]) -> House:
+    """Members that listen at ``ports`` on this machine."""
+    signers = sorted((Signer(bytes((9, i)) * 16) for i in range(NODES)), key=lambda signer: signer.address)
+    seeds = tuple(bytes((8, i)) * 16 for i in range(NODES))
+    members = tuple(Member(one.public_key, tls.log_key(seed), b"") for one, seed in zip(signers, seeds, strict=True))
+    genesis = Genesis(
+        version=1,
+        chain_id=31_337,
+        settlement=b"\x5e" * 20,
+        epoch=0,
+        threshold=3,
+        public_key=b"",
+        members=members,
+        assets=(b"\x0a" * 20, b"\x0b" * 20),
+        markets=(BTCUSDT,),
+        checkpoint=Checkpoint(0, bytes(32), 0, bytes(32)),
+        time_ms=0,
+    )
+    endpoints = [("127.0.0.1", port) for port in ports]
+    file = committee_file(genesis, endpoints, [tls.member_certificate(seed) for seed in seeds])
+    return House(file, tuple(signers), seeds)
+
+
+def without_key(genesis: Genesis) -> Genesis:
+    """The same deployment with its key still to be generated."""
+    members = tuple(msgspec.structs.replace(member, verification_key=b"") for member in genesis.members)
+    return msgspec.structs.replace(genesis, public_key=b"", members=members)
+
+
+def with_key(genesis: Genesis) -> Genesis:
+    """The same deployment with a key that the committee file gives."""
+    dealing = deal(len(genesis.members), genesis.threshold, secret=None, entropy=b"\x77" * 32)
+    members = tuple(
+        msgspec.structs.replace(member, verification_key=key)
+        for member, key in zip(genesis.members, dealing.verification_keys, strict=True)
+    )
+    return msgspec.structs.replace(genesis, public_key=dealing.public_key, members=members)
+
+
+@cache
+def _result(genesis: Genesis, attempt: int) -> Result:
+    plan = session_plan(Committee(genesis), 0, attempt)
+    people = [Participant(plan, bytes((7, i)) * 16, dealer_index=i, receiver_index=i) for i in plan.receivers]
+    session = Session.begin(plan, 0, 0)
+    while not session.ended:
+        said = [Message(one.receiver_index or 0, payload) for one in people for payload in one.messages(session)]
+        session = session.block(session.height + 1, session.time_ms + 1_000, said)
+    assert session.phase is Phase.DONE and session.result is not None
+    return session.result
+
+
+def generated(committee: Committee, attempt: int = 0) -> Result:
+    """What the committee's key generation ends with."""
+    return _result(committee.genesis, attempt)
+
+
+def certify(
+    committee: Committee,
+    signers: Sequence[Signer],
+    *,
+    attempt: int = 0,
+    by: Sequence[int] | None = None,
+    result: bytes | None = None,
+) -> KeyCertificate:
+    """The certificate that members ``by`` (a quorum by default) make of the result; of other bytes, where given."""
+    made = generated(committee, attempt)
+    encoded = made.encode() if result is None else result
+    hashed = made.hash() if result is None else Result.decode(result).hash()
+    ready = []
+    for node in range(committee.q) if by is None else by:
+        message = KeyMessage(committee.epoch, made.session, node, encode_ready(hashed), NO_SIGNATURE)
+        ready.append(KeyReady(node, signers[node].sign_digest(committee.digest(message.struct_hash()))))
+    return KeyCertificate(committee.epoch, 0, attempt, encoded, tuple(ready))
+
+
+class Answering:
+    """Members behind the interface of the TLS link: each request is answered by ``answer(node, request)``."""
+
+    def __init__(self, answer: Callable[[int, ClientRequest], list[ClientReply]]) -> None:
+        self._answer = answer
+
+    @asynccontextmanager
+    async def connector(self, node: int) -> AsyncIterator[Any]:
+        sender, receiver = trio.open_memory_channel[ClientReply](100)
+        answer = self._answer
+
+        class Connection:
+            async def send(self, *requests: ClientRequest) -> None:
+                for request in requests:
+                    for reply in answer(node, request):
+                        await sender.send(reply)
+
+            def __aiter__(self) -> AsyncIterator[ClientReply]:
+                return receiver.__aiter__()
+
+        yield Connection()
+
+
+def status_reply(node: int, request: int, **said: Any) -> StatusReply:
+    """A member's state, zero but for what is ``said``."""
+    empty: dict[str, Any] = dict.fromkeys(StatusReply.__struct_fields__, 0)
+    empty |= {"peers_connected": (), "convicted": (), "clearing": (), "key_phase": "done"}
+    return StatusReply(**empty | {"request": request, "node": node} | said)

@@ -1,0 +1,8 @@
+"""Lets the demo's tests import `client_key_kit` of tests/client."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "client"))
