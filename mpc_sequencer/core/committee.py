@@ -26,6 +26,7 @@ from mpc_sequencer.core.types import (
     Checkpoint,
     Hash32,
     Head,
+    KeyCertificate,
     KeyMessage,
     OrderList,
     PointBytes,
@@ -82,6 +83,8 @@ class ThresholdKeys:
     sealing_key: SealingKey
     verification_keys: tuple[bytes, ...]
     """By member, 33 bytes each."""
+    certificate: KeyCertificate | None
+    """What proves the key to whoever has the committee file; None where that has the key."""
 
 
 @lru_cache(maxsize=64)
@@ -143,11 +146,13 @@ class Committee:
         it."""
         return self if self.genesis.public_key else Committee(self.genesis)
 
-    def establish(self, public_key: bytes, verification_keys: Sequence[bytes]) -> None:
+    def establish(
+        self, public_key: bytes, verification_keys: Sequence[bytes], certificate: KeyCertificate | None = None
+    ) -> None:
         """The threshold key is known from now on. Raises ThresholdError where it is no point."""
         genesis = self.genesis
         key = _sealing_key(public_key, genesis.chain_id, genesis.settlement)
-        self.keys = ThresholdKeys(key, tuple(verification_keys))
+        self.keys = ThresholdKeys(key, tuple(verification_keys), certificate)
 
     def _keys(self) -> ThresholdKeys:
         if self.keys is None:

@@ -28,6 +28,7 @@ from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import EraseSecret, Fault, KeepSecret, KeyRecord, Persist
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.keyoffences import OffenceFinder
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import (
     NO_SIGNATURE,
@@ -130,6 +131,7 @@ class KeyGeneration:
         self._participant: Participant | None = None
         self._said: set[bytes] = set()
         self._ready: dict[int, KeyMessage] = {}
+        self._finder = OffenceFinder(0)
         self.certificate: KeyCertificate | None = None
         """The generated key with its proof; None before, and where the committee file has the key."""
         if core.committee.keys is None:
@@ -182,6 +184,7 @@ class KeyGeneration:
         plan = generation_plan(self._core.committee, self._attempt)
         self._session = Session.begin(plan, anchor.height, anchor.time_ms)
         self._blocks, self._ready = [anchor], {}
+        self._finder = OffenceFinder(self._attempt)
 
     def _take(self, block: KeyBlock, messages: list[KeyMessage]) -> None:
         if not self._blocks:  # windows count from the first block: nobody knows how long before it members came up
@@ -197,6 +200,8 @@ class KeyGeneration:
         for culprit in session.culprits[len(before.culprits) :]:
             detail = f"key generation, {culprit.role.value} {culprit.index}: {culprit.detail}"
             self._core.effects.append(Fault(culprit.index - 1, culprit.code, detail))
+        for offence in self._finder.block(before, session, counting):
+            self._core.effects += self._core.convictions.take(offence)
         self._session = session
         if session.phase is Phase.ABORTED:
             self._abort(session)
@@ -228,7 +233,7 @@ class KeyGeneration:
         if self.certificate is None:
             core.effects.append(Persist(KeyRecord(certificate)))
         self.certificate = certificate
-        core.committee.establish(result.public_key, _by_member(result))
+        core.committee.establish(result.public_key, _by_member(result), certificate)
         share = self._share_of(session)
         if share is not None:
             core.effects.append(KeepSecret(share_name(core.committee.epoch), share.export()))
@@ -326,7 +331,7 @@ class KeyGeneration:
         """The key, out of this member's own journal. Raises ProtocolError or ThresholdError where it is none."""
         result = check_key_certificate(self._core.committee, certificate)
         self.certificate = certificate
-        self._core.committee.establish(result.public_key, _by_member(result))
+        self._core.committee.establish(result.public_key, _by_member(result), certificate)
 
     def restore(self, value: KeySessionsValue) -> None:
         """Go on from a snapshot, whose records are taken in already."""
