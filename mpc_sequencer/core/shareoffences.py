@@ -56,12 +56,12 @@ def judge_shares(offence: BadShares, committee: Committee) -> str:
 def judge_coin_share(offence: BadCoinShare, committee: Committee) -> str:
     """What is wrong with the coin share of a signed bundle, or ProtocolError as for :func:`judge_shares`."""
     bundle = offence.bundle
+    key = _verification_key(bundle.node, committee)
     if (offence.pin is None) != bool(committee.genesis.public_key):
         expected = "what pins the key, where the committee file does not have it"
         raise ProtocolError("evidence.pinned", "BadCoinShare.pin", offence.pin is not None, expected)
     if offence.pin is not None:
         _check_pin(offence.pin, bundle, committee)
-    key = _verification_key(bundle.node, committee)
     try:
         verify_coin_share(key, _context(bundle, committee), bundle.coin_share)
     except ThresholdError as error:
