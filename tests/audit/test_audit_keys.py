@@ -284,6 +284,17 @@ def test_attempts_that_fail_are_counted_and_their_culprits_named_once_each() -> 
     assert {(one.attempt, one.height) for one in report.culprits} == {(0, 5)}
 
 
+def test_messages_of_other_sessions_count_nowhere() -> None:
+    session = generated()[key_indexes()[0]]
+    assert isinstance(session, KeyEntry)
+    for name, heard in ((session.message.session, 1), (bytes(32), 0)):
+        keys = Keys(file_committee(), Signatures(HOUSE.committee), Recorder())
+        message = signed(replace(session.message, session=name))
+        keys.add(message)
+        keys.close_block(1, 1_000, [message.message_id()])
+        assert keys._session is not None and len(keys._session.heard) == heard
+
+
 def test_a_message_that_breaks_the_rules_names_its_author_and_no_finding() -> None:
     session = generated()[key_indexes()[0]]
     assert isinstance(session, KeyEntry)
