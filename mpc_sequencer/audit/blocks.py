@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from mpc_sequencer.audit import ordering
 from mpc_sequencer.audit.envelopes import Envelopes
+from mpc_sequencer.audit.keys import Keys
 from mpc_sequencer.audit.lists import Lists
 from mpc_sequencer.audit.precedence import Places, fair_order
 from mpc_sequencer.audit.report import Recorder
@@ -33,6 +34,7 @@ class Blocks:
         *,
         lists: Lists,
         envelopes: Envelopes,
+        keys: Keys,
         state: ordering.Ordering,
     ) -> None:
         self._committee = committee
@@ -40,6 +42,7 @@ class Blocks:
         self._recorder = recorder
         self._lists = lists
         self._envelopes = envelopes
+        self._keys = keys
         self._state = state
         self._included = [0] * committee.n
         self._final_ids: dict[int, bytes] = {}
@@ -90,7 +93,7 @@ class Blocks:
 
     # --- the block ----------
     def add(self, block: Block) -> None:
-        """Judge the next block with the lists and envelopes logged since the last one."""
+        """Judge the next block with the lists, envelopes and key messages logged since the last one."""
         header = block.header
         height = header.height
         if self.finalized_height != self.last.height:
@@ -106,6 +109,7 @@ class Blocks:
         self._check_batch(block)
         named = {entry.envelope_hash for entry in block.batch}
         self._envelopes.close_block(lifted, named, height)
+        self._keys.close_block(height, header.time_ms, ordering.key_message_order(root, self._keys.among(lifted)))
         for head in block.heads:
             if self._starts(head):
                 self._lists.begin(head.node, head.incarnation)
@@ -231,9 +235,11 @@ class Blocks:
         header = block.header
         labels = self._envelopes.labels
         try:
-            lifted = self._state.list_orders(header.height, header.time_ms, root, lists, labels)
+            lifted = self._state.list_orders(
+                header.height, header.time_ms, root, lists, labels, self._keys.pending
+            )
         except ordering.MissingBody as error:
-            self._recorder.halt("block.body", f"order {error.args[0].hex()}", height=header.height)
+            self._recorder.halt("block.body", f"id {error.args[0].hex()}", height=header.height)
         self._state.expire(header.height, header.time_ms, labels)
         self._recorder.done("listings", sum(len(order_list.entries) for order_list in lists))
         return set(lifted)

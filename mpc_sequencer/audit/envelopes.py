@@ -40,8 +40,11 @@ class Envelopes:
         self.pending: list[tuple[bytes, bytes]] = []
 
     def add(self, envelope: Envelope) -> None:
-        """Judge an envelope and keep it. One whose label does not hold is not kept."""
+        """Judge an envelope and keep it. One whose label does not hold is not kept; none can have been checked before
+        the threshold key was there."""
         order_id = envelope.order_id()
+        if self._committee.keys is None:
+            self._recorder.halt("envelope.early", f"order {order_id.hex()}")
         label = self._label(envelope, order_id)
         if label is None:
             return

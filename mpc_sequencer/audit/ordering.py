@@ -9,7 +9,7 @@ the rest by the time it says. Nothing here judges: :mod:`mpc_sequencer.audit.blo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mpc_sequencer.audit import precedence
@@ -21,7 +21,7 @@ PURGE_HEIGHTS = 256  # how often what has expired is dropped from memory; it has
 
 
 class MissingBody(Exception):
-    """An order is lifted whose envelope nobody has given; ``args[0]`` is its id."""
+    """An id is lifted whose envelope or key message nobody has given; ``args[0]`` is the id."""
 
 
 def tree_root(leaves: Sequence[bytes], node: Tag) -> bytes:
@@ -40,6 +40,11 @@ def batch_root(batch: Sequence[BatchEntry]) -> bytes:
     """The Merkle root of a batch."""
     leaves = [domains.BATCH_LEAF(entry.order_id, entry.envelope_hash) for entry in batch]
     return tree_root(leaves, domains.BATCH_NODE)
+
+
+def key_message_order(root: bytes, message_ids: Sequence[bytes]) -> list[bytes]:
+    """The order in which key messages that a block lifts count, by that block's inputs root."""
+    return sorted(message_ids, key=lambda message_id: domains.CARRY(root, message_id))
 
 
 def inputs_root(heads: Sequence[Head], lists: Sequence[OrderList]) -> bytes:
@@ -71,7 +76,7 @@ class Ordering:
     live_listings: dict[int, int] = field(default_factory=dict)
     """Per member: how many listings of ids that are not lifted live."""
     lifted_until_ms: dict[bytes, int] = field(default_factory=dict)
-    """Per lifted order id: its valid_until."""
+    """Per lifted id: an order's valid_until, a key message's time of lifting and VALIDITY_MS_MAX more."""
     queue: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
     """Per waiting order id: height of lifting and carry, which order the queue."""
     charged_wei: dict[bytes, int] = field(default_factory=dict)
@@ -111,13 +116,20 @@ class Ordering:
         root: bytes,
         lists: Sequence[OrderList],
         labels: Mapping[bytes, Label],
+        key_messages: Container[bytes] = frozenset(),
     ) -> list[bytes]:
-        """Note the listings; the ids lifted, which have joined the queue. Raises :class:`MissingBody`."""
+        """Note the listings; the ids lifted. Orders have joined the queue, which ``key_messages`` never do. Raises
+        :class:`MissingBody`."""
         lifted: dict[bytes, None] = {}
         for order_list in lists:
             for index, order_id in enumerate(order_list.entries):
                 if order_id not in lifted and self._note_listing(order_id, order_list.node, time_ms):
-                    self._lift(order_id, height, time_ms, root, labels)
+                    if order_id in key_messages:
+                        self._end_listings(order_id)
+                        self.lifted_until_ms[order_id] = time_ms + limits.VALIDITY_MS_MAX
+                        self.places.pop(order_id, None)
+                    else:
+                        self._lift(order_id, height, time_ms, root, labels)
                     lifted[order_id] = None
                 if self.solid is not None:
                     self._note_place(order_id, order_list, index)
@@ -160,14 +172,17 @@ class Ordering:
     ) -> None:
         if order_id not in labels:
             raise MissingBody(order_id)
-        for node in self.listings_ms.pop(order_id):
-            self.live_listings[node] -= 1
+        self._end_listings(order_id)
         valid_until_ms = labels[order_id].valid_until_ms
         if valid_until_ms > time_ms:
             self.lifted_until_ms[order_id] = valid_until_ms
             self.queue[order_id] = (height, domains.CARRY(root, order_id))
         else:
             self.places.pop(order_id, None)
+
+    def _end_listings(self, order_id: bytes) -> None:
+        for node in self.listings_ms.pop(order_id):
+            self.live_listings[node] -= 1
 
     # --- steps 5 and 6 ----------
     def expire(self, height: int, time_ms: int, labels: Mapping[bytes, Label]) -> None:

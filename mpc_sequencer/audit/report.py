@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, NoReturn
 
 FINDINGS_MAX: Final = 100
@@ -41,6 +41,10 @@ CODES: Final[Mapping[str, str]] = {
     "envelope.sponsor": "an envelope is not signed by its label's sponsor",
     "envelope.ciphertext": "a ciphertext's proof does not hold under its label",
     "envelope.unneeded": "an envelope is neither of an order the block lifts nor a variant its batch names",
+    "envelope.early": "an envelope stands before the threshold key is there",
+    "key.member": "a key message is by no member, or of another epoch",
+    "key.signature": "a key message is not signed by its member",
+    "key.unneeded": "a key message is not one that the next block lifts",
     "head.count": "a block names fewer heads than n - f",
     "head.order": "a block's heads are not ascending by member",
     "head.member": "a head is by no member, or of another epoch or incarnation",
@@ -57,7 +61,7 @@ CODES: Final[Mapping[str, str]] = {
     "block.checkpoint": "a block names another chain checkpoint than the genesis one",
     "block.certified": "a block does not certify exactly the results that q members have reported",
     "block.certified_root": "a block's certified root is not that of its certified results",
-    "block.body": "an order that is lifted has no envelope in the log",
+    "block.body": "an id that is lifted has neither an envelope nor a key message in the log",
     "block.lag": "a block has a batch although too many results are uncertified",
     "block.unlisted": "a batch holds an order that is not in the queue",
     "block.not_yet_valid": "a batch holds an order before its validity",
@@ -137,13 +141,52 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyCulprit:
+    """A member that a key session names for a fault: under a code of :data:`threshold.errors.CODES`, ``times`` in all;
+    attempt, height and detail are those of the first time. No fault of the log, which says so itself."""
+
+    node: int
+    role: str
+    code: str
+    times: int
+    attempt: int
+    height: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReport:
+    """How the threshold key was generated: attempts begun, the phase the log ends in, the members whose deals made the
+    key, the block that completed it (None, and no public key, where the log ends before)."""
+
+    attempts: int
+    phase: str
+    qualified: tuple[int, ...]
+    height: int | None
+    public_key: bytes | None
+    culprits: tuple[KeyCulprit, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        public_key = None if self.public_key is None else self.public_key.hex()
+        return {
+            "attempts": self.attempts,
+            "phase": self.phase,
+            "qualified": list(self.qualified),
+            "height": self.height,
+            "public_key": public_key,
+            "culprits": [asdict(culprit) for culprit in self.culprits],
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The result of auditing one member's log.
 
     ``heights`` counts final blocks, ``orders`` those in batches, ``fills`` rows of fills, ``malformed``
     orders that do not open, ``settlements`` settled ranges. ``checks`` says how often each check was done.
     ``open`` counts what the end of the log leaves open: receipts whose list is not included yet, heights
-    without a result yet.
+    without a result yet. ``key`` is how the threshold key was generated, None where the committee file has it.
     ``stopped_early`` is set where the rest of the log could not be judged.
     """
 
@@ -155,6 +198,7 @@ class Report:
     fills: int
     malformed: int
     settlements: int
+    key: KeyReport | None
     checks: Mapping[str, int]
     open: Mapping[str, int]
     findings: tuple[Finding, ...]
@@ -167,6 +211,7 @@ class Report:
         names = ("verdict", "node", "entries", "heights", "orders", "fills", "malformed", "settlements")
         return {
             **{name: getattr(self, name) for name in names},
+            "key": None if self.key is None else self.key.as_dict(),
             "checks": dict(self.checks),
             "open": dict(self.open),
             "findings": [

@@ -15,6 +15,7 @@ from mpc_sequencer.audit.chain import ChainReader, check_chain, connect
 from mpc_sequencer.audit.envelopes import Envelopes
 from mpc_sequencer.audit.execution import Execution
 from mpc_sequencer.audit.inputs import Inputs
+from mpc_sequencer.audit.keys import Keys
 from mpc_sequencer.audit.lists import Lists
 from mpc_sequencer.audit.ordering import Ordering
 from mpc_sequencer.audit.reader import LogReader
@@ -35,6 +36,7 @@ from mpc_sequencer.core.transcript import (
     FinalityEntry,
     GenesisEntry,
     InputsEntry,
+    KeyEntry,
     ListEntry,
     LogEntry,
     OpenedEntry,
@@ -67,10 +69,11 @@ def verify_log(
 
 
 class Audit:
-    """The rules wired together, for one log."""
+    """The rules wired together, for one log. ``committee`` is what the committee file says; a key that the log
+    generates stays within the audit."""
 
     def __init__(self, committee: Committee) -> None:
-        self.committee = committee
+        self.committee = committee = committee.own()
         self.recorder = Recorder()
         signatures = Signatures(committee)
         genesis = committee.genesis
@@ -78,6 +81,7 @@ class Audit:
         self.inputs = Inputs(committee, self.recorder, self.execution)
         self.lists = Lists(committee, signatures, self.recorder)
         self.envelopes = Envelopes(committee, signatures, self.recorder)
+        self.keys = Keys(committee, signatures, self.recorder)
         self.ordering = Ordering(committee.f, committee.q, self.inputs.bonds_wei, solid=committee.solid)
         self.blocks = Blocks(
             committee,
@@ -85,6 +89,7 @@ class Audit:
             self.recorder,
             lists=self.lists,
             envelopes=self.envelopes,
+            keys=self.keys,
             state=self.ordering,
         )
         self.reveal = Reveal(committee, signatures, self.recorder, self.blocks, self.envelopes)
@@ -129,6 +134,7 @@ class Audit:
             fills=self.results.fills,
             malformed=self.results.malformed,
             settlements=self._settlements,
+            key=self.keys.report(),
             checks=dict(sorted(self.recorder.checks.items())),
             open=open_counts,
             findings=tuple(self.recorder.findings),
@@ -203,6 +209,8 @@ class Audit:
             receipts.add_list(entry.order_list)
         elif isinstance(entry, EnvelopeEntry):
             self.envelopes.add(entry.envelope)
+        elif isinstance(entry, KeyEntry):
+            self.keys.add(entry.message)
         elif isinstance(entry, BlockEntry):
             self._add_block(entry)
         elif isinstance(entry, FinalityEntry):

@@ -12,7 +12,7 @@ from mpc_sequencer.cli.options import COMMITTEE_DEFAULT, AsJson, CommitteePath, 
 from mpc_sequencer.cli.output import console, print_fields, print_json, table
 
 if TYPE_CHECKING:
-    from mpc_sequencer.audit.report import Report
+    from mpc_sequencer.audit.report import KeyReport, Report
     from mpc_sequencer.node.config import CommitteeFile
 
 app = typer.Typer(no_args_is_help=True)
@@ -78,9 +78,17 @@ def show_report(report: Report) -> None:
         ("malformed orders", report.malformed),
         ("settlements", report.settlements),
         ("settlement chain", report.chain),
+        ("threshold key", _key(report.key)),
     ]
     print_fields(terminal, rows, f"audit of the log of node {report.node}")
     terminal.print(table("checks made", ("check", "times"), sorted(report.checks.items())))
+    if report.key is not None and report.key.culprits:
+        named = [
+            (str(one.node), one.role, one.code, str(one.times), f"{one.attempt}/{one.height}", one.detail)
+            for one in report.key.culprits
+        ]
+        columns = ("member", "as", "code", "times", "attempt/height", "what")
+        terminal.print(table("named by the key generation", columns, named))
     if report.findings:
         found = [
             (finding.code, _number(finding.height), _number(finding.entry_index), finding.detail)
@@ -90,6 +98,16 @@ def show_report(report: Report) -> None:
     terminal.print("no log can prove:")
     for sentence in report.not_provable:
         terminal.print(f"  {sentence}", markup=False)
+
+
+def _key(key: KeyReport | None) -> str:
+    """How the threshold key came about, in a line."""
+    if key is None:
+        return "in the committee file"
+    if key.public_key is None:
+        return f"not generated yet: attempt {key.attempts}, phase {key.phase}"
+    dealers = ", ".join(str(node) for node in key.qualified)
+    return f"{key.public_key.hex()}, generated at height {key.height} in attempt {key.attempts} by members {dealers}"
 
 
 def _number(value: int | None) -> str:

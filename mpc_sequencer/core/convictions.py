@@ -22,7 +22,7 @@ from __future__ import annotations
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import Effect, Evidence, Fault
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.evidence import verify
+from mpc_sequencer.core.evidence import EvidenceFile, Verdict, verify, verify_file
 from mpc_sequencer.core.messages import (
     BlockMessage,
     Bodies,
@@ -58,15 +58,22 @@ class Convictions:
             verdict = verify(offence, self._committee)
         except ProtocolError as error:
             return [Fault(node, error.code, f"no evidence of {kind}: {error}")]
-        self._kinds.add((node, kind))
-        self.nodes.add(node)
-        if kind not in JUDGED_APART:
-            self.cut_off.add(node)
+        self._convict(verdict)
         return [Evidence(node, kind, verdict.detail, offence)]
 
-    def recall(self, offence: Offence) -> None:
+    def recall(self, file: EvidenceFile) -> None:
         """Evidence that this member kept on disk before it stopped. What does not convict is passed over."""
-        self.take(offence)
+        try:
+            verdict = verify_file(file, self._committee)
+        except ProtocolError:
+            return
+        self._convict(verdict)
+
+    def _convict(self, verdict: Verdict) -> None:
+        self._kinds.add((verdict.node, verdict.kind))
+        self.nodes.add(verdict.node)
+        if verdict.kind not in JUDGED_APART:
+            self.cut_off.add(verdict.node)
 
     def drops(self, node: int, message: PeerMessage) -> bool:
         """Whether a message of ``node`` is passed over, which is counted."""

@@ -78,6 +78,7 @@ CODES: Final[Mapping[str, str]] = {
     "evidence.unrelated": "the parts of the evidence are not about one and the same thing",
     "evidence.same": "both parts of the evidence say the same",
     "evidence.pinned": "what the evidence carries beside the signed parts is not what they name",
+    "evidence.key": "the threshold key that decides is missing from the evidence, or not proven, or not needed",
     "evidence.legal": "what the member signed is within the rules",
     "action.account_signature": "the plaintext is not signed by its account",
     "action.label": "the plaintext names another label",

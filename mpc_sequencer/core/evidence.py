@@ -10,6 +10,9 @@ keep the honest safe, whoever composes the evidence:
   offence is decided by a function that an honest member has applied to its own words before it signed them.
 * What is legal stays legal: the same words signed twice, notarize and then nullify, an order in exactly its list.
 
+Shares are judged by the threshold key. Where the committee file does not have it, a file carries the key that the
+first blocks generated with q members' word for it; :mod:`mpc_sequencer.core.shareoffences` says what more that takes.
+
 A file is the line ``mpc_sequencer evidence v1`` and the canonical encoding of :class:`EvidenceFile`. The genesis id in
 it tells a reader which committee file to take; it is no part of the proof, the signatures bind chain and contract.
 """
@@ -21,17 +24,20 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mpc_sequencer.core import domains, signing
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.keyoffences import KeyOffence, judge_deal
+from mpc_sequencer.core.keys import establish, session_plan
 from mpc_sequencer.core.lognote import LogNote, open_note
-from mpc_sequencer.core.merkle import merkle_root
 from mpc_sequencer.core.offences import (
     KIND_NAMES,
     BadCoinShare,
+    BadDeal,
     BadShares,
     BrokenReceipt,
+    CopiedDeal,
+    FalseComplaint,
     FalseFinality,
     FinalizeEquivocation,
     ListEquivocation,
@@ -40,9 +46,9 @@ from mpc_sequencer.core.offences import (
     NullifyAndFinalize,
     Offence,
     ResultEquivocation,
-    SealedBytes,
     accused,
 )
+from mpc_sequencer.core.shareoffences import judge_coin_share, judge_shares
 from mpc_sequencer.core.types import (
     FINALIZE,
     NOTARIZE,
@@ -53,19 +59,15 @@ from mpc_sequencer.core.types import (
     Bundle,
     Certificate,
     Hash32,
+    KeyCertificate,
+    KeyMessage,
     OrderList,
     Receipt,
     Value,
     Vote,
 )
 from threshold import (
-    BatchProof,
-    BundleContext,
-    Ciphertext,
-    Label,
     ThresholdError,
-    verify_bundle,
-    verify_coin_share,
 )
 
 MAGIC: Final = b"mpc_sequencer evidence v1\n"
@@ -78,6 +80,8 @@ class EvidenceFile(Value, frozen=True):
 
     genesis: Hash32
     offence: Offence
+    key: KeyCertificate | None
+    """Where a threshold key decides that the committee file does not have, the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,8 @@ class Verdict:
 
 def verify(offence: Offence, committee: Committee) -> Verdict:
     """Convict, or raise ProtocolError: ``evidence.member``, ``evidence.epoch``, ``evidence.signature``,
-    ``evidence.unrelated``, ``evidence.same``, ``evidence.pinned`` or ``evidence.legal``."""
+    ``evidence.unrelated``, ``evidence.same``, ``evidence.pinned``, ``evidence.legal``, or ``evidence.key`` where
+    ``committee`` does not know the key that decides."""
     node = accused(offence)
     if not 0 <= node < committee.n:
         raise ProtocolError("evidence.member", "node", node, f"0 .. {committee.n - 1}")
@@ -109,18 +114,22 @@ def verify(offence: Offence, committee: Committee) -> Verdict:
         case FalseFinality():
             detail = _false_finality(offence.bundle, committee)
         case BadShares():
-            detail = _bad_shares(offence, committee)
+            _signed(offence.bundle, committee)
+            detail = judge_shares(offence, committee)
         case ResultEquivocation():
             detail = _results(offence, committee)
         case LogFork():
             detail = _log_fork(offence, committee)
         case BadCoinShare():
-            detail = _bad_coin_share(offence.bundle, committee)
+            _signed(offence.bundle, committee)
+            detail = judge_coin_share(offence, committee)
+        case BadDeal() | FalseComplaint() | CopiedDeal():
+            detail = _key_session(offence, committee)
     return Verdict(node, KIND_NAMES[type(offence)], detail)
 
 
 # --- what the kinds share -----------------------------------------------------------------------------------------
-def _signed(value: Receipt | OrderList | Vote | Bundle, committee: Committee) -> bytes:
+def _signed(value: Receipt | OrderList | Vote | Bundle | KeyMessage, committee: Committee) -> bytes:
     """The struct hash of a value of this epoch that its member signed."""
     field = type(value).__name__
     if value.epoch != committee.epoch:
@@ -221,61 +230,15 @@ def _false_finality(bundle: Bundle, committee: Committee) -> str:
     raise ProtocolError("evidence.legal", "Bundle.certificate", "a finalization of the block", "none")
 
 
-def _bad_shares(offence: BadShares, committee: Committee) -> str:
-    bundle, header, batch, orders = offence.bundle, offence.header, offence.batch, offence.orders
-    _signed(bundle, committee)
-    if header.block_id() != bundle.block_id:
-        raise ProtocolError("evidence.pinned", "BadShares.header", header.block_id(), bundle.block_id.hex())
-    root = merkle_root([domains.BATCH_LEAF(e.order_id, e.envelope_hash) for e in batch], domains.BATCH_NODE)
-    if root != header.batch_root:
-        raise ProtocolError("evidence.pinned", "BadShares.batch", root, header.batch_root.hex())
-    order_ids = [order.order_id() for order in orders]
-    if order_ids != [entry.order_id for entry in batch]:
-        raise ProtocolError("evidence.pinned", "BadShares.orders", len(orders), "the batch's orders, in its order")
-    points = [_u_of(order) for order in orders]
-    block = f"block {bundle.block_id.hex()[:16]}"
-    if bundle.height != header.height:
-        return f"shares of {block} under height {bundle.height}; it has height {header.height}"
-    if len(bundle.shares) != len(points):
-        return f"{len(bundle.shares)} shares of the {len(points)} orders of {block}"
-    key = _verification_key(bundle, committee)
-    try:
-        if points:
-            verify_bundle(key, _context(bundle, committee), points, bundle.shares, BatchProof.decode(bundle.proof))
-    except ThresholdError as error:
-        return f"shares of {block} that the member's key did not make: {error}"
-    raise ProtocolError("evidence.legal", "Bundle.shares", "valid shares", "shares with a proof that fails")
-
-
-def _bad_coin_share(bundle: Bundle, committee: Committee) -> str:
-    _signed(bundle, committee)
-    key = _verification_key(bundle, committee)
-    try:
-        verify_coin_share(key, _context(bundle, committee), bundle.coin_share)
-    except ThresholdError as error:
-        return f"a coin share of block {bundle.block_id.hex()[:16]} that the member's key did not make: {error}"
-    raise ProtocolError("evidence.legal", "Bundle.coin_share", "a valid coin share", "one with a proof that fails")
-
-
-def _context(bundle: Bundle, committee: Committee) -> BundleContext:
-    return BundleContext(committee.sealing_key.key_id, bundle.epoch, bundle.block_id, bundle.node + 1)
-
-
-def _verification_key(bundle: Bundle, committee: Committee) -> bytes:
-    """A member's verification key; a committee file with a broken one convicts nobody."""
-    key = committee.verification_key(bundle.node, bundle.sharing)
-    try:
-        signing.address_of(key)
-    except ValueError as error:
-        raise ProtocolError("evidence.pinned", "verification_key", key, str(error)) from None
-    return key
-
-
-def _u_of(order: SealedBytes) -> bytes:
-    try:
-        return Ciphertext.decode(order.ciphertext, Label.decode(order.label).size_bucket).u
-    except ThresholdError as error:
-        raise ProtocolError("evidence.pinned", f"BadShares.orders: {error.field}", error.seen, error.expected) from None
+# --- key sessions -------------------------------------------------------------------------------------------------
+def _key_session(offence: KeyOffence, committee: Committee) -> str:
+    if committee.genesis.public_key:
+        expected = "a committee that generates its key"
+        raise ProtocolError("evidence.unrelated", "KeyMessage.session", offence.dealt.deal.session, expected)
+    second = offence.copy if isinstance(offence, CopiedDeal) else offence.answer
+    for message in (offence.dealt.deal, second):
+        _signed(message, committee)
+    return judge_deal(offence, session_plan(committee, 0, offence.dealt.attempt))
 
 
 # --- settlement and log -------------------------------------------------------------------------------------------
@@ -310,8 +273,23 @@ def _note(note: bytes, node: int, committee: Committee) -> LogNote:
 
 # --- files --------------------------------------------------------------------------------------------------------
 def encode_file(offence: Offence, committee: Committee) -> bytes:
-    """The content of an evidence file."""
-    return MAGIC + encode(EvidenceFile(committee.genesis_id, offence))
+    """The content of an evidence file. ``committee`` knows its key where the offence needs one."""
+    key = _certificate(offence, committee) if _needs_key(offence, committee) else None
+    return MAGIC + encode(EvidenceFile(committee.genesis_id, offence, key))
+
+
+def _needs_key(offence: Offence, committee: Committee) -> bool:
+    """Whether a sharing of the threshold key decides that the committee file does not have."""
+    if not isinstance(offence, BadShares | BadCoinShare):
+        return False
+    return not committee.genesis.public_key or offence.bundle.sharing > 0
+
+
+def _certificate(offence: Offence, committee: Committee) -> KeyCertificate | None:
+    """What proves the sharing that decides, where ``committee`` knows it."""
+    assert isinstance(offence, BadShares | BadCoinShare)
+    sharing = committee.sharings.get(offence.bundle.sharing)
+    return sharing.certificate if sharing is not None else None
 
 
 def decode_file(data: bytes) -> EvidenceFile:
@@ -323,10 +301,24 @@ def decode_file(data: bytes) -> EvidenceFile:
 
 
 def verify_file(file: EvidenceFile, committee: Committee) -> Verdict:
-    """As :func:`verify`; ``evidence.genesis`` where the file is about another committee."""
+    """As :func:`verify`, by the committee file and the evidence file alone; ``evidence.genesis`` where the file is
+    about another committee, ``evidence.key`` where the threshold key it carries, or lacks, is not proven."""
     if file.genesis != committee.genesis_id:
         raise ProtocolError("evidence.genesis", "EvidenceFile.genesis", file.genesis, committee.genesis_id.hex())
-    return verify(file.offence, committee)
+    if _needs_key(file.offence, committee) != (file.key is not None):
+        expected = "one where it decides and the committee file has none"
+        raise ProtocolError("evidence.key", "EvidenceFile.key", file.key is not None, expected)
+    return verify(file.offence, committee if file.key is None else _with_key(committee, file.key))
+
+
+def _with_key(committee: Committee, certificate: KeyCertificate) -> Committee:
+    """The committee with a generated key, whatever key the one at hand knows."""
+    with_key = Committee(committee.genesis)
+    try:
+        establish(with_key, certificate)
+    except (ProtocolError, ThresholdError) as error:
+        raise ProtocolError("evidence.key", "EvidenceFile.key", str(error), "a key that q members vouch for") from None
+    return with_key
 
 
 def file_name(offence: Offence) -> str:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.effects import EraseSecret, Fault, KeepSecret, KeyRecord, Persist
+from mpc_sequencer.core.keyoffences import OffenceFinder
 from mpc_sequencer.core.keys import (
     decode_share,
     encode_share,
@@ -109,6 +110,7 @@ class KeyGeneration:
         self._ready: dict[int, KeyMessage] = {}
         self.participant_of: Callable[[Plan, bytes, int, SecretShare | None], Participant] = _participant
         """Makes this member's secret side of a session: from the plan, its seed, its index, its old share."""
+        self._finder = OffenceFinder(0)
         if core.committee.keys is None:
             self._session = Session.begin(session_plan(core.committee, 0, 0), 0, 0)
         else:
@@ -180,6 +182,7 @@ class KeyGeneration:
         plan = session_plan(self._core.committee, self.number, self._attempt)
         self._session = Session.begin(plan, anchor.height, anchor.time_ms)
         self._blocks, self._ready, self._participant = [anchor], {}, None
+        self._finder = OffenceFinder(self._attempt)
         self._said.clear()
         self.due_ms = None
 
@@ -201,6 +204,9 @@ class KeyGeneration:
         for kind, index in sorted(session.repeated - before.repeated):
             detail = f"key session {self.number}.{self._attempt}: two different messages of type {kind.name.lower()}"
             self._core.effects.append(Fault(index - 1, "key.repeated", detail))
+        if not self.number:  # what deals of a refresh can prove by themselves is not worked out: the log names culprits
+            for offence in self._finder.block(before, session, counting):
+                self._core.effects += self._core.convictions.take(offence)
         self._session = session
         if session.phase is Phase.ABORTED:
             self._abort(session, block)

@@ -16,8 +16,11 @@ from mpc_sequencer.core.types import (
     BatchEntry,
     BlockHeader,
     Bundle,
+    Hash32,
+    KeyMessage,
     NodeIndex,
     OrderList,
+    PointBytes,
     Receipt,
     Value,
     Vote,
@@ -104,10 +107,58 @@ class LogFork(Value, frozen=True, tag=9):
     second: Note
 
 
+class KeyPin(Value, frozen=True):
+    """To which key the orders of a block are sealed: ``header`` is pinned by a block id, ``batch`` by its batch root,
+    the label and the ciphertext's SHA-256 by the batch's first order id. A label names its key."""
+
+    header: BlockHeader
+    batch: Annotated[tuple[BatchEntry, ...], Meta(min_length=1, max_length=limits.BATCH_ORDERS_MAX)]
+    label: Annotated[bytes, Meta(min_length=101, max_length=101)]
+    ciphertext_hash: Hash32
+
+    def order_id(self) -> bytes:
+        """The id of the batch's first order."""
+        return domains.ORDER_ID(self.label, self.ciphertext_hash)
+
+
 class BadCoinShare(Value, frozen=True, tag=10):
-    """A bundle whose coin share is not the member's for the block; the block id and the deployment's key pin it."""
+    """A bundle whose coin share is not the member's for the block. The block id and the key pin it: the committee
+    file's, or where the first blocks generated it, that of ``pin``."""
 
     bundle: Bundle
+    pin: KeyPin | None = None
+
+
+class DealtShare(Value, frozen=True):
+    """What member ``deal.node`` dealt to ``receiver`` in an attempt at the key: the deal, the members it is to,
+    ascending, and the receiver's session key. The deal's proof for the receiver holds for that key alone."""
+
+    attempt: Annotated[int, Meta(ge=0, lt=1 << 32)]
+    deal: KeyMessage
+    receivers: Annotated[tuple[NodeIndex, ...], Meta(min_length=1, max_length=limits.COMMITTEE_MEMBERS_MAX)]
+    receiver: NodeIndex
+    session_key: PointBytes
+
+
+class BadDeal(Value, frozen=True, tag=11):
+    """A deal, and the receiver's answer that opens its share: it is none, or not what the deal commits to."""
+
+    dealt: DealtShare
+    answer: KeyMessage
+
+
+class FalseComplaint(Value, frozen=True, tag=12):
+    """An answer that complains about a deal and opens its share: it is what the deal commits to."""
+
+    dealt: DealtShare
+    answer: KeyMessage
+
+
+class CopiedDeal(Value, frozen=True, tag=13):
+    """A deal that holds the ephemeral point of ``dealt``, whose secret another dealer proved to know."""
+
+    copy: KeyMessage
+    dealt: DealtShare
 
 
 Offence = (
@@ -121,6 +172,9 @@ Offence = (
     | ResultEquivocation
     | LogFork
     | BadCoinShare
+    | BadDeal
+    | FalseComplaint
+    | CopiedDeal
 )
 
 KIND_NAMES: Final[dict[type, str]] = {
@@ -134,6 +188,9 @@ KIND_NAMES: Final[dict[type, str]] = {
     ResultEquivocation: "result-equivocation",
     LogFork: "log-fork",
     BadCoinShare: "bad-coin-share",
+    BadDeal: "bad-deal",
+    FalseComplaint: "false-complaint",
+    CopiedDeal: "copied-deal",
 }
 
 
@@ -150,3 +207,9 @@ def accused(offence: Offence) -> int:
             return offence.bundle.node
         case LogFork():
             return offence.node
+        case BadDeal():
+            return offence.dealt.deal.node
+        case FalseComplaint():
+            return offence.answer.node
+        case CopiedDeal():
+            return offence.copy.node

@@ -31,7 +31,7 @@ from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.evidence import check_finality
 from mpc_sequencer.core.messages import BundleMessage
 from mpc_sequencer.core.offences import BadCoinShare, BadShares, FalseFinality, Offence
-from mpc_sequencer.core.reveal_task import OpenedBatch, OpenedOrder, RevealTask, bad_shares
+from mpc_sequencer.core.reveal_task import OpenedBatch, OpenedOrder, RevealTask, bad_coin_share, bad_shares
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.transcript import BundleEntry, OpenedEntry, UnopenableEntry
 from mpc_sequencer.core.types import (
@@ -322,7 +322,7 @@ class Reveal:
         except ThresholdError as error:
             self._suspects.add(bundle.node)
             task.bad.add(bundle.node)
-            self._blame(error, BadCoinShare(bundle))
+            self._blame(error, bad_coin_share(task, bundle, self._committee))
             return None
 
     def _verify_coin(self, task: RevealTask, bundle: Bundle) -> VerifiedCoinShare:

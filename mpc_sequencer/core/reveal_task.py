@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mpc_sequencer.core.chain import Finality
+from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.envelopes import SealedOrder
-from mpc_sequencer.core.offences import BadShares, SealedBytes
+from mpc_sequencer.core.offences import BadCoinShare, BadShares, KeyPin, SealedBytes
 from mpc_sequencer.core.types import Bundle
 from threshold import VerifiedCoinShare
 
@@ -63,3 +65,12 @@ def bad_shares(task: RevealTask, bundle: Bundle) -> BadShares:
     block = task.final.block
     orders = tuple(SealedBytes(order.checked.label_encoded, order.checked.encoded) for order in task.orders)
     return BadShares(bundle, block.header, block.batch, orders)
+
+
+def bad_coin_share(task: RevealTask, bundle: Bundle, committee: Committee) -> BadCoinShare:
+    """A bundle with what pins the key its coin share must be of, where the committee file does not say it."""
+    if committee.genesis.public_key:
+        return BadCoinShare(bundle)
+    block, first = task.final.block, task.orders[0].checked
+    ciphertext_hash = hashlib.sha256(first.encoded).digest()
+    return BadCoinShare(bundle, KeyPin(block.header, block.batch, first.label_encoded, ciphertext_hash))

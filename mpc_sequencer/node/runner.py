@@ -341,7 +341,7 @@ async def _run_member(
 def _recover(core: NodeCore, storage: Storage, evidence: Path) -> list[core_effects.Effect]:
     """Bring a core to where its disk leaves it. Blocking."""
     for path in sorted(evidence.glob("*.evidence")):
-        core.convictions.recall(read_evidence(path).offence)
+        core.convictions.recall(read_evidence(path))
     if storage.fresh:
         return []
     began = time.perf_counter()

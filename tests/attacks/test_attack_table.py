@@ -20,7 +20,7 @@ CELLS = ("attack", "what the attacker does", "what stops it", "test", "evidence 
 QUOTED = re.compile(r"`([^`]+)`")
 OUTCOMES = {"signature", "label", "plaintext", "malformed", "nonce_consumed"}
 """Codes of execution that an order's outcome may be."""
-THRESHOLD_CODES = re.compile(r"(tdh2|point|share|ciphertext|label|bundle|coin|opening)\.[a-z_]+")
+THRESHOLD_CODES = re.compile(r"(tdh2|point|share|ciphertext|label|bundle|coin|opening|dkg)\.[a-z_]+")
 
 
 class Row(NamedTuple):

@@ -26,6 +26,7 @@ ALLOWED = {
     "mpc_sequencer.settlement.payloads",
     "mpc_sequencer.settlement.chain",
     "threshold",
+    "threshold.dkg",
 }
 
 PACKAGES = {"mpc_sequencer", "mpc_sequencer.core", "mpc_sequencer.market", "mpc_sequencer.settlement"}

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mpc_sequencer.audit.ordering import Ordering, inputs_root
+from mpc_sequencer.audit.ordering import Ordering, inputs_root, key_message_order
 from mpc_sequencer.core import limits
-from mpc_sequencer.core.ordering import Candidate, Derived, OrderFacts, OrderingState, Positions, derive, genesis_state
+from mpc_sequencer.core.ordering import (
+    Candidate,
+    Derived,
+    KeyFacts,
+    OrderFacts,
+    OrderingState,
+    Positions,
+    derive,
+    genesis_state,
+)
 from mpc_sequencer.core.types import NO_SIGNATURE, ZERO_HASH, Checkpoint, Head, OrderList
 from threshold import Label
 
@@ -36,12 +45,13 @@ def names(order_ids: Sequence[bytes]) -> str:
 
 @dataclass
 class History:
-    """Blocks of ``n`` members; ``facts`` has the orders that are not as usual."""
+    """Blocks of ``n`` members; ``facts`` has the orders that are not as usual, ``key_ids`` ids of key messages."""
 
     n: int = 5
     facts: Mapping[bytes, OrderFacts] = field(default_factory=dict)
     bonds_wei: Mapping[bytes, int] = field(default_factory=lambda: {SPONSOR: RICH_WEI})
     by_receipt: bool = True
+    key_ids: frozenset[bytes] = frozenset()
 
     def __post_init__(self) -> None:
         self.f = (self.n - 1) // 4
@@ -79,7 +89,7 @@ class History:
             faults=self.f,
             quorum=self.n - self.f,
             bonds_wei=self.bonds_wei,
-            facts=self.fact,
+            facts=lambda one: KeyFacts() if one in self.key_ids else self.fact(one),
             solid=self.solid if self.by_receipt else None,
         )
         assert isinstance(derived, Derived)
@@ -92,10 +102,12 @@ class History:
         """The auditor's block is the same one."""
         height, now_ms = derived.state.height, derived.time_ms
         ids = {order_id for one in lists for order_id in one.entries} | self.auditor.queue.keys()
-        labels = {order_id: self._label(order_id) for order_id in ids}
+        labels = {order_id: self._label(order_id) for order_id in ids - self.key_ids}
         root = inputs_root(heads, lists)
         assert root == derived.inputs_root
-        assert tuple(self.auditor.list_orders(height, now_ms, root, lists, labels)) == derived.lifted
+        lifted = self.auditor.list_orders(height, now_ms, root, lists, labels, self.key_ids)
+        assert tuple(lifted) == derived.lifted
+        assert tuple(key_message_order(root, [one for one in lifted if one in self.key_ids])) == derived.key_messages
         self.auditor.expire(height, now_ms, labels)
         batch = self.auditor.batch(now_ms, labels)
         assert tuple(batch) == derived.batch

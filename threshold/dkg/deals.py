@@ -18,8 +18,12 @@ honest receiver who complains about the copy.
 Opened point. D = b E opens one sealed share to everybody. That it is the right point is shown by a Chaum-Pedersen proof
 (CRYPTO '92) of log_G B = log_E D, in the compact form (c, z) with A = zG - cB, A' = zE - cD:
 
-    statement = H_"MPCSEQ/v1/dkg/opened/statement"(session || i || j || B || E || D)
+    statement = H_"MPCSEQ/v1/dkg/opened/statement"(session || i || j || B || E || proof of E || D)
     c = H_"MPCSEQ/v1/dkg/opened/challenge"(statement || A || A')
+
+The proof of E is in it because it covers all of the deal for j: what j signs about one deal says nothing about another
+deal of the same E, so a complaint can be judged by itself (else a dealer with two deals could make an honest
+complaint about the bad one look false beside the good one).
 
 Feldman after Pedersen. That A_0..A_t-1 commit to the a_k of C_0..C_t-1 means that every C_k - A_k is a multiple of
 H. One proof covers all (batch verification of Schnorr's proofs: Gennaro, Leigh, Sundaram, Yerazunis, ASIACRYPT
@@ -50,7 +54,7 @@ from nacl.bindings import (
 from nacl.exceptions import CryptoError
 
 from threshold import group, tags
-from threshold.dkg.wire import Deal, Feldman, Opened
+from threshold.dkg.wire import Deal, Feldman, Opened, SealedShare
 from threshold.errors import UsageError
 from threshold.group import GENERATOR, SCALAR_BYTES, Point
 from threshold.hash_to_curve import pedersen_generator
@@ -148,9 +152,10 @@ def open_values(deal: Deal, session: bytes, dealer: int, receiver: int, point: b
 
 
 def _opened_statement(
-    session: bytes, dealer: int, receiver: int, key: bytes, ephemeral: bytes, point: bytes
+    session: bytes, dealer: int, receiver: int, key: bytes, sealed: SealedShare, point: bytes
 ) -> bytes:
-    return tags.DKG_OPENED_STATEMENT(session, u16(dealer), u16(receiver), key, ephemeral, point)
+    parts = sealed.ephemeral, sealed.proof, point
+    return tags.DKG_OPENED_STATEMENT(session, u16(dealer), u16(receiver), key, *parts)
 
 
 def _opened_challenge(statement: bytes, a: bytes, a2: bytes) -> bytes:
@@ -167,7 +172,7 @@ def prove_opened(
     sealed = deal.sealed[receiver]
     key = group.generator_multiply_secret(secret)
     point = group.multiply_secret(sealed.point, secret)
-    statement = _opened_statement(session, dealer, receiver, key, sealed.ephemeral, point)
+    statement = _opened_statement(session, dealer, receiver, key, sealed, point)
     nonce = group.reduce_scalar(tags.DKG_OPENED_NONCE(nonce_seed, statement))
     commitments = group.generator_multiply_secret(nonce), group.multiply_secret(sealed.point, nonce)
     c = _opened_challenge(statement, *commitments)
@@ -183,7 +188,7 @@ def verify_opened(session: bytes, receiver: int, key: bytes, key_point: Point, d
     a2 = group.add([group.multiply(sealed.point, opened.z), group.multiply(opened.point, minus_c)])
     if a is None or a2 is None:
         return False
-    statement = _opened_statement(session, opened.dealer, receiver, key, sealed.ephemeral, opened.encoded)
+    statement = _opened_statement(session, opened.dealer, receiver, key, sealed, opened.encoded)
     return _opened_challenge(statement, group.encode_point(a), group.encode_point(a2)) == opened.c
 
 
