@@ -82,6 +82,7 @@ CODES: Final[Mapping[str, str]] = {
     "bundle.block": "a bundle is for no block of the log",
     "bundle.member": "a bundle is by no member, or of another epoch",
     "bundle.signature": "a bundle is not signed by its member",
+    "bundle.sharing": "a bundle is of another sharing of the key than its height is opened with",
     "bundle.certificate": "a bundle's certificate does not finalize its block: shares before finality",
     "bundle.shares": "a bundle does not hold one share per order of the batch and one proof",
     "bundle.coin": "a bundle's coin share is not its member's for the block",
@@ -164,6 +165,8 @@ class KeyReport:
     qualified: tuple[int, ...]
     height: int | None
     public_key: bytes | None
+    refreshes: int
+    """Later sharings of the key that the log completes."""
     culprits: tuple[KeyCulprit, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -175,6 +178,7 @@ class KeyReport:
             "qualified": list(self.qualified),
             "height": self.height,
             "public_key": public_key,
+            "refreshes": self.refreshes,
             "culprits": [asdict(culprit) for culprit in self.culprits],
         }
 

@@ -101,6 +101,8 @@ class Reveal:
                 f"{where}: {len(bundle.shares)} shares, proof of {len(bundle.proof)} bytes, {size} orders"
             )
             return self._recorder.fail("bundle.shares", shares, height=height)
+        if size and bundle.sharing != self._committee.sharing_at(height).name:
+            return self._recorder.fail("bundle.sharing", f"{where}: {bundle.sharing.hex()}", height=height)
         if height in self._heights:
             self._heights[height].bundles.setdefault(bundle.node, []).append(bundle)
         if size:

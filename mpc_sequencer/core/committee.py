@@ -20,6 +20,7 @@ from mpc_sequencer.core import domains, eip712, limits, signing
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.types import (
+    ZERO_HASH,
     Address,
     Bundle,
     Certificate,
@@ -86,6 +87,8 @@ class Sharing:
     from_height: int
     verification_keys: tuple[bytes, ...]
     """By member, 33 bytes each."""
+    name: bytes
+    """What bundles call it: the hash of its result, 32 bytes; zero where the committee file gives it."""
     certificate: KeyCertificate | None
     """What proves it; None where the committee file gives it."""
 
@@ -158,6 +161,7 @@ class Committee:
         *,
         number: int = 0,
         from_height: int = 0,
+        name: bytes = ZERO_HASH,
         certificate: KeyCertificate | None = None,
     ) -> None:
         """A sharing of the threshold key is known from now on; one that is known already stays. Raises ThresholdError
@@ -166,7 +170,7 @@ class Committee:
         if self.keys is not None and self.keys.public_key != public_key:
             raise ProtocolError("key.result", "public_key", public_key, self.keys.public_key.hex())
         self.keys = _sealing_key(public_key, genesis.chain_id, genesis.settlement)
-        self.sharings.setdefault(number, Sharing(number, from_height, tuple(verification_keys), certificate))
+        self.sharings.setdefault(number, Sharing(number, from_height, tuple(verification_keys), name, certificate))
         for old in [one for one in self.sharings if one <= max(self.sharings) - limits.SHARINGS_KEPT]:
             del self.sharings[old]
 
@@ -191,9 +195,16 @@ class Committee:
             raise ProtocolError("key.pending", "height", height, "one that a known sharing is for")
         return max(started, key=lambda one: one.number)
 
-    def verification_key(self, node: int, sharing: int = 0) -> bytes:
-        """A member's verification key of a sharing, 33 bytes; refused like :meth:`sharing`."""
-        return self.sharing(sharing).verification_keys[node]
+    def sharing_named(self, name: bytes) -> Sharing:
+        """A sharing by its name; refused like :meth:`sharing`."""
+        for one in self.sharings.values():
+            if one.name == name:
+                return one
+        raise ProtocolError("key.pending", "sharing", name, "the name of one that is known")
+
+    def verification_key(self, node: int, sharing: bytes = ZERO_HASH) -> bytes:
+        """A member's verification key of the sharing of that name, 33 bytes; refused like :meth:`sharing`."""
+        return self.sharing_named(sharing).verification_keys[node]
 
     def leader(self, view: int) -> int:
         """The member whose turn ``view`` is."""

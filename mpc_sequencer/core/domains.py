@@ -72,6 +72,6 @@ NOTARIZE_TYPE: Final = StructType("Notarize(uint64 epoch,uint64 view,bytes32 blo
 NULLIFY_TYPE: Final = StructType("Nullify(uint64 epoch,uint64 view)")
 FINALIZE_TYPE: Final = StructType("Finalize(uint64 epoch,uint64 view,bytes32 blockId)")
 BUNDLE_TYPE: Final = StructType(
-    "Bundle(uint64 epoch,uint64 height,bytes32 blockId,uint16 node,uint64 sharing,bytes32 finalityHash,"
+    "Bundle(uint64 epoch,uint64 height,bytes32 blockId,uint16 node,bytes32 sharing,bytes32 finalityHash,"
     "bytes32 sharesHash)"
 )

@@ -282,14 +282,16 @@ def _needs_key(offence: Offence, committee: Committee) -> bool:
     """Whether a sharing of the threshold key decides that the committee file does not have."""
     if not isinstance(offence, BadShares | BadCoinShare):
         return False
-    return not committee.genesis.public_key or offence.bundle.sharing > 0
+    return not committee.genesis.public_key or offence.bundle.sharing != ZERO_HASH
 
 
 def _certificate(offence: Offence, committee: Committee) -> KeyCertificate | None:
     """What proves the sharing that decides, where ``committee`` knows it."""
     assert isinstance(offence, BadShares | BadCoinShare)
-    sharing = committee.sharings.get(offence.bundle.sharing)
-    return sharing.certificate if sharing is not None else None
+    try:
+        return committee.sharing_named(offence.bundle.sharing).certificate
+    except ProtocolError:
+        return None
 
 
 def decode_file(data: bytes) -> EvidenceFile:

@@ -287,7 +287,7 @@ class KeyGeneration:
         if kept is None:
             return None
         share = decode_share(kept)
-        fits = share.verification_key() == self._core.committee.verification_key(self._core.node, number)
+        fits = share.verification_key() == self._core.committee.sharing(number).verification_keys[self._core.node]
         return share if fits else None
 
     def _retire(self) -> None:

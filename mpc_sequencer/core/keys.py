@@ -102,5 +102,10 @@ def establish(committee: Committee, certificate: KeyCertificate, from_height: in
     result = check_key_certificate(committee, certificate)
     keys = [key for _, key in sorted(result.verification_keys.items())]
     committee.establish(
-        result.public_key, keys, number=certificate.sharing, from_height=from_height, certificate=certificate
+        result.public_key,
+        keys,
+        number=certificate.sharing,
+        from_height=from_height,
+        name=result.hash(),
+        certificate=certificate,
     )

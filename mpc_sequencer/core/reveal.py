@@ -157,9 +157,9 @@ class Reveal:
                 f"{len(task.orders)} at height {task.height}",
                 offence=bad_shares(task, bundle),
             )
-        sharing = self._committee.sharing_at(task.height).number
+        sharing = self._committee.sharing_at(task.height).name
         if bundle.sharing != sharing:
-            raise ProtocolError("bundle.sharing", "Bundle.sharing", bundle.sharing, sharing)
+            raise ProtocolError("bundle.sharing", "Bundle.sharing", bundle.sharing, sharing.hex())
         if task.done:
             return
         verified = self._coin_share(task, bundle)
@@ -236,7 +236,7 @@ class Reveal:
             height=task.height,
             block_id=task.block_id,
             node=self._node,
-            sharing=self._committee.sharing_at(task.height).number,
+            sharing=self._committee.sharing_at(task.height).name,
             certificate=task.final.certificate,
             path=task.final.path,
             shares=tuple(task.shares),

@@ -103,9 +103,10 @@ def _context(bundle: Bundle, committee: Committee) -> BundleContext:
 def _verification_key(bundle: Bundle, committee: Committee) -> bytes:
     """Its member's verification key in the bundle's sharing; a committee file with a broken one convicts nobody, and
     nor does one with none."""
-    if bundle.sharing not in committee.sharings:
-        raise ProtocolError("evidence.key", "Bundle.sharing", bundle.sharing, "a sharing that is known")
-    key = committee.verification_key(bundle.node, bundle.sharing)
+    try:
+        key = committee.verification_key(bundle.node, bundle.sharing)
+    except ProtocolError:
+        raise ProtocolError("evidence.key", "Bundle.sharing", bundle.sharing, "a sharing that is known") from None
     try:
         signing.address_of(key)
     except ValueError as error:

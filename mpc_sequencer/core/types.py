@@ -253,7 +253,8 @@ class Certificate(Value, frozen=True):
 
 class Bundle(Value, frozen=True):
     """A member's decryption shares of a final block's batch, in batch order, with one proof for all, and its share of
-    the block's coin, all of sharing number ``sharing`` of the key.
+    the block's coin. ``sharing`` names the sharing of the key they are of: the hash of its result (zero where the
+    committee file gives it), so that nobody can hold them against another one.
 
     ``certificate`` finalizes the last header of ``path`` (or the block itself where ``path`` is empty); ``path``
     leads from the child of the block to the certified block. ``proof`` is empty exactly where there are no shares.
@@ -263,7 +264,7 @@ class Bundle(Value, frozen=True):
     height: Uint
     block_id: Hash32
     node: NodeIndex
-    sharing: Uint
+    sharing: Hash32
     certificate: Certificate
     path: Annotated[tuple[BlockHeader, ...], Meta(max_length=limits.HEADER_PATH_MAX)]
     shares: Annotated[tuple[PointBytes, ...], Meta(max_length=limits.BATCH_ORDERS_MAX)]

@@ -76,7 +76,7 @@ def examples() -> tuple[tuple[Any, Any], ...]:
     block = Block(header, (head,), (BatchEntry(ID, ID),), (ResultRef(1, ID),))
     certificate = make_certificate(D, FINALIZE, 2, ID)
     vote = make_vote(D, 1, NOTARIZE, 2, ID)
-    bundle = Bundle(0, 1, ID, 2, 0, certificate, (header,), (b"\x02" + ID,), bytes(98), bytes(97), NO_SIGNATURE)
+    bundle = Bundle(0, 1, ID, 2, ID, certificate, (header,), (b"\x02" + ID,), bytes(98), bytes(97), NO_SIGNATURE)
     receipt = sign(D, 1, Receipt(0, 0, ID, 1, 1, START_MS, NO_SIGNATURE))
     key_message = sign(D, 1, KeyMessage(0, ID, 1, b"\x01" + bytes(97), NO_SIGNATURE))
     key = KeyCertificate(0, 0, 1, bytes(40), (KeyReady(1, NO_SIGNATURE), KeyReady(2, NO_SIGNATURE)))

@@ -395,7 +395,7 @@ class LogBuilder:
         coin = coin_share(self.house.shares[node], context, entropy=secret("coin nonce"))
         certificate = self.certificate(block.header)
         made = Bundle(
-            0, height, block.header.block_id(), node, 0, certificate, (), shares, proof, coin, NO_SIGNATURE
+            0, height, block.header.block_id(), node, bytes(32), certificate, (), shares, proof, coin, NO_SIGNATURE
         )
         return self.signed(edit(made))
 

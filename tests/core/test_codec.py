@@ -60,7 +60,7 @@ MESSAGES: list[Any] = [
     Proposal(BLOCK, None, (CERTIFICATE,), make_vote(D, 1, NOTARIZE, 2, ID)),
     VoteMessage(make_vote(D, 1, NOTARIZE, 2, ID)),
     CertificateMessage(CERTIFICATE),
-    BundleMessage(Bundle(0, 1, ID, 2, 0, CERTIFICATE, (HEADER,), (b"\x02" + ID,), bytes(98), bytes(97), bytes(65))),
+    BundleMessage(Bundle(0, 1, ID, 2, ID, CERTIFICATE, (HEADER,), (b"\x02" + ID,), bytes(98), bytes(97), bytes(65))),
     SettlementShare(ResultClaim(0, 1, 64, ID, ID, ID, ID, 3, ID, ID), 2, bytes(65)),
     FetchBodies((ID,)),
     FetchLists(1, 1, 300, ID),

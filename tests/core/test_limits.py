@@ -52,7 +52,7 @@ def test_a_full_bundle_with_the_longest_path_is_one_log_entry() -> None:
         height=MOST,
         block_id=HASH,
         node=MEMBERS - 1,
-        sharing=MOST,
+        sharing=HASH,
         certificate=CERTIFICATE,
         path=(HEADER,) * limits.HEADER_PATH_MAX,
         shares=(b"\xff" * 33,) * limits.BATCH_ORDERS_MAX,

@@ -155,7 +155,7 @@ class Keys(Checker):
                 self.report(0, f"the vault of member {node}, timely, has no share")
             return number, None
         found = decode_share(kept)
-        if found.verification_key() != core.committee.verification_key(node, number):
+        if found.verification_key() != core.committee.sharing(number).verification_keys[node]:
             self.report(0, f"the share of member {node} is not that of its verification key")
         return number, found
 
