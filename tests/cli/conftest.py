@@ -1,4 +1,4 @@
-"""A written devnet that orders can be sealed to, and a way to run commands as the console script does, in this process."""
+"""A written devnet that orders can be sealed to, and a way to run commands in this process, as its script does."""
 
 from __future__ import annotations
 
