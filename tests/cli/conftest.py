@@ -1,6 +1,4 @@
-"""A written devnet, whose committee file is given a threshold key, and a way to run commands in this process, as the
-console script does.
-"""
+"""A written devnet that orders can be sealed to, and a way to run commands in this process, as its script does."""
 
 from __future__ import annotations
 
@@ -14,11 +12,13 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "client"))
-from client_key_kit import with_key
+from client_key_kit import certify
 
 from mpc_sequencer.cli.app import run
-from mpc_sequencer.devnet.layout import Devnet, init_devnet, open_devnet
-from mpc_sequencer.node.config import committee_file, save_committee
+from mpc_sequencer.client import save_key
+from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.devnet.layout import Devnet, init_devnet
+from mpc_sequencer.node.keystore import open_keystore
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,14 @@ def devnet(tmp_path_factory: pytest.TempPathFactory) -> Devnet:
         ports=ports,
         chain_url="http://127.0.0.1:9",
     )
-    file = committee_file(with_key(written.file.genesis), written.file.endpoints, written.file.certificates)
-    save_committee(written.committee_path, file)
-    return open_devnet(folder)
+    committee = written.file.committee
+    if committee.keys is None:  # where the members are to generate the key, a key file as their certificate gives it
+        passphrase = written.passphrase_file.read_text().strip()
+        keystores = [written.node_folder(node) / "keystore.json" for node in range(committee.n)]
+        secrets = [open_keystore(path, passphrase).consensus_secret for path in keystores]
+        certificate = certify(committee, [Signer(secret) for secret in secrets if secret is not None])
+        save_key(folder / "key.json", committee, certificate)
+    return written
 
 
 @pytest.fixture

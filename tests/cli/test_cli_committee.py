@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from client_key_kit import NODES, House, build_house, certify, generated, status_reply
+from client_key_kit import NODES, House, build_house, certify, generated, status_reply, with_key
 
 from mpc_sequencer.client.keys import save_assets, write_account_key
 from mpc_sequencer.core.codec import encode
@@ -22,7 +22,7 @@ from mpc_sequencer.core.messages import KeyQuery, KeyReply, StatusQuery, StatusR
 from mpc_sequencer.core.types import KeyCertificate
 from mpc_sequencer.devnet.layout import ASSETS
 from mpc_sequencer.devnet.processes import free_ports
-from mpc_sequencer.node.config import save_committee
+from mpc_sequencer.node.config import committee_file, save_committee
 from mpc_sequencer.node.link_events import ClientRequestEvent
 from mpc_sequencer.node.transport import NodeTransport
 
@@ -201,11 +201,16 @@ def test_a_generation_under_way_is_shown_and_an_error_when_it_takes_too_long(
     assert "mpcseq committee status" in hint
 
 
-def test_a_committee_file_with_a_key_needs_no_member_and_no_key_file(mpcseq: Run, devnet: Any, tmp_path: Path) -> None:
-    ran = mpcseq("committee", "key", "--committee", devnet.committee_path, "--json")
+def test_a_committee_file_with_a_key_needs_no_member_and_no_key_file(
+    mpcseq: Run, house: House, tmp_path: Path
+) -> None:
+    file = committee_file(with_key(house.file.genesis), house.file.endpoints, house.file.certificates)
+    save_committee(tmp_path / "committee.json", file)
+    ran = mpcseq("committee", "key", "--committee", tmp_path / "committee.json", "--json")
     assert ran.status == 0
-    assert ran.json["public_key"] == devnet.file.genesis.public_key.hex() and ran.json["signers"] == []
-    cause, _ = mpcseq("committee", "key", "--committee", devnet.committee_path, "--out", tmp_path / "k").error()
+    assert ran.json["public_key"] == file.genesis.public_key.hex() and ran.json["signers"] == []
+    cause, _ = mpcseq("committee", "key", "--committee", tmp_path / "committee.json", "--out", tmp_path / "k").error()
+    assert seal(mpcseq, tmp_path).status == 0
     assert "the committee file has the threshold key itself" in cause
 
 
