@@ -231,7 +231,7 @@ def test_the_evidence_is_the_bundle_itself_and_a_true_share_is_none() -> None:
 
 
 def test_it_convicts_under_a_generated_key_too() -> None:
-    """The committee file has no key then: the evidence carries it, and shows that the block's orders are sealed to it."""
+    """The committee file has no key then: the evidence carries it, and shows that the orders are sealed to it."""
     cluster = Cluster(make_deployment(4, generated=True))
     generate(cluster, (0, 1, 2, 3))
     attack(cluster, point_negated)
