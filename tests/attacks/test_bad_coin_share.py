@@ -16,6 +16,7 @@ import pytest
 import reference as ref
 from core_kit import check_safety, faults_against, refused, results, sign, submit
 from evidence_kit import evidence_left
+from key_kit import generate, trade
 
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.core.evidence import verify
@@ -227,3 +228,14 @@ def test_the_evidence_is_the_bundle_itself_and_a_true_share_is_none() -> None:
             if isinstance(entry, BundleEntry):
                 with refused("evidence.legal"):
                     verify(BadCoinShare(entry.bundle), d.committee)
+
+
+def test_it_convicts_under_a_generated_key_too() -> None:
+    """The committee file has no key then: the evidence carries it, and shows that the orders are sealed to it."""
+    cluster = Cluster(make_deployment(4, generated=True))
+    generate(cluster, (0, 1, 2, 3))
+    attack(cluster, point_negated)
+    trade(cluster, (0, 1, 2, 3))
+    assert evidence_left(cluster) == {(LIAR, "bad-coin-share")}
+    [offence] = {one.offence for _, one in cluster.evidence if isinstance(one.offence, BadCoinShare)}
+    assert offence.pin is not None
