@@ -107,7 +107,8 @@ def _key(key: KeyReport | None) -> str:
     if key.public_key is None:
         return f"not generated yet: attempt {key.attempts}, phase {key.phase}"
     dealers = ", ".join(str(node) for node in key.qualified)
-    return f"{key.public_key.hex()}, generated at height {key.height} in attempt {key.attempts} by members {dealers}, shared anew {key.refreshes} times"
+    generated = f"generated at height {key.height} in attempt {key.attempts} by members {dealers}"
+    return f"{key.public_key.hex()}, {generated}, shared anew {key.refreshes} times"
 
 
 def _number(value: int | None) -> str:

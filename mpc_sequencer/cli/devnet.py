@@ -117,6 +117,9 @@ def chaos(
         int, typer.Option(min=0, help="Remove the data of each K-th victim too, once per node. 0: of none.")
     ] = 0,
     power_cut: Annotated[int, typer.Option(min=0, help="How often all nodes are killed at once.")] = 0,
+    key_refresh: Annotated[
+        float, typer.Option(min=0.0, max=3600.0, help="Seconds until the threshold key is shared anew. 0: never.")
+    ] = 30.0,
     as_json: AsJson = False,
 ) -> None:
     """Kill members (kill -9) of a trading committee, start them again, and check that nothing was lost.
@@ -138,6 +141,7 @@ def chaos(
         seed=seed,
         wipe_every=wipe_every,
         power_cuts=power_cut,
+        key_refresh_s=key_refresh,
     )
     result = run_chaos(options, Screen(console(stderr=as_json)))
     if as_json:
@@ -161,6 +165,7 @@ def _show_chaos(result: ChaosResult) -> None:
         ("receipts held", figures["receipts_held"]),
         ("receipts kept, open, defaulted", " / ".join(str(receipts[n]) for n in ("kept", "open", "defaulted"))),
         ("logs compared", f"{logs['compared']}, {logs['heights']} blocks, {sum(logs['entries'])} entries"),
+        ("key shared anew", f"{figures['key_refreshes']} times"),
         ("audits", ", ".join(str(one) for one in figures["audits"])),
         ("findings", figures["findings_in_all"]),
     ]

@@ -69,6 +69,8 @@ class ChaosOptions:
     seed: int
     wipe_every: int = 0
     power_cuts: int = 0
+    key_refresh_s: float = 0.0
+    """How often the threshold key is shared anew; 0: never."""
 
 
 @dataclass(slots=True)
@@ -125,6 +127,7 @@ class ChaosResult:
                 "heights": self.load.through_height,
                 "entries": [one.report.get("entries", 0) for one in self.logs],
             },
+            "key_refreshes": max(((one.report.get("key") or {}).get("refreshes", 0) for one in self.logs), default=0),
             "audits": [one.report.get("verdict") for one in self.logs],
             "findings": [{"code": one.code, "detail": one.detail} for one in checks.shown(self.findings)],
             "findings_in_all": len(self.findings),
@@ -196,6 +199,7 @@ def _folder(options: ChaosOptions) -> Devnet:
         deployer=dev_account().address,
         ports=steady_ports(max(0, options.nodes)),
         chain_url=None,
+        key_refresh_ms=round(options.key_refresh_s * 1_000),
     )
 
 
