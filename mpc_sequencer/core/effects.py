@@ -2,8 +2,8 @@
 
 The shell feeds :data:`Event` values with the time at which it saw them and carries out the :data:`Effect` values, in
 this order: everything to keep (:class:`Persist`, :class:`Append`, :class:`KeepSecret`) is on disk before anything
-leaves (:class:`Broadcast`, :class:`Send`, :class:`Reply`, :class:`Settle`). Persist, then send: the node's safety across
-crashes rests on that one rule of the shell.
+leaves (:class:`Broadcast`, :class:`Send`, :class:`Reply`, :class:`Settle`). Persist, then send: the node's safety
+across crashes rests on that one rule of the shell.
 """
 
 from __future__ import annotations

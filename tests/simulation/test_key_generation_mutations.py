@@ -123,7 +123,7 @@ class Mutation:
 KEY_MS_MAX = limits.KEY_WINDOW_MS + 2_000
 """A window and a little: who is broken so that no key comes is not waited for."""
 SLOW = with_outages(outage(2, 6, 1_500))
-CRASH = with_outages(outage(2, 90, 150))
+CRASH = with_outages(outage(2, 60, 110))
 MUTATIONS = [
     Mutation("takes any header of a deal", _takes_any_header, "secrets", "copied_header"),
     Mutation("hears no complaint", _hears_no_complaint, "keys", "bad_dealer"),
