@@ -186,7 +186,8 @@ def test_a_plan_leaves_all_but_f_members_timely(nodes: int) -> None:
 
 # --- the command line -----------------------------------------------------------------------------------------------
 def test_sim_run_generates_keys_on_request(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["sim", "run", "--first-seed", "1", "--seeds", "1", "--nodes", "4", "--faults", "bad_dealer", "--workers", "1", "--json"]
+    words = ["sim", "run", "--first-seed", "1", "--seeds", "1", "--nodes", "4", "--workers", "1", "--json"]
+    words += ["--faults", "bad_dealer"]
     assert command(words) == 2, "with a given key nobody deals"
     assert "unknown fault 'bad_dealer'" in capsys.readouterr().err
     assert command([*words, "--keys", "generated"]) == 0

@@ -84,9 +84,10 @@ class Keys(Checker):
         """Feldman's commitments follow the answers: before, they would tell liars what to make of the key."""
         if message.payload[0] == MessageType.ANSWER:
             self._answered.add(message.session)
-        elif message.payload[0] == MessageType.FELDMAN and message.node in self.watched.honest:
-            if message.session not in self._answered:
-                self.report(0, f"member {message.node} shows its part of the key before anybody has answered the deals")
+            return
+        early = message.payload[0] == MessageType.FELDMAN and message.session not in self._answered
+        if early and message.node in self.watched.honest:
+            self.report(0, f"member {message.node} shows its part of the key before anybody has answered the deals")
 
     def _key(self, node: int, certificate: KeyCertificate) -> None:
         if self.certificate is None:
