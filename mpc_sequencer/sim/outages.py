@@ -75,7 +75,8 @@ class Outage:
     lost: str = ""
     """"journal" or "disk", or "vault" for the secrets alone; empty where nothing is."""
     write_number: int = 0
-    """Strikes the round with the so-manieth secret or record that the host writes, right after it; 0: see above."""
+    """Strikes the round that writes the so-manieth secret or record of this host, right after that one, whenever that
+    is, and lasts ``until_ms - at_ms``; 0: see above."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,8 @@ class Simulation(Cluster):
         for outage in plan.hosts.outages:
             if outage.at_ms:
                 self.call(START_MS + outage.at_ms, partial(self._begin_outage, outage))
-            self.call(START_MS + outage.until_ms, partial(self._end_outage, outage))
+            if not outage.write_number:  # else it ends when it has lasted as long
+                self.call(START_MS + outage.until_ms, partial(self._end_outage, outage))
         for snapshot in plan.hosts.snapshots:
             self.call(START_MS + snapshot.at_ms, partial(self._snapshot, snapshot))
 
@@ -221,7 +222,11 @@ class Simulation(Cluster):
             host.disk.vault.clear()
         elif outage.lost:
             host.disk.wipe(keep_log=outage.lost == "journal")
-        linger_ms = min(outage.linger_ms, START_MS + outage.until_ms - 1 - self.now_ms)
+        until_ms = START_MS + outage.until_ms
+        if outage.write_number:
+            until_ms = self.now_ms + outage.until_ms - outage.at_ms
+            self.call(until_ms, partial(self._end_outage, outage))
+        linger_ms = min(outage.linger_ms, until_ms - 1 - self.now_ms)
         self.call(self.now_ms + max(0, linger_ms), partial(self._break, self._pairs_of(host.place)))
 
     def _snapshot(self, planned: SnapshotTime) -> None:

@@ -15,7 +15,7 @@ import pytest
 from evidence_kit import charged, evidence_left
 from key_kit import audited, complaints, corrupt, deal_in, generate, key_messages, trade
 
-from mpc_sequencer.core.keygen import generation_plan
+from mpc_sequencer.core.keys import session_plan
 from mpc_sequencer.core.types import KeyMessage
 from mpc_sequencer.sim import Cluster, make_deployment
 from threshold.dkg import MessageType, Phase, Session
@@ -26,7 +26,7 @@ HONEST = (0, 1, LATE)
 
 def first_deals(cluster: Cluster) -> dict[int, KeyMessage]:
     """By author: the deals of attempt 0 in a log."""
-    session = generation_plan(cluster.deployment.committee, 0).session
+    session = session_plan(cluster.deployment.committee, 0, 0).session
     return {
         one.node: one
         for one in key_messages(cluster, 0)
@@ -37,7 +37,7 @@ def first_deals(cluster: Cluster) -> dict[int, KeyMessage]:
 def in_second_attempt(cluster: Cluster, source: int) -> None:
     """Attempt 0 fails for want of deals: the liar holds its own back until it is too late, another member is down. In
     attempt 1 the liar deals what ``source`` dealt in attempt 0."""
-    first = generation_plan(cluster.deployment.committee, 0).session
+    first = session_plan(cluster.deployment.committee, 0, 0).session
     kept: dict[int, bytes] = {}
 
     def bend(session: Session, payload: bytes) -> bytes | None:
@@ -80,7 +80,7 @@ def test_an_old_message_itself_is_none_of_the_new_session() -> None:
     assert set(deals) == {0, 1}
     core = cluster.cores[0]
     before = core.keygen._session
-    assert before is not None and before.plan == generation_plan(cluster.deployment.committee, 1)
+    assert before is not None and before.plan == session_plan(cluster.deployment.committee, 0, 1)
     old = deals[1]
     core.keygen.final(core.chain.final_height + 1, cluster.now_ms, (old.message_id(),))
     core.keygen.work()

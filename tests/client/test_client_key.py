@@ -182,7 +182,7 @@ NEAR_MISSES: Sequence[tuple[Bend, str]] = (
     (_of_another_epoch, "epoch.unknown"),
     (_under_another_session, "key.result"),
     (_of_another_sharing, "key.result"),
-    (_of_a_deployment_on_another_chain, "signature.signer"),
+    (_of_a_deployment_on_another_chain, "key.result"),
     (_of_a_deployment_of_the_same_members_and_contract, "key.result"),
     (_at_another_threshold, "key.result"),
     (_signed_at_another_threshold, "key.result"),

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from core_kit import sign
 
-from mpc_sequencer.core.keygen import generation_plan
 from mpc_sequencer.core.keyoffences import KeyOffence, OffenceFinder
+from mpc_sequencer.core.keys import session_plan
 from mpc_sequencer.core.offences import DealtShare
 from mpc_sequencer.core.types import NO_SIGNATURE, KeyMessage
 from mpc_sequencer.sim import Deployment
@@ -52,7 +52,7 @@ class Room:
 
     def __post_init__(self) -> None:
         committee = self.deployment.committee
-        self.plan = generation_plan(committee, self.attempt)
+        self.plan = session_plan(committee, 0, self.attempt)
         self.session = Session.begin(self.plan, 0, 0)
         self.finder = OffenceFinder(self.attempt)
         self.messages: list[KeyMessage] = []

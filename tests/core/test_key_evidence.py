@@ -19,7 +19,7 @@ from session_kit import Complainer, Room, WrongDealer, seed_of, with_part
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.evidence import decode_file, encode_file, verify, verify_file
-from mpc_sequencer.core.keygen import generation_plan
+from mpc_sequencer.core.keys import session_plan
 from mpc_sequencer.core.offences import (
     KIND_NAMES,
     BadCoinShare,
@@ -158,7 +158,7 @@ def reanswered(payload: bytes, node: int = VICTIM) -> KeyMessage:
 
 def of_another_attempt(message: KeyMessage) -> KeyMessage:
     """The same payload, signed for the next attempt."""
-    session = generation_plan(D.committee, 1).session
+    session = session_plan(D.committee, 0, 1).session
     return sign(D, message.node, replace(message, session=session, signature=NO_SIGNATURE))
 
 

@@ -16,7 +16,7 @@ def test_a_crash_at_any_record_of_a_generation_costs_nothing(part: int) -> None:
     assert whole.simulation is not None
     writes = whole.simulation._writes[NODE]
     assert writes > 80
-    for number in range(1 + part, writes - 40, 4):
+    for number in range(1 + part, writes - 30, 4):
         cause = ("power", "kill")[number // 4 % 2]
         struck = outage(NODE, 0, DOWN_MS, moment="writing", cause=cause, write_number=number)
         run = Generation(4, settle_ms=250, **with_outages(struck))

@@ -15,6 +15,7 @@ from typing import Final
 from mpc_sequencer.core import eip712, signing
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.effects import (
+    Append,
     Broadcast,
     Effect,
     Fault,
@@ -26,12 +27,13 @@ from mpc_sequencer.core.effects import (
 )
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.keys import SEED_PREFIX, decode_share, seed_name, session_id, session_plan, share_name
+from mpc_sequencer.core.transcript import KeyEntry
 from mpc_sequencer.core.types import KeyCertificate, KeyMessage
 from mpc_sequencer.sim.checkers.base import Checker, Watched
 from mpc_sequencer.sim.generation import untimely
 from mpc_sequencer.sim.simulation import Simulation
-from threshold import SecretShare, check, combine, open_ciphertext, seal, share, tags
-from threshold.dkg import Participant, Plan, Result
+from threshold import SecretShare, check, combine, group, open_ciphertext, seal, share, tags
+from threshold.dkg import MessageType, Participant, Plan, Result
 from threshold.dkg.wire import encode_ready
 from threshold.shamir import evaluate_secret
 
@@ -45,7 +47,7 @@ class Keys(Checker):
     """The promise above."""
 
     name = "keys"
-    sees = frozenset({Persist, Fault})
+    sees = frozenset({Persist, Fault, Append})
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
@@ -59,6 +61,8 @@ class Keys(Checker):
         """(culprit, code) by the member that names it."""
         self.void = 0
         """Attempts that came to nothing."""
+        self._answered: set[bytes] = set()
+        """Sessions of which an answer is in a log."""
         self.shareless: set[int] = set()
         """Members that said that they have no share."""
 
@@ -66,6 +70,9 @@ class Keys(Checker):
         if isinstance(effect, Persist):
             if isinstance(effect.record, KeyRecord):
                 self._key(node, effect.record.certificate)
+        elif isinstance(effect, Append):
+            if isinstance(effect.entry, KeyEntry):
+                self._logged(effect.entry.message)
         elif isinstance(effect, Fault):
             if effect.code == "key.aborted" and GENERATION in effect.detail:
                 self._void(node, effect)
@@ -75,6 +82,15 @@ class Keys(Checker):
                     self.report(0, f"member {node}, timely, has no share")
             elif effect.code.startswith(CULPRIT_CODES) and GENERATION in effect.detail:
                 self._culprit(node, effect)
+
+    def _logged(self, message: KeyMessage) -> None:
+        """Feldman's commitments follow the answers: before, they would tell liars what to make of the key."""
+        if message.payload[0] == MessageType.ANSWER:
+            self._answered.add(message.session)
+            return
+        early = message.payload[0] == MessageType.FELDMAN and message.session not in self._answered
+        if early and message.node in self.watched.honest:
+            self.report(0, f"member {message.node} shows its part of the key before anybody has answered the deals")
 
     def _key(self, node: int, certificate: KeyCertificate) -> None:
         if certificate.sharing:
@@ -172,7 +188,7 @@ class Keys(Checker):
 
 class Secrets(Checker):
     """No seed of an honest member, and no session key, polynomial, ephemeral or share that derives from one, shows in a
-    log, a journal or a message."""
+    log, a journal or a message; nor does the point that opens what a timely member dealt to an honest one."""
 
     name = "secrets"
     sees = frozenset({Broadcast, Send, Reply, KeepSecret, Fault})
@@ -209,15 +225,37 @@ class Secrets(Checker):
             said.update(encode(one) for one in (*disk.records, *disk.log))
         blob = b"\x00".join(sorted(said))
         text = blob.lower()
-        for node, name, secret in sorted(self._kept):
-            for what, value in self._derived(node, name, secret):
-                if value in blob or value.hex().encode() in text:
-                    self.report(0, f"{what} of member {node} shows outside its vault")
+        known = [
+            (node, what, value)
+            for node, name, secret in sorted(self._kept)
+            for what, value in self._derived(node, name, secret)
+        ]
+        for node, what, value in known + self._openings():
+            if value in blob or value.hex().encode() in text:
+                self.report(0, f"{what} of member {node} shows outside its vault")
 
     def _derived(self, node: int, name: str, secret: bytes) -> list[tuple[str, bytes]]:
         if name not in self._plans:
             return [(name, secret[-32:])]
         return [("the seed", secret), *_secrets_of(self._plans[name], secret, node + 1)]
+
+
+    def _openings(self) -> list[tuple[int, str, bytes]]:
+        """The points that open deals: nobody has reason to complain about them."""
+        away = untimely(self.watched.plan)
+        found = []
+        for name, plan in self._plans.items():
+            members = {node: secret for node, kept, secret in self._kept if kept == name}
+            made = {node: Participant(plan, seed, node + 1, node + 1) for node, seed in sorted(members.items())}
+            keys = {
+                node: group.generator_point_secret(one._session_key(node + 1)) for node, one in made.items()
+            }
+            for dealer in sorted(made.keys() - away):
+                for receiver, key in keys.items():
+                    if receiver != dealer:
+                        ephemeral = made[dealer]._derive(tags.DKG_SEED_EPHEMERAL, dealer + 1, receiver + 1)
+                        found.append((dealer, "a deal's opening", group.multiply_secret(key, ephemeral)))
+        return found
 
 
 def _secrets_of(plan: Plan, seed: bytes, index: int) -> list[tuple[str, bytes]]:
