@@ -97,7 +97,7 @@ def _hears_in_its_own_order(patch: Patch) -> None:
 
 
 def _erases_no_seed(patch: Patch) -> None:
-    patch.setattr(KeyGeneration, "_erase", lambda self, name: None)
+    patch.setattr(keygen, "EraseSecret", lambda name: EraseSecret("nothing"))
 
 
 def _deals_in_the_clear(patch: Patch) -> None:
@@ -129,7 +129,7 @@ MUTATIONS = [
     Mutation("takes any header of a deal", _takes_any_header, "secrets", "copied_header"),
     Mutation("hears no complaint", _hears_no_complaint, "keys", "bad_dealer"),
     Mutation("believes every complaint", _believes_every_complaint, "keys", "lying_complainer"),
-    Mutation("uses a culprit's deal", _uses_a_culprits_deal, "keys", "bad_dealer"),
+    Mutation("uses a culprit's deal", _uses_a_culprits_deal, "progress", "bad_dealer"),
     Mutation("takes any Feldman commitments", _takes_any_feldman, "keys", "bad_feldman"),
     Mutation("shows Feldman commitments with the deal", _shows_feldman_with_the_deal, "keys"),
     Mutation("keeps no seed", _keeps_no_seed, "keys", plan=CRASH),
