@@ -86,8 +86,10 @@ def trade(cluster: Cluster, members: tuple[int, ...]) -> None:
     """An order sealed to the generated key is opened and executed by these members."""
     d = cluster.deployment
     own = cluster.cores[members[0]].committee
-    assert own.keys is not None
-    d.committee.establish(own.sealing_key.public_key, own.keys.verification_keys, own.keys.certificate)
+    sharing = own.sharing(0)
+    d.committee.establish(
+        own.sealing_key.public_key, sharing.verification_keys, name=sharing.name, certificate=sharing.certificate
+    )
     order = d.order(d.traders[0], cluster.now_ms)
     for node in members:
         cluster.request(node, Submit(1, (order,), True), client=1 + node)

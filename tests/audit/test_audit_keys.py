@@ -21,7 +21,7 @@ from mpc_sequencer.cli.audit import show_report
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.messages import Submit
-from mpc_sequencer.core.transcript import BlockEntry, EnvelopeEntry, KeyEntry, LogEntry
+from mpc_sequencer.core.transcript import BlockEntry, BundleEntry, EnvelopeEntry, KeyEntry, LogEntry
 from mpc_sequencer.core.types import NO_SIGNATURE, KeyMessage, with_signature
 from mpc_sequencer.sim import Cluster, Deployment, make_deployment
 from tests.audit.log_builder import flip, replace, write_log
@@ -55,8 +55,8 @@ def file_committee() -> Committee:
 
 def with_key(committee: Committee, cluster: Cluster) -> None:
     own = cluster.cores[NODE].committee
-    assert own.keys is not None
-    committee.establish(own.sealing_key.public_key, own.keys.verification_keys)
+    sharing = own.sharing(0)
+    committee.establish(own.sealing_key.public_key, sharing.verification_keys, name=sharing.name)
 
 
 def trade(cluster: Cluster, house: Deployment) -> None:
@@ -172,14 +172,58 @@ def test_key_messages_are_judged_and_run_no_session_where_the_committee_file_has
     cluster.run(50)
     unsigned = KeyMessage(0, bytes(32), 2, b"\x01", NO_SIGNATURE)
     message = with_signature(unsigned, house.signers[2].sign_digest(house.committee.digest(unsigned.struct_hash())))
-    for node in range(4):
-        cluster.cores[node].keybook.add(message)
-        cluster.cores[node].arrivals += 1
+    for core in cluster.cores:  # no member that keeps to the rules lists what no session waits for
+        core.keybook.add(message)
+        core.keybook.note_listed(message.message_id(), core.own_lists.add(message.message_id()))
+        core.arrivals += 1
     trade(cluster, house)
     audit = audited(cluster.logs[NODE], house.committee)
     assert not audit.recorder.findings and audit.keys.report() is None
     assert audit.recorder.checks["key_messages"] == 1
     assert not audit.recorder.checks["key_session_blocks"]
+
+
+# --- refreshes ----------------------------------------------------------------------------------------------------
+REFRESH_MS = 4_000
+
+
+@cache
+def refreshed(generates: bool) -> tuple[Deployment, tuple[LogEntry, ...]]:
+    """A log with orders opened by sharing 0 and by sharing 1."""
+    house = make_deployment(4, seed=1, generated=generates, key_refresh_ms=REFRESH_MS)
+    cluster = Cluster(house, seed=2)
+    assert cluster.run(3_000, until=lambda c: all(core.committee.sharings for core in c.cores))
+    if generates:
+        with_key(house.committee, cluster)
+    trade(cluster, house)
+    assert cluster.run(15_000, until=lambda c: all(1 in core.committee.sharings for core in c.cores))
+    trade(cluster, house)
+    return house, tuple(cluster.logs[NODE])
+
+
+@pytest.mark.parametrize("generates", [True, False])
+def test_orders_are_opened_across_a_refresh_and_the_log_passes(generates: bool) -> None:
+    house, entries = refreshed(generates)
+    audit = audited(entries, Committee(house.committee.genesis))
+    assert not audit.recorder.findings
+    sharings = {one.bundle.sharing for one in entries if isinstance(one, BundleEntry) and one.bundle.shares}
+    assert len(sharings) == 2
+    report = audit.keys.report()
+    assert report is None if not generates else report is not None and report.refreshes == 1
+    assert audit.committee.keys is not None and set(audit.committee.sharings) == {0, 1}
+
+
+@pytest.mark.parametrize("generates", [True, False])
+def test_a_bundle_of_the_old_sharing_after_a_refresh_is_a_finding(generates: bool) -> None:
+    house, entries = refreshed(generates)
+    bundles = [one for one in entries if isinstance(one, BundleEntry) and one.bundle.shares]
+    first, last = bundles[0].bundle, bundles[-1].bundle
+    assert first.sharing != last.sharing
+    unsigned = replace(last, sharing=first.sharing, signature=NO_SIGNATURE)
+    signature = house.signers[last.node].sign_digest(house.committee.digest(unsigned.struct_hash()))
+    bent = [replace(one, bundle=with_signature(unsigned, signature)) if one is bundles[-1] else one for one in entries]
+    audit = audited(bent, Committee(house.committee.genesis))
+    assert audit.recorder.findings[0].code == "bundle.sharing"
 
 
 # --- findings -----------------------------------------------------------------------------------------------------
@@ -321,7 +365,7 @@ def test_the_report_shows_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[
     report = written(tmp_path, generated())
     assert report.verdict == "pass"
     key = report.as_dict()["key"]
-    assert set(key) == {"attempts", "phase", "qualified", "height", "public_key", "culprits"}
+    assert set(key) == {"attempts", "phase", "qualified", "height", "public_key", "refreshes", "culprits"}
     assert (key["attempts"], key["qualified"], key["culprits"]) == (1, [0, 1, 2, 3], [])
     show_report(report)
     text = "".join(capsys.readouterr().out.split())

@@ -65,7 +65,8 @@ def test_a_quorum_s_certificate_gives_a_key_that_orders_are_sealed_to(
     assert (key.qualified, key.signers) == ((0, 1, 2, 3), (0, 1, 2))
     label = make_label(keyless, trader.address, (1_000, 2_000))
     assert label.key_id == key.key_id == keyless.sealing_key.key_id
-    assert [keyless.sharing(0).verification_keys[node] for node in range(4)] == [made.verification_keys[i] for i in range(1, 5)]
+    held = list(keyless.sharing(0).verification_keys)
+    assert held == [made.verification_keys[i] for i in range(1, 5)]
 
 
 def test_all_members_signatures_and_a_later_attempt_prove_a_key_as_well(

@@ -19,7 +19,7 @@ from session_kit import Complainer, Room, WrongDealer, seed_of, with_part
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.evidence import decode_file, encode_file, verify, verify_file
-from mpc_sequencer.core.keys import session_plan
+from mpc_sequencer.core.keys import establish, session_plan
 from mpc_sequencer.core.offences import (
     KIND_NAMES,
     BadCoinShare,
@@ -379,7 +379,9 @@ def generated() -> tuple[Committee, Bundle, Block, tuple[SealedBytes, ...]]:
     cluster = Cluster(d)
     assert cluster.run(60_000, until=lambda c: all(core.keygen.certificate for core in c.cores))
     own = cluster.cores[0].committee
-    d.committee.establish(own.sealing_key.public_key, own.keys.verification_keys if own.keys else ())
+    certificate = own.sharing(0).certificate
+    assert certificate is not None
+    establish(d.committee, certificate)
     orders = [d.order(d.traders[i], cluster.now_ms) for i in range(2)]
     submit(cluster, 0, *orders)
     assert cluster.run(5_000, until=all_sequenced({one.order_id() for one in orders}, {GUILTY}))
@@ -424,14 +426,14 @@ def late_certificate() -> KeyCertificate:
     assert result is not None
     ready = [room.signed(node, wire.encode_ready(result.hash())) for node in range(3)]
     words = tuple(KeyReady(one.node, one.signature) for one in ready)
-    return KeyCertificate(0, room.plan.session, result.encode(), words)
+    return KeyCertificate(0, 0, 1, result.encode(), words)
 
 
 @pytest.mark.parametrize("make", [bad_coin, bad_shares])
 def test_a_file_carries_the_key_that_decides(make: Callable[[], Offence]) -> None:
     own = generated()[0]
     file = decode_file(encode_file(make(), own))
-    assert file.key is not None and own.keys is not None and file.key == own.keys.certificate
+    assert file.key is not None and file.key == own.sharing(0).certificate
     verdict = verify_file(file, Committee(D.committee.genesis))
     assert (verdict.node, verdict.kind) == (GUILTY, KIND_NAMES[type(make())])
     assert verify(make(), own) == verdict
@@ -457,12 +459,12 @@ def test_a_key_that_is_not_proven_convicts_nobody(make: Callable[[], Offence], f
 
 @pytest.mark.parametrize("make", [bad_coin, bad_shares])
 def test_honest_shares_beside_the_key_of_a_failed_attempt_convict_nobody(make: Callable[..., Offence]) -> None:
-    """q members did sign for that key, and by it the shares are wrong: but the orders are sealed to another one."""
+    """q members did sign for that key, and by it the shares are wrong: but the bundle names another sharing."""
     honest_one = make(generated()[1])
     file = decode_file(encode_file(honest_one, generated()[0]))
     with refused("evidence.legal"):
         verify_file(file, Committee(D.committee.genesis))
-    with refused("evidence.pinned"):
+    with refused("evidence.key"):
         verify_file(replace(file, key=late_certificate()), Committee(D.committee.genesis))
 
 

@@ -26,11 +26,7 @@ CHECKERS: Final[tuple[type[Checker], ...]] = (
     Audited,
 )
 """Beside these, a run reports under ``core`` (an honest core raised) and ``progress`` (too slow after the heal)."""
-GENERATED_CHECKERS: Final[tuple[type[Checker], ...]] = (
-    *(kind for kind in CHECKERS if kind is not Audited),
-    Keys,
-    Secrets,
-)
-"""Where a run begins with a key generation. The auditor reads logs of committees whose key is given."""
+GENERATED_CHECKERS: Final[tuple[type[Checker], ...]] = (*CHECKERS, Keys, Secrets)
+"""Where a run begins with a key generation."""
 
 __all__ = ["CHECKERS", "GENERATED_CHECKERS", "Checker", "Finding", "Watched"]
