@@ -50,7 +50,7 @@ def run(
     import trio
 
     from mpc_sequencer.node.passphrases import read_passphrase
-    from mpc_sequencer.node.runner import run_node
+    from mpc_sequencer.node.process import run_node
 
     gc.freeze()
     gc.enable()

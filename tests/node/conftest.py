@@ -20,6 +20,7 @@ from mpc_sequencer.market import AUCTION, Market
 from mpc_sequencer.node import config, tls
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "core"))  # `core_kit`, for the tests of the disk
+sys.path.insert(0, str(Path(__file__).parent))  # `node_net`
 
 MEMBERS = 4
 

@@ -80,7 +80,7 @@ def test_the_parts_of_a_start_add_up(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_member_imports_no_chain_library_to_start() -> None:
-    code = "import sys, mpc_sequencer.cli.app, mpc_sequencer.node.runner; print(*sys.modules)"
+    code = "import sys, mpc_sequencer.cli.app, mpc_sequencer.node.process; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"web3", "eth_account", "eth_tester", "httpx", "numpy", "rich", "mpyc", "prometheus_client", "starlette"}
     assert not heavy & set(found)

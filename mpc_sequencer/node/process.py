@@ -1,0 +1,227 @@
+"""The node process: from a member's files to a running member, and what ends it.
+
+The order of a start: files, keys, the data folder, the core brought to where the disk leaves it, then links. Each way
+to end has an exit status of its own, so that a supervisor knows whether to start the member again.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import secrets
+import signal
+import time
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from mpc_sequencer.core import effects as core_effects
+from mpc_sequencer.core.errors import ConfigError
+from mpc_sequencer.core.execution import ResultMismatch
+from mpc_sequencer.core.lognote import log_origin
+from mpc_sequencer.core.node import NodeCore
+from mpc_sequencer.core.recovery import recover
+from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.node import transport as wires
+from mpc_sequencer.node.chain_side import CHAIN_DELAY_S, serve_chain
+from mpc_sequencer.node.config import CommitteeFile, NodeConfig, check_index, load_committee, load_node_config
+from mpc_sequencer.node.evidence_files import FOLDER as EVIDENCE_FOLDER
+from mpc_sequencer.node.evidence_files import read_evidence
+from mpc_sequencer.node.keystore import NodeSecrets, open_keystore
+from mpc_sequencer.node.phases import StartPhases, tell_ready
+from mpc_sequencer.node.remote_signer import SignerFailed
+from mpc_sequencer.node.runner import DiskFailed, DiskRolledBack, Runner
+from mpc_sequencer.node.startup import (
+    check_share,
+    check_signer,
+    keep_inputs,
+    kept_inputs,
+    open_vault,
+    read_inputs,
+)
+from mpc_sequencer.node.storage import Storage
+from mpc_sequencer.node.vault import Vault
+from mpc_sequencer.settlement.submitter import ResultReady, Settled
+from threshold import SecretShare, ThresholdError
+
+RESULTS_BUFFERED_MAX: Final = 1_024
+GARBAGE_THRESHOLDS: Final = (20_000, 20, 20)
+"""Hardly anything a member makes is in a cycle: looking for cycles as often as Python does took one part in 40."""
+EXIT_RESULT_MISMATCH: Final = 3
+EXIT_DISK: Final = 4
+EXIT_ROLLED_BACK: Final = 5
+EXIT_SIGNER: Final = 6
+
+logger = logging.getLogger("mpc_sequencer.node")
+
+
+async def run_node(
+    folder: Path, passphrase: str, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+) -> int:
+    """Run the member whose node.json is in ``folder`` until SIGTERM, SIGINT or cancellation; the exit status.
+
+    Raises :class:`ConfigError` for all that keeps it from starting. ``task_status`` gets the port.
+    """
+    phases = StartPhases()
+    config = load_node_config(folder / "node.json")
+    file = load_committee(config.committee)
+    check_index(config, file)
+    opened = open_keystore(config.keystore, passphrase)
+    signer = check_signer(config, file, opened)
+    vault = open_vault(config, opened)
+    try:
+        share = check_share(config, file, vault)
+        phases.end("keys")
+        return await _run_member(folder, config, file, opened, signer, vault, share, phases, task_status)
+    finally:
+        vault.close()
+
+
+async def _run_member(
+    folder: Path,
+    config: NodeConfig,
+    file: CommitteeFile,
+    opened: NodeSecrets,
+    signer: Signer,
+    vault: Vault,
+    share: SecretShare | None,
+    phases: StartPhases,
+    task_status: trio.TaskStatus[int],
+) -> int:
+    origin = partial(log_origin, file.committee.genesis_id, config.index)
+    storage = await trio.to_thread.run_sync(
+        Storage, config.data, origin, opened.log_seed, file.genesis.checkpoint
+    )
+    phases.end("disk")
+    try:
+        # a member that comes back has them in its log, and needs no chain to go on
+        inputs = None if storage.fresh else storage.chain_inputs()
+        if inputs is None and not storage.fresh:
+            inputs = kept_inputs(folder, file.genesis.checkpoint)
+        if inputs is None:
+            inputs = await trio.to_thread.run_sync(read_inputs, config, file)
+            await trio.to_thread.run_sync(keep_inputs, folder, inputs)
+        kept = {name: bytes(vault.get(name) or b"") for name in vault.names()}
+        core = NodeCore(file.committee, config.index, signer, share, inputs, secrets.token_bytes(32), kept)
+        if core.committee.keys is not None:
+            core.committee.sealing_key.prepare()  # tables that would hold up the first round otherwise
+        recovered = await trio.to_thread.run_sync(_recover, core, storage, config.data / EVIDENCE_FOLDER)
+        transport = wires.NodeTransport(file, config.index, opened.log_seed)
+        port = await transport.bind(config.listen_host, config.listen_port)
+        task_status.started(port)
+        logger.info("member %d of %d listens at port %d", config.index, file.committee.n, port)
+        gc.collect()
+        gc.freeze()  # modules, tables and the recovered state stay: they are not looked through again
+        gc.set_threshold(*GARBAGE_THRESHOLDS)
+        phases.end("state")
+        return await _serve(core, storage, vault, recovered, transport, config, file, phases)
+    finally:
+        if share is not None:
+            share.erase()
+        storage.close()
+
+
+def _recover(core: NodeCore, storage: Storage, evidence: Path) -> list[core_effects.Effect]:
+    """Bring a core to where its disk leaves it. Blocking."""
+    for path in sorted(evidence.glob("*.evidence")):
+        core.convictions.recall(read_evidence(path))
+    if storage.fresh:
+        return []
+    began = time.perf_counter()
+    if storage.damaged:
+        logger.error("this member starts damaged and signs nothing until its peers have moved on: %s", storage.damaged)
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        effects = recover(
+            core,
+            storage.snapshot,
+            () if storage.damaged else storage.journal_records(),
+            storage.log_entries(),
+            now_ms,
+            damaged=bool(storage.damaged),
+        )
+    except (ValueError, ThresholdError) as error:
+        # whole, but not what this member writes: another's folder, or another version's; nothing is given up for it
+        hint = "point node.json at this member's own data folder, or run the version that wrote it"
+        raise ConfigError(f"the data folder does not fit this member: {error}", hint) from error
+    storage.snapshot = None
+    logger.info(
+        "back at height %d, view %d after %.1f s",
+        core.chain.final_height,
+        core.simplex.view,
+        time.perf_counter() - began,
+    )
+    return effects
+
+
+async def _serve(
+    core: NodeCore,
+    storage: Storage,
+    vault: Vault,
+    recovered: list[core_effects.Effect],
+    transport: wires.NodeTransport,
+    config: NodeConfig,
+    file: CommitteeFile,
+    phases: StartPhases,
+) -> int:
+    came_back_at = core.chain.final_height
+    results_in: trio.MemorySendChannel[ResultReady] | None = None
+    status = 0
+    try:
+        async with trio.open_nursery() as nursery:
+            if config.submitter.enabled and config.submitter.key_file is not None and config.chain_url:
+                results_in, results_out = trio.open_memory_channel[ResultReady](RESULTS_BUFFERED_MAX)
+                settled_in, settled_out = trio.open_memory_channel[Settled](RESULTS_BUFFERED_MAX)
+            runner = Runner(core, storage, vault, transport, results_in, config.data / EVIDENCE_FOLDER)
+            if results_in is not None:
+                delay_s = 0.0 if storage.fresh else CHAIN_DELAY_S
+                nursery.start_soon(runner.settled, settled_out)
+                nursery.start_soon(partial(serve_chain, config, file, results_out, settled_in, delay_s=delay_s))
+            nursery.start_soon(_until_signal, nursery.cancel_scope)
+            nursery.start_soon(transport.run)
+            nursery.start_soon(runner.checkpoints)
+            nursery.start_soon(runner.inbox.pump, transport.peers.events, runner.inbox.peers)
+            nursery.start_soon(runner.inbox.pump, transport.clients.events, runner.inbox.clients)
+            nursery.start_soon(runner.run, recovered)
+            nursery.start_soon(
+                tell_ready,
+                phases,
+                lambda: len(transport.peers.connected) + 1 >= file.committee.q,
+                lambda: core.even and core.chain.final_height > came_back_at,
+            )
+    except* ResultMismatch as group:
+        for error in group.exceptions:
+            logger.critical("this member stops signing: %s", error)
+        status = EXIT_RESULT_MISMATCH
+    except* DiskFailed as failed:
+        for fault in failed.exceptions:
+            logger.critical("this member stops, for what it says must be on disk first: %s", fault)
+        status = EXIT_DISK
+    except* DiskRolledBack as found:
+        for seen in found.exceptions:
+            logger.critical("%s; it gives the folder up, and starts damaged when it is started again", seen)
+        status = EXIT_ROLLED_BACK
+    except* SignerFailed as gone:
+        for why in gone.exceptions:
+            logger.critical("this member stops, for it cannot sign: %s", why)
+        status = EXIT_SIGNER
+    if status != EXIT_DISK:
+        try:
+            if status == EXIT_ROLLED_BACK:
+                storage.give_up()
+            else:
+                storage.finish(core if runner.between_rounds else None)
+        except OSError as error:
+            logger.critical("the disk failed at the end: %s", error)
+            status = EXIT_DISK
+    return status
+
+
+async def _until_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            logger.info("stopping on %s", signal.Signals(number).name)
+            scope.cancel()
+            return
