@@ -45,7 +45,7 @@ def test_false_results_are_neither_certified_nor_stop_anybody() -> None:
         order = d.order(d.traders[turn % 4], cluster.now_ms, side=1 + turn % 2)
         ids.add(order.order_id())
         submit(cluster, sorted(HONEST)[turn % 3], order)
-        cluster.run(30 + 37 * (turn % 5))
+        cluster.run(150 + 61 * (turn % 5))
     assert cluster.run(20_000, until=all_sequenced(ids, HONEST))
     cluster.run(8_000)
     check_safety(cluster, honest=HONEST)
