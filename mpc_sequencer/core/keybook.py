@@ -65,13 +65,17 @@ class KeyBook:
         """Messages that this member's lists should name and do not, in the order in which they came."""
         if running is None or not self._open:
             return []
-        return [
-            (message_id, held)
-            for message_id, held in self._open.items()
-            if held.message.session == running
-            and not held.list_number
-            and self._listed.get((running, held.message.node), 0) < limits.KEY_MESSAGES_LISTED_MAX
-        ]
+        found: list[tuple[bytes, HeldKeyMessage]] = []
+        room: dict[int, int] = {}
+        for message_id, held in self._open.items():
+            if held.message.session != running or held.list_number:
+                continue
+            node = held.message.node
+            left = room.get(node, limits.KEY_MESSAGES_LISTED_MAX - self._listed.get((running, node), 0))
+            if left > 0:
+                found.append((message_id, held))
+            room[node] = left - 1
+        return found
 
     def note_listed(self, message_id: bytes, list_number: int) -> None:
         """A list of this member names the message, which is held."""

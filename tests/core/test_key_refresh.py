@@ -1,0 +1,278 @@
+"""Refreshes: when they begin, which sharing opens a height, what is erased and when, and what a failed one leaves."""
+
+from __future__ import annotations
+
+import pytest
+
+from mpc_sequencer.core import keys, limits
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.messages import Submit
+from mpc_sequencer.core.transcript import BundleEntry
+from mpc_sequencer.core.types import NO_SIGNATURE, ZERO_HASH, KeyMessage, with_signature
+from mpc_sequencer.sim import Cluster, make_deployment
+from threshold import SecretShare, combine, group
+from threshold.dkg.wire import MessageType
+
+REFRESH_MS = 20_000
+NODES = range(4)
+
+
+def committee_of_four(*, generated: bool = True, refresh_ms: int = REFRESH_MS) -> Cluster:
+    """Members that have a key."""
+    d = make_deployment(4, seed=3, generated=generated, key_refresh_ms=refresh_ms)
+    cluster = Cluster(d, seed=4)
+    assert cluster.run(5_000, until=lambda c: all(core.committee.sharings for core in c.cores))
+    if generated:
+        certificate = cluster.cores[0].committee.sharing(0).certificate
+        assert certificate is not None
+        keys.establish(d.committee, certificate)
+    return cluster
+
+
+def trade(cluster: Cluster, *nodes: int) -> int:
+    """An order to all that are up; the height it was executed at."""
+    d = cluster.deployment
+    order = d.order(d.traders[0], cluster.now_ms)
+    up = [node for node in NODES if node not in cluster.stopped]
+    for node in up:
+        cluster.request(node, Submit(1, (order,), True), client=1 + node)
+
+    def executed(c: Cluster) -> bool:
+        pooled = [c.cores[node].pool.get(order.order_id()) for node in up]
+        return all(one is not None and one.sequenced_height for one in pooled) and all(
+            c.cores[node].execution.executed_height >= one.sequenced_height
+            for node, one in zip(up, pooled, strict=True)
+            if one is not None
+        )
+
+    assert cluster.run(8_000, until=executed)
+    return max(cluster.cores[node].execution.executed_height for node in up)
+
+
+def refreshed(cluster: Cluster, number: int, nodes: range | list[int] = NODES) -> None:
+    assert cluster.run(
+        3 * REFRESH_MS + 8 * limits.KEY_WINDOW_MS,
+        until=lambda c: all(number in c.cores[node].committee.sharings for node in nodes),
+    ), [core.keygen.phase for core in cluster.cores]
+    cluster.run(300)
+
+
+@pytest.mark.parametrize("generated", [True, False])
+def test_a_refresh_keeps_the_key_and_changes_every_share(generated: bool) -> None:
+    cluster = committee_of_four(generated=generated)
+    trade(cluster)
+    before = cluster.cores[0].committee.sealing_key.public_key
+    refreshed(cluster, 1)
+    for core in cluster.cores:
+        old, new = core.committee.sharing(0), core.committee.sharing(1)
+        assert core.committee.sealing_key.public_key == before
+        assert not set(old.verification_keys) & set(new.verification_keys)
+        assert core.reveal.secrets[1].verification_key() == new.verification_keys[core.node]
+    trade(cluster)
+
+
+def test_a_refresh_begins_at_its_time_and_not_before() -> None:
+    cluster = committee_of_four()
+    due_ms = cluster.cores[0].keygen.due_ms
+    assert due_ms is not None
+    cluster.run(due_ms - cluster.now_ms - limits.HEARTBEAT_MS)
+    assert all(core.keygen.running is None for core in cluster.cores)
+    refreshed(cluster, 1)
+    began = cluster.cores[0].committee.sharing(1).from_height
+    assert began > cluster.cores[0].committee.sharing(0).from_height
+
+
+def test_without_an_interval_the_key_is_never_shared_anew() -> None:
+    cluster = committee_of_four(refresh_ms=0)
+    cluster.run(10 * REFRESH_MS)
+    assert all(core.keygen.due_ms is None and set(core.committee.sharings) == {0} for core in cluster.cores)
+
+
+def test_heights_are_opened_by_the_sharing_of_their_time() -> None:
+    cluster = committee_of_four()
+    first = trade(cluster)
+    refreshed(cluster, 1)
+    second = trade(cluster)
+    sharings = {
+        one.bundle.height: one.bundle.sharing
+        for one in cluster.logs[1]
+        if isinstance(one, BundleEntry) and one.bundle.shares
+    }
+    committee = cluster.cores[1].committee
+    assert sharings[first] == committee.sharing(0).name and sharings[second] == committee.sharing(1).name
+    assert committee.sharing_at(first).number == 0 and committee.sharing_at(second).number == 1
+
+
+def test_old_shares_and_seeds_are_erased_and_new_ones_kept() -> None:
+    cluster = committee_of_four()
+    trade(cluster)
+    old = [host.disk.vault["share-0"] for host in cluster.hosts]
+    shares = [core.reveal.secrets[0] for core in cluster.cores]
+    refreshed(cluster, 1)
+    assert [set(host.disk.vault) for host in cluster.hosts] == [{"share-1"}] * 4
+    assert all(host.disk.vault["share-1"] != before for host, before in zip(cluster.hosts, old, strict=True))
+    for share in shares:
+        with pytest.raises(Exception, match="erased"):
+            share.verification_key()
+
+
+def test_an_old_share_stays_until_the_last_height_it_is_for_is_open() -> None:
+    cluster = committee_of_four()
+    trade(cluster)
+    core = cluster.cores[2]
+    opening = core.committee.sharing(0).from_height
+    core.reveal.first_height = lambda: opening  # type: ignore[method-assign]
+    refreshed(cluster, 1)
+    assert set(core.reveal.secrets) == {0, 1} and set(cluster.hosts[2].disk.vault) == {"share-0", "share-1"}
+    del core.reveal.first_height  # type: ignore[method-assign]
+    cluster.run(limits.HEARTBEAT_MS + 500)
+    assert set(core.reveal.secrets) == {1} and set(cluster.hosts[2].disk.vault) == {"share-1"}
+
+
+def test_old_and_new_shares_do_not_combine() -> None:
+    cluster = committee_of_four()
+    old = {node: SecretShare(node + 1, core.reveal.secrets[0].export()) for node, core in enumerate(cluster.cores)}
+    refreshed(cluster, 1)
+    new = {node: core.reveal.secrets[1] for node, core in enumerate(cluster.cores)}
+    point = b"\x02" + bytes.fromhex("79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798")
+    generator = group.parse_point(point, "generator")
+
+    def key_of(shares: list[SecretShare]) -> bytes:
+        return combine({one.index: one.multiply(generator) for one in shares}, 3)
+
+    public = cluster.cores[0].committee.sealing_key.public_key
+    assert key_of([old[0], old[1], old[2]]) == key_of([new[1], new[2], new[3]]) == public
+    assert key_of([old[0], old[1], new[2]]) != public
+    assert key_of([old[0], new[1], new[2]]) != public
+
+
+def test_a_member_that_lost_its_share_gets_one_of_the_next_refresh() -> None:
+    cluster = committee_of_four()
+    trade(cluster)
+    cluster.stop(2)
+    cluster.hosts[2].disk.vault.clear()
+    cluster.run(200)
+    cluster.restart(2)
+    assert 0 not in cluster.cores[2].reveal.secrets
+    assert ("key.no_share", 2) in {(fault.code, node) for node, fault in cluster.faults}
+    trade(cluster)  # three of four open
+    refreshed(cluster, 1)
+    assert set(cluster.hosts[2].disk.vault) == {"share-1"}
+    cluster.stop(0)
+    trade(cluster)  # and now its share is one of the three
+
+
+def test_a_member_down_for_the_refresh_goes_on_with_the_rest_and_gets_its_share_soon_after() -> None:
+    cluster = committee_of_four()
+    cluster.stop(3)
+    refreshed(cluster, 1, [0, 1, 2])
+    first = cluster.cores[0].keygen.due_ms
+    assert first is not None and first <= cluster.now_ms + limits.KEY_RETRY_MS
+    cluster.restart(3)
+    assert cluster.run(5_000, until=lambda c: 1 in c.cores[3].committee.sharings)
+    assert 1 not in cluster.cores[3].reveal.secrets
+    refreshed(cluster, 2)
+    assert set(cluster.hosts[3].disk.vault) == {"share-2"}
+
+
+def test_a_refresh_without_t_dealers_is_void_and_the_old_sharing_goes_on() -> None:
+    cluster = committee_of_four()
+    for node in (1, 2):
+        cluster.stop(node)
+        cluster.hosts[node].disk.vault.clear()
+        cluster.restart(node)
+    assert cluster.run(
+        4 * REFRESH_MS + 8 * limits.KEY_WINDOW_MS,
+        until=lambda c: any(fault.code == "key.aborted" for _, fault in c.faults),
+    )
+    cluster.run(1_000)
+    assert all(set(core.committee.sharings) == {0} and core.keygen.number == 1 for core in cluster.cores)
+    assert "share-0" in cluster.hosts[0].disk.vault and "share-0" in cluster.hosts[3].disk.vault
+    again = cluster.cores[0].keygen.due_ms
+    assert again is not None and again <= cluster.now_ms + limits.KEY_RETRY_MS
+
+
+def test_a_member_restarted_amid_a_refresh_ends_it_like_the_others() -> None:
+    cluster = committee_of_four()
+    assert cluster.run(2 * REFRESH_MS, until=lambda c: c.cores[1].keygen.phase == "deals")
+    cluster.stop(1)
+    cluster.run(100)
+    cluster.restart(1)
+    refreshed(cluster, 1)
+    certificates = {core.committee.sharing(1).certificate for core in cluster.cores}
+    assert len(certificates) == 1
+    assert all(set(host.disk.vault) == {"share-1"} for host in cluster.hosts)
+
+
+def test_who_steals_all_long_term_keys_after_a_refresh_opens_nothing_of_the_log() -> None:
+    """The log's deals are sealed to keys that came of erased seeds; what is left in vaults is of the new sharing."""
+    cluster = committee_of_four()
+    trade(cluster)
+    secrets = [host.disk.vault["share-0"][2:] for host in cluster.hosts]
+    refreshed(cluster, 1)
+    left = [content for host in cluster.hosts for content in host.disk.vault.values()]
+    assert len(left) == 4 and not any(secret in content for secret in secrets for content in left)
+    deals = [
+        held.message
+        for held in cluster.cores[0].keybook.kept()
+        if held.message.payload[0] == MessageType.DEAL
+    ]
+    assert len(deals) == 8
+    assert not any(secret in deal.payload for secret in secrets for deal in deals)
+
+
+# --- the book of messages ---------------------------------------------------------------------------------------------
+def junk(cluster: Cluster, author: int, number: int, session: bytes) -> KeyMessage:
+    d = cluster.deployment
+    unsigned = KeyMessage(0, session, author, b"\x02" + number.to_bytes(4, "big"), NO_SIGNATURE)
+    return with_signature(unsigned, d.signers[author].sign_digest(d.committee.digest(unsigned.struct_hash())))
+
+
+def test_a_member_holds_a_bounded_number_of_messages_that_nobody_waits_for() -> None:
+    cluster = committee_of_four()
+    book = cluster.cores[0].keybook
+    for number in range(limits.KEY_MESSAGES_PER_MEMBER_MAX):
+        book.add(junk(cluster, 2, number, bytes(32)))
+    with pytest.raises(ProtocolError) as refusal:
+        book.add(junk(cluster, 2, 99, bytes(32)))
+    assert refusal.value.code == "key.full"
+    book.add(junk(cluster, 1, 0, bytes(32)))
+    book.add(junk(cluster, 2, 99, bytes(32)), needed=True)  # a block lifts it
+    before = cluster.cores[0].own_lists.number
+    cluster.run(500)
+    assert not cluster.cores[0].keybook.to_list(None) and cluster.cores[0].own_lists.number == before
+
+
+def test_a_member_lists_a_bounded_number_of_messages_of_a_running_session() -> None:
+    cluster = committee_of_four()
+    assert cluster.run(2 * REFRESH_MS, until=lambda c: c.cores[1].keygen.running is not None)
+    core = cluster.cores[1]
+    session = core.keygen.running
+    assert session is not None
+    for number in range(2 * limits.KEY_MESSAGES_LISTED_MAX):
+        core.keybook.add(junk(cluster, 2, number, session), needed=True)
+    cluster.run(300)
+    listed = [one for one in core.keybook.kept() if (one.message.node, one.message.session) == (2, session)]
+    listed = [one for one in listed if one.list_number]
+    assert len(listed) == limits.KEY_MESSAGES_LISTED_MAX
+    refreshed(cluster, 1)
+
+
+def test_a_message_in_another_s_name_is_refused_and_changes_nothing() -> None:
+    cluster = committee_of_four()
+    book = cluster.cores[0].keybook
+    message = junk(cluster, 2, 0, bytes(32))
+    forged = KeyMessage(0, bytes(32), 1, message.payload, message.signature)
+    before = len(book)
+    with pytest.raises(ProtocolError) as refusal:
+        book.add(forged)
+    assert refusal.value.code == "signature.signer" and len(book) == before
+
+
+def test_a_given_key_is_sharing_zero_without_a_name() -> None:
+    committee: Committee = make_deployment(4).committee
+    assert committee.sharing_at(1).name == ZERO_HASH and committee.sharing(0).certificate is None
+    with pytest.raises(ProtocolError) as refusal:
+        committee.sharing_named(b"\x01" * 32)
+    assert refusal.value.code == "key.pending"
