@@ -53,12 +53,16 @@ def dkg(
     rounds: Annotated[
         int, typer.Option(min=1, max=ROUNDS_MAX, help="Sessions of each size; each figure is their median.")
     ] = 5,
+    regions: Annotated[bool, typer.Option(help="Generate keys over simulated regions too (a minute or more).")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """What key generation and resharing cost a member: wall and CPU time, bytes sent, in one process."""
+    """What key generation and resharing cost a member: wall and CPU time, bytes sent, in one process; and how long a
+    generation takes among 13 regions, through lists, blocks and finality."""
     from mpc_sequencer.bench.dkg import SIZES_DEFAULT, measure
+    from mpc_sequencer.bench.dkg_regions import measure_regions
 
     result = measure(SIZES_DEFAULT, rounds)
+    result["regions"] = measure_regions(SIZES_DEFAULT) if regions else []
     if as_json:
         print_json(result)
         return
@@ -69,6 +73,13 @@ def dkg(
             for size in result["sizes"]
         ]
         terminal.print(table(f"{title}, per member", ("committee", "cpu ms", "wall ms", "bytes sent"), rows))
+    if result["regions"]:
+        rows = [
+            (f"n = {one['n']}, t = {one['t']}", *(f"{one[key]:,}" for key in ("key_ms", "heights", "cpu_ms", "bytes")))
+            for one in result["regions"]
+        ]
+        columns = ("committee", "ms to the key", "blocks", "cpu ms", "bytes sent")
+        terminal.print(table("generation over regions, cpu and bytes per member with agreement", columns, rows))
     peer = result["peer"]
     found = "not installed, nothing to compare with"
     if "cpu_ms" in peer:
