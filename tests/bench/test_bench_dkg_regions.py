@@ -1,4 +1,4 @@
-"""A key generation over simulated regions: its time is a property of the rules and the distances, not of this machine."""
+"""A key generation over simulated regions: its time follows from rules and distances, not from this machine."""
 
 from __future__ import annotations
 
