@@ -16,7 +16,8 @@ When a session is done the new share goes into the vault and the seed is erased;
 opened everything that was for it. So a later thief of the disk can open neither the deals in the log nor old batches.
 (Where a crash comes between, the restarted member comes to the same point again.)
 
-Work is done in turns, a final block's messages each, away from the round that finalized it.
+Work is done in turns, a final block's messages each, away from the round that finalized it, unless a batch waits for
+it to be known which sharing opens it.
 """
 
 from __future__ import annotations
@@ -176,6 +177,11 @@ class KeyGeneration:
         else:
             self._take(block, messages)
         self._asked = True
+
+    def drain(self) -> None:
+        """Let the session take all final blocks there are: only then is it clear which sharing the next height has."""
+        while self._queue:
+            self.work()
 
     def _begin(self, anchor: KeyBlock) -> None:
         """Begin an attempt at the block where its windows count from."""

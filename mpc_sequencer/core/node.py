@@ -310,6 +310,7 @@ class NodeCore:
             self.statements.results_changed()
         self.ranges.final(entry.block.header, entry.block_id, bool(batch))
         if batch:
+            self.keygen.drain()
             order_ids = [one.order_id for one in batch]
             self.gateway.final(height, entry.block_id, order_ids)
             self.board.sequenced += len(batch)

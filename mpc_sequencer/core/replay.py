@@ -126,8 +126,7 @@ class Replay:
         core.arrivals += 1
         for one in final or ():
             core.on_final(one, now_ms)
-        while core.keygen.has_work():  # orders of the next block may be sealed to the key that this one gives
-            core.keygen.work()
+        core.keygen.drain()  # orders of the next block may be sealed to the key that this one gives
         if not entry.path:
             core.simplex.recall_final(entry.certificate)
 

@@ -7,9 +7,9 @@ import pytest
 from mpc_sequencer.core import keys, limits
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.messages import Submit
+from mpc_sequencer.core.messages import PeerMessage, Submit, VoteMessage
 from mpc_sequencer.core.transcript import BundleEntry
-from mpc_sequencer.core.types import NO_SIGNATURE, ZERO_HASH, KeyMessage, with_signature
+from mpc_sequencer.core.types import FINALIZE, NO_SIGNATURE, ZERO_HASH, KeyMessage, with_signature
 from mpc_sequencer.sim import Cluster, make_deployment
 from threshold import SecretShare, combine, group
 from threshold.dkg.wire import MessageType
@@ -276,3 +276,30 @@ def test_a_given_key_is_sharing_zero_without_a_name() -> None:
     with pytest.raises(ProtocolError) as refusal:
         committee.sharing_named(b"\x01" * 32)
     assert refusal.value.code == "key.pending"
+
+
+def test_under_load_every_batch_is_opened_by_its_height_s_sharing() -> None:
+    """Several blocks become final at once while sessions are under way (two of three views lose their finalize votes):
+    no share leaves before it is clear which sharing its height has."""
+    cluster = committee_of_four(refresh_ms=3_000)
+    d = cluster.deployment
+
+    def lossy(_sender: int, _receiver: int, message: PeerMessage) -> PeerMessage | None:
+        lost = isinstance(message, VoteMessage) and message.vote.kind == FINALIZE and message.vote.view % 3
+        return None if lost else message
+
+    cluster.network.tamper = lossy
+    ids = []
+    for turn in range(300):
+        order = d.order(d.traders[turn % 4], cluster.now_ms)
+        ids.append(order.order_id())
+        for node in NODES:
+            cluster.request(node, Submit(turn, (order,), True), client=1 + node)
+        cluster.run(40)
+    cluster.network.tamper = lambda _sender, _receiver, message: message
+    cluster.run(3_000)
+    assert max(cluster.cores[0].committee.sharings) >= 3
+    for core in cluster.cores:
+        assert all((one := core.pool.get(order_id)) is not None and one.sequenced_height for order_id in ids)
+        assert core.reveal.pending() == 0
+    assert not {fault.code for _, fault in cluster.faults}
