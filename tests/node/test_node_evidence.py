@@ -35,7 +35,7 @@ def runner(folder: Path, evidence: Path) -> Runner:
     mark_never_started(folder / "data")
     storage = Storage(folder / "data", lambda _: "origin", bytes(32), D.committee.genesis.checkpoint)
     transport = None  # evidence never leaves by itself
-    return Runner(core, storage, transport, None, evidence)  # type: ignore[arg-type]
+    return Runner(core, storage, None, transport, None, evidence)  # type: ignore[arg-type]
 
 
 async def test_evidence_becomes_a_file_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,7 @@ async def test_no_checkpoint_covers_a_round_that_is_under_way(tmp_path: Path, au
     node_storage.mark_never_started(tmp_path)
     checkpoint = d.committee.genesis.checkpoint
     storage = node_storage.Storage(tmp_path, lambda began_ms: f"log-{began_ms}", bytes(32), checkpoint)
-    runner = Runner(core, storage, None, None, tmp_path / "evidence")  # type: ignore[arg-type]
+    runner = Runner(core, storage, None, None, None, tmp_path / "evidence")  # type: ignore[arg-type]
     storage.log.append(b"an entry of a round")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(runner.checkpoints)

@@ -623,7 +623,7 @@ def test_nothing_leaves_after_a_journal_write_that_failed(
     driven: Driven, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     wire = Wire()
-    runner = Runner(driven.core, driven.storage, wire, None, driven.folder)  # type: ignore[arg-type]
+    runner = Runner(driven.core, driven.storage, None, wire, None, driven.folder)  # type: ignore[arg-type]
     vote = Vote(NULLIFY, 0, 9, ZERO_HASH, NODE, NO_SIGNATURE)
     effects = [Persist(VoteRecord(vote)), Broadcast(VoteMessage(vote))]
 
@@ -639,7 +639,7 @@ def test_nothing_leaves_after_a_journal_write_that_failed(
 
 def test_nothing_leaves_a_member_whose_disk_is_an_old_copy(driven: Driven) -> None:
     wire = Wire()
-    runner = Runner(driven.core, driven.storage, wire, None, driven.folder)  # type: ignore[arg-type]
+    runner = Runner(driven.core, driven.storage, None, wire, None, driven.folder)  # type: ignore[arg-type]
     vote = Vote(NULLIFY, 0, 9, ZERO_HASH, NODE, NO_SIGNATURE)
     with pytest.raises(DiskRolledBack):
         trio.run(runner._carry_out, [Broadcast(VoteMessage(vote)), RolledBack("its vote of view 9")])
