@@ -114,14 +114,15 @@ class Member:
             sealed.append({"ephemeral": ephemeral.hex(), "proof": proof.hex(), "body": body.hex()})
         return {"type": "02", "commitments": [c.hex() for c in commitments], "sealed": sealed}
 
-    def opened(self, kind: str, j: int, ephemerals: dict[int, bytes]) -> dict[str, object]:
+    def opened(self, kind: str, j: int, dealt: dict[int, tuple[bytes, bytes]]) -> dict[str, object]:
+        """`dealt`: by dealer the ephemeral point and the proof of its deal to j."""
         secret = self.derive("session-key", j)
         entries = []
-        for i, ephemeral in sorted(ephemerals.items()):
+        for i, (ephemeral, proof) in sorted(dealt.items()):
             e = decompress(ephemeral)
             point = compress(multiply(secret, e))
             statement = tagged(
-                NAME + "opened/statement", self.session + u16(i) + u16(j) + base(secret) + ephemeral + point
+                NAME + "opened/statement", self.session + u16(i) + u16(j) + base(secret) + ephemeral + proof + point
             )
             nonce = scalar("opened/nonce", self.nonce_seed("opened") + statement)
             c = scalar("opened/challenge", statement + base(nonce) + compress(multiply(nonce, e)))

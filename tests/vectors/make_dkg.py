@@ -54,9 +54,11 @@ def keys_of(block: Block) -> dict[int, bytes]:
     return {author: bytes.fromhex(fields["key"]) for author, fields in block}
 
 
-def ephemeral(deals: Block, dealer: int, position: int) -> bytes:
+def dealt_part(deals: Block, dealer: int, position: int) -> tuple[bytes, bytes]:
+    """The ephemeral point of a deal's part, and its proof."""
     (fields,) = (fields for author, fields in deals if author == dealer)
-    return bytes.fromhex(fields["sealed"][position]["ephemeral"])
+    sealed = fields["sealed"][position]
+    return bytes.fromhex(sealed["ephemeral"]), bytes.fromhex(sealed["proof"])
 
 
 def no_complaint() -> Fields:
@@ -113,11 +115,11 @@ def generation() -> tuple[Fields, dict[int, int]]:
     members = {i: dkg.Member(session, THRESHOLD, seed) for i, seed in seeds.items()}
     keys: Block = [(i, member.session_key(i)) for i, member in members.items()]
     deals: Block = [(i, member.deal(i, keys_of(keys))) for i, member in members.items()]
-    lie = members[4].opened("03", 4, {1: ephemeral(deals, 1, 3)})
+    lie = members[4].opened("03", 4, {1: dealt_part(deals, 1, 3)})
     answers: Block = [(i, no_complaint()) for i in (1, 2, 3)] + [(4, lie)]
     dealt = {author: [bytes.fromhex(c) for c in fields["commitments"]] for author, fields in deals}
     feldman: Block = [(i, members[i].feldman(i, dealt[i])) for i in (1, 2, 3)]
-    extracts: Block = [(j, members[j].opened("05", j, {4: ephemeral(deals, 4, j - 1)})) for j in (1, 2, 3)]
+    extracts: Block = [(j, members[j].opened("05", j, {4: dealt_part(deals, 4, j - 1)})) for j in (1, 2, 3)]
     polynomials = {i: member.polynomials(i)[0] for i, member in members.items()}
     outcome = dkg.result(session, THRESHOLD, polynomials, [1, 2, 3, 4], lagranged=False)
     readies: Block = [(j, ready(outcome[1])) for j in (1, 2, 3, 4)]
@@ -172,7 +174,7 @@ def resharing(old: dict[int, int], public_key: str) -> Fields:
     members = {i: dkg.Member(session, THRESHOLD, seed, old.get(i), pedersen=False) for i, seed in seeds.items()}
     keys: Block = [(j, member.session_key(j)) for j, member in members.items()]
     deals: Block = [(i, members[i].deal(i, keys_of(keys), 2 if i == 1 else None)) for i in old]
-    complaint = members[2].opened("03", 2, {1: ephemeral(deals, 1, 1)})
+    complaint = members[2].opened("03", 2, {1: dealt_part(deals, 1, 1)})
     answers: Block = [(j, complaint if j == 2 else no_complaint()) for j in receivers]
     polynomials = {i: members[i].polynomials(i)[0] for i in (2, 3, 4)}
     outcome = dkg.result(session, THRESHOLD, polynomials, receivers, lagranged=True)
