@@ -265,7 +265,7 @@ MUTATIONS = [
     Mutation("a damaged member votes at once", _votes_at_once, {"signed-once", "accusation"}, "wipe,torn", 14),
     Mutation("numbers again without an incarnation", _numbers_again, {"signed-once", "accusation"}, "wipe"),
     Mutation("logs again what the log holds", _logs_again, {"log"}, TORN),
-    Mutation("catches up without certificates", _believes_logs, {"certificate"}, "false_logs,restarts,links", 40),
+    Mutation("catches up without certificates", _believes_logs, {"certificate"}, "false_logs,restarts,links", 50),
     Mutation("sends before it syncs", _sends_before_it_syncs, {"durable"}, TORN),
     Mutation("sends before it syncs, as it shows", _sends_before_it_syncs_unwatched, {"signed-once"}, TORN, 12),
 ]
