@@ -24,11 +24,23 @@ MEMBER_STEPS: Final = ("check", "share", "combine", "open", "signatures")
 
 
 def run_pipeline(
-    *, nodes: int, rate_per_s: float, duration_s: float, seed: int, folder: Path | None, screen: Screen
+    *,
+    nodes: int,
+    rate_per_s: float,
+    duration_s: float,
+    seed: int,
+    folder: Path | None,
+    screen: Screen,
+    seal_ahead: bool = False,
 ) -> tuple[Outcome, dict[str, Any]]:
     """One loaded run and the floor; the outcome of the run and the object that ``bench pipeline --json`` prints."""
     options = DemoOptions(
-        duration_s=duration_s, nodes=nodes, rate_per_s=rate_per_s, seed=seed, folder=folder
+        duration_s=duration_s,
+        nodes=nodes,
+        rate_per_s=rate_per_s,
+        seed=seed,
+        folder=folder,
+        seal_ahead=seal_ahead,
     )
     with FloorBeside(nodes, nodes - (nodes - 1) // 3, MEMBER_STEPS) as beside:
         outcome = run_demo(options, screen, beside.measuring)

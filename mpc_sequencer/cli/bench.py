@@ -12,6 +12,7 @@ from mpc_sequencer.cli.options import AsJson, output_exists, parse_sizes
 from mpc_sequencer.cli.output import console, print_json, table
 
 app = typer.Typer(no_args_is_help=True)
+BURST_S = 0.25
 ROUNDS_MAX = 1_000
 
 
@@ -94,6 +95,9 @@ def pipeline(
     duration: Annotated[float, typer.Option(min=1.0, max=3600.0, help="Seconds of load.")] = 20.0,
     seed: Annotated[int, typer.Option(min=0, help="Chooses accounts, nonces and the part of the trace.")] = 0,
     folder: Annotated[Path | None, typer.Option(help="Where to keep the run.")] = None,
+    burst: Annotated[
+        int, typer.Option(min=0, max=50_000, help="Send so many orders in 250 ms, and nothing else. 0: --rate counts.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Throughput, latencies and CPU per order of a committee on this machine, beside the cryptography's floor.
@@ -104,8 +108,17 @@ def pipeline(
     from mpc_sequencer.demo.screen import Screen
 
     screen = Screen(console(stderr=as_json))
+    if burst:
+        duration = BURST_S
+        rate = burst / duration
     outcome, result = run_pipeline(
-        nodes=nodes, rate_per_s=rate, duration_s=duration, seed=seed, folder=folder, screen=screen
+        nodes=nodes,
+        rate_per_s=rate,
+        duration_s=duration,
+        seed=seed,
+        folder=folder,
+        screen=screen,
+        seal_ahead=bool(burst),
     )
     if as_json:
         print_json(result)

@@ -54,6 +54,8 @@ class DemoOptions:
     seed: int
     folder: Path | None
     policy: int = AUCTION
+    seal_ahead: bool = False
+    """Seal all orders before the first is sent: a burst is then as fast as the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,18 @@ def run_demo(options: DemoOptions, screen: Screen, beside: Beside = nullcontext)
             step.note = f"{options.nodes} processes, ids " + ", ".join(
                 str(node.pid) for node in processes.nodes
             )
-        session = Session(devnet, chain, processes, signers, plan, deposits_of(plan), screen, started_s, beside)
+        session = Session(
+            devnet,
+            chain,
+            processes,
+            signers,
+            plan,
+            deposits_of(plan),
+            screen,
+            started_s,
+            seal_ahead=options.seal_ahead,
+            beside=beside,
+        )
         trading = trio.run(trade_and_settle, session)
         survivors = processes.alive()
         problems = list(trading.problems)

@@ -55,6 +55,8 @@ class Session:
     screen: Screen
     started_s: float
     """When the committee was started, by ``time.monotonic``."""
+    seal_ahead: bool = False
+    """Whether all orders are sealed before the first is sent."""
     beside: Beside = nullcontext
     """Held from the first order until every order is executed."""
 
@@ -100,6 +102,9 @@ async def trade_and_settle(session: Session) -> Trading:
 
 async def _trade(session: Session, traders: Traders) -> None:
     orders = session.plan.orders
+    if session.seal_ahead:
+        with session.screen.step("sealing all orders ahead"):
+            await traders.seal_ahead(orders)
     with session.screen.step("trading", len(orders)) as step:
         await traders.trade(orders, step.advance)
         step.note = f"{traders.sealed} orders sealed and sent"
