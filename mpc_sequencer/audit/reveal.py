@@ -18,6 +18,7 @@ from mpc_sequencer.audit.execution import OpenedOrder
 from mpc_sequencer.audit.report import Recorder
 from mpc_sequencer.audit.signatures import Signatures
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.types import Block, Bundle, Opened, Unopenable
 from threshold import (
     BatchProof,
@@ -101,13 +102,20 @@ class Reveal:
                 f"{where}: {len(bundle.shares)} shares, proof of {len(bundle.proof)} bytes, {size} orders"
             )
             return self._recorder.fail("bundle.shares", shares, height=height)
-        if size and bundle.sharing != self._committee.sharing_at(height).name:
+        if size and not self._is_of_its_sharing(bundle):
             return self._recorder.fail("bundle.sharing", f"{where}: {bundle.sharing.hex()}", height=height)
         if height in self._heights:
             self._heights[height].bundles.setdefault(bundle.node, []).append(bundle)
         if size:
             self._add_coin_share(bundle, signed)
         return None
+
+    def _is_of_its_sharing(self, bundle: Bundle) -> bool:
+        """Whether a bundle names the sharing that its height is opened with, which is long forgotten for old ones."""
+        try:
+            return bundle.sharing == self._committee.sharing_at(bundle.height).name
+        except ProtocolError:
+            return False
 
     def _context(self, block_id: bytes, node: int) -> BundleContext:
         return BundleContext(self._committee.sealing_key.key_id, self._committee.epoch, block_id, node + 1)

@@ -18,6 +18,7 @@ from mpc_sequencer.audit.report import Recorder, Stop
 from mpc_sequencer.audit.signatures import Signatures
 from mpc_sequencer.audit.verify import Audit
 from mpc_sequencer.cli.audit import show_report
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.messages import Submit
@@ -379,3 +380,14 @@ def test_the_report_of_a_log_without_a_key_yet_says_so(tmp_path: Path, capsys: p
     assert "not generated yet" in capsys.readouterr().out
 
 
+
+
+def test_a_bundle_of_a_height_whose_sharing_is_forgotten_is_a_finding_and_no_crash() -> None:
+    house, entries = refreshed(True)
+    audit = audited(entries, Committee(house.committee.genesis))
+    key = audit.committee.sealing_key.public_key
+    for number in range(2, limits.SHARINGS_KEPT + 3):
+        audit.committee.establish(key, (), number=number, from_height=1_000 + number, name=bytes((number,)) * 32)
+    old = next(one for one in entries if isinstance(one, BundleEntry) and one.bundle.shares)
+    audit.add(old)
+    assert [one.code for one in audit.recorder.findings] == ["bundle.sharing"]
