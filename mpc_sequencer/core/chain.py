@@ -80,6 +80,7 @@ class Chain:
     ) -> None:
         self._committee = committee
         self._pool = pool
+        self._keybook = keybook
         self._lists = lists
         self._rule = BlockRule(committee, pool, keybook, lists, bonds_wei)
         self._entries: dict[bytes, ChainEntry] = {}
@@ -169,6 +170,7 @@ class Chain:
             return
         state = replace(derived.state, block_id=block_id)
         self._pool.pin({*derived.lifted, *derived.batch})
+        self._keybook.note_lifted(derived.key_messages)
         for head in block.heads:
             self._lists.included(head.node, head.incarnation, head.list_number)
         self._states[block_id] = state

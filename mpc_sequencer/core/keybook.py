@@ -4,15 +4,18 @@ A key message travels like an order: its author lists it, others fetch its body,
 block in which f+1 members' listings meet lifts it. States here: *held* (in no final block), *included* (in one).
 
 What an attacker tries: a message in another's name (the signature is checked before it is held), messages without end
-(KEY_MESSAGES_PER_MEMBER_MAX held of one author beside those listed; only what a block lifts is held whatever the bound
+(KEY_MESSAGES_PER_MEMBER_MAX held of one author beside those listed, of which what no running session waits for gives
+way to what comes, or an honest author's late ones would shut it out; what a block lifts is held whatever the bound
 says), two messages where one is due (both may be lifted; the session counts the first), filling the log, which nobody
 pays for (a member lists messages of the running session only, KEY_MESSAGES_LISTED_MAX of one author). What a member
-has listed it keeps until a block includes it: others may need it from nobody else. Included messages are kept as long
-as blocks are, for members that fetch them, and the running session's as long as it runs.
+has listed it keeps until a block includes it, or until its session is over and its listing counts no more: others may
+need it from nobody else. Included messages are kept as long as blocks are, for members that fetch them, and the running
+session's as long as it runs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +37,10 @@ class HeldKeyMessage:
     on_disk: bool = False
     """Whether the journal holds it."""
     included_height: int = 0
+    lifted: bool = False
+    """A block that this member has accepted lifts it, final or not."""
+    over_ms: int | None = None
+    """The block time at which its session was known not to run, and its listing to count since then at the latest."""
 
 
 class KeyBook:
@@ -86,27 +93,58 @@ class KeyBook:
             self._listed[place] = self._listed.get(place, 0) + 1
         held.list_number = list_number
 
+    def note_lifted(self, message_ids: Iterable[bytes]) -> None:
+        """A block that this member has accepted lifts these messages, which are held: they stay."""
+        for message_id in message_ids:
+            self._held[message_id].lifted = True
+
     def kept(self) -> tuple[HeldKeyMessage, ...]:
         """All messages held, in the order in which they came."""
         return tuple(self._held.values())
 
-    def add(self, message: KeyMessage, *, message_id: bytes | None = None, needed: bool = False) -> HeldKeyMessage:
+    def add(
+        self,
+        message: KeyMessage,
+        *,
+        message_id: bytes | None = None,
+        needed: bool = False,
+        running: bytes | None = None,
+    ) -> HeldKeyMessage:
         """Hold a message; the one held where it is known. Raises ProtocolError, and then holds nothing new.
 
-        ``needed``: a block lifts it, so the bound does not matter.
+        ``needed``: a block lifts it, so the bound does not matter. At the bound the author's oldest message that is not
+        of the ``running`` session gives way.
         """
         message_id = message_id or message.message_id()
         held = self._held.get(message_id)
         if held is not None:
             return held
         self._committee.check_member(message.node, "KeyMessage.node")
-        if self._unlisted[message.node] >= limits.KEY_MESSAGES_PER_MEMBER_MAX and not needed:
+        full = self._unlisted[message.node] >= limits.KEY_MESSAGES_PER_MEMBER_MAX and not needed
+        oldest = self._oldest(message.node, running) if full else None
+        if full and oldest is None:
             expected = f"fewer than {limits.KEY_MESSAGES_PER_MEMBER_MAX}"
             raise ProtocolError("key.full", "KeyMessage.node", self._unlisted[message.node], expected)
         self._committee.check_value(message)
+        if oldest is not None:
+            self._drop(oldest)
         held = self._held[message_id] = self._open[message_id] = HeldKeyMessage(message)
         self._unlisted[message.node] += 1
         return held
+
+    def _oldest(self, node: int, running: bytes | None) -> bytes | None:
+        """The oldest message of an author that nobody waits for, as far as this member knows."""
+        for message_id, held in self._open.items():
+            waits = held.message.session == running or held.list_number or held.lifted
+            if held.message.node == node and not waits:
+                return message_id
+        return None
+
+    def _drop(self, message_id: bytes) -> None:
+        """Forget a message that no final block includes."""
+        held = self._held.pop(message_id)
+        del self._open[message_id]
+        self._unlisted[held.message.node] -= not held.list_number
 
     def include(self, message_id: bytes, height: int) -> KeyMessage:
         """A final block lifts the message, which is held."""
@@ -124,9 +162,10 @@ class KeyBook:
             held.list_number = 0
         self._listed.clear()
 
-    def prune(self, final_height: int, running: bytes | None) -> None:
+    def prune(self, final_height: int, time_ms: int, running: bytes | None, listed_through: int) -> None:
         """Forget messages included KEPT_HEIGHTS ago, but those of the ``running`` session, and how many were listed of
-        sessions before."""
+        sessions before; and messages of sessions before that this member's lists name, once the listing counts no more.
+        ``time_ms``: of the final block; ``listed_through``: the number of this member's last list in final blocks."""
         self._listed = {place: count for place, count in self._listed.items() if place[0] == running}
         old = [
             message_id
@@ -137,3 +176,10 @@ class KeyBook:
         ]
         for message_id in old:
             del self._held[message_id]
+        for message_id, held in list(self._open.items()):
+            if held.message.session == running or held.lifted or not 0 < held.list_number <= listed_through:
+                held.over_ms = None
+            elif held.over_ms is None:
+                held.over_ms = time_ms
+            elif time_ms >= held.over_ms + limits.VALIDITY_MS_MAX:
+                self._drop(message_id)

@@ -164,7 +164,8 @@ class KeyGeneration:
         if self._session is not None or self._queue or due:
             self._queue.append((KeyBlock(height, time_ms, message_ids), messages))
         if message_ids or not height % limits.BLOCKS_KEPT_HEIGHTS:
-            self._core.keybook.prune(height, self.running)
+            listed_through, _ = self._core.chain.final_state.last_lists[self._core.node]
+            self._core.keybook.prune(height, time_ms, self.running, listed_through)
 
     def work(self) -> None:
         """Let the session take one final block."""

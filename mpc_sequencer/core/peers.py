@@ -195,7 +195,8 @@ class PeerHandlers:
         for message in messages:
             message_id = message.message_id()
             if core.fetcher.wants_body(message_id):
-                core.keybook.add(message, message_id=message_id, needed=core.fetcher.needs_body(message_id))
+                needed, running = core.fetcher.needs_body(message_id), core.keygen.running
+                core.keybook.add(message, message_id=message_id, needed=needed, running=running)
                 core.fetcher.got_body(message_id)
                 core.arrivals += 1
 
