@@ -150,9 +150,8 @@ class Committee:
             )
 
     def own(self) -> Committee:
-        """This committee for one member's use: where its key is still to be generated, with a place of its own for
-        it."""
-        return self if self.genesis.public_key else Committee(self.genesis)
+        """This committee for one member's use, with a place of its own for the key's sharings."""
+        return Committee(self.genesis)
 
     def establish(
         self,

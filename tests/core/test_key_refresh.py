@@ -6,6 +6,7 @@ import pytest
 
 from mpc_sequencer.core import keys, limits
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.effects import KeyRecord
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.keybook import KeyBook
 from mpc_sequencer.core.messages import PeerMessage, Submit, VoteMessage
@@ -351,3 +352,12 @@ def test_a_listed_message_of_a_session_that_is_over_goes_when_its_listing_counts
         book.add(junk(cluster, 2, number, session), running=session)
     with pytest.raises(ProtocolError):
         book.add(junk(cluster, 2, 99, session), running=session)
+
+
+@pytest.mark.parametrize("generated", [True, False])
+def test_every_member_s_journal_says_which_sharings_there_are(generated: bool) -> None:
+    cluster = committee_of_four(generated=generated)
+    refreshed(cluster, 1)
+    for core, records in zip(cluster.cores, cluster.records, strict=True):
+        known = [one for one in records if isinstance(one, KeyRecord) and one.certificate.sharing == 1]
+        assert [one.from_height for one in known] == [core.committee.sharing(1).from_height]
