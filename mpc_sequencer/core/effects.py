@@ -292,6 +292,14 @@ class EraseSecret:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class RetireSecret:
+    """Erase a secret of the vault as soon as all that is appended to the audit log so far is durable: until then it is
+    the only way to that again."""
+
+    name: str
+
+
 Effect = (
     Persist
     | Append
@@ -307,4 +315,5 @@ Effect = (
     | RolledBack
     | KeepSecret
     | EraseSecret
+    | RetireSecret
 )

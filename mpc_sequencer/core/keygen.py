@@ -13,7 +13,8 @@ opens the batches above h. Shares leave after finality only, so whoever releases
 What a member contributes is a function of a 32-byte seed per session, which is in its vault before the first message
 leaves: after a crash it makes the same messages again, and who has lost its seed says nothing more in that session.
 When a session is done the new share goes into the vault and the seed is erased; an old share is, once this member has
-opened everything that was for it. So a later thief of the disk can open neither the deals in the log nor old batches.
+opened everything that was for it and its log shows that durably. So a later thief of the disk can open neither the
+deals in the log nor old batches.
 (Where a crash comes between, the restarted member comes to the same point again.)
 
 Work is done in turns, a final block's messages each, away from the round that finalized it, unless a batch waits for
@@ -27,7 +28,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core import domains, limits
-from mpc_sequencer.core.effects import EraseSecret, Fault, KeepSecret, KeyRecord, Persist
+from mpc_sequencer.core.effects import EraseSecret, Fault, KeepSecret, KeyRecord, Persist, RetireSecret
 from mpc_sequencer.core.keyoffences import OffenceFinder
 from mpc_sequencer.core.keys import (
     decode_share,
@@ -298,7 +299,8 @@ class KeyGeneration:
         return share if fits else None
 
     def _retire(self) -> None:
-        """Erase shares of sharings that nothing is opened with any more."""
+        """Erase shares of sharings that nothing is opened with any more. The vault's copy goes when the log that shows
+        it is durable: if all members lost what opened a batch, only these shares could open it again."""
         core = self._core
         opening = core.reveal.first_height()
         height = core.chain.final_height + 1 if opening is None else opening
@@ -306,12 +308,13 @@ class KeyGeneration:
         for number in [one for one in core.reveal.secrets if one < current]:
             core.reveal.secrets.pop(number).erase()
             self._secrets.pop(share_name(number), None)
-            core.effects.append(EraseSecret(share_name(number)))
+            core.effects.append(RetireSecret(share_name(number)))
 
     # --- this member's messages ---------------------------------------------------------------------------------
     def flush(self) -> None:
         """Say what the session wants of this member; erase shares that are over."""
-        if len(self._core.reveal.secrets) > 1:
+        held = self._core.reveal.secrets
+        if held and min(held) < max(self._core.committee.sharings):
             self._retire()
         # old blocks ask for nothing any more; and who lost its journal may not know yet what it has said
         if self._asked and not self._queue and not self._core.catchup.lags and self._core.standing.may_list():

@@ -213,7 +213,8 @@ async def _serve(
                 storage.give_up()
             else:
                 storage.finish(core if runner.between_rounds else None)
-        except OSError as error:
+                runner.erase_retired()
+        except (OSError, DiskFailed) as error:
             logger.critical("the disk failed at the end: %s", error)
             status = EXIT_DISK
     return status

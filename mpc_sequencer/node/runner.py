@@ -18,7 +18,7 @@ import os
 import resource
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -88,6 +88,8 @@ class Runner:
         self._results = results
         self._faults: Counter[tuple[int, str]] = Counter()
         self._evidence = evidence
+        self._retired: list[str] = []
+        """Secrets to erase once the audit log is durable as it is now."""
         self._sync_s = 0.0
         self._last_ms = 0
         self.inbox = Inbox()
@@ -156,9 +158,22 @@ class Runner:
             if isinstance(one, core_effects.Evidence):
                 await self._keep(one)
             elif isinstance(one, core_effects.EraseSecret):
-                with on_disk():
-                    self._vault.erase(one.name)
-                logger.info("%s is erased", one.name)
+                self._erase([one.name])
+            elif isinstance(one, core_effects.RetireSecret):
+                self._retired.append(one.name)
+
+    def _erase(self, names: Iterable[str]) -> None:
+        for name in names:
+            with on_disk():
+                self._vault.erase(name)
+            logger.info("%s is erased", name)
+
+    def erase_retired(self, names: int | None = None) -> None:
+        """The audit log is durable: erase what was retired before, the first ``names`` (None: all). Raises
+        :class:`DiskFailed`."""
+        done = self._retired[:names]
+        self._retired = self._retired[len(done) :]
+        self._erase(done)
 
     async def _sync(self) -> None:
         began = time.perf_counter()
@@ -214,6 +229,7 @@ class Runner:
         """Sign the audit log every CHECKPOINT_INTERVAL_S; write a snapshot instead where one is due."""
         while True:
             await trio.sleep(CHECKPOINT_INTERVAL_S)
+            retired = len(self._retired)  # what comes while the checkpoint is made waits for the next one
             if self._snapshot.due(self.now_ms()):
                 self.inbox.wake()
                 work = (await self._snapshot.prepared()).run
@@ -223,6 +239,7 @@ class Runner:
                 work = partial(self._storage.log.prepare_checkpoint().run, sync=True)
             with trio.CancelScope(shield=True), on_disk():
                 await trio.to_thread.run_sync(work)
+            self.erase_retired(retired)
 
     async def settled(self, channel: trio.MemoryReceiveChannel[Settled]) -> None:
         """Tell the core what the chain holds."""

@@ -27,6 +27,7 @@ from mpc_sequencer.core.effects import (
     Outcomes,
     Persist,
     Record,
+    RetireSecret,
 )
 from mpc_sequencer.core.logslice import LogIndex, slice_log
 from mpc_sequencer.core.messages import ExecutedRow, FetchLog, LogSlice, OrderReply
@@ -90,6 +91,8 @@ class Disk:
     logs_lost: int = 0
     vault: dict[str, bytes] = field(default_factory=dict)
     """Secrets, beside the journal: a wiped disk leaves them."""
+    retired: list[tuple[int, str]] = field(default_factory=list)
+    """Secrets to erase once so many log entries are durable. The process knows, not the disk."""
     snapshot: bytes | None = None
     """The member's last snapshot."""
     snapshot_record: int = 0
@@ -128,6 +131,10 @@ class Disk:
     def sign_log(self, entries: int) -> None:
         """Write a checkpoint over the first ``entries`` of the log."""
         self.checkpointed = max(self.checkpointed, entries)
+        for size, name in self.retired:
+            if size <= self.checkpointed:
+                self.vault.pop(name, None)
+        self.retired = [one for one in self.retired if one[0] > self.checkpointed]
 
     def conclude(self) -> None:
         """A round is over: what it wrote to the journal is durable, or promises nothing."""
@@ -148,7 +155,7 @@ class Disk:
 
     def _tear_log(self, rng: random.Random) -> None:
         """The log goes on from its checkpoint, the last one or one that was being written."""
-        self.fresh_outcomes = {}
+        self.fresh_outcomes, self.retired = {}, []
         end = rng.choice((self.checkpointed, max(self.checkpointed, self.concluded)))
         self.log = self.log[:end]
         self.checkpointed = self.concluded = end
@@ -185,6 +192,8 @@ class Disk:
         for effect in effects:
             if isinstance(effect, EraseSecret):
                 self.vault.pop(effect.name, None)
+            elif isinstance(effect, RetireSecret):
+                self.retired.append((len(self.log), effect.name))
 
     def serve(self, asked: FetchLog) -> LogSlice:
         """A slice of the log for a member that is behind."""

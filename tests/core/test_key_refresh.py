@@ -60,6 +60,11 @@ def refreshed(cluster: Cluster, number: int, nodes: range | list[int] = NODES) -
     cluster.run(300)
 
 
+def checkpointed(cluster: Cluster) -> None:
+    """All logs are durable, and what waits for that is erased."""
+    cluster.run(2 * limits.HEARTBEAT_MS)
+
+
 @pytest.mark.parametrize("generated", [True, False])
 def test_a_refresh_keeps_the_key_and_changes_every_share(generated: bool) -> None:
     cluster = committee_of_four(generated=generated)
@@ -112,6 +117,7 @@ def test_old_shares_and_seeds_are_erased_and_new_ones_kept() -> None:
     old = [host.disk.vault["share-0"] for host in cluster.hosts]
     shares = [core.reveal.secrets[0] for core in cluster.cores]
     refreshed(cluster, 1)
+    checkpointed(cluster)
     assert [set(host.disk.vault) for host in cluster.hosts] == [{"share-1"}] * 4
     assert all(host.disk.vault["share-1"] != before for host, before in zip(cluster.hosts, old, strict=True))
     for share in shares:
@@ -128,7 +134,7 @@ def test_an_old_share_stays_until_the_last_height_it_is_for_is_open() -> None:
     refreshed(cluster, 1)
     assert set(core.reveal.secrets) == {0, 1} and set(cluster.hosts[2].disk.vault) == {"share-0", "share-1"}
     del core.reveal.first_height  # type: ignore[method-assign]
-    cluster.run(limits.HEARTBEAT_MS + 500)
+    checkpointed(cluster)
     assert set(core.reveal.secrets) == {1} and set(cluster.hosts[2].disk.vault) == {"share-1"}
 
 
@@ -202,6 +208,7 @@ def test_a_member_restarted_amid_a_refresh_ends_it_like_the_others() -> None:
     cluster.run(100)
     cluster.restart(1)
     refreshed(cluster, 1)
+    checkpointed(cluster)
     certificates = {core.committee.sharing(1).certificate for core in cluster.cores}
     assert len(certificates) == 1
     assert all(set(host.disk.vault) == {"share-1"} for host in cluster.hosts)
@@ -213,6 +220,7 @@ def test_who_steals_all_long_term_keys_after_a_refresh_opens_nothing_of_the_log(
     trade(cluster)
     secrets = [host.disk.vault["share-0"][2:] for host in cluster.hosts]
     refreshed(cluster, 1)
+    checkpointed(cluster)
     left = [content for host in cluster.hosts for content in host.disk.vault.values()]
     assert len(left) == 4 and not any(secret in content for secret in secrets for content in left)
     deals = [
@@ -307,6 +315,51 @@ def test_under_load_every_batch_is_opened_by_its_height_s_sharing() -> None:
     assert not {fault.code for _, fault in cluster.faults}
 
 
+# --- erasing, neither too early nor too late --------------------------------------------------------------------------
+def test_a_crash_of_all_members_right_after_a_refresh_leaves_every_batch_to_be_opened() -> None:
+    """What opened a batch is in audit logs, whose newest entries a crash may take: until these are durable, the shares
+    that the batch was opened with are all that can open it again."""
+    cluster = committee_of_four()
+    assert cluster.run(2 * REFRESH_MS, until=lambda c: all(core.keygen.running for core in c.cores))
+    for host in cluster.hosts:
+        host.disk.sign_log(host.disk.concluded)
+        host.disk._checkpoint_ms = 1 << 60  # the next checkpoint is still to come
+    height = trade(cluster)
+    refreshed(cluster, 1)
+    assert cluster.cores[0].committee.sharing_at(height).number == 0
+    for node in NODES:
+        cluster.hosts[node].disk.concluded = cluster.hosts[node].disk.checkpointed
+        cluster.stop(node)
+    for node in NODES:
+        cluster.hosts[node].disk._checkpoint_ms = None
+        cluster.restart(node)
+    assert cluster.run(10_000, until=lambda c: all(core.execution.executed_height >= height for core in c.cores))
+    trade(cluster)
+    checkpointed(cluster)
+    assert [set(host.disk.vault) for host in cluster.hosts] == [{"share-1"}] * 4
+
+
+def test_a_member_that_missed_a_refresh_erases_its_old_share_all_the_same() -> None:
+    cluster = committee_of_four()
+    trade(cluster)
+    cluster.stop(3)
+    refreshed(cluster, 1, [0, 1, 2])
+    cluster.restart(3)
+    assert cluster.run(5_000, until=lambda c: 1 in c.cores[3].committee.sharings)
+    checkpointed(cluster)
+    assert cluster.cores[3].keygen.number == 2 and not cluster.cores[3].reveal.secrets
+    assert not cluster.hosts[3].disk.vault
+
+
+@pytest.mark.parametrize("generated", [True, False])
+def test_every_member_s_journal_says_which_sharings_there_are(generated: bool) -> None:
+    cluster = committee_of_four(generated=generated)
+    refreshed(cluster, 1)
+    for core, records in zip(cluster.cores, cluster.records, strict=True):
+        known = [one for one in records if isinstance(one, KeyRecord) and one.certificate.sharing == 1]
+        assert [one.from_height for one in known] == [core.committee.sharing(1).from_height]
+
+
 def test_late_messages_of_sessions_that_are_over_do_not_shut_their_author_out() -> None:
     """An honest member whose messages come late, time and again: what nobody waits for any more gives way."""
     cluster = committee_of_four()
@@ -352,12 +405,3 @@ def test_a_listed_message_of_a_session_that_is_over_goes_when_its_listing_counts
         book.add(junk(cluster, 2, number, session), running=session)
     with pytest.raises(ProtocolError):
         book.add(junk(cluster, 2, 99, session), running=session)
-
-
-@pytest.mark.parametrize("generated", [True, False])
-def test_every_member_s_journal_says_which_sharings_there_are(generated: bool) -> None:
-    cluster = committee_of_four(generated=generated)
-    refreshed(cluster, 1)
-    for core, records in zip(cluster.cores, cluster.records, strict=True):
-        known = [one for one in records if isinstance(one, KeyRecord) and one.certificate.sharing == 1]
-        assert [one.from_height for one in known] == [core.committee.sharing(1).from_height]

@@ -11,7 +11,7 @@ import pytest
 import trio
 from core_kit import make_vote
 
-from mpc_sequencer.core.effects import Broadcast, EraseSecret, KeepSecret, Persist, VoteRecord
+from mpc_sequencer.core.effects import Broadcast, EraseSecret, KeepSecret, Persist, RetireSecret, VoteRecord
 from mpc_sequencer.core.messages import VoteMessage
 from mpc_sequencer.core.types import NULLIFY, ZERO_HASH
 from mpc_sequencer.node.runner import DiskFailed, Runner
@@ -85,6 +85,50 @@ def test_a_vault_that_fails_stops_the_member(
     with pytest.raises(DiskFailed, match="No space"):
         trio.run(runner_of(diary, tmp_path)._carry_out, effects)
     assert failing != "put session-2" or "send" not in diary.done
+
+
+def test_a_retired_secret_goes_with_the_first_checkpoint_that_was_begun_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mpc_sequencer.node.runner.CHECKPOINT_INTERVAL_S", 0.01)
+    monkeypatch.setattr("mpc_sequencer.node.runner.Snapshots", lambda core, storage: Never())
+
+    class Never:
+        def due(self, now_ms: int) -> bool:
+            return False
+
+    class Log(Diary):
+        def prepare_checkpoint(self) -> Log:
+            return self
+
+        def run(self, *, sync: bool) -> None:
+            """A round ends while the disk is at work."""
+            self._note(f"checkpoint {sync}")
+            if self.done.count("checkpoint True") == 1:
+                trio.from_thread.run(retire, "share-1")
+
+    async def retire(name: str) -> None:
+        await runner._carry_out([RetireSecret(name)])
+
+    async def rounds() -> None:
+        await retire("share-0")
+        runner.between_rounds = True
+        with trio.move_on_after(5) as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(runner.checkpoints)
+                while len(diary.done) < 4:
+                    await trio.sleep(0.001)
+                nursery.cancel_scope.cancel()
+        assert not scope.cancelled_caught
+
+    diary = Log()
+    runner = runner_of(diary, tmp_path)
+    trio.run(rounds)
+    assert diary.done[:4] == ["checkpoint True", "erase share-0", "checkpoint True", "erase share-1"]
+    trio.run(retire, "share-2")
+    assert "erase share-2" not in diary.done
+    runner.erase_retired()
+    assert diary.done[-1] == "erase share-2"
 
 
 def test_a_secret_shows_in_no_effect() -> None:
