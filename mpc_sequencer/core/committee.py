@@ -194,6 +194,13 @@ class Committee:
             raise ProtocolError("key.pending", "height", height, "one that a known sharing is for")
         return max(started, key=lambda one: one.number)
 
+    def known_sharing_at(self, height: int) -> Sharing | None:
+        """The sharing that opens the batch of ``height``; None where it is not known, or forgotten."""
+        try:
+            return self.sharing_at(height)
+        except ProtocolError:
+            return None
+
     def sharing_named(self, name: bytes) -> Sharing:
         """A sharing by its name; refused like :meth:`sharing`."""
         for one in self.sharings.values():

@@ -304,7 +304,8 @@ class KeyGeneration:
         core = self._core
         opening = core.reveal.first_height()
         height = core.chain.final_height + 1 if opening is None else opening
-        current = core.committee.sharing_at(height).number
+        opens = core.committee.known_sharing_at(height)
+        current = min(core.committee.sharings) if opens is None else opens.number
         for number in [one for one in core.reveal.secrets if one < current]:
             core.reveal.secrets.pop(number).erase()
             self._secrets.pop(share_name(number), None)

@@ -157,11 +157,11 @@ class Reveal:
                 f"{len(task.orders)} at height {task.height}",
                 offence=bad_shares(task, bundle),
             )
-        sharing = self._committee.sharing_at(task.height).name
-        if bundle.sharing != sharing:
-            raise ProtocolError("bundle.sharing", "Bundle.sharing", bundle.sharing, sharing.hex())
-        if task.done:
-            return
+        sharing = self._committee.known_sharing_at(task.height)
+        if sharing is not None and bundle.sharing != sharing.name:
+            raise ProtocolError("bundle.sharing", "Bundle.sharing", bundle.sharing, sharing.name.hex())
+        if task.done or sharing is None:
+            return  # a batch that stayed closed for SHARINGS_KEPT refreshes: nothing is left to judge shares by
         verified = self._coin_share(task, bundle)
         if verified is None or (bundle.node in self._suspects and not self._valid(task, bundle)):
             return
@@ -178,8 +178,9 @@ class Reveal:
         return task.own is None and self.secret_for(task.height) is not None
 
     def secret_for(self, height: int) -> SecretShare | None:
-        """This member's share of the sharing that opens ``height``."""
-        return self.secrets.get(self._committee.sharing_at(height).number)
+        """This member's share of the sharing that opens ``height``; None where it has none, or never had."""
+        sharing = self._committee.known_sharing_at(height)
+        return None if sharing is None else self.secrets.get(sharing.number)
 
     def _can_open(self, task: RevealTask) -> bool:
         return not self._owes(task) and not task.done and len(task.bundles) >= self._committee.t

@@ -9,7 +9,7 @@ from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import KeyRecord
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.keybook import KeyBook
-from mpc_sequencer.core.messages import PeerMessage, Submit, VoteMessage
+from mpc_sequencer.core.messages import BundleMessage, LogSlice, PeerMessage, Submit, VoteMessage
 from mpc_sequencer.core.transcript import BundleEntry
 from mpc_sequencer.core.types import FINALIZE, NO_SIGNATURE, ZERO_HASH, KeyMessage, with_signature
 from mpc_sequencer.sim import Cluster, make_deployment
@@ -405,3 +405,28 @@ def test_a_listed_message_of_a_session_that_is_over_goes_when_its_listing_counts
         book.add(junk(cluster, 2, number, session), running=session)
     with pytest.raises(ProtocolError):
         book.add(junk(cluster, 2, 99, session), running=session)
+
+
+def test_a_batch_that_stays_closed_through_many_refreshes_stops_no_member() -> None:
+    """Who withholds shares of one sharing may well deal in every later refresh: what its sharing was is forgotten."""
+    cluster = committee_of_four()
+    d = cluster.deployment
+    withheld = (BundleMessage, LogSlice)
+    cluster.network.tamper = lambda _sender, _receiver, sent: None if isinstance(sent, withheld) else sent
+    order = d.order(d.traders[0], cluster.now_ms)
+    for node in NODES:
+        cluster.request(node, Submit(1, (order,), True), client=1 + node)
+    assert cluster.run(5_000, until=lambda c: all(core.reveal.pending() for core in c.cores))
+    cluster.run(300)
+    for core in cluster.cores:
+        first, key = core.committee.sharing(0), core.committee.sealing_key.public_key
+        for number in range(1, limits.SHARINGS_KEPT + 1):
+            start, name = core.chain.final_height + 2, bytes([number] * 32)
+            core.committee.establish(key, first.verification_keys, number=number, from_height=start, name=name)
+        assert 0 not in core.committee.sharings
+    before = cluster.cores[0].chain.final_height
+    cluster.network.tamper = lambda _sender, _receiver, sent: sent  # what comes now comes too late
+    cluster.run(limits.HEARTBEAT_MS + 1_000)
+    assert all(core.chain.final_height > before and core.reveal.pending() == 1 for core in cluster.cores)
+    assert not any(0 in core.reveal.secrets for core in cluster.cores)
+    assert "key.pending" not in {fault.code for _, fault in cluster.faults}
