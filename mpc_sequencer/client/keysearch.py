@@ -1,8 +1,10 @@
-"""Finding the threshold key: every member is asked until one proves it.
+"""Finding the threshold key: every member is asked until f+1 of them prove the same one.
 
-A member's word is worth nothing here and its certificate everything, so the first certificate that holds is taken,
-whoever sent it. Who sends one that does not hold is at fault and is asked no more; the others go on. While the
-generation goes on, members name the phase that it waits for, which is told for progress alone.
+A certificate says that q members were ready for a key. It cannot say that the session ended with that key: where the
+last of these words came too late for the log, the attempt is void, and a liar that holds the words could still show
+them. So the key must come from f+1 members (from all, where a client knows fewer): one of them is honest, and an honest
+member shows the key in use. Who sends a certificate that does not hold is at fault and is asked no more; the others go
+on. While the generation goes on, members name the phase that it waits for, which is told for progress alone.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from threshold.dkg import Phase
 if TYPE_CHECKING:
     from mpc_sequencer.client.sequencer import SequencerClient
     from mpc_sequencer.core.messages import StatusReply
+    from mpc_sequencer.core.types import KeyCertificate
 
 KEY_S_MAX: Final = 120.0
 """A generation in which nobody is silent takes a second or two; each phase that waits for a silent member takes
@@ -89,6 +92,8 @@ class KeySearch:
         self._said: dict[int, str] = {}
         self._last: str | None = None
         self._liars: dict[int, MemberFault] = {}
+        self._vouching: dict[bytes, set[int]] = {}
+        """Members that proved a key, by its public key."""
         self._found: CommitteeKey | None = None
 
     async def run(self, timeout_s: float) -> CommitteeKey:
@@ -112,8 +117,9 @@ class KeySearch:
             try:
                 reply = await client.key_reply(node, KEY_REPLY_S_MAX)
                 if reply.certificate is not None:
-                    self._found = client.take_key(node, reply.certificate)
-                    scope.cancel()
+                    self._vouched(node, reply.certificate)
+                    if self._found is not None:
+                        scope.cancel()
                     return
                 self._note(node, reply.phase)
             except MemberFault as fault:
@@ -123,6 +129,16 @@ class KeySearch:
             except ClientError as error:
                 self._said[node] = error.cause
             await trio.sleep(KEY_POLL_S)
+
+    def _vouched(self, node: int, certificate: KeyCertificate) -> None:
+        """A member shows a certificate; enough of one key make it the key. Raises :class:`MemberFault`."""
+        client = self._client
+        key = client.check_key(node, certificate)
+        members = self._vouching.setdefault(key.public_key, set())
+        members.add(node)
+        self._said[node] = f"member {node} proves the key {key.key_id.hex()[:16]}"
+        if len(members) > min(client.committee.f, len(client.nodes) - 1):
+            self._found = client.take_key(node, certificate)
 
     def _note(self, node: int, phase: str) -> None:
         phase = _known(phase)

@@ -291,16 +291,19 @@ class SequencerClient:
             raise self._fault(node, ProtocolError("member.sender", "KeyReply", type(reply).__name__, "KeyReply"))
         return reply
 
-    def take_key(self, node: int, certificate: KeyCertificate) -> CommitteeKey:
-        """Check a certificate that member ``node`` sent, and use its key from now on where none is known. Raises
-        :class:`MemberFault` naming the member."""
+    def check_key(self, node: int, certificate: KeyCertificate) -> CommitteeKey:
+        """Check a certificate that member ``node`` sent. Raises :class:`MemberFault` naming the member."""
         try:
-            if self.committee.keys is not None:
-                return check_certificate(self.committee, certificate)
-            self.known = take_certificate(self.committee, certificate)
+            return check_certificate(self.committee, certificate)
         except (ProtocolError, ThresholdError) as refusal:
             raise self._fault(node, refusal) from None
-        return self.known
+
+    def take_key(self, node: int, certificate: KeyCertificate) -> CommitteeKey:
+        """As :meth:`check_key`, and use its key from now on where none is known."""
+        key = self.check_key(node, certificate)
+        if self.committee.keys is None:
+            self.known = take_certificate(self.committee, certificate)
+        return key
 
     # ------------------------------------------------------------------------------------------- what arrives
 
