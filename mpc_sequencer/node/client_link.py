@@ -7,6 +7,7 @@ reply that does not decode is the member's fault and raises :class:`~mpc_sequenc
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -100,7 +101,7 @@ def _reason(error: OSError) -> str:
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
     first = cause if isinstance(cause, OSError) else error
-    return first.strerror or str(first)
+    return os.strerror(first.errno) if first.errno is not None and first.errno > 0 else first.strerror or str(first)
 
 
 async def _connect(host: str, port: int, certificate: bytes, timeout_s: float) -> TlsStream:
