@@ -12,7 +12,7 @@ import typer
 
 from mpc_sequencer import __version__
 from mpc_sequencer.cli import audit, bench, committee, demo, devnet, evidence, key, node, order, sim
-from mpc_sequencer.cli.errors import explain, report
+from mpc_sequencer.cli.errors import EXIT_PIPE, explain, report
 
 app = typer.Typer(
     name="mpcseq",
@@ -58,10 +58,10 @@ def run(arguments: Sequence[str]) -> int:
         status = app(args=list(arguments), prog_name="mpcseq", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has enough; what is left in the buffer must not raise at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _reader_gone()
     except BaseException as error:
+        if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+            return _reader_gone()  # rich makes this of it
         if type(error).__name__ == "NoArgsIsHelpError":
             print(str(error.format_message()))  # type: ignore[attr-defined]
             return 2
@@ -69,6 +69,13 @@ def run(arguments: Sequence[str]) -> int:
         report(shown, "--json" in arguments)
         return shown.status
     return status if isinstance(status, int) else 0
+
+
+def _reader_gone() -> int:
+    """Whoever read our output has enough; what is left in the buffer must not raise at exit. No success: what was not
+    read may have been a failed audit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_PIPE
 
 
 def main() -> None:

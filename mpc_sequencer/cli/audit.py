@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mpc_sequencer.node.config import CommitteeFile
 
 app = typer.Typer(no_args_is_help=True)
+LOG_PARTS: Final = ("checkpoint", "tile")
 
 
 @app.callback()
@@ -34,6 +35,7 @@ def verify(
     from mpc_sequencer.audit.verify import verify_log
 
     file = read_committee(committee)
+    _refuse_no_log(log)
     if as_json:
         report = verify_log(log, file.committee, chain_url=chain, progress=None)
         print_json(report.as_dict())
@@ -41,6 +43,14 @@ def verify(
         report = _verify_with_progress(log, file, chain)
     if report.verdict != "pass":
         raise typer.Exit(EXIT_FAULT_FOUND)
+
+
+def _refuse_no_log(folder: Path) -> None:
+    """A wrong path is no failed audit. Raises :class:`ConfigError`."""
+    from mpc_sequencer.core.errors import ConfigError
+
+    if not any((folder / name).exists() for name in LOG_PARTS):
+        raise ConfigError(f"{folder} holds no log", "give a member's log folder, such as node-0/data/log")
 
 
 def _verify_with_progress(log: Path, file: CommitteeFile, chain: str | None) -> Report:
@@ -78,10 +88,13 @@ def show_report(report: Report) -> None:
         ("malformed orders", report.malformed),
         ("settlements", report.settlements),
         ("settlement chain", report.chain),
-        ("threshold key", _key(report.key)),
     ]
-    print_fields(terminal, rows, f"audit of the log of node {report.node}")
-    terminal.print(table("checks made", ("check", "times"), sorted(report.checks.items())))
+    if report.heights:
+        rows.append(("threshold key", _key(report.key)))
+    whose = "an unknown node" if report.node is None else f"node {report.node}"
+    print_fields(terminal, rows, f"audit of the log of {whose}")
+    if report.checks:
+        terminal.print(table("checks made", ("check", "times"), sorted(report.checks.items())))
     if report.key is not None and report.key.culprits:
         named = [
             (str(one.node), one.role, one.code, str(one.times), f"{one.attempt}/{one.height}", one.detail)
@@ -108,7 +121,11 @@ def _key(key: KeyReport | None) -> str:
         return f"not generated yet: attempt {key.attempts}, phase {key.phase}"
     dealers = ", ".join(str(node) for node in key.qualified)
     generated = f"generated at height {key.height} in attempt {key.attempts} by members {dealers}"
-    return f"{key.public_key.hex()}, {generated}, shared anew {key.refreshes} times"
+    return f"{key.public_key.hex()}, {generated}, {_again(key.refreshes)}"
+
+
+def _again(refreshes: int) -> str:
+    return "not shared anew yet" if not refreshes else f"shared anew {refreshes} time{'s' if refreshes > 1 else ''}"
 
 
 def _number(value: int | None) -> str:

@@ -99,6 +99,7 @@ def key_fields(found: CommitteeKey) -> dict[str, Any]:
         "public_key": found.public_key.hex(),
         "epoch": found.epoch,
         "threshold": found.threshold,
+        "sharing": found.sharing,
         "qualified_dealers": list(found.qualified),
         "signers": list(found.signers),
     }
@@ -116,8 +117,12 @@ def status(
     timeout: TimeoutS = 5.0,
     as_json: AsJson = False,
 ) -> None:
-    """How far each member is with the threshold key. Exit status 2 when none answers, 1 where a member's proof of the
-    key does not hold or two members prove different keys."""
+    """How far each member is with the threshold key, and which sharing of it is in use.
+
+    Sharing 0 came with the key; each refresh makes the next. A session is what members make one in.
+    Exit status 2 when none answers, 1 where a member's proof of the key does not hold or two members prove different
+    keys.
+    """
     import trio
 
     from mpc_sequencer.client.errors import NotConnected
@@ -128,13 +133,14 @@ def status(
     answers = trio.run(ask_key_state, file, chosen, timeout)
     rows = [state_fields(file, node, answers[node]) for node in chosen]
     size = {"members": file.committee.n, "faults_tolerated": file.committee.f, "threshold": file.committee.t}
+    size["key_refresh_ms"] = file.genesis.key_refresh_ms
     if as_json:
         print_json(size | {"nodes": rows})
     else:
         console().print(state_table(file, rows))
         for row in rows:
             if "error" in row:
-                console().print(f"node {row['node']}: {row['error']}", markup=False)
+                console().print(row["error"], markup=False, soft_wrap=True)
     if all(isinstance(answer, str) for answer in answers.values()):
         cause = f"no member answered: {answers[chosen[0]]}"
         raise NotConnected(cause, "start the nodes, or check the committee file's endpoints")
@@ -148,10 +154,10 @@ def state_fields(file: CommitteeFile, node: int, answer: KeyState | str) -> dict
     if isinstance(answer, str):
         return {"node": node, "error": answer}
     from mpc_sequencer.client.committee_key import known_key
-    from mpc_sequencer.client.keysearch import KEY_IN_USE, describe_phase
+    from mpc_sequencer.client.keysearch import describe_phase
 
     reply, found = answer.status, answer.key
-    if found is None and file.genesis.public_key and reply.key_phase in KEY_IN_USE:
+    if found is None and file.genesis.public_key and answer.fault is None:
         found = known_key(file.committee)
     row: dict[str, Any] = {
         "node": node,
@@ -161,6 +167,7 @@ def state_fields(file: CommitteeFile, node: int, answer: KeyState | str) -> dict
         "attempts_failed": reply.key_attempt,
         "key_id": None if found is None else found.key_id.hex(),
         "threshold": file.committee.t if found is None else found.threshold,
+        "sharing": None if found is None else found.sharing,
         "qualified_dealers": [] if found is None else list(found.qualified),
         "signers": [] if found is None else list(found.signers),
         "height_final": reply.height_final,
@@ -174,7 +181,7 @@ def state_table(file: CommitteeFile, rows: list[dict[str, Any]]) -> Table:
     shown: list[tuple[object, ...]] = []
     for row in rows:
         if "epoch" not in row:
-            shown.append((row["node"], "no answer", *[""] * 6))
+            shown.append((row["node"], "no answer", *[""] * 7))
             continue
         key_id = row["key_id"] or ""
         if "error" in row:
@@ -185,9 +192,19 @@ def state_table(file: CommitteeFile, rows: list[dict[str, Any]]) -> Table:
         threshold = f"{row['threshold']} of {size.n}"
         shown.append(
             (
-                *(row["node"], row["epoch"], row["key_progress"], row["attempts_failed"]),
-                *(key_id, threshold, dealers, row["height_final"]),
+                *(row["node"], row["epoch"], row["key_progress"], row["attempts_failed"], key_id, threshold),
+                *("" if row["sharing"] is None else row["sharing"], dealers, row["height_final"]),
             )
         )
-    columns = ("node", "epoch", "key generation", "failed attempts", "key id", "threshold", "qualified dealers")
-    return table(f"{size.n} members, {size.f} may be faulty", (*columns, "height"), shown)
+    columns = ("node", "epoch", "key session", "failed attempts", "key id", "threshold", "sharing", "dealt by")
+    title = f"{size.n} members, {size.f} may be faulty; {_refresh(file.genesis.key_refresh_ms)}"
+    return table(title, (*columns, "height"), shown)
+
+
+def _refresh(interval_ms: int) -> str:
+    """How often the key is shared anew."""
+    if not interval_ms:
+        return "the key is not shared anew by plan"
+    hours, rest_ms = divmod(interval_ms, 3_600_000)
+    interval = f"{interval_ms / 1_000:g} s" if rest_ms else f"{hours} h"
+    return f"the key is shared anew every {interval}"

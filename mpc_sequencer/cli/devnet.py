@@ -87,7 +87,7 @@ def up(
     fresh: Annotated[
         bool,
         typer.Option(
-            "--fresh", help="Discard what the nodes stored in an earlier run (their chain is gone)."
+            "--fresh", help="Discard what the nodes stored in an earlier run, shares too (their chain is gone)."
         ),
     ] = False,
     as_json: AsJson = False,

@@ -32,8 +32,8 @@ def run_devnet(devnet: Devnet, *, fresh: bool, as_json: bool) -> None:
     from mpc_sequencer.settlement.devchain import DEV_SECRET
     from mpc_sequencer.settlement.embedded import start_embedded
 
+    check_ports_free(devnet.file.endpoints)  # before anything is discarded: a node may be running in there
     prepare_folder(devnet, fresh)
-    check_ports_free(devnet.file.endpoints)
     terminal = console(stderr=as_json)
     with terminate_like_interrupt(), start_embedded() as chain_process:
         chain = ChainClient(chain_process.url)

@@ -18,6 +18,7 @@ EXIT_ERROR: Final = 2
 EXIT_FAULT_FOUND: Final = 1
 EXIT_INTERNAL: Final = 70
 EXIT_INTERRUPTED: Final = 130
+EXIT_PIPE: Final = 141  # as a shell reports SIGPIPE
 TRACEBACK_ENV: Final = "MPCSEQ_TRACEBACK"
 
 
@@ -68,7 +69,7 @@ def _explain_known(error: BaseException) -> Shown | None:
     from threshold import ThresholdError, UsageError
 
     if isinstance(error, ConfigError | ClientError):
-        return Shown(_lower(error.cause), error.hint)
+        return Shown(error.cause, error.hint)  # our own words; a file's name may come first
     if isinstance(error, ProtocolError):
         return Shown(str(error), CODES[error.code])
     if isinstance(error, ThresholdError):

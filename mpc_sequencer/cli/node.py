@@ -49,6 +49,7 @@ def run(
     gc.disable()  # what is imported stays: to look for garbage in it costs a start a sixth of its time
     import trio
 
+    from mpc_sequencer.core.errors import ConfigError
     from mpc_sequencer.node.passphrases import read_passphrase
     from mpc_sequencer.node.process import run_node
 
@@ -56,6 +57,8 @@ def run(
     gc.enable()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request to the chain
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder", "give the node's folder, which holds node.json")
     passphrase = read_passphrase(file=passphrase_file, prompt=True)
     exit_status = 0
 
@@ -105,9 +108,9 @@ def status(
         print_json({"nodes": [status_fields(node, answers[node]) for node in chosen]})
     else:
         console().print(status_table(answers))
-        for node, answer in answers.items():
+        for answer in answers.values():
             if isinstance(answer, str):
-                console().print(f"node {node}: {answer}", markup=False)
+                console().print(answer, markup=False, soft_wrap=True)
     if all(isinstance(answer, str) for answer in answers.values()):
         from mpc_sequencer.client.errors import NotConnected
 

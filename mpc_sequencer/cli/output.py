@@ -69,4 +69,5 @@ def print_fields(terminal: Console, rows: Iterable[tuple[str, object]], title: s
     if title:
         terminal.print(title, style="bold", markup=False)
     for name, value in materialized:
-        terminal.print(f"  {name:<{width}}  {value}", markup=False, soft_wrap=True)
+        shown = ("yes" if value else "no") if isinstance(value, bool) else value
+        terminal.print(f"  {name:<{width}}  {shown}", markup=False, soft_wrap=True)

@@ -49,9 +49,14 @@ class CommitteeKey:
     threshold: int
     """Shares that open an order."""
     qualified: tuple[int, ...]
-    """Members whose contributions are in the key; empty where the committee file has it."""
+    """Members whose deals made this sharing of the key; empty where the committee file has it."""
     certificate: KeyCertificate | None
     """The proof; None where the committee file has the key, or where the caller brought it."""
+
+    @property
+    def sharing(self) -> int:
+        """Number of the sharing that the certificate is of: 0 came with the key, each refresh makes the next."""
+        return 0 if self.certificate is None else self.certificate.sharing
 
     @property
     def signers(self) -> tuple[int, ...]:

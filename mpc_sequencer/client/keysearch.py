@@ -74,10 +74,11 @@ async def _tell(client: SequencerClient, say: Callable[[str], None]) -> None:
     while True:
         for node in client.connected()[:1]:
             try:
-                words = describe_phase(await client.status(node, KEY_REPLY_S_MAX))
+                status = await client.status(node, KEY_REPLY_S_MAX)
             except ClientError:
                 continue  # it went away; the search itself says so where that matters
-            if words != told:
+            words = describe_phase(status)
+            if words != told and status.key_phase not in KEY_IN_USE:
                 told = words
                 say(words)
         await trio.sleep(KEY_POLL_S)

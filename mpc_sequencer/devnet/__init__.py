@@ -1,5 +1,6 @@
-"""Development networks: keys dealt in one place, an embedded chain, node processes on loopback.
+"""Development networks: keystores written in one place, an embedded chain, node processes on loopback.
 
-Never for value: whoever runs `mpcseq devnet init` has seen every key. ``layout`` writes the folder,
-``deployment`` puts the contracts and deposits on a chain, ``processes`` runs the nodes.
+Never for value: whoever runs `mpcseq devnet init` has the passphrase of every keystore, and so can get at every share
+too. ``layout`` writes the folder, ``deployment`` puts the contracts and deposits on a chain, ``processes`` runs the
+nodes.
 """

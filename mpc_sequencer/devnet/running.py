@@ -15,7 +15,8 @@ from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.devnet.layout import Devnet
 from mpc_sequencer.devnet.processes import NodeProcesses
-from mpc_sequencer.node.storage import mark_never_started
+from mpc_sequencer.node.config import vault_of
+from mpc_sequencer.node.storage import NEVER_STARTED, mark_never_started
 
 READY_S_MAX: Final = 60.0
 ACCOUNT_UNITS: Final = {0: 1_000 * 10**8, 1: 50_000_000 * 10**6}
@@ -49,18 +50,22 @@ def terminate_like_interrupt() -> Iterator[None]:
 
 
 def prepare_folder(devnet: Devnet, fresh: bool) -> None:
-    """Refuse nodes' data of an earlier run, or with ``fresh`` remove it."""
+    """Refuse nodes' data of an earlier run, or with ``fresh`` remove it, and the vaults with the shares of its key."""
     for node in range(devnet.file.committee.n):
-        data = devnet.node_folder(node) / "data"
-        if not (data / "journal").exists():
-            continue
-        if not fresh:
+        folder = devnet.node_folder(node)
+        data, vault = folder / "data", vault_of(folder / "keystore.json")
+        # without the mark a member takes itself for one that has lost its disk, and waits for the others
+        used = not (data / NEVER_STARTED).exists() or any((data / name).exists() for name in ("journal", "log"))
+        if used and not fresh:
             raise ConfigError(
                 f"{data} is from an earlier run, whose chain is gone",
                 "discard it with --fresh, or use a new folder",
             )
-        shutil.rmtree(data)
-        mark_never_started(data)
+        if fresh:
+            for gone in (data, vault):
+                if gone.exists():
+                    shutil.rmtree(gone)
+            mark_never_started(data)
 
 
 async def wait_ready(devnet: Devnet, processes: NodeProcesses) -> None:

@@ -7,6 +7,7 @@ reply that does not decode is the member's fault and raises :class:`~mpc_sequenc
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -94,19 +95,30 @@ async def open_client(
             pass
 
 
+def _reason(error: OSError) -> str:
+    """The first attempt's failure, where there were several: a name may have several addresses."""
+    cause = error.__cause__
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    first = cause if isinstance(cause, OSError) else error
+    return os.strerror(first.errno) if first.errno is not None and first.errno > 0 else first.strerror or str(first)
+
+
 async def _connect(host: str, port: int, certificate: bytes, timeout_s: float) -> TlsStream:
     where = f"{host}:{port}"
     with trio.move_on_after(timeout_s):
         try:
             transport = await trio.open_tcp_stream(host, port)
         except OSError as error:
-            raise LinkError(f"no member can be reached at {where}: {error.strerror or error}") from error
+            raise LinkError(f"no member can be reached at {where}: {_reason(error)}") from error
         stream = trio.SSLStream(transport, tls.client_context([certificate]), https_compatible=True)
         try:
             await stream.do_handshake()
             pinned = tls.check_pin(stream, certificate)
         except (*STREAM_ERRORS, ssl.SSLError) as error:
             await trio.aclose_forcefully(stream)
+            if isinstance(error.__cause__ or error, ssl.SSLCertVerificationError):
+                raise LinkError(f"what listens at {where} is not the member of the committee file") from error
             cause = str(error.__cause__ or error)
             raise LinkError(f"the TLS handshake with {where} failed: {cause}") from error
         except BaseException:

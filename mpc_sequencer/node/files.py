@@ -80,7 +80,7 @@ def read_bounded(path: Path, bytes_max: int, hint: str, *, private: bool = False
             if private and status.st_mode & 0o077:
                 raise ConfigError(
                     f"{path} can be read or written by others (mode {stat.S_IMODE(status.st_mode):04o})",
-                    f"chmod 600 {path}",
+                    f"chmod 600 {path}, if it is the right file",
                 )
             data = file.read(bytes_max + 1)
     except OSError as error:

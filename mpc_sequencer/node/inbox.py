@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import deque
 from typing import Final
 
@@ -15,8 +14,6 @@ from mpc_sequencer.node import transport as wires
 PEER_EVENTS_PER_ROUND: Final = 256
 CLIENT_EVENTS_PER_ROUND: Final = 64
 INBOX_EVENTS_MAX: Final = 4_096
-
-logger = logging.getLogger("mpc_sequencer.node")
 
 
 class Inbox:
@@ -79,10 +76,8 @@ def _in_core_terms(event: wires.PeerEvent | wires.ClientEvent) -> core_effects.E
         case wires.ClientRequestEvent(client, request):
             return core_effects.FromClient(client, request)
         case wires.PeerUp(node):
-            logger.info("link to member %d is up", node)
             return core_effects.PeerUp(node)
-        case wires.PeerDown(node, reason):
-            logger.info("link to member %d is down: %s", node, reason)
+        case wires.PeerDown(node, _):
             return core_effects.PeerDown(node)
         case wires.ClientGone(client):
             return core_effects.ClientGone(client)

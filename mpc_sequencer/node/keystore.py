@@ -55,7 +55,7 @@ _FIELDS: Final = ("version", "kind", "consensus_key", "signer", "log_key", "kdf"
 _KDF_FIELDS: Final = ("name", "opslimit", "memlimit_bytes", "salt")
 _KDF: Final = "argon2id13"
 _SEAL_BYTES: Final = secret.Aead.NONCE_SIZE + secret.Aead.MACBYTES
-_HINT_FILE: Final = "restore the keystore from a backup; without it this member's keys are lost"
+_HINT_FILE: Final = "name a member's keystore; one that is damaged comes back with `mpcseq key import` of its export"
 _HINT_VERSION: Final = "write a new one with `mpcseq key new` or `mpcseq devnet init`"
 
 
@@ -159,7 +159,7 @@ def open_keystore(path: Path, passphrase: str, *, kind: Kind = "member") -> Node
     if plaintext is None:
         raise ConfigError(
             f"the passphrase does not open {path}",
-            "check the passphrase; if it is right, the file is damaged and a backup is needed",
+            "check the passphrase; if it is right, the file is damaged: `mpcseq key import` its export",
         )
     has_vault_key = kind == "member"
     parts = [plaintext[at : at + SECRET_BYTES] for at in range(0, len(plaintext), SECRET_BYTES)]

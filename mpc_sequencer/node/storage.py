@@ -129,7 +129,11 @@ class Storage:
         segments = list((self._folder / "journal").glob(f"*{SUFFIX}"))
         if mark.exists() and all(path.stat().st_size <= SEGMENT_HEADER_BYTES for path in segments):
             self.fresh = True
-            self.log = self._open_log()
+            try:
+                self.log = self._open_log()
+            except Damage as error:
+                hint = f"it is not this member's: empty {self._folder}, but for {NEVER_STARTED}"
+                raise ConfigError(str(error), hint) from error
             self.log.checkpoint(sync=True)
             self._begin_journal(ResumedRecord(0, 0))
         else:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from client_key_kit import NODES, House, build_house, certify, generated, status_reply, with_key
+from client_key_kit import NODES, House, build_house, certify, certify_refresh, generated, status_reply, with_key
 
 from mpc_sequencer.client.keys import save_assets, write_account_key
 from mpc_sequencer.core.codec import encode
@@ -24,6 +24,7 @@ from mpc_sequencer.devnet.layout import ASSETS
 from mpc_sequencer.devnet.processes import free_ports
 from mpc_sequencer.node.config import committee_file, save_committee
 from mpc_sequencer.node.link_events import ClientRequestEvent
+from mpc_sequencer.node.tls import log_key, member_certificate
 from mpc_sequencer.node.transport import NodeTransport
 
 Run = Callable[..., Any]
@@ -273,6 +274,64 @@ def test_the_status_shows_each_member_s_phase_key_dealers_and_height(
         assert text in people.out
 
 
+def test_the_status_shows_which_sharing_each_member_proves_and_a_refresh_under_way(
+    mpcseq: Run, house: House, good: KeyCertificate, tmp_path: Path, town: Run
+) -> None:
+    again = certify_refresh(house.file.committee, house.signers)
+    town(Word(again), Word(good, "deals", heard=2, expected=4), Word(None, "waiting"))
+    arguments = ("committee", "status", "--committee", tmp_path / "committee.json", "--timeout", "5")
+    ran = mpcseq(*arguments, "--json")
+    assert ran.status == 0, ran.err  # members differ in the sharing for a moment, and prove one key
+    first, second, third, _ = ran.json["nodes"]
+    assert (first["sharing"], second["sharing"], third["sharing"]) == (1, 0, None)
+    assert first["key_id"] == second["key_id"] and second["key_progress"] == "deals 2 of 4"
+    assert ran.json["key_refresh_ms"] == 0
+    people = mpcseq(*arguments)
+    assert "sharing" in people.out and "not shared anew by plan" in people.out
+    key = mpcseq("committee", "key", "--committee", tmp_path / "committee.json", "--nodes", "0", "--json")
+    assert key.json["sharing"] == 1 and key.json["key_id"] == first["key_id"]
+
+
+@pytest.mark.parametrize(("interval_ms", "shown"), [(20_500, "every 20.5 s"), (86_400_000, "every 24 h")])
+def test_the_status_says_how_often_the_key_is_shared_anew(
+    mpcseq: Run, house: House, good: KeyCertificate, tmp_path: Path, interval_ms: int, shown: str
+) -> None:
+    genesis = msgspec.structs.replace(house.file.genesis, key_refresh_ms=interval_ms)
+    save_committee(tmp_path / "committee.json", committee_file(genesis, house.file.endpoints, house.file.certificates))
+    arguments = ("committee", "status", "--committee", tmp_path / "committee.json", "--timeout", "0.5")
+    assert shown in mpcseq(*arguments).out
+    assert mpcseq(*arguments, "--json").json["key_refresh_ms"] == interval_ms
+
+
+def test_a_key_of_the_committee_file_is_shown_while_it_is_shared_anew(
+    mpcseq: Run, house: House, tmp_path: Path
+) -> None:
+    genesis = with_key(house.file.genesis)
+    file = committee_file(genesis, house.file.endpoints, house.file.certificates)
+    save_committee(tmp_path / "committee.json", file)
+    with Town(House(file, house.signers, house.log_seeds), [Word(None, "answers", heard=1, expected=4)]):
+        ran = mpcseq("committee", "status", "--committee", tmp_path / "committee.json", "--nodes", "0", "--json")
+    row = ran.json["nodes"][0]
+    assert ran.status == 0 and row["key_progress"] == "answers 1 of 4"
+    assert (row["key_id"], row["sharing"]) == (file.committee.sealing_key.key_id.hex(), 0)
+
+
+def test_members_of_another_committee_file_are_named_as_such(
+    mpcseq: Run, house: House, good: KeyCertificate, tmp_path: Path, town: Run
+) -> None:
+    town(Word(good))
+    seeds = [bytes((9, 9, node, 9)) * 8 for node in range(NODES)]
+    members = tuple(
+        msgspec.structs.replace(member, log_key=log_key(seed))
+        for member, seed in zip(house.file.genesis.members, seeds, strict=True)
+    )
+    other = msgspec.structs.replace(house.file.genesis, members=members)
+    certificates = [member_certificate(seed) for seed in seeds]
+    save_committee(tmp_path / "committee.json", committee_file(other, house.file.endpoints, certificates))
+    ran = mpcseq("committee", "status", "--committee", tmp_path / "committee.json", "--nodes", "0")
+    assert ran.status == 2 and "is not the member of the committee file" in ran.err and "SSL" not in ran.err
+
+
 def test_a_member_whose_proof_does_not_hold_is_shown_and_the_exit_status_says_so(
     mpcseq: Run, house: House, good: KeyCertificate, tmp_path: Path, town: Run
 ) -> None:
@@ -292,6 +351,7 @@ def test_two_proven_keys_are_no_state_of_a_sound_committee(
 def test_no_member_at_all_is_an_error(mpcseq: Run, house: House, tmp_path: Path) -> None:
     ran = mpcseq("committee", "status", "--committee", tmp_path / "committee.json", "--timeout", "0.5")
     assert ran.status == 2 and "no member answered" in ran.err
+    assert "Connection refused)" in ran.err and "all attempts" not in ran.err and "Error connecting" not in ran.err
 
 
 def test_node_status_names_the_phase_of_a_key_that_is_not_there_yet(

@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 
 from mpc_sequencer.cli.app import run
-from mpc_sequencer.cli.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, explain
+from mpc_sequencer.cli.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_PIPE, explain
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.devnet.layout import Devnet, open_devnet
 from mpc_sequencer.devnet.processes import check_ports_free
+from mpc_sequencer.devnet.running import prepare_folder
+from mpc_sequencer.node.storage import NEVER_STARTED
 
 Run = Callable[..., Any]
 
@@ -131,6 +133,72 @@ def test_data_of_an_earlier_run_is_kept_unless_asked_otherwise(mpcseq: Run, copy
     cause, hint = mpcseq("devnet", "up", copy.folder).error()
     assert "earlier run" in cause and "--fresh" in hint
     assert (copy.node_folder(1) / "data").is_dir()
+
+
+def test_data_that_somebody_removed_by_hand_is_no_new_member_either(mpcseq: Run, copy: Devnet) -> None:
+    (copy.node_folder(2) / "data" / NEVER_STARTED).unlink()
+    cause, hint = mpcseq("devnet", "up", copy.folder).error()
+    assert "earlier run" in cause and "--fresh" in hint
+
+
+def test_nothing_is_discarded_under_a_node_that_still_runs(mpcseq: Run, copy: Devnet) -> None:
+    kept = copy.node_folder(2) / "data" / "journal"
+    kept.mkdir()
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(copy.file.endpoints[2])
+        taken.listen()
+        assert "node 2 cannot listen" in mpcseq("devnet", "up", copy.folder, "--fresh").error()[0]
+    assert kept.is_dir()
+
+
+def test_a_fresh_start_discards_data_and_shares_of_every_node(copy: Devnet) -> None:
+    folder = copy.node_folder(1)
+    (folder / "data" / "journal").mkdir()
+    (folder / "keystore.vault").mkdir()
+    (folder / "keystore.vault" / "share-3.00").write_bytes(b"x")
+    (copy.node_folder(3) / "data" / "log").mkdir()
+    prepare_folder(copy, fresh=True)
+    for node in range(4):
+        assert [one.name for one in (copy.node_folder(node) / "data").iterdir()] == [NEVER_STARTED]
+        assert not (copy.node_folder(node) / "keystore.vault").exists()
+        assert (copy.node_folder(node) / "keystore.json").is_file()
+    prepare_folder(copy, fresh=False)
+
+
+def test_a_name_that_begins_a_cause_keeps_its_case(
+    mpcseq: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Devnet").mkdir()
+    (tmp_path / "Devnet" / "something").touch()
+    assert mpcseq("devnet", "init", "Devnet").error()[0] == "Devnet is not an empty folder"
+
+
+def test_a_path_without_a_log_is_no_failed_audit(mpcseq: Run, devnet: Devnet, tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nowhere"):
+        cause, hint = mpcseq("audit", "verify", path, "--committee", devnet.committee_path).error()
+        assert "holds no log" in cause and "node-0/data/log" in hint
+    (tmp_path / "tile").mkdir()  # a log whose checkpoint is gone is one
+    ran = mpcseq("audit", "verify", tmp_path, "--committee", devnet.committee_path)
+    assert ran.status == 1 and "an unknown node" in ran.out and "None" not in ran.out
+
+
+def test_a_node_is_run_by_its_folder_and_not_by_a_file_in_it(mpcseq: Run, devnet: Devnet) -> None:
+    cause, hint = mpcseq("node", "run", devnet.node_folder(0) / "node.json").error()
+    assert "is not a folder" in cause and "node.json" in hint
+
+
+def test_a_reader_that_has_enough_is_no_fault_and_no_success(devnet: Devnet, tmp_path: Path) -> None:
+    (tmp_path / "tile").mkdir()
+    words = ["audit", "verify", str(tmp_path), "--committee", str(devnet.committee_path)]
+    ended = subprocess.Popen(
+        [sys.executable, "-m", "mpc_sequencer.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert ended.stdout is not None and ended.stderr is not None
+    ended.stdout.close()
+    assert b"fault" not in ended.stderr.read()
+    assert ended.wait(30) == EXIT_PIPE
 
 
 def test_an_audit_of_an_unreachable_chain_or_of_no_log_does_not_pass(

@@ -14,14 +14,14 @@ import msgspec
 import trio
 
 from mpc_sequencer.core.committee import Committee, Genesis, Member
-from mpc_sequencer.core.keys import session_plan
+from mpc_sequencer.core.keys import establish, session_plan
 from mpc_sequencer.core.messages import ClientReply, ClientRequest, StatusReply
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import NO_SIGNATURE, Checkpoint, KeyCertificate, KeyMessage, KeyReady
 from mpc_sequencer.devnet.layout import BTCUSDT
 from mpc_sequencer.node import tls
 from mpc_sequencer.node.config import CommitteeFile, committee_file
-from threshold import deal
+from threshold import SecretShare, deal
 from threshold.dkg import Message, Participant, Phase, Result, Session
 from threshold.dkg.wire import encode_ready
 
@@ -76,21 +76,40 @@ def with_key(genesis: Genesis) -> Genesis:
     return msgspec.structs.replace(genesis, public_key=dealing.public_key, members=members)
 
 
-@cache
-def _result(genesis: Genesis, attempt: int) -> Result:
-    plan = session_plan(Committee(genesis), 0, attempt)
-    people = [Participant(plan, bytes((7, i)) * 16, dealer_index=i, receiver_index=i) for i in plan.receivers]
-    session = Session.begin(plan, 0, 0)
+def _run(people: Sequence[Participant]) -> tuple[Result, list[SecretShare]]:
+    session = Session.begin(people[0].plan, 0, 0)
     while not session.ended:
         said = [Message(one.receiver_index or 0, payload) for one in people for payload in one.messages(session)]
         session = session.block(session.height + 1, session.time_ms + 1_000, said)
     assert session.phase is Phase.DONE and session.result is not None
-    return session.result
+    return session.result, [one.share(session) for one in people]
+
+
+@cache
+def _generation(genesis: Genesis, attempt: int) -> tuple[Result, list[SecretShare]]:
+    plan = session_plan(Committee(genesis), 0, attempt)
+    return _run([Participant(plan, bytes((7, i)) * 16, dealer_index=i, receiver_index=i) for i in plan.receivers])
 
 
 def generated(committee: Committee, attempt: int = 0) -> Result:
     """What the committee's key generation ends with."""
-    return _result(committee.genesis, attempt)
+    return _generation(committee.genesis, attempt)[0]
+
+
+def certify_refresh(committee: Committee, signers: Sequence[Signer]) -> KeyCertificate:
+    """The certificate of sharing 1 of the generated key, by all members."""
+    knows = Committee(committee.genesis)
+    establish(knows, certify(committee, signers))
+    plan = session_plan(knows, 1, 0)
+    shares = _generation(committee.genesis, 0)[1]
+    made, _ = _run([Participant(plan, bytes((6, one.index)) * 16, one.index, one.index, one) for one in shares])
+    return KeyCertificate(committee.epoch, 1, 0, made.encode(), _ready(committee, signers, range(committee.n), made))
+
+
+def _ready(committee: Committee, signers: Sequence[Signer], by: Sequence[int], made: Result) -> tuple[KeyReady, ...]:
+    payload = encode_ready(made.hash())
+    said = [KeyMessage(committee.epoch, made.session, node, payload, NO_SIGNATURE) for node in by]
+    return tuple(KeyReady(one.node, signers[one.node].sign_digest(committee.digest(one.struct_hash()))) for one in said)
 
 
 def certify(

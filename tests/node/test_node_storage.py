@@ -167,6 +167,15 @@ def test_a_folder_without_mark_and_journal_is_damaged(driven: Driven, leave: tup
     assert driven.recovered().standing.muted
 
 
+def test_another_members_log_in_a_folder_that_has_never_started_is_refused(driven: Driven, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    mark_never_started(folder)
+    translog.TransparencyLog(folder / "log", "somebody/else", b"\x05" * 32).checkpoint(sync=True)
+    with pytest.raises(ConfigError, match="another origin"):
+        open_storage(folder, driven.deployment)
+    assert (folder / NEVER_STARTED).exists()
+
+
 def test_a_crash_in_the_first_start_leaves_a_folder_that_has_never_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
