@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc_sequencer.client import KeyPending, MemberFault, inspect_envelope, load_key, make_label, save_key, tracker
-from mpc_sequencer.client.committee_key import known_key, take_certificate
+from mpc_sequencer.client.committee_key import check_certificate, known_key, take_certificate
 from mpc_sequencer.client.keysearch import describe_phase
 from mpc_sequencer.client.sequencer import SequencerClient, open_sequencer
 from mpc_sequencer.client.sync import SyncSequencerClient
@@ -293,12 +293,26 @@ async def test_a_false_certificate_of_the_first_member_is_refused_and_named_and_
     lie = _of_fewer(keyless, member_signers)
     slow = time.monotonic() + 0.3
     late = lambda query: KeyReply(query.request, certificate if time.monotonic() > slow else None, "ready")  # noqa: E731
-    members = Members(keyless, [proving(lie), late, generating("deals"), silent])
+    members = Members(keyless, [proving(lie), late, proving(certificate), silent])
     async with clients(members) as client:
         key = await client.key(5)
         assert key.certificate == certificate
         assert [(fault.node, fault.refusal.code) for fault in client.faults] == [(0, "key.quorum")]
         assert members.asked[0] == 1, "who lied about the key is not asked again"
+
+
+async def test_a_key_that_one_member_alone_proves_is_not_believed(
+    keyless: Committee, member_signers: Signers, certificate: KeyCertificate
+) -> None:
+    """q members were ready for the key of a void attempt too, where the last word came too late for the log."""
+    void = certify(keyless, member_signers, attempt=1)
+    assert check_certificate(keyless, void).public_key != check_certificate(keyless, certificate).public_key
+    async with clients(Members(keyless, [proving(void), generating("deals"), silent, silent])) as client:
+        with pytest.raises(KeyPending, match="member 0 proves the key"):
+            await client.key(0.6)
+        assert client.committee.keys is None
+    async with clients(Members(keyless, [proving(void), proving(certificate), proving(certificate), silent])) as client:
+        assert (await client.key(5)).certificate == certificate
 
 
 async def test_lies_of_all_members_but_one_do_not_make_a_key(keyless: Committee, member_signers: Signers) -> None:
@@ -328,7 +342,7 @@ async def test_the_client_waits_through_the_phases_and_tells_each_once(
         return KeyReply(query.request, certificate if phase is None else None, phase or "done")
 
     told: list[tuple[int, str]] = []
-    async with clients(Members(keyless, [silent, script, silent, silent])) as client:
+    async with clients(Members(keyless, [silent, script, proving(certificate), silent])) as client:
         await client.key(10, lambda node, phase: told.append((node, phase)))
     assert told == [(1, "waiting"), (1, "keys"), (1, "deals")]
 
@@ -362,7 +376,7 @@ async def test_a_key_that_the_caller_brings_is_used_without_a_question(
 
 
 def test_the_blocking_client_learns_the_key_too(keyless: Committee, certificate: KeyCertificate) -> None:
-    members = Members(keyless, [generating("deals"), proving(certificate), silent, silent])
+    members = Members(keyless, [generating("deals"), proving(certificate), proving(certificate), silent])
     with SyncSequencerClient(keyless, members.connector) as client:
         client.wait_connected(4)
         with pytest.raises(KeyPending):
