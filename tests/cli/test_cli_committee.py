@@ -144,7 +144,7 @@ def test_the_key_is_fetched_verified_written_and_orders_are_sealed_and_inspected
     mpcseq: Run, house: House, good: KeyCertificate, tmp_path: Path
 ) -> None:
     committee = ("--committee", tmp_path / "committee.json")
-    with Town(house, [Word(good), None, None, None]):
+    with Town(house, [Word(good), Word(good), None, None]):
         ran = mpcseq("committee", "key", *committee, "--out", tmp_path / "k.json", "--json")
     assert ran.status == 0, ran.err
     made = generated(house.file.committee)
@@ -162,7 +162,7 @@ def test_the_key_is_fetched_verified_written_and_orders_are_sealed_and_inspected
 def test_a_key_file_beside_the_committee_file_is_found(
     mpcseq: Run, house: House, good: KeyCertificate, tmp_path: Path, town: Run
 ) -> None:
-    town(Word(good))
+    town(Word(good), Word(good))
     committee = ("--committee", tmp_path / "committee.json")
     assert mpcseq("committee", "key", *committee, "--out", tmp_path / "key.json").status == 0
     assert seal(mpcseq, tmp_path).status == 0
@@ -175,7 +175,7 @@ def test_a_key_file_beside_the_committee_file_is_found(
 def test_a_lying_first_member_is_named_and_the_next_one_believed(
     mpcseq: Run, house: House, good: KeyCertificate, tmp_path: Path, town: Run
 ) -> None:
-    town(Word(false_of(house)), Word(good, waits=["ready", "ready", "ready"]))
+    town(Word(false_of(house)), Word(good, waits=["ready", "ready", "ready"]), Word(good))
     ran = mpcseq("committee", "key", "--committee", tmp_path / "committee.json", "--out", tmp_path / "key.json")
     assert ran.status == 0, ran.err
     assert "member 0 broke the protocol: key.quorum" in ran.out
@@ -227,7 +227,7 @@ def test_without_a_key_nothing_is_sealed_and_the_error_says_how_to_get_one(
 def test_an_inspection_without_a_key_shows_the_envelope_and_says_what_it_could_not_check(
     mpcseq: Run, house: House, good: KeyCertificate, tmp_path: Path
 ) -> None:
-    with Town(house, [Word(good)]):
+    with Town(house, [Word(good), Word(good)]):
         mpcseq("committee", "key", "--committee", tmp_path / "committee.json", "--out", tmp_path / "k.json")
     assert seal(mpcseq, tmp_path, "--key", tmp_path / "k.json").status == 0
     ran = mpcseq("order", "inspect", tmp_path / "order.bin", "--committee", tmp_path / "committee.json", "--json")
@@ -240,7 +240,7 @@ def test_an_inspection_without_a_key_shows_the_envelope_and_says_what_it_could_n
 def test_a_key_file_of_another_deployment_is_refused(
     mpcseq: Run, house: House, good: KeyCertificate, tmp_path: Path, town: Run
 ) -> None:
-    town(Word(good))
+    town(Word(good), Word(good))
     mpcseq("committee", "key", "--committee", tmp_path / "committee.json", "--out", tmp_path / "key.json")
     other = Committee(msgspec.structs.replace(house.file.genesis, time_ms=1))
     file = type(house.file)(other.genesis, other, house.file.endpoints, house.file.certificates)
@@ -319,7 +319,7 @@ def test_a_key_of_the_committee_file_is_shown_while_it_is_shared_anew(
 def test_members_of_another_committee_file_are_named_as_such(
     mpcseq: Run, house: House, good: KeyCertificate, tmp_path: Path, town: Run
 ) -> None:
-    town(Word(good))
+    town(Word(good), Word(good))
     seeds = [bytes((9, 9, node, 9)) * 8 for node in range(NODES)]
     members = tuple(
         msgspec.structs.replace(member, log_key=log_key(seed))
