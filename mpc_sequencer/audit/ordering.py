@@ -120,6 +120,10 @@ class Ordering:
     ) -> list[bytes]:
         """Note the listings; the ids lifted. Orders have joined the queue, which ``key_messages`` never do. Raises
         :class:`MissingBody`."""
+        # what ends with this block's time may be listed again in it, and what was known of it before counts no more
+        for order_id in [each for each in self.queue if self.lifted_until_ms.get(each, 0) <= time_ms]:
+            del self.queue[order_id]
+            self.places.pop(order_id, None)
         lifted: dict[bytes, None] = {}
         for order_list in lists:
             for index, order_id in enumerate(order_list.entries):

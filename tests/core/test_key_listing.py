@@ -4,7 +4,7 @@ node's rule and the auditor's agree about them in every history."""
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from receive_kit import History, oid
 
@@ -45,6 +45,8 @@ def test_one_that_is_lifted_is_remembered_for_the_longest_validity_and_no_longer
     assert made.block([], [], [], [oid("K")]).key_messages == (oid("K"),)
 
 
+# an order that ends with a block and is listed again in it
+@example(by_receipt=True, blocks=[([[], [], [], ["a"], ["a"]], 1), ([[], [], [], [], ["a"]], 300_000)])
 @settings(max_examples=60, deadline=None)
 @given(
     by_receipt=st.booleans(),
