@@ -94,7 +94,7 @@ class KeyGeneration:
         self._core = core
         self._signer = signer
         self._secrets = dict(secrets)
-        self._entropy = entropy
+        self._entropy = domains.KEY_ENTROPY(entropy)
         self.number = 0
         """Of the sharing that is made now, or comes next."""
         self._attempt = 0
@@ -333,6 +333,7 @@ class KeyGeneration:
                 if self._has_spoken(session.plan.session):
                     return None
                 seed = domains.KEY_SEED(self._entropy, session.plan.session)
+                self._entropy = domains.KEY_ENTROPY(self._entropy)  # the seed cannot be made again when it is erased
                 self._secrets[name] = seed
                 self._core.effects.append(KeepSecret(name, seed))
             index = self._core.node + 1

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from mpc_sequencer.core import limits
+from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.agreement import Simplex
 from mpc_sequencer.core.application import NodeApplication
 from mpc_sequencer.core.catchup import CatchUp
@@ -104,7 +104,7 @@ class NodeCore:
         self.chain = Chain(committee, self.pool, self.keybook, self.lists, bonds_wei)
         self.application = NodeApplication(self)
         self.simplex = Simplex(committee, node, signer, self.application)
-        self.reveal = Reveal(committee, node, signer, entropy)
+        self.reveal = Reveal(committee, node, signer, domains.ENTROPY(entropy))
         self.execution = Execution(engine, committee.f)
         self.ranges = Ranges(committee, node, signer, self.execution.genesis_state_root)
         self.statements = Statements(self, signer)

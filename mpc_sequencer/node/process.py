@@ -103,8 +103,15 @@ async def _run_member(
         if inputs is None:
             inputs = await trio.to_thread.run_sync(read_inputs, config, file)
             await trio.to_thread.run_sync(keep_inputs, folder, inputs)
-        kept = {name: bytes(vault.get(name) or b"") for name in vault.names()}
-        core = NodeCore(file.committee, config.index, signer, share, inputs, secrets.token_bytes(32), kept)
+        core = NodeCore(
+            file.committee,
+            config.index,
+            signer,
+            share,
+            inputs,
+            entropy=secrets.token_bytes(32),
+            secrets={name: bytes(vault.get(name) or b"") for name in vault.names()},
+        )
         if core.committee.keys is not None:
             core.committee.sealing_key.prepare()  # tables that would hold up the first round otherwise
         recovered = await trio.to_thread.run_sync(_recover, core, storage, config.data / EVIDENCE_FOLDER)

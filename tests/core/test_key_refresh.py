@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mpc_sequencer.core import keys, limits
+from mpc_sequencer.core import domains, keys, limits
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import KeyRecord
 from mpc_sequencer.core.errors import ProtocolError
@@ -123,6 +123,23 @@ def test_old_shares_and_seeds_are_erased_and_new_ones_kept() -> None:
     for share in shares:
         with pytest.raises(Exception, match="erased"):
             share.verification_key()
+
+
+def test_what_a_member_still_knows_does_not_give_an_erased_seed_again() -> None:
+    """A thief of the process's memory after the session, who has the entropy of its start as well as it is kept."""
+    d = make_deployment(4, seed=3, generated=True)
+    cluster = Cluster(d, seed=4)
+    assert cluster.run(2_000, until=lambda c: all(core.keygen.phase == "deals" for core in c.cores))
+    sessions = [core.keygen.running for core in cluster.cores]
+    seeds = [
+        host.disk.vault[keys.seed_name(session or b"")] for host, session in zip(cluster.hosts, sessions, strict=True)
+    ]
+    assert cluster.run(2_000, until=lambda c: all(core.committee.sharings for core in c.cores))
+    for core, session, seed in zip(cluster.cores, sessions, seeds, strict=True):
+        known = [core.keygen._entropy, core.reveal._entropy]
+        known += [domains.KEY_ENTROPY(one) for one in known] + [domains.ENTROPY(one) for one in known]
+        assert seed not in {domains.KEY_SEED(one, session or b"") for one in known}
+        assert seed not in core.keygen._secrets.values()
 
 
 def test_an_old_share_stays_until_the_last_height_it_is_for_is_open() -> None:
