@@ -89,7 +89,8 @@ class BlockRule:
         pooled = self._pool.get(listed_id)
         if pooled is not None:
             return pooled.order.facts
-        return KeyFacts() if listed_id in self._keybook else None
+        held = self._keybook.get(listed_id)
+        return KeyFacts(held.message.node, held.handover) if held is not None else None
 
     def _derive(self, parent: OrderingState, candidate: Candidate) -> Derived | Missing:
         return derive(

@@ -88,11 +88,9 @@ class Chain:
         self.finalizations: dict[bytes, Certificate] = {}
         """Certificates of blocks that are final by their own, for members that come late."""
         self._states = {
-            committee.genesis_id: genesis_state(
-                committee.genesis_id, committee.genesis.time_ms, committee.n
-            )
+            committee.anchor_id: genesis_state(committee.anchor_id, committee.genesis.time_ms, committee.n)
         }
-        self.final_id = committee.genesis_id
+        self.final_id = committee.anchor_id
         self.final_height = 0
 
     # --- reading ------------------------------------------------------------------------------------------------
@@ -105,6 +103,11 @@ class Chain:
     @property
     def final_state(self) -> OrderingState:
         return self._states[self.final_id]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the final block is the epoch's last."""
+        return self.final_state.ended
 
     def final_entry(self, height: int) -> ChainEntry | None:
         block_id = self._final_ids.get(height)
@@ -185,7 +188,7 @@ class Chain:
 
     # --- finality -----------------------------------------------------------------------------------------------
     def restore(self, state: OrderingState, block: Block | None) -> None:
-        """Start from a final block (None: genesis) and the state after it."""
+        """Start from a final block (None: the one that the epoch follows) and the state after it."""
         self._states = {state.block_id: state}
         self.final_id, self.final_height = state.block_id, state.height
         if block is not None:
@@ -197,6 +200,8 @@ class Chain:
     ) -> list[FinalBlock] | None:
         """The blocks that become final with ``block_id``, in height order; None (and a need) where one is missing.
         ``certificate`` is for the last header of ``path``, or for the block."""
+        if self.ended:
+            return []  # blocks after the epoch's last one count for nothing
         if not path:
             self.finalizations[block_id] = certificate
         branch: list[ChainEntry] = []
@@ -218,6 +223,8 @@ class Chain:
             path = (entry.block.header, *path)
         final.reverse()
         branch.reverse()
+        last = next((i for i, entry in enumerate(branch) if entry.state.ended), len(branch))
+        final, branch = final[: last + 1], branch[: last + 1]
         for entry in branch:
             self._unpin(entry)
             self._final_ids[entry.state.height] = entry.block_id
@@ -245,7 +252,7 @@ class Chain:
                 self._states.pop(block_id, None)
             elif height < self.final_height:
                 self._states.pop(block_id, None)
-        if self.final_height > 0:
-            self._states.pop(self._committee.genesis_id, None)
+        if self.final_id != self._committee.anchor_id:
+            self._states.pop(self._committee.anchor_id, None)
         for height in [h for h in self._final_ids if h < oldest]:
             del self._final_ids[height]

@@ -25,10 +25,12 @@ from mpc_sequencer.core.types import (
     Bundle,
     Certificate,
     Checkpoint,
+    EpochStart,
     Hash32,
     Head,
     KeyCertificate,
     KeyMessage,
+    NextMember,
     OrderList,
     PointBytes,
     PointOrNone,
@@ -93,6 +95,20 @@ class Sharing:
     """What proves it; None where the committee file gives it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an epoch after the first comes from (:mod:`mpc_sequencer.core.rotation`)."""
+
+    genesis_id: bytes
+    anchor_id: bytes
+    """The last block of the epoch before: the first one of this epoch follows it."""
+    anchor_height: int
+    public_key: bytes
+    sharing: Sharing
+    starts: tuple[EpochStart, ...]
+    """Of all epochs up to this one, from the second on."""
+
+
 @lru_cache(maxsize=64)
 def _sealing_key(public_key: bytes, chain_id: int, settlement: bytes) -> SealingKey:
     """One object a key: its tables cost more than many decryptions."""
@@ -102,7 +118,7 @@ def _sealing_key(public_key: bytes, chain_id: int, settlement: bytes) -> Sealing
 class Committee:
     """A checked :class:`Genesis` with what follows from it. Raises :class:`ConfigError` when it is unsafe."""
 
-    def __init__(self, genesis: Genesis) -> None:
+    def __init__(self, genesis: Genesis, origin: Origin | None = None) -> None:
         n = len(genesis.members)
         if not limits.COMMITTEE_MEMBERS_MIN <= n <= limits.COMMITTEE_MEMBERS_MAX:
             raise ConfigError(
@@ -125,7 +141,14 @@ class Committee:
                 f"use t between f+1 = {self.f + 1} and n-f = {self.q}",
             )
         self.epoch = genesis.epoch
-        self.genesis_id = genesis.block_id()
+        self.origin = origin
+        self.genesis_id = genesis.block_id() if origin is None else origin.genesis_id
+        """The deployment's name, in all epochs."""
+        self.anchor_id = self.genesis_id if origin is None else origin.anchor_id
+        """The block that the epoch's first one follows."""
+        self.anchor_height = 0 if origin is None else origin.anchor_height
+        self.joiners: list[NextMember] = []
+        """Who is to join in the next epoch and signs key messages in this one: number k as n+k."""
         self.separator = eip712.domain_separator(genesis.chain_id, genesis.settlement)
         self.keys: SealingKey | None = None
         """None until the key generation is over."""
@@ -137,6 +160,8 @@ class Committee:
             raise ConfigError(cause, "give the public key and every member's verification key, or none of them")
         if genesis.public_key:
             self.establish(genesis.public_key, [member.verification_key for member in genesis.members])
+        if origin is not None:
+            self._begin_with(origin)
         try:
             self.addresses = tuple(signing.address_of(member.consensus_key) for member in genesis.members)
         except ValueError as error:
@@ -151,7 +176,18 @@ class Committee:
 
     def own(self) -> Committee:
         """This committee for one member's use, with a place of its own for the key's sharings."""
-        return Committee(self.genesis)
+        return Committee(self.genesis, self.origin)
+
+    def _begin_with(self, origin: Origin) -> None:
+        one = origin.sharing
+        self.establish(
+            origin.public_key, one.verification_keys, number=one.number, from_height=one.from_height, name=one.name
+        )
+
+    @property
+    def starts(self) -> tuple[EpochStart, ...]:
+        """What proves this epoch's committee, and those between the first and it."""
+        return self.origin.starts if self.origin is not None else ()
 
     def establish(
         self,
@@ -230,6 +266,18 @@ class Committee:
         self.check_member(node, f"{field}.node")
         signing.check_signer(self.digest(struct_hash), signature, self.addresses[node], f"{field}.signature")
 
+    def _check_author(self, message: KeyMessage, struct_hash: bytes) -> None:
+        """Refuse a key message that neither the member nor the joiner of that number has signed."""
+        if message.node < self.n:
+            self.check_signature(message.node, struct_hash, message.signature, "KeyMessage")
+            return
+        number = message.node - self.n
+        if number >= len(self.joiners):
+            known = f"0 .. {self.n + len(self.joiners) - 1}"
+            raise ProtocolError("member.unknown", "KeyMessage.node", message.node, known)
+        address = signing.address_of(self.joiners[number].consensus_key)
+        signing.check_signer(self.digest(struct_hash), message.signature, address, "KeyMessage.signature")
+
     def check_value(self, value: KeyMessage | Receipt | OrderList | Head | Vote | Bundle) -> bytes:
         """Refuse a signed value of another epoch or of no possible incarnation, or that its member did not sign; its
         struct hash."""
@@ -240,7 +288,10 @@ class Committee:
             expected = f"at most {limits.INCARNATIONS_MAX}"
             raise ProtocolError("incarnation.unknown", field, getattr(value, "incarnation", 0), expected)
         struct_hash = value.struct_hash()
-        self.check_signature(value.node, struct_hash, value.signature, field)
+        if isinstance(value, KeyMessage):
+            self._check_author(value, struct_hash)
+        else:
+            self.check_signature(value.node, struct_hash, value.signature, field)
         return struct_hash
 
     def check_certificate(

@@ -29,6 +29,9 @@ CERTIFIED: Final = Tag("MPCSEQ/v1/certified")  # canonical encoding of the resul
 BUNDLE_FINALITY: Final = Tag("MPCSEQ/v1/bundle-finality")  # canonical encodings of a bundle's certificate, then path
 BUNDLE_SHARES: Final = Tag("MPCSEQ/v1/bundle-shares")  # shares || proof || coin share of a bundle
 KEY_SESSION: Final = Tag("MPCSEQ/v1/key-session")  # genesis id || epoch u64 || sharing u32 || attempt u32
+ROTATION_TOPIC: Final = Tag("MPCSEQ/v1/rotation-topic")  # genesis id || epoch u64: the session of votes on the next epoch
+ROTATION_SESSION: Final = Tag("MPCSEQ/v1/rotation-session")  # session name of that attempt || committee's hash
+NEXT_COMMITTEE: Final = Tag("MPCSEQ/v1/next-committee")  # canonical encoding of a proposed committee
 KEY_PAYLOAD: Final = Tag("MPCSEQ/v1/key-payload")  # payload of a key message
 KEY_MESSAGE: Final = Tag("MPCSEQ/v1/key-message")  # struct hash of a key message: its id
 KEY_SEED: Final = Tag("MPCSEQ/v1/key-seed")  # entropy for seeds || session: a member's secret seed of the session
@@ -69,6 +72,10 @@ HEAD_TYPE: Final = StructType(
     "bytes32 listHash,bytes32 resultsHash,bytes32 checkpointHash)"
 )
 KEY_MESSAGE_TYPE: Final = StructType("KeyMessage(uint64 epoch,bytes32 session,uint16 node,bytes32 payloadHash)")
+ROTATION_TYPE: Final = StructType(
+    "Rotation(uint64 epoch,bytes32 signers,uint64 threshold,bytes32 committee,bytes32 sharing)"
+)
+"""``signers`` is the Keccak-256 of the new members' addresses in order, a word each, which a contract can make."""
 NOTARIZE_TYPE: Final = StructType("Notarize(uint64 epoch,uint64 view,bytes32 blockId)")
 NULLIFY_TYPE: Final = StructType("Nullify(uint64 epoch,uint64 view)")
 FINALIZE_TYPE: Final = StructType("Finalize(uint64 epoch,uint64 view,bytes32 blockId)")

@@ -15,13 +15,15 @@ session's as long as it runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.rotation import Handover, read_payload, topic
 from mpc_sequencer.core.types import KeyMessage
 
 KEPT_HEIGHTS: Final = limits.BLOCKS_KEPT_HEIGHTS
@@ -39,6 +41,8 @@ class HeldKeyMessage:
     included_height: int = 0
     lifted: bool = False
     """A block that this member has accepted lifts it, final or not."""
+    handover: bytes = b""
+    """The handover that its author gives its word for; empty where the message does no such thing."""
     over_ms: int | None = None
     """The block time at which its session was known not to run, and its listing to count since then at the latest."""
 
@@ -49,7 +53,8 @@ class KeyBook:
     def __init__(self, committee: Committee) -> None:
         self._committee = committee
         self._held: dict[bytes, HeldKeyMessage] = {}
-        self._unlisted = [0] * committee.n
+        self._topic = topic(committee)
+        self._unlisted: dict[int, int] = defaultdict(int)
         """By author: messages that neither a list of this member names nor a final block includes."""
         self._open: dict[bytes, HeldKeyMessage] = {}
         """Messages that no final block includes, in the order in which they came."""
@@ -64,24 +69,25 @@ class KeyBook:
     def __len__(self) -> int:
         return len(self._held)
 
-    def waiting(self, running: bytes | None) -> bool:
-        """Whether a message of the ``running`` session is held that no final block includes."""
-        return running is not None and any(held.message.session == running for held in self._open.values())
+    def waiting(self, running: Collection[bytes]) -> bool:
+        """Whether a message of a ``running`` session is held that no final block includes."""
+        return any(held.message.session in running for held in self._open.values())
 
-    def to_list(self, running: bytes | None) -> list[tuple[bytes, HeldKeyMessage]]:
+    def to_list(self, running: Collection[bytes]) -> list[tuple[bytes, HeldKeyMessage]]:
         """Messages that this member's lists should name and do not, in the order in which they came."""
-        if running is None or not self._open:
+        if not self._open:
             return []
         found: list[tuple[bytes, HeldKeyMessage]] = []
-        room: dict[int, int] = {}
+        room: dict[tuple[bytes, int], int] = {}
         for message_id, held in self._open.items():
-            if held.message.session != running or held.list_number:
+            if held.message.session not in running or held.list_number:
                 continue
-            node = held.message.node
-            left = room.get(node, limits.KEY_MESSAGES_LISTED_MAX - self._listed.get((running, node), 0))
+            place = (held.message.session, held.message.node)
+            most = limits.ROTATION_MESSAGES_LISTED_MAX if place[0] == self._topic else limits.KEY_MESSAGES_LISTED_MAX
+            left = room.get(place, most - self._listed.get(place, 0))
             if left > 0:
                 found.append((message_id, held))
-            room[node] = left - 1
+            room[place] = left - 1
         return found
 
     def note_listed(self, message_id: bytes, list_number: int) -> None:
@@ -108,34 +114,35 @@ class KeyBook:
         *,
         message_id: bytes | None = None,
         needed: bool = False,
-        running: bytes | None = None,
+        running: Collection[bytes] = (),
     ) -> HeldKeyMessage:
         """Hold a message; the one held where it is known. Raises ProtocolError, and then holds nothing new.
 
         ``needed``: a block lifts it, so the bound does not matter. At the bound the author's oldest message that is not
-        of the ``running`` session gives way.
+        of a ``running`` session gives way.
         """
         message_id = message_id or message.message_id()
         held = self._held.get(message_id)
         if held is not None:
             return held
-        self._committee.check_member(message.node, "KeyMessage.node")
         full = self._unlisted[message.node] >= limits.KEY_MESSAGES_PER_MEMBER_MAX and not needed
         oldest = self._oldest(message.node, running) if full else None
         if full and oldest is None:
             expected = f"fewer than {limits.KEY_MESSAGES_PER_MEMBER_MAX}"
             raise ProtocolError("key.full", "KeyMessage.node", self._unlisted[message.node], expected)
         self._committee.check_value(message)
+        said = read_payload(self._committee, message) if message.session == self._topic else None
         if oldest is not None:
             self._drop(oldest)
         held = self._held[message_id] = self._open[message_id] = HeldKeyMessage(message)
+        held.handover = said.digest if isinstance(said, Handover) else b""
         self._unlisted[message.node] += 1
         return held
 
-    def _oldest(self, node: int, running: bytes | None) -> bytes | None:
+    def _oldest(self, node: int, running: Collection[bytes]) -> bytes | None:
         """The oldest message of an author that nobody waits for, as far as this member knows."""
         for message_id, held in self._open.items():
-            waits = held.message.session == running or held.list_number or held.lifted
+            waits = held.message.session in running or held.list_number or held.lifted
             if held.message.node == node and not waits:
                 return message_id
         return None
@@ -162,22 +169,22 @@ class KeyBook:
             held.list_number = 0
         self._listed.clear()
 
-    def prune(self, final_height: int, time_ms: int, running: bytes | None, listed_through: int) -> None:
-        """Forget messages included KEPT_HEIGHTS ago, but those of the ``running`` session, and how many were listed of
+    def prune(self, final_height: int, time_ms: int, running: Collection[bytes], listed_through: int) -> None:
+        """Forget messages included KEPT_HEIGHTS ago, but those of ``running`` sessions, and how many were listed of
         sessions before; and messages of sessions before that this member's lists name, once the listing counts no more.
         ``time_ms``: of the final block; ``listed_through``: the number of this member's last list in final blocks."""
-        self._listed = {place: count for place, count in self._listed.items() if place[0] == running}
+        self._listed = {place: count for place, count in self._listed.items() if place[0] in running}
         old = [
             message_id
             for message_id, held in self._held.items()
             if held.included_height
             and held.included_height < final_height - KEPT_HEIGHTS
-            and held.message.session != running
+            and held.message.session not in running
         ]
         for message_id in old:
             del self._held[message_id]
         for message_id, held in list(self._open.items()):
-            if held.message.session == running or held.lifted or not 0 < held.list_number <= listed_through:
+            if held.message.session in running or held.lifted or not 0 < held.list_number <= listed_through:
                 held.over_ms = None
             elif held.over_ms is None:
                 held.over_ms = time_ms

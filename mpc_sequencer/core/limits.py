@@ -32,6 +32,8 @@ CERTIFIED_PER_BLOCK_MAX: Final = 128
 
 # --- key sessions (consensus) -------------------------------------------------------------------------------------
 KEY_PAYLOAD_BYTES_MAX: Final = 16_384  # the largest message of a session: a deal among 40 members has some 9 kB
+ENDPOINT_CHARS_MAX: Final = 255
+ROTATION_MESSAGES_LISTED_MAX: Final = 8  # of one author in one epoch: approvals, a change of mind, the handover
 KEY_WINDOW_HEIGHTS: Final = 4  # a phase of a session waits for members so many blocks and so long, whichever is more
 KEY_WINDOW_MS: Final = 10_000
 KEY_RETRY_MS: Final = 60_000  # until the key is shared anew after a session that did not serve all

@@ -28,6 +28,9 @@ SignatureBytes = Annotated[bytes, Meta(min_length=65, max_length=65)]
 Uint = Annotated[int, Meta(ge=0, le=limits.UINT_MAX)]
 NodeIndex = Annotated[int, Meta(ge=0, lt=limits.COMMITTEE_MEMBERS_MAX)]
 
+KeyAuthor = Annotated[int, Meta(ge=0, lt=2 * limits.COMMITTEE_MEMBERS_MAX)]
+"""Who signed a key message: a member's index, or n and the number of a joiner of the next committee."""
+
 ZERO_HASH: Final = bytes(32)
 NO_SIGNATURE: Final = bytes(65)
 
@@ -69,7 +72,7 @@ class KeyMessage(Value, frozen=True):
 
     epoch: Uint
     session: Hash32
-    node: NodeIndex
+    node: KeyAuthor
     payload: Annotated[bytes, Meta(min_length=1, max_length=limits.KEY_PAYLOAD_BYTES_MAX)]
     signature: SignatureBytes
 
@@ -98,6 +101,43 @@ class KeyCertificate(Value, frozen=True):
     attempt: Annotated[int, Meta(ge=0, lt=1 << 32)]
     result: Annotated[bytes, Meta(max_length=limits.KEY_PAYLOAD_BYTES_MAX)]
     ready: Annotated[tuple[KeyReady, ...], Meta(min_length=1, max_length=limits.COMMITTEE_MEMBERS_MAX)]
+
+
+class NextMember(Value, frozen=True):
+    """A member of a proposed committee: its consensus key, its log and TLS key, and where it listens, ``host:port``."""
+
+    consensus_key: PointBytes
+    log_key: Hash32
+    endpoint: Annotated[str, Meta(min_length=3, max_length=limits.ENDPOINT_CHARS_MAX)]
+
+
+class NextCommittee(Value, frozen=True):
+    """A proposed committee, members ascending by consensus address."""
+
+    threshold: Uint
+    members: Annotated[tuple[NextMember, ...], Meta(min_length=1, max_length=limits.COMMITTEE_MEMBERS_MAX)]
+
+    def committee_hash(self) -> bytes:
+        """32 bytes that name this committee, keys and endpoints included."""
+        return domains.NEXT_COMMITTEE(encode(self))
+
+
+class EpochStart(Value, frozen=True):
+    """How an epoch follows the one before: its committee, the sharing of the key that it was dealt, and q old members'
+    signatures over both. Enough for whoever knows the committee of the epoch before.
+
+    ``result`` encodes the :class:`threshold.dkg.Result` of attempt ``attempt`` at sharing ``sharing``. ``anchor_id`` is
+    the last block of the epoch before, at ``anchor_height``.
+    """
+
+    epoch: Uint
+    committee: NextCommittee
+    sharing: Annotated[int, Meta(ge=0, lt=1 << 32)]
+    attempt: Annotated[int, Meta(ge=0, lt=1 << 32)]
+    result: Annotated[bytes, Meta(max_length=limits.KEY_PAYLOAD_BYTES_MAX)]
+    handover: Annotated[tuple[KeyReady, ...], Meta(min_length=1, max_length=limits.COMMITTEE_MEMBERS_MAX)]
+    anchor_id: Hash32
+    anchor_height: Uint
 
 
 class Receipt(Value, frozen=True):

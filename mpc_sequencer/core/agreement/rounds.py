@@ -102,9 +102,9 @@ class Round:
 class Rounds(dict[int, Round]):
     """The rounds that are kept, by view."""
 
-    def __init__(self, genesis_id: bytes) -> None:
+    def __init__(self, anchor_id: bytes) -> None:
         super().__init__()
-        self._genesis_id = genesis_id
+        self._anchor_id = anchor_id
 
     def at(self, view: int) -> Round:
         """The view's round, begun where there is none."""
@@ -128,13 +128,13 @@ class Rounds(dict[int, Round]):
                 return earlier, block_id
             if not here.nullified:
                 return None
-        return 0, self._genesis_id
+        return 0, self._anchor_id
 
     def nullified_down_to(self, view: int, parent_id: bytes) -> bool:
         """Whether all views between ``view`` and the one that notarized ``parent_id`` are nullified."""
         for earlier in range(view - 1, -1, -1):
             if earlier == 0:
-                return parent_id == self._genesis_id
+                return parent_id == self._anchor_id
             here = self.get(earlier)
             if here is None:
                 return False

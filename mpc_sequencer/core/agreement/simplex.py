@@ -60,7 +60,7 @@ class Simplex:
         self._node = node
         self._signer = signer
         self._app = app
-        self._rounds = Rounds(committee.genesis_id)
+        self._rounds = Rounds(committee.anchor_id)
         self._inactive_leaders: set[int] = set()
         self._nullified_in_a_row = 0
         self._entered_ms = 0

@@ -41,7 +41,11 @@ class OrderFacts:
 
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
-    """What is lifted is a message of a key session: it goes into the block that lifts it."""
+    """What is lifted is a message of a key session: it goes into the block that lifts it. ``handover`` is the handover
+    that member ``node`` gives its word for, empty where the message does no such thing."""
+
+    node: int = 0
+    handover: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +126,14 @@ def derive(
     fresh: list[Queued] = []
     missing: list[bytes] = []
     key_messages: list[bytes] = []
+    words: list[KeyFacts] = []
     for order_id in newly_lifted:
         order = facts(order_id)
         if order is None:
             missing.append(order_id)
         elif isinstance(order, KeyFacts):
             key_messages.append(order_id)
+            words.append(order)
         elif order.valid_until_ms > time_ms:
             carry = domains.CARRY(root, order_id)
             fresh.append(
@@ -140,7 +146,7 @@ def derive(
     fresh.sort(key=lambda order: order.carry)
     key_messages.sort(key=lambda message_id: domains.CARRY(root, message_id))
 
-    lagging = len(counting) >= limits.RESULT_LAG_HEIGHTS
+    lagging = bool(parent.handover) or len(counting) >= limits.RESULT_LAG_HEIGHTS
     waiting = (*parent.queue, *fresh)
     if solid is not None:
         taken = [] if lagging else _settled(parent, waiting, time_ms, bonds_wei, book, faults, solid)
@@ -166,6 +172,7 @@ def derive(
         reports=reports,
         certified_height=certified_height,
         sequenced=parent.sequenced + len(batch),
+        **_hand_over(parent, words, quorum),
         **book.finish(fresh, key_messages),
     )
     lifted = tuple(newly_lifted)
@@ -197,6 +204,22 @@ def _drop_reports(
     for key in gone:
         del kept[key]
     return kept.finish()
+
+
+def _hand_over(parent: OrderingState, words: Sequence[KeyFacts], quorum: int) -> dict[str, Any]:
+    """The epoch's end: agreed by q members' lifted words; the last block is the first one on a parent that knows so
+    and in whose ancestors every counting result is certified."""
+    changed: dict[bytes, int] = {}
+    for word in words:
+        if word.handover:
+            before = changed.get(word.handover, parent.handovers.get(word.handover, 0))
+            changed[word.handover] = before | 1 << word.node
+    agreed = sorted(digest for digest, bitmap in changed.items() if bitmap.bit_count() >= quorum)
+    return {
+        "handovers": parent.handovers.update(changed),
+        "handover": parent.handover or (agreed[0] if agreed else b""),
+        "ended": bool(parent.handover) and not parent.counting,
+    }
 
 
 class _ListingBook:

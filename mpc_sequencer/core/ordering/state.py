@@ -12,7 +12,7 @@ per second of block time which ids to look at, so that purging costs what was on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from immutables import Map
@@ -80,7 +80,12 @@ class OrderingState:
     """Orders batched by this block and all ancestors."""
     positions: Map[bytes, Positions]
     """Of ids with live listings and of queued orders. Empty where no market orders by receipt."""
-
+    handovers: Map[bytes, int] = Map()  # noqa: RUF009 - immutable
+    """Handover hash -> bitmap of the members whose word for it is lifted in this epoch."""
+    handover: bytes = b""
+    """The handover that q members have given their word for: batches above this block are empty."""
+    ended: bool = False
+    """This block is the epoch's last, or comes after it and counts for nothing."""
 
     def last_list(self, node: int, incarnation: int) -> tuple[int, bytes] | None:
         """The list (number, hash) that a member's lists of an incarnation follow: its last included one, or none yet
@@ -112,4 +117,23 @@ def genesis_state(genesis_id: bytes, time_ms: int, members: int) -> OrderingStat
         certified_height=0,
         sequenced=0,
         positions=Map(),
+    )
+
+
+def epoch_state(last: OrderingState, members: int, *, placed: bool) -> OrderingState:
+    """The state that the next epoch begins with, after its predecessor's ``last`` block: what concerns orders and
+    credit stays, what concerns the old members' lists, listings and results is gone. ``placed``: a market orders by
+    receipt, so queued orders wait for the new members' places."""
+    return replace(
+        last,
+        view=0,
+        last_lists=((0, ZERO_HASH),) * members,
+        incarnations=(0,) * members,
+        listings=Map(),
+        listed=(0,) * members,
+        reports=Map(),
+        positions=Map({order.order_id: () for order in last.queue} if placed else {}),
+        handovers=Map(),
+        handover=b"",
+        ended=False,
     )

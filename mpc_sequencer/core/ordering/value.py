@@ -53,6 +53,9 @@ class StateValue(Value, frozen=True):
     certified_height: Uint
     sequenced: Uint
     positions: tuple[PositionsRow, ...]
+    handovers: tuple[tuple[Hash32, Uint], ...]
+    handover: Annotated[bytes, Meta(max_length=32)]
+    ended: bool
 
 
 def value_of(state: OrderingState) -> StateValue:
@@ -79,6 +82,9 @@ def value_of(state: OrderingState) -> StateValue:
         certified_height=state.certified_height,
         sequenced=state.sequenced,
         positions=tuple(sorted(state.positions.items())),
+        handovers=tuple(sorted(state.handovers.items())),
+        handover=state.handover,
+        ended=state.ended,
     )
 
 
@@ -106,4 +112,7 @@ def state_of(value: StateValue) -> OrderingState:
         certified_height=value.certified_height,
         sequenced=value.sequenced,
         positions=Map(value.positions),
+        handovers=Map(value.handovers),
+        handover=value.handover,
+        ended=value.ended,
     )

@@ -1,0 +1,227 @@
+"""The rule by which one committee follows another: proposals, the handover, and what proves an epoch's committee.
+
+An epoch is one committee. It ends when its members have agreed, in their own log, who follows and with which sharing of
+the key. Everything here is a function of final blocks:
+
+=============  =====================================================  ===============================================
+state          ends with                                              then
+=============  =====================================================  ===============================================
+steady         q members' newest approvals name one other committee   the key is shared anew among *that* committee
+resharing      the session is done                                    every member says *handover*, signed
+               the session aborts                                     next attempt later; the old committee goes on
+handing over   q members' handovers of one result are in a block      batches are empty from the next block on
+closing        every counting result is certified in the ancestors    the next block is the epoch's last
+over           the last block is final                                the next epoch begins on it, at view 1
+=============  =====================================================  ===============================================
+
+Approvals and handovers are key messages of a session of their own (:func:`topic`), so they are listed, lifted and
+logged like all key messages. Of a member the newest approval counts, whatever it approved before; q members that approve
+the committee as it is call a proposal off, as long as no handover is agreed. *Newest* is by the order of final blocks.
+
+A handover carries a signature over the EIP-712 struct ``Rotation``, which has all that a settlement contract needs to
+take the new signers; q of these are an :class:`~mpc_sequencer.core.types.EpochStart`'s proof.
+
+What an attacker tries: fewer than q approvals (nothing happens), a committee that tolerates fewer faults than it says
+(:func:`check_next`), a handover of another result or with a bad signature (refused before it is held, so no honest
+member lists it), a joiner's messages before there is a rotation (nobody knows its key), two rotations at once (the
+session that runs ends first).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated
+
+from msgspec import Meta
+
+from mpc_sequencer.core import domains, eip712, limits, signing
+from mpc_sequencer.core.codec import decode, encode
+from mpc_sequencer.core.committee import Committee, Genesis, Member, faults_tolerated
+from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.types import (
+    EpochStart,
+    Hash32,
+    KeyMessage,
+    KeyReady,
+    NextCommittee,
+    NextMember,
+    SignatureBytes,
+    Value,
+)
+from threshold import ThresholdError
+from threshold.dkg import Plan, Result
+
+EPOCH_STARTS_MAX = 4_096
+ENDPOINT_PORT_MAX = 65_535
+
+
+class Approval(Value, frozen=True, tag=1):
+    """A member wants ``committee`` to follow; its newest word counts."""
+
+    committee: NextCommittee
+
+
+class Handover(Value, frozen=True, tag=2):
+    """A member knows the resharing to be done. ``digest`` is :func:`handover_hash`; ``signature`` is over it."""
+
+    digest: Hash32
+    signature: SignatureBytes
+
+
+RotationPayload = Annotated[Approval | Handover, Meta()]
+
+
+# --- names --------------------------------------------------------------------------------------------------------
+def topic(committee: Committee) -> bytes:
+    """The session that approvals and handovers of ``committee``'s epoch belong to."""
+    return domains.ROTATION_TOPIC(committee.genesis_id, committee.epoch.to_bytes(8, "big"))
+
+
+def rotation_session(session: bytes, target: NextCommittee) -> bytes:
+    """What names an attempt at a sharing for ``target``, from what names the attempt."""
+    return domains.ROTATION_SESSION(session, target.committee_hash())
+
+
+def handover_hash(epoch: int, target: NextCommittee, sharing: bytes) -> bytes:
+    """The struct hash that hands the key over to ``target``, the committee of ``epoch``; ``sharing`` is the hash of the
+    resharing's result."""
+    words = b"".join(signing.address_of(one.consensus_key).rjust(32, b"\x00") for one in target.members)
+    signers = eip712.keccak256(words)
+    return domains.ROTATION_TYPE(epoch, signers, target.threshold, target.committee_hash(), sharing)
+
+
+# --- committees ---------------------------------------------------------------------------------------------------
+def current(committee: Committee, endpoints: Sequence[str]) -> NextCommittee:
+    """The committee as it is, as a proposal: q approvals of it call another proposal off."""
+    pairs = zip(committee.genesis.members, endpoints, strict=True)
+    members = tuple(NextMember(one.consensus_key, one.log_key, endpoint) for one, endpoint in pairs)
+    return NextCommittee(committee.t, members)
+
+
+def is_same(committee: Committee, target: NextCommittee) -> bool:
+    """Whether ``target`` has the very members and threshold of ``committee``."""
+    keys = [(one.consensus_key, one.log_key) for one in target.members]
+    return target.threshold == committee.t and keys == [
+        (one.consensus_key, one.log_key) for one in committee.genesis.members
+    ]
+
+
+def check_next(committee: Committee, target: NextCommittee) -> None:
+    """Refuse a committee that may not follow ``committee`` (``rotation.committee``)."""
+    n = len(target.members)
+    if not limits.COMMITTEE_MEMBERS_MIN <= n <= limits.COMMITTEE_MEMBERS_MAX:
+        expected = f"{limits.COMMITTEE_MEMBERS_MIN} .. {limits.COMMITTEE_MEMBERS_MAX}"
+        raise ProtocolError("rotation.committee", "NextCommittee.members", n, expected)
+    f = faults_tolerated(n, committee.genesis.markets)
+    if not f:
+        raise ProtocolError("rotation.committee", "NextCommittee.members", n, "so many that one may fail")
+    if not f + 1 <= target.threshold <= n - f:
+        expected = f"f+1 = {f + 1} .. n-f = {n - f}"
+        raise ProtocolError("rotation.committee", "NextCommittee.threshold", target.threshold, expected)
+    for member in target.members:
+        _check_endpoint(member.endpoint)
+    try:
+        addresses = [signing.address_of(member.consensus_key) for member in target.members]
+    except ValueError:
+        raise ProtocolError("rotation.committee", "NextMember.consensus_key", "no point", "a point") from None
+    if any(a >= b for a, b in pairwise(addresses)):
+        expected = "strictly ascending by consensus address"
+        raise ProtocolError("rotation.committee", "NextCommittee.members", "another order", expected)
+    if len({member.log_key for member in target.members}) != n:
+        raise ProtocolError("rotation.committee", "NextMember.log_key", "one twice", "a key of its own for each")
+
+
+def _check_endpoint(endpoint: str) -> None:
+    host, _, port = endpoint.rpartition(":")
+    good = host.isascii() and host.isprintable() and " " not in host and host
+    if not good or not (port.isascii() and port.isdigit() and 0 < int(port) <= ENDPOINT_PORT_MAX):
+        raise ProtocolError("rotation.committee", "NextMember.endpoint", endpoint, "host:port")
+
+
+def joiners(committee: Committee, target: NextCommittee) -> tuple[NextMember, ...]:
+    """Who is in ``target`` and not in ``committee``, in order: joiner k signs key messages as number n+k."""
+    known = {member.consensus_key for member in committee.genesis.members}
+    return tuple(member for member in target.members if member.consensus_key not in known)
+
+
+def authors(committee: Committee, target: NextCommittee) -> tuple[int, ...]:
+    """Under which number each member of ``target`` signs key messages in ``committee``'s epoch."""
+    old = {member.consensus_key: node for node, member in enumerate(committee.genesis.members)}
+    new = {member.consensus_key: committee.n + k for k, member in enumerate(joiners(committee, target))}
+    return tuple(old.get(one.consensus_key, new.get(one.consensus_key, 0)) for one in target.members)
+
+
+def reshare_plan(committee: Committee, target: NextCommittee, session: bytes, before: Sequence[bytes]) -> Plan:
+    """The plan by which ``committee``, whose verification keys are ``before``, deals its key to ``target``."""
+    n = len(target.members)
+    return Plan.reshare(
+        rotation_session(session, target),
+        dict(enumerate(before, 1)),
+        range(1, n + 1),
+        public_key=committee.sealing_key.public_key,
+        dealer_threshold=committee.t,
+        dealer_faults=committee.f,
+        threshold=target.threshold,
+        faults=faults_tolerated(n, committee.genesis.markets),
+        window_heights=limits.KEY_WINDOW_HEIGHTS,
+        window_ms=limits.KEY_WINDOW_MS,
+    )
+
+
+# --- messages -----------------------------------------------------------------------------------------------------
+def read_payload(committee: Committee, message: KeyMessage) -> Approval | Handover:
+    """What a message of the topic says. Raises ProtocolError where it says nothing that may count."""
+    if message.node >= committee.n:
+        raise ProtocolError("member.unknown", "KeyMessage.node", message.node, f"0 .. {committee.n - 1}")
+    payload: Approval | Handover = decode(Approval | Handover, message.payload)
+    match payload:
+        case Approval(target):
+            check_next(committee, target)
+        case Handover(struct_hash, signature):
+            committee.check_signature(message.node, struct_hash, signature, "Handover")
+    return payload
+
+
+def encode_payload(payload: Approval | Handover) -> bytes:
+    return encode(payload)
+
+
+# --- epochs -------------------------------------------------------------------------------------------------------
+def check_start(committee: Committee, start: EpochStart, session: bytes) -> Result:
+    """The sharing with which the epoch after ``committee``'s begins, which q members of it have signed; ``session``
+    names the attempt. Raises ProtocolError or ThresholdError."""
+    if start.epoch != committee.epoch + 1:
+        raise ProtocolError("epoch.unknown", "EpochStart.epoch", start.epoch, committee.epoch + 1)
+    check_next(committee, start.committee)
+    result = Result.decode(start.result)
+    expected = rotation_session(session, start.committee)
+    if result.session != expected:
+        raise ProtocolError("key.result", "EpochStart.result", result.session, expected.hex())
+    n = len(start.committee.members)
+    if result.threshold != start.committee.threshold or set(result.verification_keys) != set(range(1, n + 1)):
+        sharing = f"t = {start.committee.threshold} of n = {n}"
+        raise ProtocolError("key.result", "EpochStart.result", result.threshold, sharing)
+    if committee.keys is not None and result.public_key != committee.keys.public_key:
+        raise ProtocolError("key.result", "EpochStart.result", result.public_key, committee.keys.public_key.hex())
+    check_handover(committee, start.handover, handover_hash(start.epoch, start.committee, result.hash()))
+    return result
+
+
+def check_handover(committee: Committee, handover: Sequence[KeyReady], struct_hash: bytes) -> None:
+    """Refuse a handover without q signatures of distinct members in ascending order."""
+    nodes = [one.node for one in handover]
+    if any(a >= b for a, b in pairwise(nodes)) or len(nodes) < committee.q:
+        raise ProtocolError("rotation.quorum", "EpochStart.handover", nodes, f"{committee.q} or more, ascending")
+    for one in handover:
+        committee.check_signature(one.node, struct_hash, one.signature, "EpochStart.handover")
+
+
+def successor_genesis(genesis: Genesis, start: EpochStart) -> Genesis:
+    """What the members of a later epoch agree on: as at the start, but for members, threshold and key."""
+    import msgspec
+
+    members = tuple(Member(one.consensus_key, one.log_key, b"") for one in start.committee.members)
+    return msgspec.structs.replace(
+        genesis, epoch=start.epoch, threshold=start.committee.threshold, members=members, public_key=b""
+    )
