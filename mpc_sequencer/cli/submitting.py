@@ -10,8 +10,8 @@ import trio
 
 from mpc_sequencer.client.link import connector_to
 from mpc_sequencer.client.receipts import ReceiptStore
-from mpc_sequencer.client.sequencer import SequencerClient, Submission, open_sequencer
-from mpc_sequencer.client.tracker import KEY_PENDING, OrderRecord
+from mpc_sequencer.client.sequencer import SequencerClient, open_sequencer
+from mpc_sequencer.client.tracker import KEY_PENDING, OrderRecord, Submission
 from mpc_sequencer.core.types import Envelope
 from mpc_sequencer.node.config import CommitteeFile
 

@@ -30,6 +30,8 @@ from threshold.dkg import Result
 KEY_FILE_NAME: Final = "key.json"
 KEY_FILE_VERSION: Final = 1
 KEY_FILE_BYTES_MAX: Final = 1 << 16
+PROOFS_KEPT_MAX: Final = 64
+"""Certificates that hold, kept by one client: one of each member, and those of later sharings."""
 _HINT_FILE: Final = "fetch it from the members with `mpcseq committee key --out FILE`"
 _HINT_DEPLOYMENT: Final = "use this deployment's own, or fetch it with `mpcseq committee key --out FILE`"
 _HINT_PENDING: Final = "ask the members for it (`SequencerClient.key`), or read a key file (`load_key`)"
@@ -72,9 +74,32 @@ def check_certificate(committee: Committee, certificate: KeyCertificate) -> Comm
 def take_certificate(committee: Committee, certificate: KeyCertificate) -> CommitteeKey:
     """Check a certificate and let ``committee`` use its key from now on. Raises like :func:`check_certificate`, and
     leaves ``committee`` as it was then."""
-    key = check_certificate(committee, certificate)
-    establish(committee, certificate)
-    return key
+    return _described(committee, establish(committee, certificate), certificate)
+
+
+class KeyProofs:
+    """Certificates that hold for one client's committee. Each costs q signature verifications once, however many
+    members show it, and whether or not its key is used then."""
+
+    def __init__(self, committee: Committee) -> None:
+        self._committee = committee
+        self._results: dict[KeyCertificate, Result] = {}
+
+    def check(self, certificate: KeyCertificate) -> CommitteeKey:
+        """As :func:`check_certificate`."""
+        result = self._results.get(certificate)
+        if result is None:
+            result = check_key_certificate(self._committee, certificate)
+            if len(self._results) == PROOFS_KEPT_MAX:
+                del self._results[next(iter(self._results))]
+            self._results[certificate] = result
+        return _described(self._committee, result, certificate)
+
+    def take(self, certificate: KeyCertificate) -> CommitteeKey:
+        """As :func:`take_certificate`."""
+        key = self.check(certificate)
+        establish(self._committee, certificate, checked=self._results[certificate])
+        return key
 
 
 def known_key(committee: Committee) -> CommitteeKey:
@@ -139,10 +164,11 @@ def load_key(path: Path, committee: Committee) -> CommitteeKey:
     key_id, data = _bytes(path, document, "key_id"), _bytes(path, document, "certificate")
     try:
         certificate: KeyCertificate = codec.decode(KeyCertificate, data)
-        key = check_certificate(committee, certificate)
+        proofs = KeyProofs(committee)
+        key = proofs.check(certificate)
         if key.key_id != key_id:
             raise _wrong(path, "key_id", document["key_id"], f"0x{key.key_id.hex()}, which the certificate proves")
-        return take_certificate(committee, certificate)
+        return proofs.take(certificate)
     except (ProtocolError, ThresholdError) as refusal:
         raise ConfigError(f"{path} proves no key of this committee: {refusal}", _HINT_FILE) from None
 

@@ -14,18 +14,11 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final
 
 import trio
 
-from mpc_sequencer.client.committee_key import (
-    CommitteeKey,
-    check_certificate,
-    own_committee,
-    require_key,
-    take_certificate,
-)
+from mpc_sequencer.client.committee_key import CommitteeKey, KeyProofs, own_committee, require_key
 from mpc_sequencer.client.errors import MemberFault, NotConnected, Refusal, TimedOut
 from mpc_sequencer.client.keysearch import KEY_S_MAX, KeySearch, Progress
 from mpc_sequencer.client.link import Connector, MemberLink
@@ -36,11 +29,12 @@ from mpc_sequencer.client.tracker import (
     OrderRecord,
     OrderTracker,
     Predicate,
-    as_refusal,
+    Submission,
     closing_refusal,
     is_executed,
     is_final,
     refusal_of,
+    submission_of,
 )
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.envelopes import check_envelope
@@ -70,15 +64,6 @@ SEQUENCED: Final = "intake.sequenced"
 RESEND_TICK_S: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """What became of one submitted envelope at the door: its receipts by member, and refusals by member."""
-
-    order_id: bytes
-    receipts: dict[int, Receipt]
-    refusals: dict[int, ProtocolError]
-
-
 class SequencerClient:
     """A trader's connection to the committee; made by :func:`open_sequencer`."""
 
@@ -97,6 +82,7 @@ class SequencerClient:
         """Seal with this one: it learns the threshold key, which the committee file may not have."""
         self.known: CommitteeKey | None = None
         """The key that a member proved."""
+        self._proofs = KeyProofs(self.committee)
         self.nodes = tuple(nodes)
         self.tracker = OrderTracker(committee.f, orders_max)
         self.faults: list[MemberFault] = []
@@ -187,15 +173,7 @@ class SequencerClient:
         silent = [record for record in records if not any(map(record.answered_by, record.nodes))]
         if silent:
             raise TimedOut(f"{len(silent)} orders got no answer within {timeout_s:g} s", "submit them again")
-        return [self._submission(record) for record in records]
-
-    def _submission(self, record: OrderRecord) -> Submission:
-        refusals = {}
-        for node, result in record.refusals.items():
-            refusal = as_refusal(result)
-            if refusal is not None:
-                refusals[node] = refusal
-        return Submission(record.order_id, dict(record.receipts), refusals)
+        return [submission_of(record) for record in records]
 
     def _submit_to(self, node: int, orders: Sequence[tuple[bytes, Envelope]]) -> None:
         for start in range(0, len(orders), SUBMIT_ENVELOPES_MAX):
@@ -294,7 +272,7 @@ class SequencerClient:
     def check_key(self, node: int, certificate: KeyCertificate) -> CommitteeKey:
         """Check a certificate that member ``node`` sent. Raises :class:`MemberFault` naming the member."""
         try:
-            return check_certificate(self.committee, certificate)
+            return self._proofs.check(certificate)
         except (ProtocolError, ThresholdError) as refusal:
             raise self._fault(node, refusal) from None
 
@@ -302,7 +280,7 @@ class SequencerClient:
         """As :meth:`check_key`, and use its key from now on where none is known."""
         key = self.check_key(node, certificate)
         if self.committee.keys is None:
-            self.known = take_certificate(self.committee, certificate)
+            self.known = self._proofs.take(certificate)
         return key
 
     # ------------------------------------------------------------------------------------------- what arrives

@@ -20,8 +20,8 @@ from mpc_sequencer.client.keysearch import KEY_S_MAX, Progress
 from mpc_sequencer.client.link import Connector
 from mpc_sequencer.client.questions import REPLY_S_MAX
 from mpc_sequencer.client.receipts import ReceiptStore
-from mpc_sequencer.client.sequencer import SequencerClient, Submission, open_sequencer
-from mpc_sequencer.client.tracker import OrderRecord
+from mpc_sequencer.client.sequencer import SequencerClient, open_sequencer
+from mpc_sequencer.client.tracker import OrderRecord, Submission
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.messages import OrderReply, StatusReply
 from mpc_sequencer.core.types import Envelope

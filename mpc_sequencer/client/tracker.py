@@ -134,6 +134,15 @@ class OrderRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Submission:
+    """What became of one submitted envelope at the door: its receipts by member, and refusals by member."""
+
+    order_id: bytes
+    receipts: dict[int, Receipt]
+    refusals: dict[int, ProtocolError]
+
+
+@dataclass(frozen=True, slots=True)
 class Contradiction:
     """Member ``node`` reported ``seen`` where f+1 members reported ``agreed``."""
 
@@ -319,6 +328,13 @@ def closing_refusal(reply: Refused) -> ProtocolError:
         return ProtocolError(reply.code, reply.field, reply.seen, reply.expected)
     except KeyError:
         return ProtocolError("wire.malformed", reply.field, reply.seen, reply.expected)
+
+
+def submission_of(record: OrderRecord) -> Submission:
+    """What members have said of an order at the door so far; codes that nobody defines are left out."""
+    refusals = {node: as_refusal(result) for node, result in record.refusals.items()}
+    known = {node: refusal for node, refusal in refusals.items() if refusal is not None}
+    return Submission(record.order_id, dict(record.receipts), known)
 
 
 def refusal_of(record: OrderRecord) -> ProtocolError | ClientError:

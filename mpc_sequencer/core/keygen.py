@@ -12,10 +12,9 @@ opens the batches above h. Shares leave after finality only, so whoever releases
 
 What a member contributes is a function of a 32-byte seed per session, which is in its vault before the first message
 leaves: after a crash it makes the same messages again, and who has lost its seed says nothing more in that session.
-When a session is done the new share goes into the vault and the seed is erased; an old share is, once this member has
-opened everything that was for it and its log shows that durably. So a later thief of the disk can open neither the
-deals in the log nor old batches.
-(Where a crash comes between, the restarted member comes to the same point again.)
+When a session is done the new share goes into the vault and the seed is erased; an old share is once nothing is opened
+with it any more (:mod:`~mpc_sequencer.core.keyshares`). So a later thief of the disk can open neither the deals in the
+log nor old batches. (Where a crash comes between, the restarted member comes to the same point again.)
 
 Work is done in turns, a final block's messages each, away from the round that finalized it, unless a batch waits for
 it to be known which sharing opens it.
@@ -28,16 +27,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core import domains, limits
-from mpc_sequencer.core.effects import EraseSecret, Fault, KeepSecret, KeyRecord, Persist, RetireSecret
+from mpc_sequencer.core.effects import EraseSecret, Fault, KeepSecret, KeyRecord, Persist
 from mpc_sequencer.core.keyoffences import OffenceFinder
-from mpc_sequencer.core.keys import (
-    decode_share,
-    encode_share,
-    establish,
-    seed_name,
-    session_plan,
-    share_name,
-)
+from mpc_sequencer.core.keys import SEED_PREFIX, establish, seed_name, session_plan
+from mpc_sequencer.core.keyshares import KeyShares
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import (
     NO_SIGNATURE,
@@ -84,7 +77,7 @@ class KeySessionsValue(Value, frozen=True):
     included: tuple[tuple[Hash32, Uint], ...]
 
 
-class KeyGeneration:
+class KeySessions:
     """One member's side of its committee's key sessions. ``secrets`` are the vault's, by name; ``share`` is this
     member's share where the committee file gives the key."""
 
@@ -93,7 +86,8 @@ class KeyGeneration:
     ) -> None:
         self._core = core
         self._signer = signer
-        self._secrets = dict(secrets)
+        self._seeds = {name: secret for name, secret in secrets.items() if name.startswith(SEED_PREFIX)}
+        self.shares = KeyShares(core, secrets, share if core.committee.keys is not None else None)
         self._entropy = domains.KEY_ENTROPY(entropy)
         self.number = 0
         """Of the sharing that is made now, or comes next."""
@@ -118,8 +112,6 @@ class KeyGeneration:
         else:
             self.number = 1
             self._plan_next(core.committee.genesis.time_ms, advised=False)
-            if share is not None:
-                core.reveal.secrets[0] = share
 
     # --- state --------------------------------------------------------------------------------------------------
     @property
@@ -247,10 +239,7 @@ class KeyGeneration:
             core.effects.append(Persist(KeyRecord(certificate, block.height + 1)))
             establish(core.committee, certificate, block.height + 1)
         core.committee.sealing_key.prepare()  # tables that would hold up the first orders otherwise
-        share = self._share_of(session)
-        if share is not None:
-            core.effects.append(KeepSecret(share_name(self.number), encode_share(share)))
-        self._use(self.number, share)
+        self.shares.made(self.number, self._share_of(session))
         self._end(session)
         self.number, self._attempt = self.number + 1, 0
         self._shortfalls = self._shortfalls + 1 if result.refresh_advised else 0
@@ -264,59 +253,16 @@ class KeyGeneration:
         self.due_ms = min(planned, default=None)
 
     def _end(self, session: Session) -> None:
-        self._secrets.pop(seed_name(session.plan.session), None)
+        self._seeds.pop(seed_name(session.plan.session), None)
         self._core.effects.append(EraseSecret(seed_name(session.plan.session)))
         if self._participant is not None:
             self._participant.erase()
         self._session, self._blocks, self._participant = None, [], None
 
-    # --- shares -------------------------------------------------------------------------------------------------
-    def _share_of(self, session: Session) -> SecretShare | None:
-        participant = self._participation(session, begin=False)
-        if participant is None:
-            return None
-        try:
-            return participant.share(session)
-        except (UsageError, ThresholdError):
-            return None  # it came too late to be dealt to, or has lost its seed
-
-    def _use(self, number: int, share: SecretShare | None) -> None:
-        core = self._core
-        share = share or self._kept_share(number)
-        if share is not None:
-            core.reveal.secrets[number] = share
-        elif number == max(core.committee.sharings):
-            detail = f"this member has no share of sharing {number}: it helps to open nothing until the next refresh"
-            core.effects.append(Fault(core.node, "key.no_share", detail))
-
-    def _kept_share(self, number: int) -> SecretShare | None:
-        """A share out of the vault, where it is the one that the others know of."""
-        kept = self._secrets.get(share_name(number))
-        if kept is None:
-            return None
-        share = decode_share(kept)
-        fits = share.verification_key() == self._core.committee.sharing(number).verification_keys[self._core.node]
-        return share if fits else None
-
-    def _retire(self) -> None:
-        """Erase shares of sharings that nothing is opened with any more. The vault's copy goes when the log that shows
-        it is durable: if all members lost what opened a batch, only these shares could open it again."""
-        core = self._core
-        opening = core.reveal.first_height()
-        height = core.chain.final_height + 1 if opening is None else opening
-        opens = core.committee.known_sharing_at(height)
-        current = min(core.committee.sharings) if opens is None else opens.number
-        for number in [one for one in core.reveal.secrets if one < current]:
-            core.reveal.secrets.pop(number).erase()
-            self._secrets.pop(share_name(number), None)
-            core.effects.append(RetireSecret(share_name(number)))
-
     # --- this member's messages ---------------------------------------------------------------------------------
     def flush(self) -> None:
         """Say what the session wants of this member; erase shares that are over."""
-        held = self._core.reveal.secrets
-        if held and min(held) < max(self._core.committee.sharings):
-            self._retire()
+        self.shares.retire()
         # old blocks ask for nothing any more; and who lost its journal may not know yet what it has said
         if self._asked and not self._queue and not self._core.catchup.lags and self._core.standing.may_list():
             self._asked = False
@@ -326,7 +272,7 @@ class KeyGeneration:
         """This member's secret side; None where it has taken no part so far and is not to ``begin`` now."""
         if self._participant is None:
             name = seed_name(session.plan.session)
-            seed = self._secrets.get(name)
+            seed = self._seeds.get(name)
             if seed is None and not begin:
                 return None
             if seed is None:
@@ -334,12 +280,21 @@ class KeyGeneration:
                     return None
                 seed = domains.KEY_SEED(self._entropy, session.plan.session)
                 self._entropy = domains.KEY_ENTROPY(self._entropy)  # the seed cannot be made again when it is erased
-                self._secrets[name] = seed
+                self._seeds[name] = seed
                 self._core.effects.append(KeepSecret(name, seed))
             index = self._core.node + 1
-            old_share = self._core.reveal.secrets.get(self.number - 1) if self.number else None
+            old_share = self.shares.held(self.number - 1) if self.number else None
             self._participant = self.participant_of(session.plan, seed, index, old_share)
         return self._participant
+
+    def _share_of(self, session: Session) -> SecretShare | None:
+        participant = self._participation(session, begin=False)
+        if participant is None:
+            return None
+        try:
+            return participant.share(session)
+        except (UsageError, ThresholdError):
+            return None  # it came too late to be dealt to, or has lost its seed
 
     def _has_spoken(self, session: bytes) -> bool:
         """Whether messages of this member in the session are known though its seed is not: it was lost, and what
@@ -392,9 +347,7 @@ class KeyGeneration:
         core = self._core
         for message_id, height in value.included:
             core.keybook.include(message_id, height)
-        for number in core.committee.sharings:
-            if number not in core.reveal.secrets:
-                self._use(number, None)
+        self.shares.use_kept()
         self.number, self._attempt = value.number, value.attempt
         self._shortfalls, self.due_ms = value.shortfalls, value.due_ms
         self._session, self._blocks = None, []

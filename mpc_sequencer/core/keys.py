@@ -97,9 +97,12 @@ def check_key_certificate(committee: Committee, certificate: KeyCertificate) -> 
     return result
 
 
-def establish(committee: Committee, certificate: KeyCertificate, from_height: int = 0) -> None:
-    """``committee`` knows the certificate's sharing from now on. Raises as :func:`check_key_certificate` does."""
-    result = check_key_certificate(committee, certificate)
+def establish(
+    committee: Committee, certificate: KeyCertificate, from_height: int = 0, *, checked: Result | None = None
+) -> Result:
+    """``committee`` knows the certificate's sharing from now on. Raises as :func:`check_key_certificate` does, whose
+    result it gives; ``checked`` is that, where the caller has had this very certificate checked already."""
+    result = check_key_certificate(committee, certificate) if checked is None else checked
     keys = [key for _, key in sorted(result.verification_keys.items())]
     committee.establish(
         result.public_key,
@@ -109,3 +112,4 @@ def establish(committee: Committee, certificate: KeyCertificate, from_height: in
         name=result.hash(),
         certificate=certificate,
     )
+    return result

@@ -45,7 +45,7 @@ from mpc_sequencer.core.fetch import Fetcher
 from mpc_sequencer.core.gateway import Gateway
 from mpc_sequencer.core.genesis import genesis_engine
 from mpc_sequencer.core.keybook import KeyBook
-from mpc_sequencer.core.keygen import KeyGeneration
+from mpc_sequencer.core.keygen import KeySessions
 from mpc_sequencer.core.lists import ListStore, OwnLists
 from mpc_sequencer.core.messages import (
     ClientRequest,
@@ -124,7 +124,7 @@ class NodeCore:
         self._pending_since_ms = 0
         self.last_final_ms = 0
         self.effects: list[Effect] = []
-        self.keygen = KeyGeneration(self, signer, secrets, secret, entropy)
+        self.keygen = KeySessions(self, signer, secrets, secret, entropy)
 
     # --- the shell's side ---------------------------------------------------------------------------------------
     def start(self, now_ms: int) -> list[Effect]:

@@ -287,6 +287,45 @@ async def test_a_client_learns_the_key_on_its_own_committee_and_leaves_the_calle
     assert not client.faults
 
 
+@pytest.mark.parametrize("members", [4, 1])
+async def test_a_certificate_s_signatures_are_verified_once_whoever_shows_it(
+    keyless: Committee, certificate: KeyCertificate, monkeypatch: pytest.MonkeyPatch, members: int
+) -> None:
+    verified: list[int] = []
+    honest = Committee.check_signature
+
+    def check_signature(self: Committee, node: int, *rest: Any) -> None:
+        verified.append(node)
+        honest(self, node, *rest)
+
+    monkeypatch.setattr(Committee, "check_signature", check_signature)
+    async with clients(Members(keyless, [proving(certificate)] * 4), nodes=range(members)) as client:
+        assert (await client.key(5)).certificate == certificate
+        assert [client.take_key(node, certificate).signers for node in client.nodes] == [(0, 1, 2)] * members
+    assert verified == [0, 1, 2]
+
+
+async def test_a_certificate_is_no_proof_of_another_that_differs_in_a_signature(
+    keyless: Committee, member_signers: Signers, certificate: KeyCertificate
+) -> None:
+    async with clients(Members(keyless, [silent] * 4)) as client:
+        client.check_key(0, certificate)
+        with pytest.raises(MemberFault) as fault:
+            client.take_key(1, _with_a_bent_signature(keyless, member_signers))
+        assert fault.value.refusal.code == "signature.signer" and client.committee.keys is None
+
+
+def test_reading_a_key_file_verifies_its_signatures_once(
+    keyless: Committee, certificate: KeyCertificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "key.json"
+    save_key(path, keyless, certificate)
+    verified: list[int] = []
+    monkeypatch.setattr(Committee, "check_signature", lambda self, node, *rest: verified.append(node))
+    load_key(path, keyless)
+    assert verified == [0, 1, 2]
+
+
 async def test_a_false_certificate_of_the_first_member_is_refused_and_named_and_another_member_is_believed(
     keyless: Committee, member_signers: Signers, certificate: KeyCertificate
 ) -> None:

@@ -139,7 +139,7 @@ def test_what_a_member_still_knows_does_not_give_an_erased_seed_again() -> None:
         known = [core.keygen._entropy, core.reveal._entropy]
         known += [domains.KEY_ENTROPY(one) for one in known] + [domains.ENTROPY(one) for one in known]
         assert seed not in {domains.KEY_SEED(one, session or b"") for one in known}
-        assert seed not in core.keygen._secrets.values()
+        assert seed not in core.keygen._seeds.values()
 
 
 def test_an_old_share_stays_until_the_last_height_it_is_for_is_open() -> None:

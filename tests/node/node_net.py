@@ -15,7 +15,8 @@ import trio
 
 from mpc_sequencer.client.link import connector_to
 from mpc_sequencer.client.queries import ask_status
-from mpc_sequencer.client.sequencer import Submission, open_sequencer
+from mpc_sequencer.client.sequencer import open_sequencer
+from mpc_sequencer.client.tracker import Submission
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.messages import OrderReply, StatusReply

@@ -11,7 +11,7 @@ from keys_kit import Generation, outage, with_outages
 
 from mpc_sequencer.core import keygen, limits
 from mpc_sequencer.core.effects import EraseSecret, KeepSecret
-from mpc_sequencer.core.keygen import KeyGeneration
+from mpc_sequencer.core.keygen import KeySessions
 from mpc_sequencer.core.keys import SEED_PREFIX
 from mpc_sequencer.sim import run as sim_run
 from threshold.dkg import Participant, Phase, deals, judge, session, wire
@@ -76,7 +76,7 @@ def _keeps_no_seed(patch: Patch) -> None:
 
 
 def _begins_again_without_its_seed(patch: Patch) -> None:
-    patch.setattr(KeyGeneration, "_has_spoken", lambda self, name: False)
+    patch.setattr(KeySessions, "_has_spoken", lambda self, name: False)
 
 
 def _closes_keys_on_a_quorum(patch: Patch) -> None:
@@ -88,12 +88,12 @@ def _closes_keys_on_a_quorum(patch: Patch) -> None:
 
 
 def _hears_in_its_own_order(patch: Patch) -> None:
-    honest = KeyGeneration._take
+    honest = KeySessions._take
 
-    def take(self: KeyGeneration, block: Any, messages: list[Any]) -> None:
+    def take(self: KeySessions, block: Any, messages: list[Any]) -> None:
         honest(self, block, messages[::-1] if self._core.node % 2 else messages)
 
-    patch.setattr(KeyGeneration, "_take", take)
+    patch.setattr(KeySessions, "_take", take)
 
 
 def _erases_no_seed(patch: Patch) -> None:

@@ -1,0 +1,82 @@
+"""One member's shares of the threshold key: which it has, and how long.
+
+The life of a share. It is *made* when its session is done, and goes into the vault before anything is opened with it;
+where the committee file gives the key, share 0 is there from the start. It is *held* in memory, in
+``core.reveal.secrets``, while a height may still have to be opened with it: from the session's end, or after a restart
+out of the vault, and then only if it is the share that the others know of. It is *retired* when this member has opened
+everything that was for it: overwritten in memory at once, while the vault's copy goes when the log that shows the
+opened batches is durable. If all members lost what opened a batch, only these shares could open it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mpc_sequencer.core.effects import Fault, KeepSecret, RetireSecret
+from mpc_sequencer.core.keys import SHARE_PREFIX, decode_share, encode_share, share_name
+from threshold import SecretShare
+
+if TYPE_CHECKING:
+    from mpc_sequencer.core.node import NodeCore
+
+
+class KeyShares:
+    """This member's shares by number of the sharing. ``secrets`` are the vault's, by name; ``given`` is the share where
+    the committee file gives the key."""
+
+    def __init__(self, core: NodeCore, secrets: Mapping[str, bytes], given: SecretShare | None) -> None:
+        self._core = core
+        self._kept = {name: secret for name, secret in secrets.items() if name.startswith(SHARE_PREFIX)}
+        if given is not None:
+            core.reveal.secrets[0] = given
+
+    def held(self, number: int) -> SecretShare | None:
+        """This member's share of a sharing, where it may still be used."""
+        return self._core.reveal.secrets.get(number)
+
+    def made(self, number: int, share: SecretShare | None) -> None:
+        """A session is done, and this is what it gave this member: None where it came too late to be dealt to, or has
+        lost its seed."""
+        if share is not None:
+            self._core.effects.append(KeepSecret(share_name(number), encode_share(share)))
+        self._use(number, share)
+
+    def use_kept(self) -> None:
+        """Hold the vault's shares of the sharings that are known, after a restart."""
+        for number in self._core.committee.sharings:
+            if number not in self._core.reveal.secrets:
+                self._use(number, None)
+
+    def retire(self) -> None:
+        """Erase shares of sharings that nothing is opened with any more."""
+        core = self._core
+        held = core.reveal.secrets
+        if not held or min(held) >= max(core.committee.sharings):
+            return
+        opening = core.reveal.first_height()
+        height = core.chain.final_height + 1 if opening is None else opening
+        opens = core.committee.known_sharing_at(height)
+        current = min(core.committee.sharings) if opens is None else opens.number
+        for number in [one for one in held if one < current]:
+            held.pop(number).erase()
+            self._kept.pop(share_name(number), None)
+            core.effects.append(RetireSecret(share_name(number)))
+
+    def _use(self, number: int, share: SecretShare | None) -> None:
+        core = self._core
+        share = share or self._known_to_others(number)
+        if share is not None:
+            core.reveal.secrets[number] = share
+        elif number == max(core.committee.sharings):
+            detail = f"this member has no share of sharing {number}: it helps to open nothing until the next refresh"
+            core.effects.append(Fault(core.node, "key.no_share", detail))
+
+    def _known_to_others(self, number: int) -> SecretShare | None:
+        """The vault's share, where it is the one that the others know of."""
+        kept = self._kept.get(share_name(number))
+        if kept is None:
+            return None
+        share = decode_share(kept)
+        fits = share.verification_key() == self._core.committee.sharing(number).verification_keys[self._core.node]
+        return share if fits else None
