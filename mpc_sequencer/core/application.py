@@ -54,6 +54,7 @@ class NodeApplication:
             or derived.certified
             or self._core.ranges.due(now_ms)
             or self._core.keygen.due(now_ms)
+            or derived.state.handover
             or now_ms - self._core.last_final_ms >= limits.HEARTBEAT_MS
             or (stalled and self.has_work(now_ms))
         ):
@@ -117,7 +118,8 @@ class NodeApplication:
             or bool(core.chain.final_state.counting)
             or core.ranges.due(now_ms)
             or core.keygen.due(now_ms)
-            or core.keybook.waiting(core.keygen.running)
+            or core.keybook.waiting(core.keygen.live)
+            or bool(core.chain.final_state.handover)
             or now_ms - core.last_final_ms >= limits.HEARTBEAT_MS
             or self._orders_wait(now_ms)
         )

@@ -78,6 +78,12 @@ class CatchUp:
         if self._peer is None:
             self._turn_to((self._core.node + 1) % self._core.committee.n)
 
+    def ahead(self, node: int) -> None:
+        """A member is in a later epoch: its log leads there. All that is asked of it is its log."""
+        self._target_height = max(self._target_height, self._core.chain.final_height + 1)
+        if self._peer is None and not self._core.over:
+            self._turn_to(node)
+
     def _turn_to(self, node: int) -> None:
         self._peer = node if node != self._core.node else (node + 1) % self._core.committee.n
         self._position = self._empty = 0

@@ -28,6 +28,7 @@ from mpc_sequencer.core.types import (
     Head,
     KeyCertificate,
     KeyMessage,
+    NextCommittee,
     OrderList,
     Receipt,
     Uint,
@@ -71,6 +72,20 @@ class ClientGone:
 
 
 @dataclass(frozen=True, slots=True)
+class Approve:
+    """This member's operator wants ``committee`` to follow, or, where it is the committee as it is, nobody."""
+
+    committee: NextCommittee
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAhead:
+    """A link to a member that is in a later epoch: it serves its log, and that only."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
 class SettlementSeen:
     """The chain holds the range that ends at ``last_height``; posted in ``transaction`` for ``gas_used`` (zeros
     where another member posted it)."""
@@ -80,7 +95,7 @@ class SettlementSeen:
     gas_used: int
 
 
-Event = PeerUp | PeerDown | FromPeer | FromClient | ClientGone | SettlementSeen
+Event = PeerUp | PeerDown | PeerAhead | FromPeer | FromClient | ClientGone | SettlementSeen | Approve
 
 
 # --- journal records --------------------------------------------------------------------------------------------
@@ -164,6 +179,12 @@ class KeyRecord(Value, frozen=True, tag=13):
     from_height: Uint
 
 
+class RotationRecord(Value, frozen=True, tag=14):
+    """Whom q members want to follow. Records after it may hold messages of those who join."""
+
+    target: NextCommittee
+
+
 Record = (
     AdmittedRecord
     | ListRecord
@@ -178,6 +199,7 @@ Record = (
     | CertificateRecord
     | HeldKeyRecord
     | KeyRecord
+    | RotationRecord
 )
 UNBINDING: Final = (HeadRecord, CertificateRecord)
 """Records that need no sync of their own: they promise nothing that a later one could break."""

@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core import domains, limits
+from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import EraseSecret, Fault, KeepSecret, KeyRecord, Persist
 from mpc_sequencer.core.keyoffences import OffenceFinder
 from mpc_sequencer.core.keys import SEED_PREFIX, establish, seed_name, session_plan
@@ -38,12 +39,13 @@ from mpc_sequencer.core.types import (
     KeyCertificate,
     KeyMessage,
     KeyReady,
+    NextCommittee,
     Uint,
     Value,
     with_signature,
 )
 from threshold import SecretShare, ThresholdError, UsageError
-from threshold.dkg import Kind, Message, Participant, Phase, Plan, Session
+from threshold.dkg import Message, Participant, Phase, Plan, Result, Role, Session
 from threshold.dkg.wire import encode_ready
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ class KeySessionsValue(Value, frozen=True):
     waiting: tuple[KeyBlock, ...]
     """Final blocks that no session has looked at yet."""
     included: tuple[tuple[Hash32, Uint], ...]
+    target: NextCommittee | None
+    """For whom the session under way shares the key; None for the committee as it is."""
 
 
 class KeySessions:
@@ -99,18 +103,21 @@ class KeySessions:
         self._blocks: list[KeyBlock] = []
         self._queue: deque[tuple[KeyBlock, list[KeyMessage]]] = deque()
         self._session: Session | None = None
+        self._target: NextCommittee | None = None
+        """For whom the session under way shares the key; None for the committee as it is."""
         self._participant: Participant | None = None
         self._asked = True
         """The session has gone on since this member answered."""
         self._said: set[bytes] = set()
         self._ready: dict[int, KeyMessage] = {}
-        self.participant_of: Callable[[Plan, bytes, int, SecretShare | None], Participant] = _participant
-        """Makes this member's secret side of a session: from the plan, its seed, its index, its old share."""
+        self.participant_of: Callable[[Plan, bytes, int | None, int | None, SecretShare | None], Participant] = Participant
+        """Makes this member's secret side of a session: from the plan, its seed, its index as a dealer and as a
+        receiver, its old share."""
         self._finder = OffenceFinder(0)
         if core.committee.keys is None:
             self._session = Session.begin(session_plan(core.committee, 0, 0), 0, 0)
         else:
-            self.number = 1
+            self.number = max(core.committee.sharings) + 1
             self._plan_next(core.committee.genesis.time_ms, advised=False)
 
     # --- state --------------------------------------------------------------------------------------------------
@@ -118,6 +125,12 @@ class KeySessions:
     def running(self) -> bytes | None:
         """The session under way."""
         return self._session.plan.session if self._session is not None else None
+
+    @property
+    def live(self) -> tuple[bytes, ...]:
+        """Sessions whose messages are listed: the one under way, and the epoch's topic of succession."""
+        topic = self._core.succession.topic
+        return (topic,) if self._session is None else (self._session.plan.session, topic)
 
     @property
     def certificate(self) -> KeyCertificate | None:
@@ -141,9 +154,11 @@ class KeySessions:
         return self._attempt, expected - len(self._session.unheard), expected
 
     def due(self, now_ms: int) -> bool:
-        """Whether blocks are wanted for the session's sake: the first one, and those that end a phase by its window."""
+        """Whether blocks are wanted for a session's sake: the first one, those that end a phase by its window, and one
+        that begins a resharing to another committee."""
         if self._session is None:
-            return False
+            resharing = self._core.succession.target is not None and self._core.succession.outcome is None
+            return resharing and self.due_ms is not None and now_ms >= self.due_ms
         return not self._blocks or now_ms >= self._session.phase_deadline[1]
 
     def has_work(self) -> bool:
@@ -154,22 +169,25 @@ class KeySessions:
         """A block is final; it lifts these key messages, in the order in which they count."""
         messages = [self._core.keybook.include(message_id, height) for message_id in message_ids]
         due = self.due_ms is not None and time_ms >= self.due_ms
-        if self._session is not None or self._queue or due:
+        if self._session is not None or self._queue or due or messages:
             self._queue.append((KeyBlock(height, time_ms, message_ids), messages))
         if message_ids or not height % limits.BLOCKS_KEPT_HEIGHTS:
-            listed_through, _ = self._core.chain.final_state.last_lists[self._core.node]
-            self._core.keybook.prune(height, time_ms, self.running, listed_through)
+            self._core.keybook.prune(height, time_ms, self.live, self._core.listed_through())
 
     def work(self) -> None:
         """Let the session take one final block."""
         if not self._queue:
             return
         block, messages = self._queue.popleft()
-        if self._session is None:
-            if self.due_ms is not None and block.time_ms >= self.due_ms:
-                self._begin(block)
-        else:
+        succession = self._core.succession
+        wanted = [succession.take(one) for one in messages if one.session == succession.topic]
+        if self._session is not None:
             self._take(block, messages)
+        elif self.due_ms is not None and block.time_ms >= self.due_ms:
+            self._target = succession.target if self.number else None
+            self._begin(block)
+        if any(wanted) and self._session is None:
+            self.due_ms = block.time_ms  # with the next block
         self._asked = True
 
     def drain(self) -> None:
@@ -179,12 +197,17 @@ class KeySessions:
 
     def _begin(self, anchor: KeyBlock) -> None:
         """Begin an attempt at the block where its windows count from."""
-        plan = session_plan(self._core.committee, self.number, self._attempt)
+        plan = self._plan()
         self._session = Session.begin(plan, anchor.height, anchor.time_ms)
         self._blocks, self._ready, self._participant = [anchor], {}, None
         self._finder = OffenceFinder(self._attempt)
         self._said.clear()
         self.due_ms = None
+
+    def _plan(self) -> Plan:
+        if self._target is None:
+            return session_plan(self._core.committee, self.number, self._attempt)
+        return self._core.succession.plan(self._target, self.number, self._attempt)
 
     def _take(self, block: KeyBlock, messages: list[KeyMessage]) -> None:
         if not self._blocks:  # nobody knows how long before the first block members came up
@@ -192,26 +215,32 @@ class KeySessions:
         before = self._session
         assert before is not None
         self._blocks.append(block)
-        counting = [one for one in messages if one.session == before.plan.session]
-        session = before.block(block.height, block.time_ms, [Message(one.node + 1, one.payload) for one in counting])
-        for one in counting:
+        succession = self._core.succession
+        spoken = [(succession.index(self._target, one), one) for one in messages if one.session == before.plan.session]
+        counting = [(index, one) for index, one in spoken if index is not None]
+        session = before.block(block.height, block.time_ms, [Message(index, one.payload) for index, one in counting])
+        for index, one in counting:
             # what it said too early, or said otherwise, is no word for the key
-            if one.node + 1 in session.ready and one.payload == _ready_payload(session):
+            if index in session.ready and one.payload == _ready_payload(session):
                 self._ready.setdefault(one.node, one)
         for culprit in session.culprits[len(before.culprits) :]:
             detail = f"key session {self.number}.{self._attempt}, {culprit.role.value}: {culprit.detail}"
-            self._core.effects.append(Fault(culprit.index - 1, culprit.code, detail))
+            self._name(culprit.role, culprit.index, culprit.code, detail)
         for kind, index in sorted(session.repeated - before.repeated):
             detail = f"key session {self.number}.{self._attempt}: two different messages of type {kind.name.lower()}"
-            self._core.effects.append(Fault(index - 1, "key.repeated", detail))
+            self._name(kind.role, index, "key.repeated", detail)
         if not self.number:  # what deals of a refresh can prove by themselves is not worked out: the log names culprits
-            for offence in self._finder.block(before, session, counting):
+            for offence in self._finder.block(before, session, [one for _, one in counting]):
                 self._core.effects += self._core.convictions.take(offence)
         self._session = session
         if session.phase is Phase.ABORTED:
             self._abort(session, block)
         elif session.phase is Phase.DONE:
             self._done(session, block)
+
+    def _name(self, role: Role, index: int, code: str, detail: str) -> None:
+        author = self._core.succession.author(self._target, role, index)
+        self._core.effects.append(Fault(author, code, detail))
 
     def _abort(self, session: Session, block: KeyBlock) -> None:
         detail = f"key session {self.number}.{self._attempt} is void: {session.aborted}"
@@ -228,6 +257,9 @@ class KeySessions:
         """The sharing is known: batches above this block are opened with it."""
         core, result = self._core, session.result
         assert result is not None
+        if self._target is not None:
+            self._done_for_others(session, self._target, result)
+            return
         certificate = KeyCertificate(
             epoch=core.committee.epoch,
             sharing=self.number,
@@ -245,12 +277,16 @@ class KeySessions:
         self._shortfalls = self._shortfalls + 1 if result.refresh_advised else 0
         self._plan_next(block.time_ms, advised=result.refresh_advised)
 
+    def _done_for_others(self, session: Session, target: NextCommittee, result: Result) -> None:
+        """The next epoch's sharing is known: this epoch's heights are opened with the old one to their end."""
+        self.shares.made_for_later(self.number, self._share_of(session))
+        self._core.succession.done(target, self.number, self._attempt, result)
+        self._end(session)
+        self.due_ms = None  # nothing is shared anew before the handover
+
     def _plan_next(self, time_ms: int, *, advised: bool) -> None:
-        refresh_ms = self._core.committee.genesis.key_refresh_ms
-        planned = [time_ms + refresh_ms] if refresh_ms else []
-        if advised:
-            planned.append(time_ms + (limits.KEY_RETRY_MS << min(self._shortfalls - 1, DOUBLINGS_MAX)))
-        self.due_ms = min(planned, default=None)
+        shortfalls = self._shortfalls if advised else 0
+        self.due_ms = key_due_ms(self._core.committee, time_ms, shortfalls=shortfalls)
 
     def _end(self, session: Session) -> None:
         self._seeds.pop(seed_name(session.plan.session), None)
@@ -264,9 +300,11 @@ class KeySessions:
         """Say what the session wants of this member; erase shares that are over."""
         self.shares.retire()
         # old blocks ask for nothing any more; and who lost its journal may not know yet what it has said
-        if self._asked and not self._queue and not self._core.catchup.lags and self._core.standing.may_list():
+        heard = not self._queue and not self._core.catchup.lags and self._core.standing.may_speak()
+        if self._asked and heard:
             self._asked = False
             self._answer()
+            self.say(self._core.succession.topic, self._core.succession.handover())
 
     def _participation(self, session: Session, *, begin: bool) -> Participant | None:
         """This member's secret side; None where it has taken no part so far and is not to ``begin`` now."""
@@ -282,10 +320,19 @@ class KeySessions:
                 self._entropy = domains.KEY_ENTROPY(self._entropy)  # the seed cannot be made again when it is erased
                 self._seeds[name] = seed
                 self._core.effects.append(KeepSecret(name, seed))
-            index = self._core.node + 1
             old_share = self.shares.held(self.number - 1) if self.number else None
-            self._participant = self.participant_of(session.plan, seed, index, old_share)
+            dealer, receiver = self._roles(old_share)
+            if dealer is None and receiver is None:
+                return None
+            self._participant = self.participant_of(session.plan, seed, dealer, receiver, old_share)
         return self._participant
+
+    def _roles(self, old_share: SecretShare | None) -> tuple[int | None, int | None]:
+        """This member's index as a dealer and as a receiver: what shares the key anew is dealt by those who have an old
+        share."""
+        index = self._core.node + 1 if self._core.node < self._core.committee.n else None
+        dealer = index if old_share is not None or not self.number else None
+        return dealer, index if self._target is None else self._core.succession.own_index(self._target)
 
     def _share_of(self, session: Session) -> SecretShare | None:
         participant = self._participation(session, begin=False)
@@ -299,7 +346,7 @@ class KeySessions:
     def _has_spoken(self, session: bytes) -> bool:
         """Whether messages of this member in the session are known though its seed is not: it was lost, and what
         another seed says would contradict them."""
-        node = self._core.node
+        node = self._core.succession.own_number()
         return any(one.message.node == node and one.message.session == session for one in self._core.keybook.kept())
 
     def forget_participant(self) -> None:
@@ -311,17 +358,22 @@ class KeySessions:
         if session is None or (participant := self._participation(session, begin=True)) is None:
             return
         for payload in participant.messages(session):
-            unsigned = KeyMessage(
-                self._core.committee.epoch, session.plan.session, self._core.node, payload, NO_SIGNATURE
-            )
-            message_id = unsigned.message_id()
-            if message_id in self._said or message_id in self._core.keybook:
-                continue
-            self._said.add(message_id)
-            digest = self._core.committee.digest(unsigned.struct_hash())
-            message = with_signature(unsigned, self._signer.sign_digest(digest))
-            self._core.keybook.add(message, message_id=message_id, needed=True)
-            self._core.arrivals += 1
+            self.say(session.plan.session, payload)
+
+    def say(self, session: bytes, payload: bytes | None) -> None:
+        """Sign a message of this member and hold it: it is listed, or offered, with the next flush."""
+        number = self._core.succession.own_number()
+        if payload is None or number is None:
+            return
+        unsigned = KeyMessage(self._core.committee.epoch, session, number, payload, NO_SIGNATURE)
+        message_id = unsigned.message_id()
+        if message_id in self._said or message_id in self._core.keybook:
+            return
+        self._said.add(message_id)
+        digest = self._core.committee.digest(unsigned.struct_hash())
+        message = with_signature(unsigned, self._signer.sign_digest(digest))
+        self._core.keybook.add(message, message_id=message_id, needed=True)
+        self._core.arrivals += 1
 
     # --- snapshots ----------------------------------------------------------------------------------------------
     def dump(self) -> KeySessionsValue:
@@ -336,6 +388,7 @@ class KeySessions:
             blocks=tuple(self._blocks),
             waiting=tuple(block for block, _ in self._queue),
             included=tuple((one.message.message_id(), one.included_height) for one in kept if one.included_height),
+            target=self._target if self._session is not None else None,
         )
 
     def know(self, certificate: KeyCertificate, from_height: int) -> None:
@@ -354,17 +407,28 @@ class KeySessions:
         if value.running:
             self._session = Session.begin(session_plan(core.committee, self.number, self._attempt), 0, 0)
         if value.blocks:
+            self._target = value.target
             self._begin(value.blocks[0])
-        for block in (*value.blocks[1:], *value.waiting):  # what is not held any more is of sessions before
-            held = [one for message_id in block.messages if (one := core.keybook.get(message_id)) is not None]
-            self._queue.append((block, [one.message for one in held]))
+        for block in value.blocks[1:]:  # what they said of the succession is in the snapshot
+            self._queue.append((block, [one for one in self._held(block) if one.session == self.running]))
+        for block in value.waiting:
+            self._queue.append((block, self._held(block)))
+
+    def _held(self, block: KeyBlock) -> list[KeyMessage]:
+        """A block's messages; what is not held any more is of sessions before."""
+        held = (self._core.keybook.get(message_id) for message_id in block.messages)
+        return [one.message for one in held if one is not None]
 
 
 def _ready_payload(session: Session) -> bytes:
     return b"" if session.candidate is None else encode_ready(session.candidate.hash())
 
 
-def _participant(plan: Plan, seed: bytes, index: int, old_share: SecretShare | None) -> Participant:
-    """A refresh is dealt by those who have an old share."""
-    deals = old_share is not None or plan.kind is Kind.GENERATE
-    return Participant(plan, seed, index if deals else None, index, old_share)
+def key_due_ms(committee: Committee, time_ms: int, *, shortfalls: int) -> int | None:
+    """The block time at which the key is to be shared anew after a session that ended at ``time_ms``; None for never.
+    ``shortfalls``: sessions in a row that left something to be made good, this one among them; 0 where it did not."""
+    refresh_ms = committee.genesis.key_refresh_ms
+    planned = [time_ms + refresh_ms] if refresh_ms else []
+    if shortfalls:
+        planned.append(time_ms + (limits.KEY_RETRY_MS << min(shortfalls - 1, DOUBLINGS_MAX)))
+    return min(planned, default=None)

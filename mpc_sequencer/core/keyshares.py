@@ -42,6 +42,12 @@ class KeyShares:
             self._core.effects.append(KeepSecret(share_name(number), encode_share(share)))
         self._use(number, share)
 
+    def made_for_later(self, number: int, share: SecretShare | None) -> None:
+        """A resharing to the next epoch's committee is done; nothing is opened with this share before that epoch."""
+        if share is not None:
+            self._kept[share_name(number)] = encode_share(share)
+            self._core.effects.append(KeepSecret(share_name(number), self._kept[share_name(number)]))
+
     def use_kept(self) -> None:
         """Hold the vault's shares of the sharings that are known, after a restart."""
         for number in self._core.committee.sharings:
@@ -68,14 +74,14 @@ class KeyShares:
         share = share or self._known_to_others(number)
         if share is not None:
             core.reveal.secrets[number] = share
-        elif number == max(core.committee.sharings):
+        elif number == max(core.committee.sharings) and core.node < core.committee.n:
             detail = f"this member has no share of sharing {number}: it helps to open nothing until the next refresh"
             core.effects.append(Fault(core.node, "key.no_share", detail))
 
     def _known_to_others(self, number: int) -> SecretShare | None:
         """The vault's share, where it is the one that the others know of."""
         kept = self._kept.get(share_name(number))
-        if kept is None:
+        if kept is None or self._core.node >= self._core.committee.n:
             return None
         share = decode_share(kept)
         fits = share.verification_key() == self._core.committee.sharing(number).verification_keys[self._core.node]

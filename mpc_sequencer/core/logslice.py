@@ -41,12 +41,12 @@ Read = Callable[[int, int], list[bytes]]
 class SliceBudget:
     """How often each peer's questions are answered: every SLICE_INTERVAL_MS, SLICES_BURST_MAX saved up at most."""
 
-    def __init__(self, members: int) -> None:
-        self._spent_until_ms = [0] * members
+    def __init__(self) -> None:
+        self._spent_until_ms: dict[int, int] = {}
 
     def take(self, node: int, now_ms: int) -> bool:
         """Whether a question of ``node`` is answered now."""
-        from_ms = max(self._spent_until_ms[node], now_ms - (SLICES_BURST_MAX - 1) * SLICE_INTERVAL_MS)
+        from_ms = max(self._spent_until_ms.get(node, 0), now_ms - (SLICES_BURST_MAX - 1) * SLICE_INTERVAL_MS)
         if from_ms > now_ms:
             return False
         self._spent_until_ms[node] = from_ms + SLICE_INTERVAL_MS

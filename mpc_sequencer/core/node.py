@@ -27,12 +27,14 @@ from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.convictions import Convictions
 from mpc_sequencer.core.effects import (
     Append,
+    Approve,
     ClientGone,
     Effect,
     Event,
     Fault,
     FromClient,
     FromPeer,
+    PeerAhead,
     PeerDown,
     PeerUp,
     Recall,
@@ -52,6 +54,7 @@ from mpc_sequencer.core.messages import (
     KeyQuery,
     KeyReply,
     OrderQuery,
+    SettlementShare,
     StatusQuery,
     Submit,
 )
@@ -63,16 +66,21 @@ from mpc_sequencer.core.reveal import Reveal
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.standing import Standing
 from mpc_sequencer.core.statements import Statements
+from mpc_sequencer.core.rotation import check_next
 from mpc_sequencer.core.status import StatusBoard
+from mpc_sequencer.core.succession import Succession
 from mpc_sequencer.core.transcript import ChainInput, GenesisEntry, InputsEntry, SettledEntry
 from mpc_sequencer.core.types import (
     ZERO_HASH,
     Certificate,
+    NextCommittee,
 )
 from mpc_sequencer.settlement.ranges import Ranges
 from threshold import SecretShare, ThresholdError
 
 INPUTS_PER_ENTRY: Final = 256
+OFFER_MS: Final = 500
+"""How often a joiner offers anew what no final block has taken up."""
 PENDING_FINAL_MS: Final = 2_000  # a certified block that could not be derived for so long is looked for in logs
 
 
@@ -99,6 +107,7 @@ class NodeCore:
         self.bonds_wei = bonds_wei
         self.pool = Pool(committee, bonds_wei)
         self.keybook = KeyBook(committee)
+        self.succession = Succession(self, signer)
         self.lists = ListStore(committee)
         self.own_lists = OwnLists(committee, node, signer)
         self.chain = Chain(committee, self.pool, self.keybook, self.lists, bonds_wei)
@@ -123,6 +132,9 @@ class NodeCore:
         self._pending_final: tuple[bytes, Certificate] | None = None
         self._pending_since_ms = 0
         self.last_final_ms = 0
+        self.farewell: tuple[SettlementShare, ...] = ()
+        """This member's signatures over ranges of the epoch before, for members that are still in it."""
+        self._offered_ms = 0
         self.effects: list[Effect] = []
         self.keygen = KeySessions(self, signer, secrets, secret, entropy)
 
@@ -159,16 +171,31 @@ class NodeCore:
             case ClientGone(client):
                 self.gateway.gone(client)
             case PeerUp(node):
-                self.board.up(node)
+                if node < self.committee.n:
+                    self.board.up(node)
                 self.peers.welcome(node)
+            case PeerAhead(node):
+                self.catchup.ahead(node)
+            case Approve(target):
+                self._approve(target)
             case PeerDown(node):
-                self.board.down(node)
-                self.standing.lost(node)
+                if node < self.committee.n:
+                    self.board.down(node)
+                    self.standing.lost(node)
             case SettlementSeen(last_height, transaction, gas_used):
                 self.ranges.settled(last_height)
                 if self.board.settled(last_height, gas_used) and transaction != ZERO_HASH:
                     self.effects.append(Append(SettledEntry(last_height, transaction, gas_used)))
         return self.collect()
+
+    def _approve(self, target: NextCommittee) -> None:
+        """Say that this member's operator wants ``target`` to follow, once."""
+        try:
+            check_next(self.committee, target)
+        except ProtocolError as error:
+            self.effects.append(Fault(self.node, error.code, str(error)))
+            return
+        self.keygen.say(self.succession.topic, self.succession.approval(target))
 
     def blame(self, node: int, error: ProtocolError | ThresholdError) -> None:
         """Report a refused message; whoever signed what convicts it is named, not who passed it on."""
@@ -213,8 +240,13 @@ class NodeCore:
         self.standing.flush()
         self.keygen.flush()
         self.statements.list_key_messages()
+        if self.node >= self.committee.n and now_ms - self._offered_ms >= OFFER_MS:
+            self._offered_ms = now_ms
+            self.peers.offer_key_messages()
         stale = now_ms >= self.statements.stale_at_ms()
         self.statements.flush(now_ms, working=stale and self.has_work(now_ms))
+        if self.chain.ended:
+            return self._flush_ended(now_ms)
         before = -1
         while before != self.simplex.view:
             before = self.simplex.view
@@ -233,6 +265,32 @@ class NodeCore:
         self.effects += self.catchup.requests(now_ms)
         return self.collect()
 
+    def _flush_ended(self, now_ms: int) -> list[Effect]:
+        """The epoch is over: nothing is agreed on any more. What its heights still want is fetched and served."""
+        for block_id, node in self.reveal.missing(now_ms):
+            self.fetcher.want_bundle(block_id, node, now_ms)
+        self.effects += self.fetcher.requests(now_ms)
+        stuck = self.reveal.stuck(now_ms)
+        if stuck is None and not self.ranges.all_signed and now_ms - self.last_final_ms >= PENDING_FINAL_MS:
+            stuck = self.chain.final_height  # the signatures of the last range are in others' logs
+        if stuck is not None:
+            self.catchup.stuck(stuck)
+        self.effects += self.catchup.requests(now_ms)
+        return self.collect()
+
+    @property
+    def over(self) -> bool:
+        """Whether the next epoch can begin here: this one's last block is final, all its batches are executed and its
+        settlement ranges signed by a quorum."""
+        done = self.chain.ended and not self.reveal.pending() and not self.execution.waiting()
+        return done and not self.keygen.has_work() and self.ranges.all_signed
+
+    def listed_through(self) -> int:
+        """The number of this member's last list in final blocks."""
+        if self.node >= self.committee.n:
+            return 0
+        return self.chain.final_state.last_lists[self.node][0]
+
     @property
     def even(self) -> bool:
         """Whether this member has all that it knows to be final."""
@@ -242,6 +300,9 @@ class NodeCore:
         """When :meth:`flush` must be called again though nothing happens."""
         now_ms = self.now_ms
         times = [now_ms + limits.HEARTBEAT_MS]
+        if self.chain.ended:
+            wanted = (self.fetcher.next_due_ms(), self.catchup.next_due_ms(), now_ms + limits.FETCH_RETRY_MS)
+            return max(min([*times, *(one for one in wanted if one is not None)]), now_ms + 1)
         if self.last_final_ms + limits.HEARTBEAT_MS > now_ms:
             times.append(self.last_final_ms + limits.HEARTBEAT_MS)
         fetches = (self.fetcher.next_due_ms(), self.catchup.next_due_ms())
@@ -308,14 +369,21 @@ class NodeCore:
         self.execution.certified(entry.block.certified)
         if entry.block.certified:
             self.statements.results_changed()
-        self.ranges.final(entry.block.header, entry.block_id, bool(batch))
+        self.ranges.final(entry.block.header, entry.block_id, bool(batch), last=entry.state.ended)
         if batch:
             self.keygen.drain()
             order_ids = [one.order_id for one in batch]
             self.gateway.final(height, entry.block_id, order_ids)
             self.board.sequenced += len(batch)
             self.open_batch(final.finality, now_ms)
+        if entry.state.ended:
+            self.keygen.drain()
+            self.own_lists_end()
         self.publisher.settle()
+
+    def own_lists_end(self) -> None:
+        """The epoch is over: receipts given in it are kept by the list that is cut now."""
+        self.statements.cut_list()
 
     def open_batch(self, final: Finality, now_ms: int) -> None:
         """Hand a final batch, whose bodies are held, to the reveal."""

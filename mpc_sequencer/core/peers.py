@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.agreement import Accepted, Rejected
-from mpc_sequencer.core.effects import Fault, Send, ServeLog
+from mpc_sequencer.core.effects import Broadcast, Fault, Send, ServeLog
 from mpc_sequencer.core.envelopes import check_window
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.logslice import SliceBudget
@@ -62,6 +62,8 @@ DOOR_CODES: Final = frozenset(
 )
 """What may differ from member to member: refusing such a body accuses nobody."""
 UNCHECKED_BLOCKS_MAX: Final = 64
+VISITORS_MESSAGES: Final = (FetchBodies, FetchLists, FetchBlock, FetchBundle, FetchLog, KeyBodies)
+"""What who is no member of the epoch may say: it asks, and a joiner offers what it owes to its key session."""
 
 
 class PeerHandlers:
@@ -72,11 +74,13 @@ class PeerHandlers:
         self._bodies: deque[tuple[int, Envelope, tuple[bytes, bytes]]] = deque()
         self._queued = [0] * core.committee.n
         self._unchecked: dict[tuple[bytes, int], Block] = {}
-        self._slices = SliceBudget(core.committee.n)
+        self._slices = SliceBudget()
 
     def handle(self, node: int, message: PeerMessage, now_ms: int) -> None:
         """Dispatch. Raises ProtocolError or ThresholdError with nothing changed."""
         core = self._core
+        if node >= core.committee.n and not isinstance(message, VISITORS_MESSAGES):
+            raise ProtocolError("member.visitor", "PeerMessage", type(message).__name__, "a question, or key messages")
         match message:
             case ListMessage(order_list):
                 self._on_list(node, order_list, now_ms)
@@ -107,7 +111,7 @@ class PeerHandlers:
             case Bodies(envelopes):
                 self._on_bodies(node, envelopes)
             case KeyBodies(messages):
-                self._on_key_messages(messages)
+                self._on_key_messages(node, messages)
             case BlockMessage(block, finalization):
                 self._on_block(node, block, finalization)
             case FetchBodies(ids):
@@ -132,8 +136,13 @@ class PeerHandlers:
                 pass  # the link's first frame is the transport's; a later one says nothing
 
     def welcome(self, node: int) -> None:
-        """A link is up: send again what the peer may have missed."""
+        """A link is up: send again what the peer may have missed. One that is no member of the epoch is a joiner, who
+        follows, or in an epoch before, whose last range may want for signatures."""
         core = self._core
+        if core.node >= core.committee.n:
+            self.offer_key_messages(node)
+            return
+        core.effects += [Send(node, share) for share in core.farewell]
         last_number, _ = core.chain.final_state.last_lists[core.node]
         held_through, _ = core.lists.held_through(core.node)
         first = max(last_number, held_through - limits.LISTS_PER_MEMBER_MAX)
@@ -147,6 +156,15 @@ class PeerHandlers:
         heads = core.lists.heads(core.node)
         if heads:  # last: a peer that lost its journal takes it as the end of what was resent
             core.effects.append(Send(node, HeadMessage(heads[0][0])))
+
+    def offer_key_messages(self, node: int | None = None) -> None:
+        """An observer's own messages that no final block includes, to a member or to all."""
+        core = self._core
+        number = core.succession.own_number()
+        own = [one.message for one in core.keybook.kept() if one.message.node == number and not one.included_height]
+        if own:
+            message = KeyBodies(tuple(own))
+            core.effects.append(Broadcast(message) if node is None else Send(node, message))
 
     # --- lists and bodies ---------------------------------------------------------------------------------------
     def _on_list(self, node: int, order_list: OrderList, now_ms: int) -> None:
@@ -189,14 +207,16 @@ class PeerHandlers:
                 self._queued[node] += 1
                 self._bodies.append((node, envelope, keys))
 
-    def _on_key_messages(self, messages: tuple[KeyMessage, ...]) -> None:
-        """Check and hold messages of key sessions that were asked for; this member lists them with its next flush."""
+    def _on_key_messages(self, node: int, messages: tuple[KeyMessage, ...]) -> None:
+        """Check and hold messages of key sessions that were asked for, or that a joiner, who signs no lists, offers of
+        its own; this member lists them with its next flush."""
         core = self._core
         for message in messages:
             message_id = message.message_id()
-            if core.fetcher.wants_body(message_id):
-                needed, running = core.fetcher.needs_body(message_id), core.keygen.running
-                core.keybook.add(message, message_id=message_id, needed=needed, running=running)
+            offered = node >= core.committee.n and message.node == node and message.session in core.keygen.live
+            if core.fetcher.wants_body(message_id) or (offered and message_id not in core.keybook):
+                needed, live = core.fetcher.needs_body(message_id), core.keygen.live
+                core.keybook.add(message, message_id=message_id, needed=needed, running=live)
                 core.fetcher.got_body(message_id)
                 core.arrivals += 1
 
@@ -226,9 +246,9 @@ class PeerHandlers:
 
     def _list(self, pooled: PooledOrder, now_ms: int) -> None:
         core = self._core
-        if pooled.list_number or pooled.sequenced_height:
+        if pooled.list_number or pooled.sequenced_height or not core.standing.may_list():
             return
-        if core.lists.unfinal(core.node) >= limits.LISTS_PER_MEMBER_MAX or not core.standing.may_list():
+        if core.lists.unfinal(core.node) >= limits.LISTS_PER_MEMBER_MAX:
             return
         try:
             check_window(pooled.order.checked.label, now_ms)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from msgspec import Meta
 
 from mpc_sequencer.core.chain import Finality
+from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.effects import (
     AdmittedRecord,
@@ -42,19 +43,25 @@ from mpc_sequencer.core.effects import (
     Record,
     Reply,
     ResumedRecord,
+    RotationRecord,
     Send,
     ServeLog,
     Settle,
     VoteRecord,
 )
 from mpc_sequencer.core.execution import ExecutionValue
-from mpc_sequencer.core.keygen import KeySessionsValue
+from mpc_sequencer.core.keygen import KeySessionsValue, key_due_ms
+from mpc_sequencer.core.messages import SettlementShare
+from mpc_sequencer.core.ordering import epoch_state
 from mpc_sequencer.core.ordering.value import PositionsRow, StateValue, state_of, value_of
 from mpc_sequencer.core.replay import Replay
+from mpc_sequencer.core.rotation import follow
 from mpc_sequencer.core.status import BoardValue
+from mpc_sequencer.core.succession import SuccessionValue
 from mpc_sequencer.core.transcript import ReceiptEntry
-from mpc_sequencer.core.types import FINALIZE, Block, BlockHeader, Certificate, Hash32, NodeIndex, Uint, Value
+from mpc_sequencer.core.types import FINALIZE, Block, BlockHeader, Certificate, EpochStart, Hash32, NodeIndex, Uint, Value
 from mpc_sequencer.settlement.ranges import RangesValue
+from threshold.dkg import Result
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
@@ -89,6 +96,10 @@ class Snapshot(Value, frozen=True):
     ranges: RangesValue
     board: BoardValue
     keys: KeySessionsValue
+    succession: SuccessionValue
+    starts: tuple[EpochStart, ...]
+    """How this epoch and those before it, but for the first, began."""
+    farewell: tuple[SettlementShare, ...]
     logged: tuple[Hash32, ...]
     """Signature variants of held orders that are in the log, by envelope hash."""
     records: Annotated[tuple[Record, ...], Meta(max_length=1 << 24)]
@@ -115,6 +126,9 @@ def dump(core: NodeCore) -> tuple[bytes, int | None]:
         ranges=core.ranges.dump(),
         board=core.board.dump(core.reveal.malformed),
         keys=core.keygen.dump(),
+        succession=core.succession.dump(),
+        starts=core.committee.starts,
+        farewell=core.farewell,
         logged=tuple(sorted(variant for pooled in kept for variant in pooled.logged)),
         records=tuple(_records(core)),
     )
@@ -134,17 +148,13 @@ def _records(core: NodeCore) -> Iterable[Record]:
     standing = core.standing.record()
     if standing is not None:
         yield standing
-    for pooled in core.pool.kept(core.execution.executed_height):
-        for variant in pooled.variant_order:
-            envelope = pooled.variants[variant]
-            if pooled.receipt is not None:
-                yield AdmittedRecord(envelope, pooled.receipt)
-            else:
-                yield HeldRecord(envelope, pooled.list_number)
-    final_number, _ = core.chain.final_state.last_lists[core.node]
-    held_through, _ = core.lists.held_through(core.node)
+    yield from _held_orders(core)
     for held in core.keybook.kept():
         yield HeldKeyRecord(held.message, held.list_number)
+    if core.node >= core.committee.n:
+        return  # an observer signs nothing that a record could keep it to
+    final_number, _ = core.chain.final_state.last_lists[core.node]
+    held_through, _ = core.lists.held_through(core.node)
     for order_list, _ in core.lists.between(core.node, final_number, held_through) or ():
         yield ListRecord(order_list)
     for block in core.chain.above_final():
@@ -153,6 +163,18 @@ def _records(core: NodeCore) -> Iterable[Record]:
         yield CertificateRecord(certificate)
     for vote in core.simplex.kept_votes():
         yield VoteRecord(vote)
+
+
+def _held_orders(core: NodeCore) -> Iterator[Record]:
+    """The orders that are wanted still, with the receipts given for them; one of an earlier epoch names a list of that
+    epoch."""
+    for pooled in core.pool.kept(core.execution.executed_height):
+        for variant in pooled.variant_order:
+            envelope, receipt = pooled.variants[variant], pooled.receipt
+            if receipt is not None:
+                yield AdmittedRecord(envelope, receipt)
+            if receipt is None or receipt.epoch != core.committee.epoch:
+                yield HeldRecord(envelope, pooled.list_number)
 
 
 def support(core: NodeCore, block: Block) -> Iterator[Record]:
@@ -221,8 +243,11 @@ def _restore_state(core: NodeCore, taken: Snapshot) -> None:
     state = state_of(taken.ordering)
     core.chain.restore(state, taken.block)
     core.lists.restore(state.last_lists, state.incarnations)
-    core.own_lists.begin(state.incarnations[core.node])
-    core.own_lists.number, core.own_lists.hash = state.last_lists[core.node]
+    if core.node < core.committee.n:
+        core.own_lists.begin(state.incarnations[core.node])
+        core.own_lists.number, core.own_lists.hash = state.last_lists[core.node]
+    core.succession.restore(taken.succession)
+    core.farewell = taken.farewell
     core.execution.restore(taken.execution)
     core.board.restore(taken.board)
     core.reveal.malformed = taken.board.malformed
@@ -237,6 +262,8 @@ def _restore_state(core: NodeCore, taken: Snapshot) -> None:
 def _recall(core: NodeCore, record: Record, open_ids: dict[bytes, int], now_ms: int) -> None:
     """Take one record in."""
     match record:
+        case AdmittedRecord(envelope, receipt) if receipt.epoch != core.committee.epoch:
+            core.pool.recall(envelope, now_ms, 0, receipt)
         case AdmittedRecord(envelope, receipt):
             core.pool.recall(envelope, now_ms, receipt.list_number, receipt)
             open_ids.setdefault(receipt.order_id, receipt.list_number)
@@ -251,6 +278,8 @@ def _recall(core: NodeCore, record: Record, open_ids: dict[bytes, int], now_ms: 
                 open_ids.setdefault(message.message_id(), list_number)
         case KeyRecord(certificate, from_height):
             core.keygen.know(certificate, from_height)
+        case RotationRecord(target):
+            core.succession.admit(target)
         case OthersListRecord(order_list):
             core.lists.recall(order_list)
         case ListRecord(order_list):
@@ -299,6 +328,8 @@ def recover(
     replay = Replay(core, own=True)
     effects: list[Effect] = []
     for data in log:
+        if core.over:
+            break
         replay.feed(data, now_ms)
         while core.reveal.pending() > BATCHES_OPENING_MAX and core.has_work():
             effects += core.work(now_ms)
@@ -306,6 +337,59 @@ def recover(
         effects += core.work(now_ms)
     effects += core.collect()
     return [one for one in effects if not isinstance(one, Broadcast | Send | Reply | Recall | ServeLog)]
+
+
+def succession(core: NodeCore) -> tuple[Committee, bytes]:
+    """The next epoch's committee and this member's snapshot to begin it with; the epoch is over here. The host writes
+    the snapshot before anything of that epoch leaves: a member is in one epoch or in the other, never in both."""
+    start = core.succession.start()
+    following = follow(core.committee, start)
+    keys = [member.consensus_key for member in following.genesis.members]
+    own = core.succession.own_key
+    state = epoch_state(core.chain.final_state, following.n, placed=following.solid is not None)
+    kept = core.pool.kept(core.execution.executed_height)
+    ranges = core.ranges.dump()
+    advised = Result.decode(start.result).refresh_advised
+    due = key_due_ms(following, state.time_ms, shortfalls=int(advised))
+    snapshot = Snapshot(
+        version=1,
+        genesis=following.genesis_id,
+        node=keys.index(own) if own in keys else following.n,
+        time_ms=core.now_ms,
+        ordering=value_of(state),
+        block=None,
+        certificate=None,
+        unexecuted=(),
+        execution=core.execution.dump(),
+        ranges=ranges,
+        board=core.board.dump(core.reveal.malformed),
+        keys=KeySessionsValue(start.sharing + 1, 0, int(advised), due, False, (), (), (), None),
+        succession=SuccessionValue((), (), (), None, None, ()),
+        starts=following.starts,
+        farewell=tuple(core.ranges.own_shares()),
+        logged=tuple(sorted(variant for pooled in kept for variant in pooled.logged)),
+        records=tuple(_inherited(core)),
+    )
+    return following, encode(snapshot)
+
+
+def _inherited(core: NodeCore) -> Iterator[Record]:
+    """What of a member's promises goes on in the next epoch: receipts, bodies, and that it cannot know what it signed.
+    No order is in a list of that epoch yet."""
+    if core.standing.muted:
+        yield MutedRecord()
+    for pooled in core.pool.kept(core.execution.executed_height):
+        for variant in pooled.variant_order:
+            if pooled.receipt is not None:
+                yield AdmittedRecord(pooled.variants[variant], pooled.receipt)
+            else:
+                yield HeldRecord(pooled.variants[variant], 0)
+
+
+def starts_of(snapshot: bytes) -> tuple[EpochStart, ...]:
+    """How the epoch of a snapshot and those before it began. Raises ProtocolError where it is none."""
+    taken: Snapshot = decode(Snapshot, snapshot, bytes_max=SNAPSHOT_BYTES_MAX)
+    return taken.starts
 
 
 class Relog:

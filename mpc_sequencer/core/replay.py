@@ -61,6 +61,8 @@ class Replay:
         """Take one entry. Raises ProtocolError or ThresholdError."""
         entry: LogEntry = decode(LogEntry, data, bytes_max=LOG_ENTRY_BYTES_MAX)
         core = self._core
+        if self._is_of_another_epoch(entry):
+            return
         match entry:
             case ListEntry() | EnvelopeEntry() | KeyEntry() | BlockEntry():
                 self._gather(entry, len(data))
@@ -83,6 +85,21 @@ class Replay:
                 core.ranges.settled(last_height)
             case _:
                 pass  # what follows from the rest is made again, not read
+
+    def _is_of_another_epoch(self, entry: LogEntry) -> bool:
+        """Whether this core has nothing to learn of an entry: the epoch before is behind it, the next one is another
+        core's."""
+        core = self._core
+        match entry:
+            case ListEntry() | EnvelopeEntry() | KeyEntry() | BlockEntry() | FinalityEntry():
+                return core.chain.ended
+            case BundleEntry(bundle):
+                return bundle.epoch != core.committee.epoch
+            case SettlementEntry(last_height=last_height):
+                after = core.chain.ended and last_height > core.chain.final_height
+                return after or last_height <= core.committee.anchor_height
+            case _:
+                return False
 
     def _apart(self, node: int, take: Callable[[], object]) -> None:
         """Take what ``node`` signed. Where it contradicts what is held of that member, the member is to blame: the

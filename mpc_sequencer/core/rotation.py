@@ -29,16 +29,17 @@ session that runs ends first).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Annotated
+from typing import Final
 
-from msgspec import Meta
+import msgspec
 
 from mpc_sequencer.core import domains, eip712, limits, signing
 from mpc_sequencer.core.codec import decode, encode
-from mpc_sequencer.core.committee import Committee, Genesis, Member, faults_tolerated
+from mpc_sequencer.core.committee import Committee, Genesis, Member, Origin, Sharing, faults_tolerated
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.keys import session_id
 from mpc_sequencer.core.types import (
     EpochStart,
     Hash32,
@@ -49,11 +50,9 @@ from mpc_sequencer.core.types import (
     SignatureBytes,
     Value,
 )
-from threshold import ThresholdError
 from threshold.dkg import Plan, Result
 
-EPOCH_STARTS_MAX = 4_096
-ENDPOINT_PORT_MAX = 65_535
+ENDPOINT_PORT_MAX: Final = 65_535
 
 
 class Approval(Value, frozen=True, tag=1):
@@ -68,8 +67,6 @@ class Handover(Value, frozen=True, tag=2):
     digest: Hash32
     signature: SignatureBytes
 
-
-RotationPayload = Annotated[Approval | Handover, Meta()]
 
 
 # --- names --------------------------------------------------------------------------------------------------------
@@ -140,16 +137,18 @@ def _check_endpoint(endpoint: str) -> None:
 
 
 def joiners(committee: Committee, target: NextCommittee) -> tuple[NextMember, ...]:
-    """Who is in ``target`` and not in ``committee``, in order: joiner k signs key messages as number n+k."""
+    """Who is in ``target`` and not in ``committee``, in order."""
     known = {member.consensus_key for member in committee.genesis.members}
     return tuple(member for member in target.members if member.consensus_key not in known)
 
 
 def authors(committee: Committee, target: NextCommittee) -> tuple[int, ...]:
-    """Under which number each member of ``target`` signs key messages in ``committee``'s epoch."""
-    old = {member.consensus_key: node for node, member in enumerate(committee.genesis.members)}
-    new = {member.consensus_key: committee.n + k for k, member in enumerate(joiners(committee, target))}
-    return tuple(old.get(one.consensus_key, new.get(one.consensus_key, 0)) for one in target.members)
+    """Under which number each member of ``target``, whose joiners are known, signs key messages in ``committee``'s
+    epoch: a member under its index, joiner k of the epoch under n+k."""
+    known = [one.consensus_key for one in committee.genesis.members]
+    known += [one.consensus_key for one in committee.joiners]
+    numbers = {key: number for number, key in enumerate(known)}
+    return tuple(numbers[one.consensus_key] for one in target.members)
 
 
 def reshare_plan(committee: Committee, target: NextCommittee, session: bytes, before: Sequence[bytes]) -> Plan:
@@ -184,6 +183,7 @@ def read_payload(committee: Committee, message: KeyMessage) -> Approval | Handov
 
 
 def encode_payload(payload: Approval | Handover) -> bytes:
+    """The payload of a message of the topic."""
     return encode(payload)
 
 
@@ -219,9 +219,35 @@ def check_handover(committee: Committee, handover: Sequence[KeyReady], struct_ha
 
 def successor_genesis(genesis: Genesis, start: EpochStart) -> Genesis:
     """What the members of a later epoch agree on: as at the start, but for members, threshold and key."""
-    import msgspec
-
     members = tuple(Member(one.consensus_key, one.log_key, b"") for one in start.committee.members)
     return msgspec.structs.replace(
         genesis, epoch=start.epoch, threshold=start.committee.threshold, members=members, public_key=b""
     )
+
+
+def follow(committee: Committee, start: EpochStart) -> Committee:
+    """The committee of the epoch that ``start`` proves to follow ``committee``'s. Raises as :func:`check_start`."""
+    result = check_start(committee, start, session_id(committee, start.sharing, start.attempt))
+    sharing = Sharing(
+        number=start.sharing,
+        from_height=start.anchor_height + 1,
+        verification_keys=tuple(key for _, key in sorted(result.verification_keys.items())),
+        name=result.hash(),
+        certificate=None,
+    )
+    origin = Origin(
+        genesis_id=committee.genesis_id,
+        anchor_id=start.anchor_id,
+        anchor_height=start.anchor_height,
+        public_key=result.public_key,
+        sharing=sharing,
+        starts=(*committee.starts, start),
+    )
+    return Committee(successor_genesis(committee.genesis, start), origin)
+
+
+def follow_all(committee: Committee, starts: Iterable[EpochStart]) -> Committee:
+    """The committee of the last of ``starts``, from ``committee``'s epoch on. Raises as :func:`check_start`."""
+    for start in starts:
+        committee = follow(committee, start)
+    return committee

@@ -53,16 +53,27 @@ class Standing:
         """Signatures of its own that it does not know mute the member. (Off, two instances of one identity go on.)"""
 
     # --- what may be signed -------------------------------------------------------------------------------------
+    @property
+    def observes(self) -> bool:
+        """Whether this core only follows the log: it has no place in the committee, or the epoch is over."""
+        return self._core.node >= self._core.committee.n or self._core.chain.ended
+
     def may_vote(self, view: int) -> bool:
-        return not self.muted and view > self.floor_view
+        return not self.muted and not self.observes and view > self.floor_view
 
     def may_sign_heads(self) -> bool:
         """A head continues the incarnation of the final state, or announces the next."""
-        return not self.muted and self._ahead() in (0, 1) and self.incarnation <= limits.INCARNATIONS_MAX
+        return not self.muted and not self.observes and self._ahead() in (0, 1) and self.incarnation <= limits.INCARNATIONS_MAX
 
     def may_list(self) -> bool:
         """Lists and receipts wait until a final block has started their incarnation."""
-        return not self.muted and self._ahead() == 0 and self.incarnation <= limits.INCARNATIONS_MAX
+        return not self.muted and not self.observes and self._ahead() == 0 and (
+            self.incarnation <= limits.INCARNATIONS_MAX
+        )
+
+    def may_speak(self) -> bool:
+        """Messages of key sessions: from who may list them, and from who is about to join."""
+        return self.may_list() or (self._core.node >= self._core.committee.n and not self._core.chain.ended)
 
     def _ahead(self) -> int:
         state: OrderingState = self._core.chain.final_state
@@ -154,7 +165,7 @@ class Standing:
 
     def flush(self) -> None:
         """Resume once a block of a view above the floor is final."""
-        if not self.muted or not self.floor_view or self._core.chain.final_state.view <= self.floor_view:
+        if self.observes or not self.muted or not self.floor_view or self._core.chain.final_state.view <= self.floor_view:
             return
         self.muted = False
         state: OrderingState = self._core.chain.final_state

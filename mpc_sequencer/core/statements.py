@@ -8,6 +8,7 @@ stays fresh. Everything signed here is written to the journal before it leaves (
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core import limits
@@ -71,7 +72,17 @@ class Statements:
         self._cut_full()
         return pooled.receipt, ""
 
+    def relist(self, order_ids: Iterable[bytes]) -> None:
+        """A new epoch has begun: list what is pending, for listings of the epoch before count no more."""
+        for order_id in order_ids:
+            pooled = self._core.pool.get(order_id)
+            if pooled is not None and not pooled.list_number and self._core.standing.may_list():
+                self.list_fetched(pooled)
+
     def _check_lists(self) -> None:
+        target = self._core.succession.leaving_for()
+        if target is not None:
+            raise ProtocolError("intake.leaving", "member", self._core.node, "a member of the next epoch too")
         if not self._core.standing.may_list():
             raise ProtocolError("intake.recovering", "member", self._core.node, "one that gives receipts")
         unfinal = self._core.lists.unfinal(self._core.node)
@@ -91,7 +102,7 @@ class Statements:
 
     def list_key_messages(self) -> None:
         """Put messages of key sessions that this member holds, its own and others', into the open list."""
-        for message_id, held in self._core.keybook.to_list(self._core.keygen.running):
+        for message_id, held in self._core.keybook.to_list(self._core.keygen.live):
             full = self._core.lists.unfinal(self._core.node) >= limits.LISTS_PER_MEMBER_MAX
             if full or not self._core.standing.may_list():
                 return

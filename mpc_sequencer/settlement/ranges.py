@@ -65,6 +65,8 @@ class RangeValue(Value, frozen=True):
     counting: tuple[Uint, ...]
     block_ids: tuple[Hash32, ...]
     signatures: tuple[tuple[NodeIndex, SignatureBytes], ...]
+    epoch: Uint
+    quorum: Uint
 
 
 class RangesValue(Value, frozen=True):
@@ -90,6 +92,9 @@ class _Range:
     last: int
     counting: tuple[int, ...]
     block_ids: tuple[bytes, ...]
+    epoch: int
+    quorum: int
+    """Of that epoch's committee."""
     result: BatchResult | None = None
     claim: ResultClaim | None = None
     signatures: dict[int, bytes] = field(default_factory=dict)
@@ -123,14 +128,16 @@ class Ranges:
 
     # --- the rule
     # -----------------------------------------------------------------------------------------------
-    def final(self, header: BlockHeader, block_id: bytes, counts: bool) -> None:
-        """The next final header, in height order; closes the range where the rule says so."""
+    def final(self, header: BlockHeader, block_id: bytes, counts: bool, *, last: bool = False) -> None:
+        """The next final header, in height order; closes the range where the rule says so. ``last``: of its epoch,
+        which no range that counts a height outlives."""
         self._block_ids.append(block_id)
         if counts:
             self._counting.append((header.height, header.time_ms))
         if self._counting and (
             header.height - self._first + 1 >= limits.SETTLEMENT_RANGE_HEIGHTS
             or header.time_ms - self._counting[0][1] >= limits.SETTLEMENT_RANGE_MS
+            or last
         ):
             self._number += 1
             self._closed.append(
@@ -140,10 +147,17 @@ class Ranges:
                     last=header.height,
                     counting=tuple(height for height, _ in self._counting),
                     block_ids=tuple(self._block_ids),
+                    epoch=self._committee.epoch,
+                    quorum=self._committee.q,
                 )
             )
             self._first = header.height + 1
             self._block_ids, self._counting = [], []
+
+    @property
+    def all_signed(self) -> bool:
+        """Whether every closed range has q signatures, or can have none."""
+        return not self._closed or self.stopped is not None
 
     def due(self, now_ms: int) -> bool:
         """Whether a block now would close a range that holds something."""
@@ -177,6 +191,8 @@ class Ranges:
                 break
             closed.result, closed.claim = result, claim
             self._state_root = result.state_root
+            if closed.epoch != self._committee.epoch:
+                continue  # its own committee has signed it
             signature = self._signer.sign_digest(self._committee.digest(claim.struct_hash()))
             closed.signatures[self._node] = signature
             shares.append(SettlementShare(claim, self._node, signature))
@@ -198,7 +214,7 @@ class Ranges:
         closed.prev_state_root = self._state_root
         checkpoint = self._committee.genesis.checkpoint
         return BatchResult(
-            epoch=self._committee.epoch,
+            epoch=closed.epoch,
             first_height=closed.first,
             last_height=closed.last,
             prev_state_root=closed.prev_state_root,
@@ -256,10 +272,10 @@ class Ranges:
     def ready(self) -> list[tuple[int, SignedResult]]:
         """Ranges that have q signatures now, in order, each given out once: (range number, signed result)."""
         found: list[tuple[int, SignedResult]] = []
-        while self._closed and len(self._closed[0].signatures) >= self._committee.q:
+        while self._closed and len(self._closed[0].signatures) >= self._closed[0].quorum:
             closed = self._closed.pop(0)
             assert closed.result is not None  # signatures are counted only for a computed result
-            signatures = tuple(sorted(closed.signatures.items())[: self._committee.q])
+            signatures = tuple(sorted(closed.signatures.items())[: closed.quorum])
             found.append((closed.number, SignedResult(closed.result, signatures)))
             self._unsettled.append(closed)
             if len(self._unsettled) > UNSETTLED_MAX:
@@ -293,7 +309,16 @@ class Ranges:
             counting=tuple(self._counting),
             state_root=ranges[0].prev_state_root if signed else self._state_root,
             closed=tuple(
-                RangeValue(r.number, r.first, r.last, r.counting, r.block_ids, tuple(sorted(r.signatures.items())))
+                RangeValue(
+                    number=r.number,
+                    first=r.first,
+                    last=r.last,
+                    counting=r.counting,
+                    block_ids=r.block_ids,
+                    signatures=tuple(sorted(r.signatures.items())),
+                    epoch=r.epoch,
+                    quorum=r.quorum,
+                )
                 for r in ranges
             ),
             totals=tuple(_totals_value(one) for one in self._totals.values()),
@@ -307,7 +332,8 @@ class Ranges:
         self._state_root = value.state_root
         self._totals = {one.height: _totals(one) for one in value.totals}
         self._closed = [
-            _Range(one.number, one.first, one.last, one.counting, one.block_ids) for one in value.closed
+            _Range(one.number, one.first, one.last, one.counting, one.block_ids, one.epoch, one.quorum)
+            for one in value.closed
         ]
         if value.signed:
             self.sign(self._closed[value.signed - 1].counting[-1])

@@ -268,7 +268,7 @@ def test_a_member_holds_a_bounded_number_of_messages_that_nobody_waits_for() -> 
     book.add(junk(cluster, 2, 99, bytes(32)), needed=True)  # a block lifts it
     before = cluster.cores[0].own_lists.number
     cluster.run(500)
-    assert not cluster.cores[0].keybook.to_list(None) and cluster.cores[0].own_lists.number == before
+    assert not cluster.cores[0].keybook.to_list(()) and cluster.cores[0].own_lists.number == before
 
 
 def test_a_member_lists_a_bounded_number_of_messages_of_a_running_session() -> None:

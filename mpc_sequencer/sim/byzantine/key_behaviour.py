@@ -16,7 +16,7 @@ from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.sim.byzantine.base import Behaviour
 from mpc_sequencer.sim.deployment import Deployment
 from threshold import SecretShare, group
-from threshold.dkg import Kind, Participant, Plan, Session, deals
+from threshold.dkg import Participant, Plan, Session, deals
 from threshold.dkg.wire import Deal, MessageType, SealedShare, decode_deal, message_type
 from threshold.shamir import evaluate_secret
 
@@ -27,10 +27,15 @@ class BentParticipant(Participant):
     __slots__ = ("_behaviour",)
 
     def __init__(
-        self, behaviour: KeyBehaviour, plan: Plan, seed: bytes, index: int, old_share: SecretShare | None
+        self,
+        behaviour: KeyBehaviour,
+        plan: Plan,
+        seed: bytes,
+        dealer: int | None,
+        receiver: int | None,
+        old_share: SecretShare | None,
     ) -> None:
-        dealer = index if old_share is not None or plan.kind is Kind.GENERATE else None
-        super().__init__(plan, seed, dealer, index, old_share)
+        super().__init__(plan, seed, dealer, receiver, old_share)
         self._behaviour = behaviour
 
     def messages(self, session: Session) -> tuple[bytes, ...]:
@@ -74,8 +79,10 @@ class KeyBehaviour(Behaviour):
         core.keygen.participant_of = self._participant_of
         core.keygen.forget_participant()
 
-    def _participant_of(self, plan: Plan, seed: bytes, index: int, old_share: SecretShare | None) -> Participant:
-        return BentParticipant(self, plan, seed, index, old_share)
+    def _participant_of(
+        self, plan: Plan, seed: bytes, dealer: int | None, receiver: int | None, old_share: SecretShare | None
+    ) -> Participant:
+        return BentParticipant(self, plan, seed, dealer, receiver, old_share)
 
     def say(self, participant: BentParticipant, session: Session, owed: tuple[bytes, ...]) -> Iterable[bytes]:
         """The payloads to sign in this state of the session, given those that the rules ask for."""
