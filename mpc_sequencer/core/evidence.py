@@ -266,7 +266,7 @@ def _log_fork(offence: LogFork, committee: Committee) -> str:
 def _note(note: bytes, node: int, committee: Committee) -> LogNote:
     key = committee.genesis.members[node].log_key
     try:
-        return open_note(note, committee.genesis_id, node, key)
+        return open_note(note, committee.genesis_id, key)
     except ValueError as error:
         raise ProtocolError("evidence.signature", "LogFork", str(error), f"a checkpoint of member {node}") from None
 

@@ -18,6 +18,8 @@ from nacl.signing import VerifyKey
 ROOT_BYTES: Final = 32
 SIZE_DIGITS_MAX: Final = 19
 KEY_HASH_BYTES: Final = 4
+KEY_DIGITS: Final = 16
+"""So much of a log key, in hex, names its logs."""
 ED25519_KIND: Final = b"\x01"
 
 
@@ -30,28 +32,28 @@ class LogNote:
     root: bytes
 
 
-def log_origin(genesis_id: bytes, node: int, began_ms: int = 0) -> str:
-    """The origin line of member ``node``'s log. A log that replaces a lost one carries the time it began at: it is
+def log_origin(genesis_id: bytes, log_key: bytes, began_ms: int = 0) -> str:
+    """The origin line of the log that ``log_key`` signs, in all epochs. A log that replaces a lost one carries the time it began at: it is
     another log, and forks no checkpoint of the first."""
-    return f"mpc_sequencer/{genesis_id.hex()}/{node}" + (f"/{began_ms}" if began_ms else "")
+    return f"mpc_sequencer/{genesis_id.hex()}/{log_key.hex()[:KEY_DIGITS]}" + (f"/{began_ms}" if began_ms else "")
 
 
-def is_origin(text: str, genesis_id: bytes, node: int) -> bool:
-    """Whether ``text`` is the origin line of a log of member ``node``."""
-    first = log_origin(genesis_id, node)
+def is_origin(text: str, genesis_id: bytes, log_key: bytes) -> bool:
+    """Whether ``text`` is the origin line of a log that ``log_key`` signs."""
+    first = log_origin(genesis_id, log_key)
     later = text.removeprefix(f"{first}/")
     return text == first or (later != text and later.isascii() and later.isdigit() and later[0] != "0")
 
 
-def open_note(note: bytes, genesis_id: bytes, node: int, log_key: bytes) -> LogNote:
-    """Parse and verify a checkpoint of member ``node``'s log under its Ed25519 key. Raises ``ValueError``."""
+def open_note(note: bytes, genesis_id: bytes, log_key: bytes) -> LogNote:
+    """Parse and verify a checkpoint of the log that the Ed25519 key ``log_key`` signs. Raises ``ValueError``."""
     lines = note.decode().split("\n")
     if len(lines) != 6 or lines[3] or lines[5]:
         raise ValueError("expected origin, size, root, an empty line and one signature line")
     origin, size_text, root_text, _, signature_line, _ = lines
     prefix = f"— {origin} "
-    if not is_origin(origin, genesis_id, node) or not signature_line.startswith(prefix):
-        raise ValueError(f"a checkpoint of origin {origin[:120]!r}, expected {log_origin(genesis_id, node)!r}")
+    if not is_origin(origin, genesis_id, log_key) or not signature_line.startswith(prefix):
+        raise ValueError(f"a checkpoint of origin {origin[:120]!r}, expected {log_origin(genesis_id, log_key)!r}")
     if not (size_text.isascii() and size_text.isdigit() and len(size_text) <= SIZE_DIGITS_MAX):
         raise ValueError("the size is no decimal number")
     size = int(size_text)

@@ -87,7 +87,8 @@ PENDING_FINAL_MS: Final = 2_000  # a certified block that could not be derived f
 class NodeCore:
     """A member: ``node`` is its index in ``committee``; ``inputs`` are the chain inputs up to the genesis checkpoint;
     ``entropy`` is 32 fresh random bytes of this start; ``secrets`` is what its vault holds, by name. ``secret`` is its
-    share where the committee file has the threshold key already."""
+    share where the committee file has the threshold key already. ``node`` is the committee's size for an observer, who
+    has no place in it; ``log_key`` is the public key of its log then."""
 
     def __init__(
         self,
@@ -98,9 +99,12 @@ class NodeCore:
         inputs: Sequence[ChainInput],
         entropy: bytes,
         secrets: Mapping[str, bytes] = MappingProxyType({}),
+        log_key: bytes = b"",
     ) -> None:
         committee = self.committee = committee.own()
         self.node = node
+        members = committee.genesis.members
+        self.log_key = log_key or (members[node].log_key if node < committee.n else ZERO_HASH)
         self._inputs = tuple(inputs)
         self.log_opened = False
         engine, bonds_wei = genesis_engine(committee, self._inputs)
@@ -143,6 +147,9 @@ class NodeCore:
         """The first call, or the first after a recovery: opens the log and enters the view."""
         self.now_ms = self.last_final_ms = now_ms
         self.open_log()
+        if self.committee.origin is not None and self.chain.final_id == self.committee.anchor_id:
+            lifted = {} if self.committee.solid is not None else self.chain.final_state.lifted
+            self.statements.relist(one for one in self.pool.ids() if one not in lifted)
         self.simplex.start(now_ms)
         return self.flush(now_ms)
 
@@ -151,7 +158,7 @@ class NodeCore:
         if self.log_opened:
             return
         self.log_opened = True
-        self.effects.append(Append(GenesisEntry(self.committee.genesis_id, self.node)))
+        self.effects.append(Append(GenesisEntry(self.committee.genesis_id, self.log_key)))
         for first in range(0, len(self._inputs), INPUTS_PER_ENTRY):
             chunk = self._inputs[first : first + INPUTS_PER_ENTRY]
             self.effects.append(Append(InputsEntry(first, chunk)))

@@ -142,7 +142,9 @@ class PeerHandlers:
         if core.node >= core.committee.n:
             self.offer_key_messages(node)
             return
-        core.effects += [Send(node, share) for share in core.farewell]
+        if node >= core.committee.n + len(core.committee.joiners):
+            core.effects += [Send(node, share) for share in core.farewell]
+            return
         last_number, _ = core.chain.final_state.last_lists[core.node]
         held_through, _ = core.lists.held_through(core.node)
         first = max(last_number, held_through - limits.LISTS_PER_MEMBER_MAX)
@@ -150,7 +152,8 @@ class PeerHandlers:
             core.effects.append(Send(node, ListMessage(order_list)))
         core.simplex.resend(node)
         core.effects += [Send(node, share) for share in core.ranges.own_shares()]
-        theirs = core.lists.by_hash(node, *core.lists.held_through(node))
+        known = node < core.committee.n
+        theirs = core.lists.by_hash(node, *core.lists.held_through(node)) if known else None
         if theirs is not None:  # a peer whose disk is an old copy learns it from its own word
             core.effects.append(Send(node, ListMessage(theirs)))
         heads = core.lists.heads(core.node)

@@ -78,6 +78,10 @@ class Pool:
     def __len__(self) -> int:
         return len(self._orders)
 
+    def ids(self) -> list[bytes]:
+        """The orders that are held and in no final batch, in the order in which they came."""
+        return [order_id for order_id, pooled in self._orders.items() if not pooled.sequenced_height]
+
     def variant(self, order_id: bytes, envelope_hash: bytes) -> Envelope | None:
         """The envelope of exactly that signature variant, where held."""
         pooled = self._orders.get(order_id)

@@ -325,11 +325,15 @@ def recover(
     if damaged:
         core.standing.mute()
     restore(core, snapshot, journal, now_ms)
+    return take_up_log(core, iter(log), now_ms)
+
+
+def take_up_log(core: NodeCore, log: Iterator[bytes], now_ms: int) -> list[Effect]:
+    """Step 3 of a recovery. Where the epoch is over before the log is (the snapshot was lost, and the log is whole) the
+    rest of ``log`` is for the next epoch's core. Raises like :func:`recover`."""
     replay = Replay(core, own=True)
     effects: list[Effect] = []
-    for data in log:
-        if core.over:
-            break
+    while not core.over and (data := next(log, None)) is not None:
         replay.feed(data, now_ms)
         while core.reveal.pending() > BATCHES_OPENING_MAX and core.has_work():
             effects += core.work(now_ms)

@@ -102,9 +102,10 @@ class Statements:
 
     def list_key_messages(self) -> None:
         """Put messages of key sessions that this member holds, its own and others', into the open list."""
+        if not self._core.standing.may_list():
+            return
         for message_id, held in self._core.keybook.to_list(self._core.keygen.live):
-            full = self._core.lists.unfinal(self._core.node) >= limits.LISTS_PER_MEMBER_MAX
-            if full or not self._core.standing.may_list():
+            if self._core.lists.unfinal(self._core.node) >= limits.LISTS_PER_MEMBER_MAX:
                 return
             self._core.keybook.note_listed(message_id, self._core.own_lists.add(message_id))
             held.on_disk = True

@@ -47,10 +47,10 @@ class ChainInput(Value, frozen=True):
 
 
 class GenesisEntry(Value, frozen=True, tag=1):
-    """The genesis block id and the node that keeps this log."""
+    """The genesis block id and the log key of who keeps this log."""
 
     genesis: Hash32
-    node: NodeIndex
+    keeper: Hash32
 
 
 class InputsEntry(Value, frozen=True, tag=2):

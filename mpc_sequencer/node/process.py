@@ -90,7 +90,7 @@ async def _run_member(
     phases: StartPhases,
     task_status: trio.TaskStatus[int],
 ) -> int:
-    origin = partial(log_origin, file.committee.genesis_id, config.index)
+    origin = partial(log_origin, file.committee.genesis_id, file.genesis.members[config.index].log_key)
     storage = await trio.to_thread.run_sync(
         Storage, config.data, origin, opened.log_seed, file.genesis.checkpoint
     )

@@ -16,10 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
+from typing import Final
 
 from mpc_sequencer.core.codec import decode, encode
+from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import (
     Append,
+    Approve,
     Broadcast,
     ClientGone,
     Effect,
@@ -40,9 +43,16 @@ from mpc_sequencer.core.effects import (
 )
 from mpc_sequencer.core.messages import ClientReply, ClientRequest, PeerMessage
 from mpc_sequencer.core.node import NodeCore
+from mpc_sequencer.core.recovery import starts_of
+from mpc_sequencer.core.rotation import follow_all
 from mpc_sequencer.core.transcript import LogEntry
-from mpc_sequencer.sim.deployment import START_MS, Deployment
+from mpc_sequencer.core.types import NextCommittee
+from mpc_sequencer.sim.deployment import START_MS, Deployment, log_key
+from mpc_sequencer.sim.epochs import STRANGER, Crossing, arrival, hears, meeting, number_of, passes, place_of
 from mpc_sequencer.sim.host import Host
+
+DIAL_MS: Final = 500
+"""How often who follows the log without a place calls on members that do not know it."""
 
 
 @dataclass(slots=True)
@@ -76,7 +86,7 @@ class Cluster:
         self.network = network or Network()
         self.now_ms = START_MS
         self._rng = random.Random(seed)
-        self._queue: list[tuple[int, int, int, Event | Callable[[], None] | None]] = []
+        self._queue: list[tuple[int, int, int, Event | Crossing | Callable[[], None] | None]] = []
         self._made = 0
         self.faults: list[tuple[int, Fault]] = []
         self.evidence: list[tuple[int, Evidence]] = []
@@ -85,6 +95,8 @@ class Cluster:
         self.messages = 0
         members = (*range(deployment.committee.n), *twinned)
         self.hosts = [Host(place, node, self._new_core(node)) for place, node in enumerate(members)]
+        self.epochs = False
+        """Whether hosts may be in different epochs, or follow without a place: links are looked at more closely then."""
         for host in self.hosts:
             host.core.standing.heeds_own_words = host.node not in twinned
         for host, ahead_ms in zip(self.hosts, skew_ms, strict=False):
@@ -96,10 +108,49 @@ class Cluster:
                     self.at(self.now_ms, host.place, PeerUp(peer))
 
     def _new_core(self, node: int, vault: Mapping[str, bytes] = MappingProxyType({})) -> NodeCore:
-        """A core of member ``node`` that remembers nothing but what its vault holds."""
+        """A core of member ``node`` in the first epoch that remembers nothing but what its vault holds."""
         d = self.deployment
         entropy = self._rng.randbytes(32)
         return NodeCore(d.committee, node, d.signers[node], d.share(node), d.inputs, entropy, vault)
+
+    def _epoch_core(self, host: Host, committee: Committee) -> NodeCore:
+        """A core of the host's member, or of who follows, for the committee of any epoch."""
+        d = self.deployment
+        signer = [*d.signers, *d.joiners][host.node]
+        keys = [member.consensus_key for member in committee.genesis.members]
+        node = keys.index(signer.public_key) if signer.public_key in keys else committee.n
+        return NodeCore(
+            committee, node, signer, None, d.inputs, self._rng.randbytes(32), host.disk.vault, log_key(d.seed, host.node)
+        )
+
+    def join(self, joiner: int) -> Host:
+        """A person of the deployment who is no member begins to follow the log; its host."""
+        self.epochs = True
+        d, place = self.deployment, len(self.hosts)
+        person = d.committee.n + joiner
+        entropy = self._rng.randbytes(32)
+        signer, key = d.joiners[joiner], log_key(d.seed, person)
+        core = NodeCore(d.committee, d.committee.n, signer, None, d.inputs, entropy, log_key=key)
+        host = Host(place, person, core)
+        self.hosts.append(host)
+        self._conclude(host, host.start(self.now_ms))
+        self._call_on(host, frozenset())
+        return host
+
+    def _call_on(self, host: Host, known: frozenset[int]) -> None:
+        """Who follows dials every member again and again: one that does not know it yet takes no link from it."""
+        knows = {other.place for other in self.hosts if other.node != host.node and number_of(host, other) < STRANGER}
+        for other in self.hosts:
+            if host.up and other.up and other.place in knows - known:
+                self._link(host, other)
+        if host.core.node >= host.core.committee.n:
+            self.call(self.now_ms + DIAL_MS, partial(self._call_on, host, frozenset(knows)))
+
+    def approve(self, target: NextCommittee, nodes: Sequence[int]) -> None:
+        """The operators of these members want ``target`` to follow."""
+        self.epochs = True
+        for node in nodes:
+            self.at(self.now_ms, node, Approve(target))
 
     # --- members ------------------------------------------------------------------------------------------------
     @property
@@ -131,7 +182,7 @@ class Cluster:
         return self.hosts[node].clock.read_ms(self.now_ms)
 
     # --- input --------------------------------------------------------------------------------------------------
-    def at(self, time_ms: int, place: int, event: Event | None) -> None:
+    def at(self, time_ms: int, place: int, event: Event | Crossing | None) -> None:
         """Hand ``event`` to a host at a virtual time (None only sees whether it is due)."""
         self._made += 1
         heapq.heappush(self._queue, (time_ms, self._made, place, event))
@@ -160,6 +211,9 @@ class Cluster:
         """A stopped member's machine comes up again; links to all members that are up follow."""
         host = self.hosts[node]
         self._come_up(host, damaged)
+        if self.epochs:
+            self._meet(host)
+            return
         for other in self.hosts:
             if other.node != node and other.up:
                 self.at(self.now_ms, node, PeerUp(other.node))
@@ -185,9 +239,25 @@ class Cluster:
         self.now_ms = end_ms
         return until is not None and until(self)
 
-    def _hand(self, place: int, event: Event) -> None:
+    def _meet(self, host: Host) -> None:
+        """Links of a host that has come up, or begun an epoch, to all that are up."""
+        for other in self.hosts:
+            if other.node != host.node and other.up:
+                self._link(host, other)
+
+    def _link(self, host: Host, other: Host) -> None:
+        for one, event in zip((host, other), meeting(host, other), strict=True):
+            if event is not None:
+                self.at(self.now_ms, one.place, event)
+
+    def _hand(self, place: int, event: Event | Crossing) -> None:
         """Put an event into a host's inbox; its round takes all that arrives at this instant."""
         host = self.hosts[place]
+        if isinstance(event, Crossing):
+            arrived = arrival(event, self.hosts, host) if host.up else None
+            if arrived is None:
+                return
+            event = arrived
         if host.up:
             host.inbox.append(event)
             self._alarm(host, self.now_ms)
@@ -215,11 +285,24 @@ class Cluster:
     def _turn(self, place: int, events: Sequence[Event]) -> None:
         host = self.hosts[place]
         self._conclude(host, host.turn(events, self.now_ms))
+        if host.core.over and host.up and not host.busy:
+            self._conclude(host, host.succeed(self._epoch_core, self.now_ms))
+            self.began(host)
+            self._meet(host)
+            self._alarm(host, self.now_ms)
+
+    def began(self, host: Host) -> None:
+        """For runs that watch: a host's member is in its next epoch."""
 
     def _come_up(self, host: Host, damaged: bool) -> None:
         """The first round of a host's new life; to open the journal makes it durable."""
         self._sync(host)
-        effects = host.power_on(self._new_core(host.node, host.disk.vault), self.now_ms, damaged=damaged)
+        starts = starts_of(host.disk.snapshot) if host.disk.snapshot is not None and not damaged else ()
+        if starts or host.node >= self.deployment.committee.n:
+            core = self._epoch_core(host, follow_all(self.deployment.committee, starts))
+        else:
+            core = self._new_core(host.node, host.disk.vault)
+        effects = host.power_on(core, self._epoch_core, self.now_ms, damaged=damaged)
         self._conclude(host, effects)
         self._alarm(host, self.now_ms)
 
@@ -278,15 +361,18 @@ class Cluster:
             if not isinstance(effect, Append | Persist):
                 self._observe(node, effect)
             match effect:
+                case Broadcast(message) if self.epochs:
+                    for receiver in hears(self.hosts, self.hosts[place]):
+                        self._transmit(place, receiver, message)
                 case Broadcast(message):
                     for host in self.hosts:
                         if host.node != node:
                             self._transmit(place, host.place, message)
                 case Send(peer, message):
-                    for receiver in self.places(peer):
+                    for receiver in self._known_places(place, peer):
                         self._transmit(place, receiver, message)
                 case ServeLog(peer, asked):
-                    for receiver in self.places(peer):
+                    for receiver in self._known_places(place, peer):
                         self._transmit(place, receiver, self.hosts[place].disk.serve(asked))
                 case Reply(client, reply):
                     self.replies.setdefault(client, []).append((node, decode(ClientReply, encode(reply))))
@@ -299,13 +385,20 @@ class Cluster:
                 case Fault():
                     self.faults.append((node, effect))
 
+    def _known_places(self, place: int, peer: int) -> list[int]:
+        """Where the peer runs that the member at ``place`` calls by that number."""
+        return place_of(self.hosts, peer, self.hosts[place]) if self.epochs else self.places(peer)
+
     def _transmit(self, sender: int, receiver: int, message: PeerMessage) -> None:
         self.messages += 1
         if (sender, receiver) in self.network.cut or receiver == sender:
+            return
+        if self.epochs and not passes(self.hosts[sender], self.hosts[receiver], message):
             return
         sent = self.network.tamper(sender, receiver, message)
         if sent is None:
             return
         delay_ms = self.network.delay_ms(self._rng, sender, receiver)
         arrived: PeerMessage = decode(PeerMessage, encode(sent))
-        self.at(self.now_ms + delay_ms, receiver, FromPeer(sender, arrived))
+        event = Crossing(sender, self.hosts[sender].epoch, arrived) if self.epochs else FromPeer(sender, arrived)
+        self.at(self.now_ms + delay_ms, receiver, event)

@@ -19,7 +19,7 @@ from mpc_sequencer.core.committee import Committee, Genesis, Member
 from mpc_sequencer.core.genesis import INPUT_BOND, INPUT_DEPOSIT
 from mpc_sequencer.core.signing import Signer, address_of
 from mpc_sequencer.core.transcript import ChainInput
-from mpc_sequencer.core.types import Checkpoint, Envelope
+from mpc_sequencer.core.types import Checkpoint, Envelope, NextCommittee, NextMember
 from mpc_sequencer.market import AUCTION, RECEIVE, Market
 from mpc_sequencer.market.types import OrderPolicy
 from mpc_sequencer.settlement.payloads import next_inputs_hash
@@ -74,11 +74,25 @@ class Deployment:
     inputs: tuple[ChainInput, ...]
     traders: tuple[Trader, ...]
     seed: int
+    joiners: tuple[Signer, ...] = ()
+    """Who is no member yet."""
     _drawn: list[int] = field(default_factory=lambda: [0])
 
     def share(self, node: int) -> SecretShare | None:
         """A copy of the share a member has from the start, for it to erase."""
-        return SecretShare(node + 1, self.shares[node].export()) if self.shares else None
+        return SecretShare(node + 1, self.shares[node].export()) if node < len(self.shares) else None
+
+    def next_committee(self, people: Sequence[int], threshold: int) -> NextCommittee:
+        """A committee of members and joiners, by person: members have the first numbers, joiners follow."""
+        signers = [*self.signers, *self.joiners]
+        chosen = sorted((signers[one].address, one) for one in people)
+        return NextCommittee(
+            threshold,
+            tuple(
+                NextMember(signers[one].public_key, log_key(self.seed, one), f"127.0.0.1:{7_000 + one}")
+                for _, one in chosen
+            ),
+        )
 
     def label(self, sponsor: bytes, now_ms: int, *, life_ms: int = 120_000) -> Label:
         return Label(
@@ -149,10 +163,11 @@ def make_deployment(
     policy: OrderPolicy = AUCTION,
     generated: bool = False,
     key_refresh_ms: int = 0,
+    joiners: int = 0,
 ) -> Deployment:
     """A committee of ``n`` and ``traders`` funded accounts, of which the last ``poor_traders`` have a bond for
     POOR_BOND_ORDERS orders only. ``policy`` is the market's. The members hold a sharing of the threshold key from the
-    start, or (``generated``) generate it in the first blocks."""
+    start, or (``generated``) generate it in the first blocks. ``joiners`` more people have keys and no place yet."""
     t = threshold if threshold is not None else n - (n - 1) // (4 if policy == RECEIVE else 3)
     dealing = deal(n, t, secret=None, entropy=_draw(seed % DEALINGS, "deal"))
     signers = sorted(
@@ -174,7 +189,7 @@ def make_deployment(
         threshold=t,
         public_key=b"" if generated else dealing.public_key,
         members=tuple(
-            Member(signer.public_key, _draw(seed, "log", i), b"" if generated else dealing.verification_keys[i])
+            Member(signer.public_key, log_key(seed, i), b"" if generated else dealing.verification_keys[i])
             for i, signer in enumerate(signers)
         ),
         assets=(address_of(signers[0].public_key), address_of(signers[1].public_key)),
@@ -184,7 +199,13 @@ def make_deployment(
         key_refresh_ms=key_refresh_ms,
     )
     committee = Committee(genesis)
-    return Deployment(committee, tuple(signers), () if generated else dealing.shares, inputs, people, seed)
+    later = tuple(Signer(_draw(seed, "consensus", n + i)) for i in range(joiners))
+    return Deployment(committee, tuple(signers), () if generated else dealing.shares, inputs, people, seed, later)
+
+
+def log_key(seed: int, person: int) -> bytes:
+    """Stands for a person's log key: nothing is signed with it in a simulation."""
+    return _draw(seed, "log", person)
 
 
 def _inputs(accounts: Sequence[bytes], bonds_wei: Sequence[int]) -> tuple[ChainInput, ...]:

@@ -12,11 +12,12 @@ in memory. A snapshot is prepared between two rounds and written a while later; 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from mpc_sequencer.core.codec import encode
+from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import (
     UNBINDING,
     Append,
@@ -32,10 +33,12 @@ from mpc_sequencer.core.effects import (
 from mpc_sequencer.core.logslice import LogIndex, slice_log
 from mpc_sequencer.core.messages import ExecutedRow, FetchLog, LogSlice, OrderReply
 from mpc_sequencer.core.node import NodeCore
-from mpc_sequencer.core.recovery import Relog, dump, recover
+from mpc_sequencer.core.recovery import Relog, dump, recover, restore, succession, take_up_log
 from mpc_sequencer.core.status import executed_reply
 from mpc_sequencer.core.transcript import LogEntry, entry_key
 
+NextCore = Callable[["Host", Committee], NodeCore]
+"""A core of the host's member for the committee of a later epoch."""
 CHECKPOINT_INTERVAL_MS: Final = 2_000
 """As the runner's: how often the audit log is signed."""
 
@@ -123,6 +126,14 @@ class Disk:
             self.fresh_outcomes.pop(order_id, None)
         self.snapshot = prepared.data
         self.snapshot_record, self.snapshot_entry = prepared.record, prepared.entry
+
+    def begin_epoch(self, snapshot: bytes) -> None:
+        """The next epoch's first snapshot, between two rounds: nothing before it is needed any more."""
+        self.sync()
+        prepared = PreparedSnapshot(
+            snapshot, len(self.records), len(self.log), len(self.log), dict(self.fresh_outcomes)
+        )
+        self.finish_snapshot(prepared)
 
     def take_snapshot(self, core: NodeCore) -> None:
         """Prepare and write one at once."""
@@ -228,7 +239,8 @@ class Disk:
 
 @dataclass(slots=True)
 class Host:
-    """The machine of member ``node``: one of two where the member is twinned. ``place`` is its number in the run."""
+    """The machine of member ``node``: one of two where the member is twinned. ``place`` is its number in the run. In
+    later epochs the member has another number in its committee, ``core.node``; ``node`` stays."""
 
     place: int
     node: int
@@ -261,7 +273,13 @@ class Host:
         else:
             self.disk.tear(rng)
 
-    def power_on(self, core: NodeCore, now_ms: int, *, damaged: bool = False) -> list[Effect]:
+    @property
+    def epoch(self) -> int:
+        return self.core.committee.epoch
+
+    def power_on(
+        self, core: NodeCore, next_core: NextCore, now_ms: int, *, damaged: bool = False
+    ) -> list[Effect]:
         """A new process of the same member: what its disk says, then its first round, which is to be kept, then sent.
         ``damaged``: it finds its journal lost."""
         disk = self.disk
@@ -274,10 +292,33 @@ class Host:
         disk.sync()  # opening the journal does
         self.core, self.up = core, True
         journal = [encode(record) for record in disk.records[disk.snapshot_record :]]
-        log = disk.log[disk.snapshot_entry :]
-        disk.relog = Relog(entry_key(entry) for entry in log)
-        effects = recover(core, disk.snapshot, journal, [encode(entry) for entry in log], clock_ms, damaged=damaged)
-        return effects + core.start(clock_ms)
+        entries = disk.log[disk.snapshot_entry :]
+        disk.relog = Relog(entry_key(entry) for entry in entries)
+        log = iter([encode(entry) for entry in entries])
+        effects = recover(core, disk.snapshot, journal, log, clock_ms, damaged=damaged)
+        while self.core.over:  # a snapshot was lost, and the log leads into later epochs
+            effects += self._follow(next_core, clock_ms)[1]
+            effects += take_up_log(self.core, log, clock_ms)
+        if self.core is not core:
+            disk.keep(effects, now_ms)
+            disk.take_snapshot(self.core)
+            effects = [one for one in effects if not isinstance(one, Append | Persist | KeepSecret | Outcomes)]
+        return effects + self.core.start(clock_ms)
+
+    def _follow(self, next_core: NextCore, clock_ms: int) -> tuple[bytes, list[Effect]]:
+        """The next epoch's core in the place of the one whose epoch is over; its snapshot, and what it brought forth."""
+        committee, snapshot = succession(self.core)
+        self.core = next_core(self, committee)
+        restore(self.core, snapshot, (), clock_ms)
+        return snapshot, self.core.collect()
+
+    def succeed(self, next_core: NextCore, now_ms: int) -> list[Effect]:
+        """The epoch is over, and everything of it is durable: go on in the next one. Its snapshot is on disk before
+        anything of it leaves."""
+        clock_ms = self.clock.read_ms(now_ms)
+        snapshot, effects = self._follow(next_core, clock_ms)
+        self.disk.begin_epoch(snapshot)
+        return effects + self.core.start(clock_ms)
 
     def turn(self, events: Sequence[Event], now_ms: int) -> list[Effect]:
         """One round of the runner, with all the work it leaves; what it brought forth is to be kept, then sent."""

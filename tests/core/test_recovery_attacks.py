@@ -159,7 +159,7 @@ def test_one_peer_makes_a_member_read_its_log_a_bounded_number_of_times() -> Non
 
 
 def test_a_budget_is_saved_up_to_its_burst_only() -> None:
-    budget = SliceBudget(1)
+    budget = SliceBudget()
     assert sum(budget.take(0, 10**9) for _ in range(100)) == logslice.SLICES_BURST_MAX
     assert not budget.take(0, 10**9 + logslice.SLICE_INTERVAL_MS - 1)
     assert budget.take(0, 10**9 + logslice.SLICE_INTERVAL_MS)
