@@ -31,8 +31,9 @@ HEAD_RESULTS_MAX: Final = 8  # the lowest uncertified heights; the next follow w
 CERTIFIED_PER_BLOCK_MAX: Final = 128
 
 # --- key sessions (consensus) -------------------------------------------------------------------------------------
-KEY_PAYLOAD_BYTES_MAX: Final = 16_384  # the largest message of a session: a deal among 40 members has some 9 kB
+KEY_PAYLOAD_BYTES_MAX: Final = 32_768  # an approval of 40 members may have 32 kB; a deal among them has some 9
 ENDPOINT_CHARS_MAX: Final = 255
+TLS_CERTIFICATE_BYTES_MAX: Final = 512
 ROTATION_MESSAGES_LISTED_MAX: Final = 8  # of one author in one epoch: approvals, a change of mind, the handover
 KEY_WINDOW_HEIGHTS: Final = 4  # a phase of a session waits for members so many blocks and so long, whichever is more
 KEY_WINDOW_MS: Final = 10_000

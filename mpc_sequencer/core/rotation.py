@@ -89,13 +89,6 @@ def handover_hash(epoch: int, target: NextCommittee, sharing: bytes) -> bytes:
 
 
 # --- committees ---------------------------------------------------------------------------------------------------
-def current(committee: Committee, endpoints: Sequence[str]) -> NextCommittee:
-    """The committee as it is, as a proposal: q approvals of it call another proposal off."""
-    pairs = zip(committee.genesis.members, endpoints, strict=True)
-    members = tuple(NextMember(one.consensus_key, one.log_key, endpoint) for one, endpoint in pairs)
-    return NextCommittee(committee.t, members)
-
-
 def is_same(committee: Committee, target: NextCommittee) -> bool:
     """Whether ``target`` has the very members and threshold of ``committee``."""
     keys = [(one.consensus_key, one.log_key) for one in target.members]

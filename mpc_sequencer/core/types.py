@@ -104,11 +104,13 @@ class KeyCertificate(Value, frozen=True):
 
 
 class NextMember(Value, frozen=True):
-    """A member of a proposed committee: its consensus key, its log and TLS key, and where it listens, ``host:port``."""
+    """A member of a proposed committee: its consensus key, its log and TLS key, where it listens (``host:port``), and the
+    certificate (DER) of its TLS key, which the members' shells check."""
 
     consensus_key: PointBytes
     log_key: Hash32
     endpoint: Annotated[str, Meta(min_length=3, max_length=limits.ENDPOINT_CHARS_MAX)]
+    tls_certificate: Annotated[bytes, Meta(max_length=limits.TLS_CERTIFICATE_BYTES_MAX)]
 
 
 class NextCommittee(Value, frozen=True):

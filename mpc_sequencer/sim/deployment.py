@@ -89,7 +89,7 @@ class Deployment:
         return NextCommittee(
             threshold,
             tuple(
-                NextMember(signers[one].public_key, log_key(self.seed, one), f"127.0.0.1:{7_000 + one}")
+                NextMember(signers[one].public_key, log_key(self.seed, one), f"127.0.0.1:{7_000 + one}", b"")
                 for _, one in chosen
             ),
         )
