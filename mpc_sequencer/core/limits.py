@@ -31,7 +31,7 @@ HEAD_RESULTS_MAX: Final = 8  # the lowest uncertified heights; the next follow w
 CERTIFIED_PER_BLOCK_MAX: Final = 128
 
 # --- key sessions (consensus) -------------------------------------------------------------------------------------
-KEY_PAYLOAD_BYTES_MAX: Final = 32_768  # an approval of 40 members may have 32 kB; a deal among them has some 9
+KEY_PAYLOAD_BYTES_MAX: Final = 36_864  # an approval of 40 members may have 34 kB; a deal among them has some 9
 ENDPOINT_CHARS_MAX: Final = 255
 TLS_CERTIFICATE_BYTES_MAX: Final = 512
 ROTATION_MESSAGES_LISTED_MAX: Final = 8  # of one author in one epoch: approvals, a change of mind, the handover
