@@ -38,7 +38,8 @@ from mpc_sequencer.core.types import (
     Vote,
 )
 from mpc_sequencer.market import RECEIVE, Market
-from threshold import SealingKey
+from threshold import SealingKey, ThresholdError
+from threshold.group import parse_point
 
 
 class Member(Value, frozen=True):
@@ -99,6 +100,17 @@ def _sealing_key(public_key: bytes, chain_id: int, settlement: bytes) -> Sealing
     return SealingKey(public_key, chain_id, settlement)
 
 
+def _check_given_keys(genesis: Genesis) -> None:
+    """Refuse a given threshold key or verification key that is no point: the codec lets any up to 33 bytes pass."""
+    try:
+        parse_point(genesis.public_key, "public_key")
+        for index, member in enumerate(genesis.members):
+            parse_point(member.verification_key, f"members[{index}].verification_key")
+    except ThresholdError as error:
+        cause = f"a threshold key is not a point of secp256k1: {error}"
+        raise ConfigError(cause, "give each as 33 bytes of compressed SEC1, or give none of them") from None
+
+
 class Committee:
     """A checked :class:`Genesis` with what follows from it. Raises :class:`ConfigError` when it is unsafe."""
 
@@ -136,6 +148,7 @@ class Committee:
             cause = "some threshold keys are given and others are not"
             raise ConfigError(cause, "give the public key and every member's verification key, or none of them")
         if genesis.public_key:
+            _check_given_keys(genesis)
             self.establish(genesis.public_key, [member.verification_key for member in genesis.members])
         try:
             self.addresses = tuple(signing.address_of(member.consensus_key) for member in genesis.members)
