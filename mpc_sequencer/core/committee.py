@@ -67,7 +67,8 @@ class Genesis(Value, frozen=True):
     checkpoint: Checkpoint
     time_ms: Uint
     key_refresh_ms: Uint = 0
-    """How often the threshold key is shared anew, in block time; 0 for never (but where a member lacks its share)."""
+    """How often the threshold key is shared anew, in block time: KEY_REFRESH_MS_MIN or more, or 0 for never (but where
+    a member lacks its share)."""
 
     def block_id(self) -> bytes:
         """The id of the block of height 0 and view 0."""
@@ -135,6 +136,11 @@ class Committee:
             raise ConfigError(
                 f"a decryption threshold of {self.t} is unsafe with {n} members",
                 f"use t between f+1 = {self.f + 1} and n-f = {self.q}",
+            )
+        if 0 < genesis.key_refresh_ms < limits.KEY_REFRESH_MS_MIN:
+            raise ConfigError(
+                f"key_refresh_ms is {genesis.key_refresh_ms}: a sharing would follow the one before too soon",
+                f"share the key anew every {limits.KEY_REFRESH_MS_MIN} ms or more seldom, or never: 0",
             )
         self.epoch = genesis.epoch
         self.genesis_id = genesis.block_id()

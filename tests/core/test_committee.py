@@ -6,9 +6,11 @@ import msgspec
 import pytest
 from core_kit import make_certificate, refused
 
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.types import FINALIZE, NOTARIZE, NULLIFY, Receipt
+from mpc_sequencer.node.snapshots import SNAPSHOT_INTERVAL_MS
 from mpc_sequencer.sim import make_deployment
 
 D = make_deployment(7)
@@ -50,6 +52,23 @@ def test_sizes_keys_and_order_of_members_are_checked() -> None:
     ]:
         with pytest.raises(ConfigError, match=text):
             Committee(msgspec.structs.replace(genesis, members=bad))
+
+
+@pytest.mark.parametrize("interval_ms", [1, limits.KEY_REFRESH_MS_MIN - 1])
+def test_a_key_shared_anew_too_often_is_refused(interval_ms: int) -> None:
+    with pytest.raises(ConfigError, match=f"key_refresh_ms is {interval_ms}") as info:
+        Committee(msgspec.structs.replace(D.committee.genesis, key_refresh_ms=interval_ms))
+    assert str(limits.KEY_REFRESH_MS_MIN) in (info.value.hint or "")
+
+
+@pytest.mark.parametrize("interval_ms", [0, limits.KEY_REFRESH_MS_MIN, 86_400_000])
+def test_a_key_may_be_shared_anew_at_the_bound_or_more_seldom_or_never(interval_ms: int) -> None:
+    genesis = msgspec.structs.replace(D.committee.genesis, key_refresh_ms=interval_ms)
+    assert Committee(genesis).genesis.key_refresh_ms == interval_ms
+
+
+def test_the_sharings_kept_reach_back_beyond_a_snapshot() -> None:
+    assert limits.SHARINGS_KEPT * limits.KEY_REFRESH_MS_MIN > SNAPSHOT_INTERVAL_MS
 
 
 NO_POINTS = {

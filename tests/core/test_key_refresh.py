@@ -308,7 +308,7 @@ def test_a_given_key_is_sharing_zero_without_a_name() -> None:
 def test_under_load_every_batch_is_opened_by_its_height_s_sharing() -> None:
     """Several blocks become final at once while sessions are under way (two of three views lose their finalize votes):
     no share leaves before it is clear which sharing its height has."""
-    cluster = committee_of_four(refresh_ms=3_000)
+    cluster = committee_of_four(refresh_ms=limits.KEY_REFRESH_MS_MIN)
     d = cluster.deployment
 
     def lossy(_sender: int, _receiver: int, message: PeerMessage) -> PeerMessage | None:
@@ -317,7 +317,7 @@ def test_under_load_every_batch_is_opened_by_its_height_s_sharing() -> None:
 
     cluster.network.tamper = lossy
     ids = []
-    for turn in range(300):
+    for turn in range(450):
         order = d.order(d.traders[turn % 4], cluster.now_ms)
         ids.append(order.order_id())
         for node in NODES:
