@@ -101,7 +101,7 @@ def _context(bundle: Bundle, committee: Committee) -> BundleContext:
 
 
 def _verification_key(bundle: Bundle, committee: Committee) -> bytes:
-    """Its member's verification key in the bundle's sharing; a committee file with a broken one convicts nobody, and
+    """Its member's verification key in the bundle's sharing; one that is no point convicts nobody, and
     nor does one with none."""
     try:
         key = committee.verification_key(bundle.node, bundle.sharing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -406,10 +407,13 @@ def test_the_same_words_of_another_deployment_convict_nobody() -> None:
             verify(CONVICTING[name](), other.committee)
 
 
-def test_a_broken_key_in_the_committee_file_convicts_nobody() -> None:
-    members = list(D.committee.genesis.members)
-    members[GUILTY] = replace(members[GUILTY], verification_key=b"\x02" + b"\xff" * 32)
-    broken = Committee(replace(D.committee.genesis, members=tuple(members)))
+def test_a_verification_key_that_is_no_point_convicts_nobody() -> None:
+    """No committee file may have one; whoever comes by one otherwise judges nobody by it."""
+    broken = D.committee.own()
+    sharing = broken.sharing(0)
+    keys = list(sharing.verification_keys)
+    keys[GUILTY] = b"\x02" + b"\xff" * 32
+    broken.sharings[0] = dataclasses.replace(sharing, verification_keys=tuple(keys))
     for name in ("a wrong share", "a wrong coin share"):
         with refused("evidence.pinned"):
             verify(CONVICTING[name](), broken)

@@ -188,6 +188,20 @@ def test_a_member_that_lost_its_share_gets_one_of_the_next_refresh() -> None:
     trade(cluster)  # and now its share is one of the three
 
 
+def test_a_share_out_of_the_vault_that_the_others_do_not_know_of_is_not_used() -> None:
+    """Such as another member's, or one of another sharing, after a vault was put together from copies."""
+    cluster = committee_of_four()
+    trade(cluster)
+    vaults = [host.disk.vault for host in cluster.hosts]
+    cluster.stop(2)
+    vaults[2]["share-0"] = vaults[1]["share-0"]
+    cluster.restart(2)
+    assert 0 not in cluster.cores[2].reveal.secrets
+    assert ("key.no_share", 2) in {(fault.code, node) for node, fault in cluster.faults}
+    trade(cluster)  # three of four open, and nobody is convicted
+    assert not cluster.evidence
+
+
 def test_a_member_down_for_the_refresh_goes_on_with_the_rest_and_gets_its_share_soon_after() -> None:
     cluster = committee_of_four()
     cluster.stop(3)

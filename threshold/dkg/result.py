@@ -57,7 +57,7 @@ class Result:
         step = 2 + POINT_BYTES
         end = at + receivers * step + 2
         dealers = int.from_bytes(data[end - 2 : end], "big")
-        if len(data) < at + 2 or len(data) != end + 2 * dealers:
+        if len(data) != end + 2 * dealers:  # a count that is cut off leaves its own bytes missing
             raise ThresholdError("dkg.length", "result", f"{len(data)} bytes", "what its counts say")
         rows = [data[at + k * step : at + (k + 1) * step] for k in range(receivers)]
         keys = {int.from_bytes(row[:2], "big"): row[2:] for row in rows}
