@@ -48,6 +48,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "dkg.type": "The first byte names no message of key generation or resharing.",
         "dkg.length": "The message's length is not the one its type and the session fix.",
         "dkg.order": "Dealers named in a message ascend strictly.",
+        "dkg.threshold": "A result's threshold is from 1 to the number of its receivers.",
         "dkg.key_proof": "The proof of possession of a session key does not hold.",
         "dkg.deal_constant": "A resharing deal's first commitment is not the dealer's verification key.",
         "dkg.deal_reused": "A deal uses an ephemeral point twice, or one that an earlier deal of the session used.",

@@ -36,7 +36,7 @@ def init(
         int, typer.Option(min=1, max=65_535, help="Node i listens on this port + i.")
     ] = 7700,
     key_refresh: Annotated[
-        float, typer.Option(min=0.0, max=31_536_000.0, help="Seconds until the threshold key is shared anew. 0: never.")
+        float, typer.Option(min=0.0, max=31_536_000.0, help="Seconds until the key is shared anew, from 5. 0: never.")
     ] = 86_400.0,
     kdf: Kdf = "interactive",
     as_json: AsJson = False,
@@ -118,7 +118,7 @@ def chaos(
     ] = 0,
     power_cut: Annotated[int, typer.Option(min=0, help="How often all nodes are killed at once.")] = 0,
     key_refresh: Annotated[
-        float, typer.Option(min=0.0, max=3600.0, help="Seconds until the threshold key is shared anew. 0: never.")
+        float, typer.Option(min=0.0, max=3600.0, help="Seconds until the key is shared anew, from 5. 0: never.")
     ] = 30.0,
     as_json: AsJson = False,
 ) -> None:

@@ -25,6 +25,13 @@ KEY_FILE_BYTES_MAX: Final = 16_384
 ASSETS_FILE_BYTES_MAX: Final = 1 << 16
 ASSETS_VERSION: Final = 1
 SYMBOL_CHARACTERS_MAX: Final = 16
+WALLET_FILE_VERSION: Final = 3
+_KDF_PARAMETERS_MAX: Final = {
+    "pbkdf2": {"dklen": 64, "c": (1 << 31) - 1},
+    "scrypt": {"dklen": 64, "n": 1 << 22, "r": 64, "p": 1 << 10},
+}
+"""The key derivations of version 3, with what is the most of each number; wallets write n = 2^18, r = 8, p = 1, or
+2^18 rounds."""
 _HEX_KEY: Final = re.compile(r"(?:0x)?([0-9a-fA-F]{64})\n?")
 _HINT_KEY: Final = "give --key-file (64 hex digits or a wallet's version 3 JSON) or set MPCSEQ_ACCOUNT_KEY"
 _HINT_ASSETS: Final = "write the assets file with `mpcseq devnet init`, or give prices in ticks and lots"
@@ -62,10 +69,11 @@ def _signer(text: str, where: str) -> Signer:
 
 
 def _decrypt(path: Path, data: bytes, passphrase: str) -> Signer:
-    from eth_keyfile.keyfile import decode_keyfile_json  # slow to import, for encrypted files alone
+    from eth_keyfile.keyfile import decode_keyfile_json, normalize_keys  # slow to import, for encrypted files alone
 
     try:
-        document = json.loads(data)
+        document = normalize_keys(json.loads(data))  # as it is read below: wallets write "Crypto" too
+        _check_form(document)
         secret = bytes(decode_keyfile_json(document, passphrase.encode()))
     except ValueError as error:
         if "MAC" in str(error):
@@ -73,9 +81,23 @@ def _decrypt(path: Path, data: bytes, passphrase: str) -> Signer:
                 f"wrong passphrase for {path}", "give the passphrase the key file was made with"
             ) from None
         raise ConfigError(f"{path} is no version 3 key file", _HINT_KEY) from None
-    except (KeyError, TypeError, NotImplementedError, RecursionError):
+    except (KeyError, TypeError, RecursionError):
         raise ConfigError(f"{path} is no version 3 key file", _HINT_KEY) from None
     return _signer(secret.hex(), str(path))
+
+
+def _check_form(document: Mapping[str, Any]) -> None:
+    """Whether a wallet's file is of the version and of a key derivation that can be read, at a cost that a machine
+    bears. Raises ``ValueError``, ``KeyError`` or ``TypeError``."""
+    crypto = document["crypto"]
+    if type(document["version"]) is not int or document["version"] != WALLET_FILE_VERSION:
+        raise ValueError("another version")
+    kdf, parameters = crypto["kdf"], crypto["kdfparams"]
+    for name, most in _KDF_PARAMETERS_MAX[kdf].items():
+        if type(parameters[name]) is not int or not 1 <= parameters[name] <= most:
+            raise ValueError(f"{name} is no number of 1 .. {most}")
+    if kdf == "pbkdf2" and parameters["prf"] != "hmac-sha256":
+        raise ValueError("another pseudo-random function")
 
 
 def load_assets(path: Path) -> dict[int, AssetUnits]:

@@ -40,7 +40,8 @@ from mpc_sequencer.core.types import (
     Vote,
 )
 from mpc_sequencer.market import RECEIVE, Market
-from threshold import SealingKey
+from threshold import SealingKey, ThresholdError
+from threshold.group import parse_point
 
 
 class Member(Value, frozen=True):
@@ -68,7 +69,8 @@ class Genesis(Value, frozen=True):
     checkpoint: Checkpoint
     time_ms: Uint
     key_refresh_ms: Uint = 0
-    """How often the threshold key is shared anew, in block time; 0 for never (but where a member lacks its share)."""
+    """How often the threshold key is shared anew, in block time: KEY_REFRESH_MS_MIN or more, or 0 for never (but where
+    a member lacks its share)."""
 
     def block_id(self) -> bytes:
         """The id of the block of height 0 and view 0."""
@@ -115,6 +117,17 @@ def _sealing_key(public_key: bytes, chain_id: int, settlement: bytes) -> Sealing
     return SealingKey(public_key, chain_id, settlement)
 
 
+def _check_given_keys(genesis: Genesis) -> None:
+    """Refuse a given threshold key or verification key that is no point: the codec lets any up to 33 bytes pass."""
+    try:
+        parse_point(genesis.public_key, "public_key")
+        for index, member in enumerate(genesis.members):
+            parse_point(member.verification_key, f"members[{index}].verification_key")
+    except ThresholdError as error:
+        cause = f"a threshold key is not a point of secp256k1: {error}"
+        raise ConfigError(cause, "give each as 33 bytes of compressed SEC1, or give none of them") from None
+
+
 class Committee:
     """A checked :class:`Genesis` with what follows from it. Raises :class:`ConfigError` when it is unsafe."""
 
@@ -140,6 +153,11 @@ class Committee:
                 f"a decryption threshold of {self.t} is unsafe with {n} members",
                 f"use t between f+1 = {self.f + 1} and n-f = {self.q}",
             )
+        if 0 < genesis.key_refresh_ms < limits.KEY_REFRESH_MS_MIN:
+            raise ConfigError(
+                f"key_refresh_ms is {genesis.key_refresh_ms}: a sharing would follow the one before too soon",
+                f"share the key anew every {limits.KEY_REFRESH_MS_MIN} ms or more seldom, or never: 0",
+            )
         self.epoch = genesis.epoch
         self.origin = origin
         self.genesis_id = genesis.block_id() if origin is None else origin.genesis_id
@@ -159,6 +177,7 @@ class Committee:
             cause = "some threshold keys are given and others are not"
             raise ConfigError(cause, "give the public key and every member's verification key, or none of them")
         if genesis.public_key:
+            _check_given_keys(genesis)
             self.establish(genesis.public_key, [member.verification_key for member in genesis.members])
         if origin is not None:
             self._begin_with(origin)

@@ -38,6 +38,9 @@ ROTATION_MESSAGES_LISTED_MAX: Final = 8  # of one author in one epoch: approvals
 KEY_WINDOW_HEIGHTS: Final = 4  # a phase of a session waits for members so many blocks and so long, whichever is more
 KEY_WINDOW_MS: Final = 10_000
 KEY_RETRY_MS: Final = 60_000  # until the key is shared anew after a session that did not serve all
+KEY_REFRESH_MS_MIN: Final = 5_000  # of a genesis that names an interval; a session takes a second or two
+# 16 sharings made every KEY_REFRESH_MS_MIN go back 80 s, and snapshots come every 60 s at the latest: a member that
+# comes back knows the sharing of every batch it has not opened. Real intervals are hours, and batches open in a second.
 SHARINGS_KEPT: Final = 16
 
 # --- timing (local) -----------------------------------------------------------------------------------------------

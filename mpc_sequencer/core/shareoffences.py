@@ -101,8 +101,8 @@ def _context(bundle: Bundle, committee: Committee) -> BundleContext:
 
 
 def _verification_key(bundle: Bundle, committee: Committee) -> bytes:
-    """Its member's verification key in the bundle's sharing; a committee file with a broken one convicts nobody, and
-    nor does one with none."""
+    """Its member's verification key in the bundle's sharing; one that is no point convicts nobody, nor
+    does one that is not known."""
     try:
         key = committee.verification_key(bundle.node, bundle.sharing)
     except ProtocolError:

@@ -92,7 +92,7 @@ def committee_file(
     genesis: Genesis, endpoints: Sequence[Endpoint], certificates: Sequence[bytes]
 ) -> CommitteeFile:
     """Check a committee and its additions. Raises :class:`ConfigError` that names what is wrong."""
-    committee = _checked_committee(genesis)
+    committee = Committee(genesis)
     if len(endpoints) != committee.n or len(certificates) != committee.n:
         raise ConfigError("not every member has an endpoint and a TLS certificate", _HINT_COMMITTEE)
     for node, (host, port) in enumerate(endpoints):
@@ -247,15 +247,6 @@ def check_index(config: NodeConfig, file: CommitteeFile) -> None:
 # --- common to both -----------------------------------------------------------------------------------------
 def _relative(path: Path, folder: Path) -> str:
     return os.path.relpath(os.path.abspath(path), os.path.abspath(folder))
-
-
-def _checked_committee(genesis: Genesis) -> Committee:
-    try:
-        return Committee(genesis)
-    except ConfigError:
-        raise
-    except ValueError as error:  # a threshold key that is no point, and the like
-        raise ConfigError(f"the committee file's keys are not valid: {error}", _HINT_COMMITTEE) from None
 
 
 def _check_endpoint(host: str, port: int, field: str, hint: str) -> None:

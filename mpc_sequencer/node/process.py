@@ -11,6 +11,7 @@ import logging
 import secrets
 import signal
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -53,6 +54,14 @@ EXIT_RESULT_MISMATCH: Final = 3
 EXIT_DISK: Final = 4
 EXIT_ROLLED_BACK: Final = 5
 EXIT_SIGNER: Final = 6
+ENDINGS: Final[Mapping[type[Exception], tuple[int, str]]] = {
+    ResultMismatch: (EXIT_RESULT_MISMATCH, "this member stops signing: %s"),
+    DiskFailed: (EXIT_DISK, "this member stops, for what it says must be on disk first: %s"),
+    DiskRolledBack: (EXIT_ROLLED_BACK, "%s; it gives the folder up, and starts damaged when it is started again"),
+    SignerFailed: (EXIT_SIGNER, "this member stops, for it cannot sign: %s"),
+}
+"""What ends a running member: exit status, and what its log says. Where several come at once, the last of the table
+gives the status. Anything else is a fault of this program and is raised."""
 
 logger = logging.getLogger("mpc_sequencer.node")
 
@@ -198,22 +207,8 @@ async def _serve(
                 lambda: len(transport.peers.connected) + 1 >= file.committee.q,
                 lambda: core.even and core.chain.final_height > came_back_at,
             )
-    except* ResultMismatch as group:
-        for error in group.exceptions:
-            logger.critical("this member stops signing: %s", error)
-        status = EXIT_RESULT_MISMATCH
-    except* DiskFailed as failed:
-        for fault in failed.exceptions:
-            logger.critical("this member stops, for what it says must be on disk first: %s", fault)
-        status = EXIT_DISK
-    except* DiskRolledBack as found:
-        for seen in found.exceptions:
-            logger.critical("%s; it gives the folder up, and starts damaged when it is started again", seen)
-        status = EXIT_ROLLED_BACK
-    except* SignerFailed as gone:
-        for why in gone.exceptions:
-            logger.critical("this member stops, for it cannot sign: %s", why)
-        status = EXIT_SIGNER
+    except* tuple(ENDINGS) as ended:
+        status = ending_status(ended)
     if status != EXIT_DISK:
         try:
             if status == EXIT_ROLLED_BACK:
@@ -224,6 +219,18 @@ async def _serve(
         except (OSError, DiskFailed) as error:
             logger.critical("the disk failed at the end: %s", error)
             status = EXIT_DISK
+    return status
+
+
+def ending_status(ended: BaseExceptionGroup[Exception]) -> int:
+    """The exit status of a member that ended with these exceptions, all of ENDINGS; says each in the log."""
+    status = 0
+    for kind, (kind_status, text) in ENDINGS.items():
+        found = ended.subgroup(kind)  # a nursery within a nursery groups within a group
+        if found is not None:
+            status = kind_status
+            for error in found.exceptions:
+                logger.critical(text, error)
     return status
 
 

@@ -107,6 +107,20 @@ class FaultPlan:
     end_ms: int = FAULTS_END_MS
     """When the network is healed."""
 
+    @classmethod
+    def quiet(cls, nodes: int) -> FaultPlan:
+        """Nothing goes wrong on a local network of ``nodes`` members without jitter and skew."""
+        return cls(
+            regions=(),
+            jitter_ms=0,
+            skew_ms=(0,) * nodes,
+            breaks=(),
+            stalls=(),
+            crashes=(),
+            behaviours=(),
+            beyond_skew=(),
+        )
+
     @property
     def byzantine(self) -> frozenset[int]:
         """Members that do not keep to the protocol. All others are honest, the crashed ones included."""

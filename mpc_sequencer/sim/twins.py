@@ -26,7 +26,7 @@ count, is read in mixed radix, so that each scenario has one number and any run 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from math import comb, gcd
@@ -108,17 +108,7 @@ class TwinsHarness(Harness):
 
     def __init__(self, number: int, nodes: int, *, shared: bool | None = None) -> None:
         self.scenario = make_scenario(number, nodes)
-        plan = FaultPlan(
-            regions=(),
-            jitter_ms=0,
-            skew_ms=(0,) * nodes,
-            breaks=(),
-            stalls=(),
-            crashes=(),
-            behaviours=(),
-            beyond_skew=(),
-            twinned=self.scenario.twinned,
-        )
+        plan = replace(FaultPlan.quiet(nodes), twinned=self.scenario.twinned)
         super().__init__(number, nodes, frozenset(), shared=shared, plan=plan)
         self._loaded = True
 

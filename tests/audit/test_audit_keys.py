@@ -185,7 +185,7 @@ def test_key_messages_are_judged_and_run_no_session_where_the_committee_file_has
 
 
 # --- refreshes ----------------------------------------------------------------------------------------------------
-REFRESH_MS = 4_000
+REFRESH_MS = limits.KEY_REFRESH_MS_MIN
 
 
 @cache

@@ -97,6 +97,7 @@ def test_a_committee_file_with_too_few_members(mpcseq: Run, copy: Devnet) -> Non
         (["--nodes", "7", "--threshold", "6"], "threshold of 6 is unsafe"),
         (["--accounts", "0"], "0 accounts"),
         (["--base-port", "65534"], "ports"),
+        (["--key-refresh", "4.999"], "key_refresh_ms is 4999"),
     ],
 )
 def test_an_unsafe_devnet_is_not_written(

@@ -1,12 +1,16 @@
 """A committee is safe or it is not made: sizes, thresholds, keys of its own; certificates of q distinct members."""
 
+import re
+
 import msgspec
 import pytest
 from core_kit import make_certificate, refused
 
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.types import FINALIZE, NOTARIZE, NULLIFY, Receipt
+from mpc_sequencer.node.snapshots import SNAPSHOT_INTERVAL_MS
 from mpc_sequencer.sim import make_deployment
 
 D = make_deployment(7)
@@ -48,6 +52,49 @@ def test_sizes_keys_and_order_of_members_are_checked() -> None:
     ]:
         with pytest.raises(ConfigError, match=text):
             Committee(msgspec.structs.replace(genesis, members=bad))
+
+
+@pytest.mark.parametrize("interval_ms", [1, limits.KEY_REFRESH_MS_MIN - 1])
+def test_a_key_shared_anew_too_often_is_refused(interval_ms: int) -> None:
+    with pytest.raises(ConfigError, match=f"key_refresh_ms is {interval_ms}") as info:
+        Committee(msgspec.structs.replace(D.committee.genesis, key_refresh_ms=interval_ms))
+    assert str(limits.KEY_REFRESH_MS_MIN) in (info.value.hint or "")
+
+
+@pytest.mark.parametrize("interval_ms", [0, limits.KEY_REFRESH_MS_MIN, 86_400_000])
+def test_a_key_may_be_shared_anew_at_the_bound_or_more_seldom_or_never(interval_ms: int) -> None:
+    genesis = msgspec.structs.replace(D.committee.genesis, key_refresh_ms=interval_ms)
+    assert Committee(genesis).genesis.key_refresh_ms == interval_ms
+
+
+def test_the_sharings_kept_reach_back_beyond_a_snapshot() -> None:
+    assert limits.SHARINGS_KEPT * limits.KEY_REFRESH_MS_MIN > SNAPSHOT_INTERVAL_MS
+
+
+NO_POINTS = {
+    "one byte": b"\x02",
+    "32 bytes": D.committee.genesis.public_key[:-1],
+    "33 zero bytes": bytes(33),
+    "another prefix": b"\x04" + D.committee.genesis.public_key[1:],
+    "off the curve": b"\x02" + bytes(31) + b"\x05",  # 5^3 + 7 is no square
+    "x above the field": b"\x02" + b"\xff" * 32,
+    "34 bytes": D.committee.genesis.public_key + b"\x00",
+}
+
+
+@pytest.mark.parametrize("key", NO_POINTS.values(), ids=NO_POINTS)
+@pytest.mark.parametrize("field", ["public_key", "members[6].verification_key"])
+def test_a_given_threshold_key_that_is_no_point_is_refused(field: str, key: bytes) -> None:
+    genesis = D.committee.genesis
+    assert Committee(genesis).keys is not None
+    if field == "public_key":
+        bent = msgspec.structs.replace(genesis, public_key=key)
+    else:
+        last = msgspec.structs.replace(genesis.members[6], verification_key=key)
+        bent = msgspec.structs.replace(genesis, members=(*genesis.members[:6], last))
+    with pytest.raises(ConfigError, match=re.escape(field)) as info:
+        Committee(bent)
+    assert info.value.hint
 
 
 def test_any_part_of_the_genesis_changes_its_id() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 import msgspec
 import pytest
 from core_kit import (
-    all_sequenced,
     make_certificate,
     make_claim,
     make_list,
@@ -18,15 +18,15 @@ from core_kit import (
     make_vote,
     refused,
     sign,
-    submit,
 )
+from evidence_kit import Revealed, assert_a_changed_byte_convicts_nobody_else, reveal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.errors import ConfigError, ProtocolError
+from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.evidence import MAGIC, decode_file, encode_file, file_name, verify, verify_file
 from mpc_sequencer.core.lognote import log_origin
 from mpc_sequencer.core.offences import (
@@ -48,14 +48,12 @@ from mpc_sequencer.core.offences import (
     SealedBytes,
     accused,
 )
-from mpc_sequencer.core.transcript import BlockEntry, BundleEntry, EnvelopeEntry
 from mpc_sequencer.core.types import (
     FINALIZE,
     NO_SIGNATURE,
     NOTARIZE,
     NULLIFY,
     ZERO_HASH,
-    Block,
     Bundle,
     OrderList,
     Receipt,
@@ -88,26 +86,11 @@ replace = msgspec.structs.replace
 
 
 @cache
-def revealed() -> tuple[Bundle, Block, tuple[SealedBytes, ...]]:
+def revealed() -> Revealed:
     """An honest bundle of member GUILTY with its block and the batch's orders, three of them."""
     cluster = Cluster(D)
     cluster.run(50)
-    orders = [D.order(D.traders[i], cluster.now_ms) for i in range(3)]
-    submit(cluster, 0, *orders)
-    assert cluster.run(5_000, until=all_sequenced({one.order_id() for one in orders}, {0}))
-    cluster.run(1_000)
-    log = cluster.logs[0]
-    bundle = next(one.bundle for one in log if isinstance(one, BundleEntry) and one.bundle.node == GUILTY)
-    block = next(
-        one.block for one in log if isinstance(one, BlockEntry) and one.block.header.block_id() == bundle.block_id
-    )
-    sealed = {
-        one.envelope.order_id(): SealedBytes(one.envelope.label, one.envelope.ciphertext)
-        for one in log
-        if isinstance(one, EnvelopeEntry)
-    }
-    assert not cluster.evidence, "nobody did anything wrong"
-    return bundle, block, tuple(sealed[entry.order_id] for entry in block.batch)
+    return reveal(cluster, GUILTY, 3)
 
 
 # --- offences -----------------------------------------------------------------------------------------------------
@@ -406,10 +389,13 @@ def test_the_same_words_of_another_deployment_convict_nobody() -> None:
             verify(CONVICTING[name](), other.committee)
 
 
-def test_a_broken_key_in_the_committee_file_convicts_nobody() -> None:
-    members = list(D.committee.genesis.members)
-    members[GUILTY] = replace(members[GUILTY], verification_key=b"\x02" + b"\xff" * 32)
-    broken = Committee(replace(D.committee.genesis, members=tuple(members)))
+def test_a_verification_key_that_is_no_point_convicts_nobody() -> None:
+    """No committee file may have one; whoever comes by one otherwise judges nobody by it."""
+    broken = D.committee.own()
+    sharing = broken.sharing(0)
+    keys = list(sharing.verification_keys)
+    keys[GUILTY] = b"\x02" + b"\xff" * 32
+    broken.sharings[0] = dataclasses.replace(sharing, verification_keys=tuple(keys))
     for name in ("a wrong share", "a wrong coin share"):
         with refused("evidence.pinned"):
             verify(CONVICTING[name](), broken)
@@ -418,15 +404,9 @@ def test_a_broken_key_in_the_committee_file_convicts_nobody() -> None:
 @settings(max_examples=150, deadline=None)
 @given(name=st.sampled_from(sorted(CONVICTING)), at=st.integers(0, 1 << 20), flip=st.integers(1, 255))
 def test_no_change_of_a_byte_convicts_another_member(name: str, at: int, flip: int) -> None:
-    """A byte changed in a file leaves it refused, or convicting the same member of the same kind."""
     offence = CONVICTING[name]()
-    data = bytearray(encode_file(offence, D.committee))
-    data[at % len(data)] ^= flip
-    try:
-        verdict = verify_file(decode_file(bytes(data)), D.committee)
-    except ProtocolError:
-        return
-    assert (verdict.node, verdict.kind) == (GUILTY, KIND_NAMES[type(offence)])
+    assert accused(offence) == GUILTY
+    assert_a_changed_byte_convicts_nobody_else(offence, D.committee, at, flip)
 
 
 # --- files --------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from core_kit import all_sequenced, refused, sign, submit
+from core_kit import refused, sign
+from evidence_kit import assert_a_changed_byte_convicts_nobody_else, reveal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from session_kit import Complainer, Room, WrongDealer, seed_of, with_part
@@ -30,8 +31,8 @@ from mpc_sequencer.core.offences import (
     KeyPin,
     Offence,
     SealedBytes,
+    accused,
 )
-from mpc_sequencer.core.transcript import BlockEntry, BundleEntry, EnvelopeEntry
 from mpc_sequencer.core.types import NO_SIGNATURE, Block, Bundle, KeyCertificate, KeyMessage, KeyReady
 from mpc_sequencer.sim import Cluster, make_deployment
 from threshold import group
@@ -280,13 +281,8 @@ def test_a_committee_that_was_given_its_key_runs_no_sessions() -> None:
 @given(name=st.sampled_from(sorted(CONVICTING)), at=st.integers(0, 1 << 20), flip=st.integers(1, 255))
 def test_no_change_of_a_byte_convicts_another_member(name: str, at: int, flip: int) -> None:
     offence = CONVICTING[name]()
-    data = bytearray(encode_file(offence, D.committee))
-    data[at % len(data)] ^= flip
-    try:
-        verdict = verify_file(decode_file(bytes(data)), D.committee)
-    except ProtocolError:
-        return
-    assert (verdict.node, verdict.kind) == (GUILTY, KIND_NAMES[type(offence)])
+    assert accused(offence) == GUILTY
+    assert_a_changed_byte_convicts_nobody_else(offence, D.committee, at, flip)
 
 
 # --- finding ------------------------------------------------------------------------------------------------------
@@ -382,22 +378,7 @@ def generated() -> tuple[Committee, Bundle, Block, tuple[SealedBytes, ...]]:
     certificate = own.sharing(0).certificate
     assert certificate is not None
     establish(d.committee, certificate)
-    orders = [d.order(d.traders[i], cluster.now_ms) for i in range(2)]
-    submit(cluster, 0, *orders)
-    assert cluster.run(5_000, until=all_sequenced({one.order_id() for one in orders}, {GUILTY}))
-    cluster.run(1_000)
-    log = cluster.logs[GUILTY]
-    bundle = next(one.bundle for one in log if isinstance(one, BundleEntry) and one.bundle.node == GUILTY)
-    block = next(
-        one.block for one in log if isinstance(one, BlockEntry) and one.block.header.block_id() == bundle.block_id
-    )
-    sealed = {
-        one.envelope.order_id(): SealedBytes(one.envelope.label, one.envelope.ciphertext)
-        for one in log
-        if isinstance(one, EnvelopeEntry)
-    }
-    assert not cluster.evidence
-    return own, bundle, block, tuple(sealed[entry.order_id] for entry in block.batch)
+    return own, *reveal(cluster, GUILTY, 2)
 
 
 def pin(**terms: Any) -> KeyPin:

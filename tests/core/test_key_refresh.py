@@ -188,6 +188,20 @@ def test_a_member_that_lost_its_share_gets_one_of_the_next_refresh() -> None:
     trade(cluster)  # and now its share is one of the three
 
 
+def test_a_share_out_of_the_vault_that_the_others_do_not_know_of_is_not_used() -> None:
+    """Such as another member's, or one of another sharing, after a vault was put together from copies."""
+    cluster = committee_of_four()
+    trade(cluster)
+    vaults = [host.disk.vault for host in cluster.hosts]
+    cluster.stop(2)
+    vaults[2]["share-0"] = vaults[1]["share-0"]
+    cluster.restart(2)
+    assert 0 not in cluster.cores[2].reveal.secrets
+    assert ("key.no_share", 2) in {(fault.code, node) for node, fault in cluster.faults}
+    trade(cluster)  # three of four open, and nobody is convicted
+    assert not cluster.evidence
+
+
 def test_a_member_down_for_the_refresh_goes_on_with_the_rest_and_gets_its_share_soon_after() -> None:
     cluster = committee_of_four()
     cluster.stop(3)
@@ -308,7 +322,7 @@ def test_a_given_key_is_sharing_zero_without_a_name() -> None:
 def test_under_load_every_batch_is_opened_by_its_height_s_sharing() -> None:
     """Several blocks become final at once while sessions are under way (two of three views lose their finalize votes):
     no share leaves before it is clear which sharing its height has."""
-    cluster = committee_of_four(refresh_ms=3_000)
+    cluster = committee_of_four(refresh_ms=limits.KEY_REFRESH_MS_MIN)
     d = cluster.deployment
 
     def lossy(_sender: int, _receiver: int, message: PeerMessage) -> PeerMessage | None:
@@ -317,7 +331,7 @@ def test_under_load_every_batch_is_opened_by_its_height_s_sharing() -> None:
 
     cluster.network.tamper = lossy
     ids = []
-    for turn in range(300):
+    for turn in range(450):
         order = d.order(d.traders[turn % 4], cluster.now_ms)
         ids.append(order.order_id())
         for node in NODES:

@@ -16,17 +16,7 @@ from threshold.dkg import Result
 
 def quiet(nodes: int, **more: Any) -> FaultPlan:
     """A plan in which nothing goes wrong but what is named."""
-    calm = FaultPlan(
-        regions=(),
-        jitter_ms=0,
-        skew_ms=(0,) * nodes,
-        breaks=(),
-        stalls=(),
-        crashes=(),
-        behaviours=(),
-        beyond_skew=(),
-    )
-    return replace(calm, **more)
+    return replace(FaultPlan.quiet(nodes), **more)
 
 
 def outage(node: int, at_ms: int, until_ms: int, **terms: Any) -> Outage:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from keys_kit import outage
 
 from mpc_sequencer.core import catchup, recovery, replay
 from mpc_sequencer.core.agreement.simplex import Simplex
@@ -37,14 +38,7 @@ from mpc_sequencer.sim.plan import RESTART_FAULTS, parse_faults
 from mpc_sequencer.sim.run import Harness, simulate
 
 ALL = parse_faults("all")
-QUIET = FaultPlan(
-    regions=(), jitter_ms=0, skew_ms=(0,) * 4, breaks=(), stalls=(), crashes=(), behaviours=(), beyond_skew=()
-)
-
-
-def outage(node: int, at_ms: int, until_ms: int, **terms: Any) -> Outage:
-    given = {"cause": "power", "moment": "between", "part_percent": 50, "linger_ms": 0, **terms}
-    return Outage(node, at_ms, until_ms, **given)
+QUIET = FaultPlan.quiet(4)
 
 
 def run_with(*outages: Outage, **more: Any) -> Harness:

@@ -38,9 +38,7 @@ from mpc_sequencer.sim.sharing import SHARED, shared_verdicts
 from threshold import ThresholdError
 
 ALL = parse_faults("all")
-QUIET = FaultPlan(
-    regions=(), jitter_ms=0, skew_ms=(0,) * 4, breaks=(), stalls=(), crashes=(), behaviours=(), beyond_skew=()
-)
+QUIET = FaultPlan.quiet(4)
 
 # --- clocks -----------------------------------------------------------------------------------------------------
 

@@ -4,39 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import dkg_cheats as cheats
 import pytest
-from dkg_kit import (
-    BadComplaintProof,
-    BadDealProof,
-    BadExtract,
-    BadFeldmanProof,
-    CrashAfterDeal,
-    CrashAfterKey,
-    Garbage,
-    InconsistentCommitments,
-    LyingComplainer,
-    NoAnswer,
-    NoDeal,
-    NoExtract,
-    NoFeldman,
-    NotReady,
-    Silent,
-    WrongReady,
-    WrongShares,
-    assert_consistent,
-    convicted,
-    generation,
-    members,
-    play,
-    shares_of,
-)
+from dkg_kit import assert_consistent, convicted, generation, members, play, shares_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from threshold.dkg import Message, Participant, Phase, Role, Session
 
 
-class AllVictims(WrongShares):
+class AllVictims(cheats.WrongShares):
     victims = frozenset(range(1, 20))
 
 
@@ -52,20 +29,20 @@ class Outcome:
 
 OUTCOMES = (
     Outcome(AllVictims, False, ((Role.DEALER, "dkg.deal_wrong"),)),
-    Outcome(Garbage, False, ((Role.DEALER, "dkg.deal_wrong"),)),
-    Outcome(InconsistentCommitments, False, ((Role.DEALER, "dkg.deal_wrong"),)),
-    Outcome(BadDealProof, False, ((Role.DEALER, "dkg.deal_proof"),)),
-    Outcome(NoDeal, False),
-    Outcome(Silent, False),
-    Outcome(CrashAfterKey, False),
-    Outcome(CrashAfterDeal, True, extracted=True),
-    Outcome(NoFeldman, True, extracted=True),
-    Outcome(BadFeldmanProof, True, ((Role.DEALER, "dkg.feldman_proof"),), extracted=True),
-    Outcome(LyingComplainer, True, ((Role.RECEIVER, "dkg.complaint_false"),)),
-    Outcome(NoAnswer, True),
-    Outcome(NoExtract, True),
-    Outcome(NotReady, True),
-    Outcome(WrongReady, True, ((Role.RECEIVER, "dkg.ready_hash"),)),
+    Outcome(cheats.Garbage, False, ((Role.DEALER, "dkg.deal_wrong"),)),
+    Outcome(cheats.InconsistentCommitments, False, ((Role.DEALER, "dkg.deal_wrong"),)),
+    Outcome(cheats.BadDealProof, False, ((Role.DEALER, "dkg.deal_proof"),)),
+    Outcome(cheats.NoDeal, False),
+    Outcome(cheats.Silent, False),
+    Outcome(cheats.CrashAfterKey, False),
+    Outcome(cheats.CrashAfterDeal, True, extracted=True),
+    Outcome(cheats.NoFeldman, True, extracted=True),
+    Outcome(cheats.BadFeldmanProof, True, ((Role.DEALER, "dkg.feldman_proof"),), extracted=True),
+    Outcome(cheats.LyingComplainer, True, ((Role.RECEIVER, "dkg.complaint_false"),)),
+    Outcome(cheats.NoAnswer, True),
+    Outcome(cheats.NoExtract, True),
+    Outcome(cheats.NotReady, True),
+    Outcome(cheats.WrongReady, True, ((Role.RECEIVER, "dkg.ready_hash"),)),
 )
 SIZES = ((4, 3, 1), (4, 2, 1), (5, 4, 1), (7, 5, 2), (7, 3, 2), (8, 6, 2), (10, 7, 3))
 
@@ -95,9 +72,9 @@ def test_up_to_f_cheaters_are_left_out_or_outlived_and_the_caught_are_named(data
     assert_consistent(session, shares_of(session, honest))
 
 
-@pytest.mark.parametrize("kind", [BadComplaintProof, BadExtract])
+@pytest.mark.parametrize("kind", [cheats.BadComplaintProof, cheats.BadExtract])
 def test_f_members_that_bend_what_they_open_do_not_stop_the_others(kind: type[Participant]) -> None:
     plan = generation(7, 4, 2)
-    session = play(plan, members(plan, {2: kind, 6: NoFeldman}))
+    session = play(plan, members(plan, {2: kind, 6: cheats.NoFeldman}))
     assert session.result is not None and session.qualified == plan.dealers
     assert {culprit.index for culprit in convicted(session)} == {2}

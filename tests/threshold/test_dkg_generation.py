@@ -2,35 +2,9 @@
 
 import hashlib
 
+import dkg_cheats as cheats
 import pytest
-from dkg_kit import (
-    BLOCK_MS,
-    BadComplaintProof,
-    BadDealProof,
-    BadExtract,
-    BadFeldmanProof,
-    CrashAfterDeal,
-    CrashAfterKey,
-    Garbage,
-    InconsistentCommitments,
-    LyingComplainer,
-    NoAnswer,
-    NoDeal,
-    NoExtract,
-    NoFeldman,
-    NotReady,
-    Silent,
-    WrongReady,
-    WrongShares,
-    assert_consistent,
-    convicted,
-    deal_of,
-    generation,
-    members,
-    named,
-    play,
-    shares_of,
-)
+from dkg_kit import BLOCK_MS, assert_consistent, convicted, deal_of, generation, members, named, play, shares_of
 
 import threshold
 from threshold import SealingKey, Tag, group, tags
@@ -96,7 +70,7 @@ def test_the_pedersen_generator_is_hashed_to_the_curve_and_is_none_of_the_others
 # -- dealers that cheat -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cheat", [WrongShares, Garbage, InconsistentCommitments])
+@pytest.mark.parametrize("cheat", [cheats.WrongShares, cheats.Garbage, cheats.InconsistentCommitments])
 def test_wrong_shares_disqualify_their_dealer(cheat: type[Participant]) -> None:
     plan = generation(4, 3, 1)
     everybody = members(plan, {3: cheat})
@@ -108,7 +82,7 @@ def test_wrong_shares_disqualify_their_dealer(cheat: type[Participant]) -> None:
 
 
 def test_one_honest_victim_is_enough_to_disqualify() -> None:
-    class OneVictim(WrongShares):
+    class OneVictim(cheats.WrongShares):
         victims = frozenset((4,))
 
     plan = generation(4, 3, 1)
@@ -118,7 +92,7 @@ def test_one_honest_victim_is_enough_to_disqualify() -> None:
 
 def test_a_dealer_that_sends_nothing_is_no_dealer_once_the_window_has_passed() -> None:
     plan = generation(4, 3, 1)
-    everybody = members(plan, {2: NoDeal})
+    everybody = members(plan, {2: cheats.NoDeal})
     session = play(plan, everybody)
     assert named(session) == {(Role.DEALER, 2, "dkg.silent")} and convicted(session) == []
     assert session.qualified == (1, 3, 4)
@@ -127,7 +101,7 @@ def test_a_dealer_that_sends_nothing_is_no_dealer_once_the_window_has_passed() -
 
 def test_a_deal_whose_proof_does_not_hold_is_invalid_without_complaint() -> None:
     plan = generation(4, 3, 1)
-    session = play(plan, members(plan, {4: BadDealProof}))
+    session = play(plan, members(plan, {4: cheats.BadDealProof}))
     assert named(session) == {(Role.DEALER, 4, "dkg.deal_proof")} and session.qualified == (1, 2, 3)
 
 
@@ -257,7 +231,7 @@ def test_an_ephemeral_point_used_twice_in_one_deal_is_refused() -> None:
 
 def test_a_lying_complainer_convicts_itself_and_the_dealers_stay() -> None:
     plan = generation(4, 3, 1)
-    everybody = members(plan, {2: LyingComplainer})
+    everybody = members(plan, {2: cheats.LyingComplainer})
     session = play(plan, everybody)
     assert named(session) == {(Role.RECEIVER, 2, "dkg.complaint_false")} and len(session.culprits) == 1
     assert session.qualified == plan.dealers
@@ -266,7 +240,7 @@ def test_a_lying_complainer_convicts_itself_and_the_dealers_stay() -> None:
 
 def test_a_complaint_without_its_proof_disqualifies_nobody() -> None:
     plan = generation(4, 3, 1)
-    session = play(plan, members(plan, {2: BadComplaintProof}))
+    session = play(plan, members(plan, {2: cheats.BadComplaintProof}))
     assert {code for _, _, code in named(session)} <= {"dkg.complaint_false", "dkg.complaint_proof"}
     assert {index for _, index, _ in named(session)} == {2} and session.qualified == plan.dealers
 
@@ -279,7 +253,7 @@ def test_another_receivers_opened_point_convicts_nobody_else() -> None:
             return messages
         return [Message(2, messages[0].payload) if m.index == 2 else m for m in messages]
 
-    class OneVictim(WrongShares):
+    class OneVictim(cheats.WrongShares):
         victims = frozenset((1,))
 
     session = play(plan, members(plan, {7: OneVictim}), copy)
@@ -302,16 +276,16 @@ def test_a_complaint_about_somebody_without_a_deal_is_refused() -> None:
             return super()._make(session, owed, index)
 
     plan = generation(4, 3, 1)
-    session = play(plan, members(plan, {2: NoDeal, 3: Confused}))
+    session = play(plan, members(plan, {2: cheats.NoDeal, 3: Confused}))
     assert (Role.RECEIVER, 3, "dkg.complaint_dealer") in named(session) and session.qualified == (1, 3, 4)
 
 
 def test_silence_in_the_answers_is_acceptance_and_keeps_the_share_from_the_silent() -> None:
-    class OneVictim(WrongShares):
+    class OneVictim(cheats.WrongShares):
         victims = frozenset((1,))
 
     plan = generation(4, 3, 1)
-    everybody = members(plan, {1: NoAnswer, 4: OneVictim})
+    everybody = members(plan, {1: cheats.NoAnswer, 4: OneVictim})
     session = play(plan, everybody)
     assert session.qualified == plan.dealers and convicted(session) == []
     assert session.result is not None and session.result.refresh_advised
@@ -320,20 +294,20 @@ def test_silence_in_the_answers_is_acceptance_and_keeps_the_share_from_the_silen
     assert_consistent(session, shares_of(session, everybody[1:]))
 
 
-@pytest.mark.parametrize("cheat", [Silent, CrashAfterKey, CrashAfterDeal, NotReady])
+@pytest.mark.parametrize("cheat", [cheats.Silent, cheats.CrashAfterKey, cheats.CrashAfterDeal, cheats.NotReady])
 def test_a_member_that_crashes_for_good_does_not_stop_the_others(cheat: type[Participant]) -> None:
     plan = generation(4, 3, 1)
     everybody = members(plan, {2: cheat})
     session = play(plan, everybody)
     assert session.result is not None and session.result.refresh_advised and convicted(session) == []
-    assert session.qualified == ((1, 3, 4) if cheat in (Silent, CrashAfterKey) else plan.dealers)
+    assert session.qualified == ((1, 3, 4) if cheat in (cheats.Silent, cheats.CrashAfterKey) else plan.dealers)
     assert set(session.result.verification_keys) == {1, 2, 3, 4}, "the silent one has a verification key too"
     assert_consistent(session, shares_of(session, honest(everybody)))
 
 
 def test_a_receiver_ready_for_another_result_is_named() -> None:
     plan = generation(4, 3, 1)
-    session = play(plan, members(plan, {2: WrongReady}))
+    session = play(plan, members(plan, {2: cheats.WrongReady}))
     assert named(session) == {(Role.RECEIVER, 2, "dkg.ready_hash")}
     assert session.result is not None and session.result.refresh_advised
 
@@ -341,7 +315,7 @@ def test_a_receiver_ready_for_another_result_is_named() -> None:
 # -- extraction ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cheat", [NoFeldman, BadFeldmanProof])
+@pytest.mark.parametrize("cheat", [cheats.NoFeldman, cheats.BadFeldmanProof])
 def test_extraction_gives_the_key_that_was_fixed_before(cheat: type[Participant]) -> None:
     plan = generation(4, 3, 1)
     expected = play(plan, members(plan)).result
@@ -351,24 +325,24 @@ def test_extraction_gives_the_key_that_was_fixed_before(cheat: type[Participant]
     assert session.to_extract == (3,) and session.qualified == plan.dealers
     assert session.result.public_key == expected.public_key
     assert session.result.verification_keys == expected.verification_keys
-    code = "dkg.silent" if cheat is NoFeldman else "dkg.feldman_proof"
+    code = "dkg.silent" if cheat is cheats.NoFeldman else "dkg.feldman_proof"
     assert named(session) == {(Role.DEALER, 3, code)}
     assert_consistent(session, shares_of(session, everybody))
 
 
 def test_an_extracted_polynomial_gives_also_a_slow_receiver_its_share() -> None:
-    class Cheat(WrongShares, NoFeldman):
+    class Cheat(cheats.WrongShares, cheats.NoFeldman):
         victims = frozenset((1,))
 
     plan = generation(7, 4, 2)
-    everybody = members(plan, {1: NoAnswer, 4: Cheat})
+    everybody = members(plan, {1: cheats.NoAnswer, 4: Cheat})
     session = play(plan, everybody)
     assert session.qualified == plan.dealers and session.to_extract == (4,)
     assert_consistent(session, shares_of(session, everybody))
 
 
 def test_a_committed_zero_coefficient_is_extracted_and_does_no_harm() -> None:
-    class Zero(NoFeldman):
+    class Zero(cheats.NoFeldman):
         """Deals a polynomial whose constant term and leading coefficient are zero; its values are those of a_1 x."""
 
         def _fresh_deal(self, session: Session, dealer: int) -> Deal:
@@ -400,7 +374,7 @@ def test_a_committed_zero_coefficient_is_extracted_and_does_no_harm() -> None:
 
 def test_an_extraction_without_its_proof_is_refused_and_the_others_suffice() -> None:
     plan = generation(7, 4, 2)
-    everybody = members(plan, {3: NoFeldman, 5: BadExtract})
+    everybody = members(plan, {3: cheats.NoFeldman, 5: cheats.BadExtract})
     session = play(plan, everybody)
     assert named(session) == {(Role.DEALER, 3, "dkg.silent"), (Role.RECEIVER, 5, "dkg.extract_proof")}
     assert_consistent(session, shares_of(session, everybody))
@@ -414,9 +388,9 @@ def test_an_extraction_of_other_dealers_is_refused() -> None:
             return super()._make(session, owed, index)
 
     plan = generation(7, 4, 2)
-    session = play(plan, members(plan, {3: NoFeldman, 5: Curious}))
+    session = play(plan, members(plan, {3: cheats.NoFeldman, 5: Curious}))
     assert (Role.RECEIVER, 5, "dkg.length") in named(session)
-    session = play(plan, members(plan, {3: NoFeldman, 4: NoFeldman, 5: Curious}))
+    session = play(plan, members(plan, {3: cheats.NoFeldman, 4: cheats.NoFeldman, 5: Curious}))
     assert (Role.RECEIVER, 5, "dkg.extract_dealers") in named(session) and session.result is not None
 
 
@@ -426,12 +400,12 @@ def test_an_extraction_of_other_dealers_is_refused() -> None:
 @pytest.mark.parametrize(
     ("kind", "code"),
     [
-        (Silent, "dkg.abort_keys"),
-        (NoDeal, "dkg.abort_dealers"),
-        (BadDealProof, "dkg.abort_dealers"),
-        (WrongShares, "dkg.abort_dealers"),
-        (NoFeldman, "dkg.abort_extraction"),
-        (NotReady, "dkg.abort_ready"),
+        (cheats.Silent, "dkg.abort_keys"),
+        (cheats.NoDeal, "dkg.abort_dealers"),
+        (cheats.BadDealProof, "dkg.abort_dealers"),
+        (cheats.WrongShares, "dkg.abort_dealers"),
+        (cheats.NoFeldman, "dkg.abort_extraction"),
+        (cheats.NotReady, "dkg.abort_ready"),
     ],
 )
 def test_more_than_f_faults_end_in_a_clear_abort(kind: type[Participant], code: str) -> None:
@@ -444,12 +418,13 @@ def test_more_than_f_faults_end_in_a_clear_abort(kind: type[Participant], code: 
         everybody[0].share(session)
     assert session.block(session.height + 1, session.time_ms, []) is session
     answered = (MessageType.ANSWER, 1) in session.heard
-    assert answered is (kind not in (Silent, NoDeal, BadDealProof)), "too few deals end it before anybody answers"
+    too_few_deals = kind in (cheats.Silent, cheats.NoDeal, cheats.BadDealProof)
+    assert answered is not too_few_deals, "too few deals end it before anybody answers"
 
 
 def test_too_few_openings_abort_the_extraction() -> None:
     plan = generation(4, 3, 1)
-    session = play(plan, members(plan, {2: NoFeldman, 3: NoExtract, 4: NoExtract}))
+    session = play(plan, members(plan, {2: cheats.NoFeldman, 3: cheats.NoExtract, 4: cheats.NoExtract}))
     assert session.aborted == "dkg.abort_extraction"
 
 
@@ -485,7 +460,7 @@ def test_a_late_joiner_derives_the_same_session_from_the_log() -> None:
         return messages
 
     plan = generation(7, 5, 2)
-    session = play(plan, members(plan, {2: WrongShares, 5: BadFeldmanProof}), record)
+    session = play(plan, members(plan, {2: cheats.WrongShares, 5: cheats.BadFeldmanProof}), record)
     joined = Session.begin(plan, 10, 1_000_000)
     for height, time_ms, messages in log:
         joined = joined.block(height, time_ms, messages)
@@ -498,7 +473,7 @@ def test_a_late_joiner_derives_the_same_session_from_the_log() -> None:
 
 def test_other_block_boundaries_and_another_order_within_blocks_give_the_same_key() -> None:
     plan = generation(7, 5, 2)
-    kinds: dict[int, type[Participant]] = {2: WrongShares, 5: LyingComplainer}
+    kinds: dict[int, type[Participant]] = {2: cheats.WrongShares, 5: cheats.LyingComplainer}
     expected = play(plan, members(plan, kinds))
 
     def backwards(_: Session, messages: list[Message]) -> list[Message]:
@@ -548,9 +523,9 @@ def test_nobody_knows_who_qualifies_before_feldman_opens_and_early_ones_do_not_c
 def test_phases_close_on_a_quorum_only_where_t_honest_are_among_any_quorum() -> None:
     for t, closes in ((3, False), (2, True)):
         plan = generation(4, t, 1)
-        session = play(plan, members(plan, {4: Silent}), until=Phase.DEALS)
+        session = play(plan, members(plan, {4: cheats.Silent}), until=Phase.DEALS)
         assert (session.height == 11) is closes
-        session = play(plan, members(plan, {4: NoAnswer}), until=Phase.FELDMAN)
+        session = play(plan, members(plan, {4: cheats.NoAnswer}), until=Phase.FELDMAN)
         assert (session.height == 13) is closes
         assert not convicted(session)
 

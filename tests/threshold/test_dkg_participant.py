@@ -4,8 +4,9 @@ import copy
 import pickle
 from dataclasses import replace
 
+import dkg_cheats as cheats
 import pytest
-from dkg_kit import NoFeldman, Silent, generation, members, play, seeded, shares_of
+from dkg_kit import generation, members, play, seeded, shares_of
 
 from threshold import group
 from threshold.dkg import Message, Participant, Phase, Plan, Role, Session, deals
@@ -25,7 +26,7 @@ def recorded(plan: Plan, everybody: list[Participant]) -> tuple[Session, dict[Ph
 
 def test_after_a_crash_at_any_step_it_makes_the_same_messages_again() -> None:
     plan = generation(4, 3, 1)
-    everybody = members(plan, {3: NoFeldman})
+    everybody = members(plan, {3: cheats.NoFeldman})
     session, states = recorded(plan, everybody)
     assert len(states) == 6, "every phase"
     for state in states.values():
@@ -142,7 +143,7 @@ def test_there_is_no_share_before_the_result() -> None:
 def test_a_receiver_without_a_key_has_no_share_and_owes_nothing_more() -> None:
     plan = generation(4, 3, 1)
 
-    class NoKey(Silent):
+    class NoKey(cheats.Silent):
         types = frozenset((MessageType.SESSION_KEY,))
 
     everybody = members(plan, {4: NoKey})

@@ -2,14 +2,11 @@
 
 from itertools import combinations
 
+import dkg_cheats as cheats
 import pytest
 from dkg_kit import (
     WINDOW_HEIGHTS,
     WINDOW_MS,
-    BadDealProof,
-    NoDeal,
-    Silent,
-    WrongShares,
     assert_consistent,
     deal_of,
     generation,
@@ -125,7 +122,12 @@ def test_a_dealer_whose_constant_is_not_its_verification_key_is_refused() -> Non
 
 
 @pytest.mark.parametrize(
-    ("cheat", "code"), [(WrongShares, "dkg.deal_wrong"), (BadDealProof, "dkg.deal_proof"), (NoDeal, "dkg.silent")]
+    ("cheat", "code"),
+    [
+        (cheats.WrongShares, "dkg.deal_wrong"),
+        (cheats.BadDealProof, "dkg.deal_proof"),
+        (cheats.NoDeal, "dkg.silent"),
+    ],
 )
 def test_a_cheating_dealer_is_left_out_and_the_next_in_log_order_counts(cheat: type[Participant], code: str) -> None:
     plan = resharing(7, 5, 2)
@@ -149,9 +151,9 @@ def test_log_order_and_not_index_says_which_deals_count() -> None:
 
 def test_fewer_deals_than_the_old_threshold_void_the_resharing() -> None:
     plan = resharing(4, 3, 1)
-    session = play(plan, committee(plan, {1: NoDeal, 2: BadDealProof}))
+    session = play(plan, committee(plan, {1: cheats.NoDeal, 2: cheats.BadDealProof}))
     assert session.aborted == "dkg.abort_dealers" and session.result is None
-    session = play(plan, committee(plan, {1: NoDeal, 2: WrongShares}))
+    session = play(plan, committee(plan, {1: cheats.NoDeal, 2: cheats.WrongShares}))
     assert session.aborted == "dkg.abort_dealers"
 
 
@@ -170,7 +172,7 @@ def test_another_public_key_than_the_old_one_is_no_result() -> None:
 
 def test_a_new_member_that_is_silent_does_not_stop_the_rotation() -> None:
     plan = resharing(7, 5, 2)
-    everybody = committee(plan, {6: Silent, 7: Silent})
+    everybody = committee(plan, {6: cheats.Silent, 7: cheats.Silent})
     session = play(plan, everybody)
     assert session.result is not None and session.result.refresh_advised
     assert_consistent(session, shares_of(session, everybody[:5]))

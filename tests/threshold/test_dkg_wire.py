@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import dkg_cheats as cheats
 import pytest
-from dkg_kit import NoFeldman, WrongShares, flipped, generation, members, play
+from dkg_kit import flipped, generation, members, play
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,12 +23,12 @@ def _keep(session: Session, messages: list[Message]) -> list[Message]:
     return messages
 
 
-class OneVictim(WrongShares, NoFeldman):
+class OneVictim(cheats.WrongShares, cheats.NoFeldman):
     victims = frozenset((1,))
 
 
 PLAN_7 = generation(7, 4, 2)
-play(PLAN_7, members(PLAN_7, {2: NoFeldman, 3: OneVictim}), _keep)
+play(PLAN_7, members(PLAN_7, {2: cheats.NoFeldman, 3: OneVictim}), _keep)
 RECEIVERS = (1, 2, 3, 4, 5, 6, 7)
 DECODERS: dict[Phase, Callable[[bytes], object]] = {
     Phase.KEYS: wire.decode_session_key,

@@ -51,13 +51,13 @@ class Result:
 
     @classmethod
     def decode(cls, data: bytes) -> Result:
-        """The result that `encode` wrote. Raises `dkg.length`, `dkg.order` or a `point.*` code."""
+        """The result that `encode` wrote. Raises `dkg.length`, `dkg.order`, `dkg.threshold` or a `point.*` code."""
         at = SESSION_BYTES + 2 + POINT_BYTES + 2
         receivers = int.from_bytes(data[at - 2 : at], "big")
         step = 2 + POINT_BYTES
         end = at + receivers * step + 2
         dealers = int.from_bytes(data[end - 2 : end], "big")
-        if len(data) < at + 2 or len(data) != end + 2 * dealers:
+        if len(data) != end + 2 * dealers:  # a count that is cut off leaves its own bytes missing
             raise ThresholdError("dkg.length", "result", f"{len(data)} bytes", "what its counts say")
         rows = [data[at + k * step : at + (k + 1) * step] for k in range(receivers)]
         keys = {int.from_bytes(row[:2], "big"): row[2:] for row in rows}
@@ -67,8 +67,10 @@ class Result:
             group.parse_point(key, name)
         threshold = int.from_bytes(data[SESSION_BYTES : SESSION_BYTES + 2], "big")
         result = cls(data[:SESSION_BYTES], threshold, public_key, keys, qualified)
-        if result.encode() != data or any(a >= b for a, b in pairwise(qualified)):
-            raise ThresholdError("dkg.order", "result", "another order, or an index twice", "ascending indexes")
+        if result.encode() != data or any(a >= b for a, b in pairwise((0, *qualified))) or 0 in keys:
+            raise ThresholdError("dkg.order", "result", "another order, or an index twice", "ascending indexes from 1")
+        if not 1 <= threshold <= receivers:
+            raise ThresholdError("dkg.threshold", "result", str(threshold), f"1 .. {receivers}, its receivers")
         return result
 
     def hash(self) -> bytes:
