@@ -172,6 +172,8 @@ class Reveal:
     # --- work ---------------------------------------------------------------------------------------------------
     def has_work(self) -> bool:
         """Whether :meth:`work` can do something now."""
+        if not self._tasks:
+            return False
         return any(self._owes(task) or self._can_open(task) for task in self._tasks)
 
     def _owes(self, task: RevealTask) -> bool:
