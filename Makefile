@@ -50,7 +50,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-SOAK ?= --first-seed 0 --seeds 10000 --nodes 4,7,13 --faults all
+SOAK ?= --first-seed 0 --seeds 10000 --nodes 4,7,13 --faults all --state run/soak.jsonl
 
 soak: $(VENV)/runtime.stamp
 	@$(BIN)/mpcseq sim run $(SOAK)

@@ -46,7 +46,6 @@ from mpc_sequencer.core.transcript import LogEntry
 from mpc_sequencer.sim.deployment import START_MS, Deployment
 from mpc_sequencer.sim.host import Host
 
-
 WRITTEN: Final = (Append, Persist)
 """Effects that a host writes and does not send."""
 
@@ -191,8 +190,7 @@ class Cluster:
                 del self._agenda[time_ms]
                 continue
             place, what = planned.popleft()
-            if time_ms > self.now_ms:
-                self.now_ms = time_ms
+            self.now_ms = max(self.now_ms, time_ms)
             if what is None:
                 if not self._round(self.hosts[place]):
                     continue

@@ -252,7 +252,7 @@ def on_all_cores(run: Callable[[Any], RunReport], tasks: Iterable[Any], *, worke
     """``run`` of each task, a module's function, in as many processes; reports as they come."""
     count = workers or os.cpu_count() or 1
     listed = list(tasks)
-    if count == 1 or len(listed) == 1:
+    if count == 1 or len(listed) <= 1:
         yield from map(run, listed)
         return
     with multiprocessing.get_context("spawn").Pool(min(count, len(listed))) as pool:

@@ -32,7 +32,6 @@ from mpc_sequencer.sim.host import Host, PreparedSnapshot
 from mpc_sequencer.sim.network import FAULTS_BEGIN_MS, FAULTS_END_MS, NOTICE_MS_MAX, FaultPlan, LinkFault, Links, Pair
 from mpc_sequencer.sim.outages import AWAITED, KEY_AWAITED, SYNC_MS, Outage, SnapshotTime
 
-
 RECORDED: Final = (Persist, KeepSecret)
 """Effects that an outage may strike between."""
 

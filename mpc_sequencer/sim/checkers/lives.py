@@ -17,7 +17,6 @@ from mpc_sequencer.sim.checkers.base import SENT, Checker, Watched
 from mpc_sequencer.sim.host import Host
 from mpc_sequencer.sim.simulation import Simulation
 
-
 WITH_VOTE: Final = (VoteMessage, Proposal)
 
 
