@@ -150,7 +150,7 @@ class NodeCore:
         match event:
             case FromPeer(node, message):
                 try:
-                    if not self.convictions.drops(node, message):
+                    if node not in self.convictions.cut_off or not self.convictions.drops(node, message):
                         self.peers.handle(node, message, now_ms)
                 except (ProtocolError, ThresholdError) as error:
                     self.blame(node, error)

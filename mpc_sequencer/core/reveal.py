@@ -363,6 +363,8 @@ class Reveal:
 
     def missing(self, now_ms: int) -> list[tuple[bytes, int]]:
         """(block, member) of bundles that have been awaited for FETCH_RETRY_MS and are still needed."""
+        if not self._tasks:
+            return []
         return [
             (task.block_id, node)
             for task in self._tasks

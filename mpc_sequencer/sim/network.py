@@ -290,6 +290,13 @@ class Links:
                 return True
         return False
 
+    def carries(self, sender: int, receiver: int, now_ms: int) -> int | None:
+        """The generation under which what is sent now goes; None where it is lost at once."""
+        pair = _pair(sender, receiver)
+        if pair in self._down or (self.plan.one_ways and self.is_cut(sender, receiver, now_ms)):
+            return None
+        return self._generation.get(pair, 0)
+
     def break_link(self, pair: Pair, now_ms: int) -> bool:
         """True where the link stood until now."""
         self._down[pair] = self._down.get(pair, 0) + 1

@@ -318,11 +318,11 @@ class Simulation(Cluster):
         self.messages += 1
         frame, arrived = self._across(sender, message)
         self._digest.update(b"%d %d %d %d " % (self.now_ms, sender, receiver, len(frame)) + frame)
-        if not self.links.is_up(sender, receiver) or self.links.is_cut(sender, receiver, self.now_ms):
+        generation = self.links.carries(sender, receiver, self.now_ms)
+        if generation is None:
             if self._trace is not None:
                 self._trace(Sent(sender, receiver, self.now_ms, None, message))
             return
-        generation = self.links.generation(sender, receiver)
         arrival_ms = self.links.arrival_ms(sender, receiver, self.now_ms + extra_ms, message)
         if self._trace is not None:
             self._trace(Sent(sender, receiver, self.now_ms, arrival_ms, message))

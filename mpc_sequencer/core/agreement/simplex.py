@@ -422,10 +422,9 @@ class Simplex:
 
     def unfinalized(self) -> bool:
         """Whether a view after the last final one is notarized: a block that waits for finality."""
-        for view, here in self._rounds.items():
-            if view > self.final_view and here.notarized is not None:
-                return True
-        return False
+        return any(
+            view > self.final_view and here.notarized is not None for view, here in self._rounds.items()
+        )
 
     def held(self, certificate: Certificate) -> Certificate | None:
         """The certificate held here for the same statement: verified, though maybe by other members' votes."""
