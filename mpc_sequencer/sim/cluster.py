@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
+from typing import Final
 
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.effects import (
@@ -43,6 +45,9 @@ from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.transcript import LogEntry
 from mpc_sequencer.sim.deployment import START_MS, Deployment
 from mpc_sequencer.sim.host import Host
+
+WRITTEN: Final = (Append, Persist)
+"""Effects that a host writes and does not send."""
 
 
 @dataclass(slots=True)
@@ -76,8 +81,10 @@ class Cluster:
         self.network = network or Network()
         self.now_ms = START_MS
         self._rng = random.Random(seed)
-        self._queue: list[tuple[int, int, int, Event | Callable[[], None] | None]] = []
-        self._made = 0
+        self._instants: list[int] = []
+        """The virtual times at which something happens, a heap."""
+        self._agenda: dict[int, deque[tuple[int, Event | Callable[[], None] | None]]] = {}
+        """By virtual time what happens, in the order of making, each with its place."""
         self.faults: list[tuple[int, Fault]] = []
         self.evidence: list[tuple[int, Evidence]] = []
         self.replies: dict[int, list[tuple[int, ClientReply]]] = {}
@@ -133,13 +140,19 @@ class Cluster:
     # --- input --------------------------------------------------------------------------------------------------
     def at(self, time_ms: int, place: int, event: Event | None) -> None:
         """Hand ``event`` to a host at a virtual time (None only sees whether it is due)."""
-        self._made += 1
-        heapq.heappush(self._queue, (time_ms, self._made, place, event))
+        planned = self._agenda.get(time_ms)
+        if planned is None:
+            planned = self._agenda[time_ms] = deque()
+            heapq.heappush(self._instants, time_ms)
+        planned.append((place, event))
 
     def call(self, time_ms: int, action: Callable[[], None]) -> None:
         """Do ``action`` at a virtual time: what happens to the network or to hosts."""
-        self._made += 1
-        heapq.heappush(self._queue, (time_ms, self._made, 0, action))
+        planned = self._agenda.get(time_ms)
+        if planned is None:
+            planned = self._agenda[time_ms] = deque()
+            heapq.heappush(self._instants, time_ms)
+        planned.append((0, action))
 
     def request(self, node: int, request: ClientRequest, client: int = 1) -> None:
         """A client's request, now."""
@@ -169,8 +182,14 @@ class Cluster:
     def run(self, duration_ms: int, until: Callable[[Cluster], bool] | None = None) -> bool:
         """Advance virtual time by up to ``duration_ms``; True once ``until`` holds."""
         end_ms = self.now_ms + duration_ms
-        while self._queue and self._queue[0][0] <= end_ms:
-            time_ms, _, place, what = heapq.heappop(self._queue)
+        while self._instants and self._instants[0] <= end_ms:
+            time_ms = self._instants[0]
+            planned = self._agenda[time_ms]
+            if not planned:
+                heapq.heappop(self._instants)
+                del self._agenda[time_ms]
+                continue
+            place, what = planned.popleft()
             self.now_ms = max(self.now_ms, time_ms)
             if what is None:
                 if not self._round(self.hosts[place]):
@@ -253,10 +272,12 @@ class Cluster:
 
     def _keep(self, host: Host, effects: Sequence[Effect]) -> bool:
         """Write; whether it must be synced."""
-        logged = len(host.disk.log)
-        must_sync = host.disk.keep(effects, self.now_ms)
-        for entry in host.disk.log[logged:]:
-            self._observe(host.node, Append(entry))
+        disk = host.disk
+        logged = len(disk.log)
+        must_sync = disk.keep(effects, self.now_ms)
+        if len(disk.log) > logged:
+            for entry in disk.log[logged:]:
+                self._observe(host.node, Append(entry))
         return must_sync
 
     def _sync(self, host: Host) -> None:
@@ -275,13 +296,15 @@ class Cluster:
         node = self.hosts[place].node
         self.hosts[place].disk.erase(effects)
         for effect in effects:
-            if not isinstance(effect, Append | Persist):
-                self._observe(node, effect)
+            if isinstance(effect, WRITTEN):
+                continue
+            self._observe(node, effect)
+            if isinstance(effect, Broadcast):
+                for host in self.hosts:
+                    if host.node != node:
+                        self._transmit(place, host.place, effect.message)
+                continue
             match effect:
-                case Broadcast(message):
-                    for host in self.hosts:
-                        if host.node != node:
-                            self._transmit(place, host.place, message)
                 case Send(peer, message):
                     for receiver in self.places(peer):
                         self._transmit(place, receiver, message)

@@ -20,6 +20,7 @@ from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.effects import (
     UNBINDING,
     Append,
+    Broadcast,
     Effect,
     EraseSecret,
     Event,
@@ -28,6 +29,7 @@ from mpc_sequencer.core.effects import (
     Persist,
     Record,
     RetireSecret,
+    Send,
 )
 from mpc_sequencer.core.logslice import LogIndex, slice_log
 from mpc_sequencer.core.messages import ExecutedRow, FetchLog, LogSlice, OrderReply
@@ -38,6 +40,8 @@ from mpc_sequencer.core.transcript import LogEntry, entry_key
 
 CHECKPOINT_INTERVAL_MS: Final = 2_000
 """As the runner's: how often the audit log is signed."""
+LEAVING: Final = (Broadcast, Send)
+"""The most frequent effects: no disk has to do with them."""
 
 
 @dataclass(slots=True)
@@ -190,6 +194,8 @@ class Disk:
     def erase(self, effects: Iterable[Effect]) -> None:
         """Erase secrets, once everything of the round is durable."""
         for effect in effects:
+            if isinstance(effect, LEAVING):
+                continue
             if isinstance(effect, EraseSecret):
                 self.vault.pop(effect.name, None)
             elif isinstance(effect, RetireSecret):
@@ -213,6 +219,8 @@ class Disk:
             self.sign_log(self.concluded)
         must_sync = False
         for effect in effects:
+            if isinstance(effect, LEAVING):
+                continue
             if isinstance(effect, Append):
                 self.append(effect.entry)
             elif isinstance(effect, Outcomes):
