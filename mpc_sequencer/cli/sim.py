@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,7 @@ from mpc_sequencer.cli.options import AsJson, output_exists, parse_sizes
 from mpc_sequencer.cli.output import console, print_fields, print_json, table
 
 if TYPE_CHECKING:
+    from mpc_sequencer.sim.ledger import Finished, Ledger
     from mpc_sequencer.sim.run import RunReport
 
 app = typer.Typer(no_args_is_help=True)
@@ -50,6 +51,10 @@ inconsistent_dealer (commitments that do not fit), mute_dealer, late_dealer, dou
 another dealer's headers), old_deal (one of another session), lying_complainer, feldman_withholder, bad_feldman,
 bad_extractor, false_ready. There "wipe" may take a member's secrets instead of its disk.
 """
+STATE_HELP = (
+    "Keep finished runs in this file; where it holds some, go on after them. Totals are over all. Seeds may be added,"
+    " anything else that differs from the file's is refused, the sources included."
+)
 Faults = Annotated[
     str,
     typer.Option(help="all, none, or names separated by commas; byzantine, network and restarts stand for groups."),
@@ -87,17 +92,28 @@ def run(
     faults: Faults = "all",
     keys: Annotated[Keys, typer.Option(help="The threshold key: from the start, or of the first blocks.")] = Keys.GIVEN,
     workers: Workers = 0,
+    state: Annotated[Path | None, typer.Option(help=STATE_HELP)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run seeds and report every violation. Exit status 1 where there is one."""
+    from mpc_sequencer.sim.ledger import Ledger, make_soak
     from mpc_sequencer.sim.run import simulate_many
 
     generated = keys is Keys.GENERATED
     chosen = _parse_faults(faults, generated=generated)
     sizes = parse_sizes(nodes)
     tasks = [(seed, size, chosen) for seed in range(first_seed, first_seed + seeds) for size in sizes]
-    reports = simulate_many(tasks, workers=workers or None, generated=generated)
-    _conclude(_collect(reports, len(tasks)), as_json)
+    if state is None:
+        reports = simulate_many(tasks, workers=workers or None, generated=generated)
+        _conclude(_collect(reports, len(tasks)), as_json)
+        return
+    with Ledger(state, make_soak(first_seed, sizes, chosen, keys)) as ledger:
+        asked = [(seed, size) for seed, size, _ in tasks]
+        earlier = [ledger.finished[one] for one in asked if one in ledger.finished]
+        left = [task for task in tasks if task[:2] not in ledger.finished]
+        reports = simulate_many(left, workers=workers or None, generated=generated)
+        summary = _collect(_noted(reports, ledger), len(tasks), earlier)
+    _conclude(summary, as_json)
 
 
 @app.command("twins")
@@ -133,18 +149,26 @@ def _conclude(summary: dict[str, Any], as_json: bool) -> None:
         raise typer.Exit(EXIT_FAULT_FOUND)
 
 
-def _collect(reports: Iterable[RunReport], total: int) -> dict[str, Any]:
-    """Runs, heights and violations of all reports, in order of size and seed, with a bar on standard error."""
+def _noted(reports: Iterable[RunReport], ledger: Ledger) -> Iterator[RunReport]:
+    """The reports, each kept before it is passed on."""
+    for report in reports:
+        ledger.note(report)
+        yield report
+
+
+def _collect(reports: Iterable[RunReport], total: int, earlier: Sequence[Finished] = ()) -> dict[str, Any]:
+    """Runs, heights and violations of all reports and of what was finished ``earlier``, in order of size and seed, with
+    a bar on standard error."""
     from dataclasses import asdict
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    violations: list[dict[str, Any]] = []
-    runs = heights = 0
+    violations = [asdict(one) for run in earlier for one in run.violations]
+    runs, heights = len(earlier), sum(run.heights for run in earlier)
     columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     terminal = console(stderr=True)
     with Progress(*columns, console=terminal, disable=not terminal.is_terminal) as progress:
-        task = progress.add_task("runs", total=total)
+        task = progress.add_task("runs", total=total, completed=runs)
         for report in reports:
             runs += 1
             heights += report.heights

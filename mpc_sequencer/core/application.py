@@ -130,6 +130,8 @@ class NodeApplication:
 
     def note_needs(self, source: int | None = None) -> None:
         """Turn what a check found missing into wants."""
+        if not self._core.chain.needs:
+            return
         needs = self._core.chain.take_needs()
         for author, first, last, last_hash in needs.lists:
             asked = author if source is None else source

@@ -127,9 +127,12 @@ class Fetcher:
 
     def next_due_ms(self) -> int | None:
         """When the next request is due; None where nothing is wanted."""
-        wants = [*self._blocks.values(), *self._bundles.values()]
-        wants += [want for _, _, _, want in self._lists.values()]
-        times = [want.due_ms for want in wants]
+        times: list[int] = []
+        for wants in (self._blocks, self._bundles):
+            if wants:
+                times.append(min(want.due_ms for want in wants.values()))
+        if self._lists:
+            times.append(min(want.due_ms for _, _, _, want in self._lists.values()))
         if self._bodies:
             fresh = (want.due_ms for key in self._fresh if (want := self._bodies.get(key)) is not None)
             times.append(min(fresh, default=self._scan_ms))
@@ -147,18 +150,20 @@ class Fetcher:
         return peer
 
     def _due_bodies(self, now_ms: int) -> list[bytes]:
-        """Bodies to look at: new wants when they are first due, all of them every BODY_SCAN_MS."""
-        waiting: list[bytes] = []
+        """Bodies to ask for or to give up: new wants when they are first due, all of them every BODY_SCAN_MS."""
         due: list[bytes] = []
-        for key in self._fresh:
-            want = self._bodies.get(key)
-            if want is not None:
-                (waiting if want.due_ms > now_ms else due).append(key)
-        self._fresh = waiting
+        if self._fresh:
+            waiting: list[bytes] = []
+            for key in self._fresh:
+                want = self._bodies.get(key)
+                if want is not None:
+                    (waiting if want.due_ms > now_ms else due).append(key)
+            self._fresh = waiting
         if now_ms < self._scan_ms:
             return due
         self._scan_ms = now_ms + BODY_SCAN_MS
-        return list(self._bodies)
+        wants = self._bodies.items()
+        return [key for key, want in wants if want.due_ms <= now_ms or want.tries >= TRIES_MAX]
 
     def requests(self, now_ms: int) -> list[Effect]:
         """Requests that are due, bodies of one peer together."""

@@ -169,7 +169,7 @@ class NodeCore:
         match event:
             case FromPeer(node, message):
                 try:
-                    if not self.convictions.drops(node, message):
+                    if node not in self.convictions.cut_off or not self.convictions.drops(node, message):
                         self.peers.handle(node, message, now_ms)
                 except (ProtocolError, ThresholdError) as error:
                     self.blame(node, error)
@@ -216,8 +216,14 @@ class NodeCore:
         the view's timer."""
         if now_ms is not None:
             return self.application.has_work(now_ms)
-        parts = (self.reveal, self.execution, self.gateway, self.peers, self.catchup, self.keygen)
-        return any(part.has_work() for part in parts)
+        return (
+            self.reveal.has_work()
+            or self.execution.has_work()
+            or self.gateway.has_work()
+            or self.peers.has_work()
+            or self.catchup.has_work()
+            or self.keygen.has_work()
+        )
 
     def work(self, now_ms: int) -> list[Effect]:
         """One chunk of each kind of cryptographic work, each of a few milliseconds."""
@@ -305,35 +311,39 @@ class NodeCore:
 
     def wake_at_ms(self) -> int:
         """When :meth:`flush` must be called again though nothing happens."""
-        now_ms = self.now_ms
-        times = [now_ms + limits.HEARTBEAT_MS]
+        now_ms, deadline_ms = self.now_ms, self.simplex.deadline_ms
+        at_ms = now_ms + limits.HEARTBEAT_MS
         if self.chain.ended:
             wanted = (self.fetcher.next_due_ms(), self.catchup.next_due_ms(), now_ms + limits.FETCH_RETRY_MS)
-            return max(min([*times, *(one for one in wanted if one is not None)]), now_ms + 1)
-        if self.last_final_ms + limits.HEARTBEAT_MS > now_ms:
-            times.append(self.last_final_ms + limits.HEARTBEAT_MS)
+            return max(min(at_ms, *(one for one in wanted if one is not None)), now_ms + 1)
         fetches = (self.fetcher.next_due_ms(), self.catchup.next_due_ms())
-        for due in (self.own_lists.due_ms(), self.simplex.deadline_ms, *fetches):
-            if due is not None:
-                times.append(due)
-        if self.committee.leader(self.simplex.view) == self.node and self.simplex.propose_at_ms() > now_ms:
-            times.append(self.simplex.propose_at_ms())
-        if self.simplex.deadline_ms is not None and self.statements.stale_at_ms() > now_ms:
-            times.append(self.statements.stale_at_ms())
+        for due in (self.own_lists.due_ms(), deadline_ms, *fetches):
+            if due is not None and due < at_ms:
+                at_ms = due
+        later = [self.last_final_ms + limits.HEARTBEAT_MS]
+        if self.committee.leader(self.simplex.view) == self.node:
+            later.append(self.simplex.propose_at_ms())
+        if deadline_ms is not None:
+            later.append(self.statements.stale_at_ms())
+        for time_ms in later:  # what is past asks for nothing
+            if now_ms < time_ms < at_ms:
+                at_ms = time_ms
         if self.reveal.pending() or self._pending_final is not None:
-            times.append(now_ms + limits.FETCH_RETRY_MS)
-        return max(min(times), now_ms + 1)
+            at_ms = min(at_ms, now_ms + limits.FETCH_RETRY_MS)
+        return max(at_ms, now_ms + 1)
 
     def collect(self) -> list[Effect]:
         """The effects since the last call."""
         collected = self.effects
         for part in (self.reveal, self.execution, self.gateway, self.simplex):
-            collected += part.effects
-            part.effects = []
+            if part.effects:
+                collected += part.effects
+                part.effects = []
         for found in (self.lists.offences, self.simplex.offences, self.reveal.offences, self.ranges.offences):
-            for offence in found:
-                collected += self.convictions.take(offence)
-            found.clear()
+            if found:
+                for offence in found:
+                    collected += self.convictions.take(offence)
+                found.clear()
         self.effects = []
         return collected
 

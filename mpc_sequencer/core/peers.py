@@ -288,6 +288,8 @@ class PeerHandlers:
 
     def retry(self, now_ms: int) -> None:
         """Check fetched blocks again: their parents, lists or bodies may be here by now."""
+        if not self._unchecked:
+            return
         ordered = sorted(self._unchecked.items(), key=lambda item: item[1].header.height)
         for (block_id, node), block in ordered:
             if block.header.height <= self._core.chain.final_height:

@@ -172,6 +172,8 @@ class Reveal:
     # --- work ---------------------------------------------------------------------------------------------------
     def has_work(self) -> bool:
         """Whether :meth:`work` can do something now."""
+        if not self._tasks:
+            return False
         return any(self._owes(task) or self._can_open(task) for task in self._tasks)
 
     def _owes(self, task: RevealTask) -> bool:
@@ -361,6 +363,8 @@ class Reveal:
 
     def missing(self, now_ms: int) -> list[tuple[bytes, int]]:
         """(block, member) of bundles that have been awaited for FETCH_RETRY_MS and are still needed."""
+        if not self._tasks:
+            return []
         return [
             (task.block_id, node)
             for task in self._tasks

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -53,6 +54,8 @@ from mpc_sequencer.sim.host import Host
 
 DIAL_MS: Final = 500
 """How often who follows the log without a place calls on members that do not know it."""
+WRITTEN: Final = (Append, Persist)
+"""Effects that a host writes and does not send."""
 
 
 @dataclass(slots=True)
@@ -86,8 +89,10 @@ class Cluster:
         self.network = network or Network()
         self.now_ms = START_MS
         self._rng = random.Random(seed)
-        self._queue: list[tuple[int, int, int, Event | Crossing | Callable[[], None] | None]] = []
-        self._made = 0
+        self._instants: list[int] = []
+        """The virtual times at which something happens, a heap."""
+        self._agenda: dict[int, deque[tuple[int, Event | Crossing | Callable[[], None] | None]]] = {}
+        """By virtual time what happens, in the order of making, each with its place."""
         self.faults: list[tuple[int, Fault]] = []
         self.evidence: list[tuple[int, Evidence]] = []
         self.replies: dict[int, list[tuple[int, ClientReply]]] = {}
@@ -184,13 +189,19 @@ class Cluster:
     # --- input --------------------------------------------------------------------------------------------------
     def at(self, time_ms: int, place: int, event: Event | Crossing | None) -> None:
         """Hand ``event`` to a host at a virtual time (None only sees whether it is due)."""
-        self._made += 1
-        heapq.heappush(self._queue, (time_ms, self._made, place, event))
+        planned = self._agenda.get(time_ms)
+        if planned is None:
+            planned = self._agenda[time_ms] = deque()
+            heapq.heappush(self._instants, time_ms)
+        planned.append((place, event))
 
     def call(self, time_ms: int, action: Callable[[], None]) -> None:
         """Do ``action`` at a virtual time: what happens to the network or to hosts."""
-        self._made += 1
-        heapq.heappush(self._queue, (time_ms, self._made, 0, action))
+        planned = self._agenda.get(time_ms)
+        if planned is None:
+            planned = self._agenda[time_ms] = deque()
+            heapq.heappush(self._instants, time_ms)
+        planned.append((0, action))
 
     def request(self, node: int, request: ClientRequest, client: int = 1) -> None:
         """A client's request, now."""
@@ -223,8 +234,14 @@ class Cluster:
     def run(self, duration_ms: int, until: Callable[[Cluster], bool] | None = None) -> bool:
         """Advance virtual time by up to ``duration_ms``; True once ``until`` holds."""
         end_ms = self.now_ms + duration_ms
-        while self._queue and self._queue[0][0] <= end_ms:
-            time_ms, _, place, what = heapq.heappop(self._queue)
+        while self._instants and self._instants[0] <= end_ms:
+            time_ms = self._instants[0]
+            planned = self._agenda[time_ms]
+            if not planned:
+                heapq.heappop(self._instants)
+                del self._agenda[time_ms]
+                continue
+            place, what = planned.popleft()
             self.now_ms = max(self.now_ms, time_ms)
             if what is None:
                 if not self._round(self.hosts[place]):
@@ -336,10 +353,12 @@ class Cluster:
 
     def _keep(self, host: Host, effects: Sequence[Effect]) -> bool:
         """Write; whether it must be synced."""
-        logged = len(host.disk.log)
-        must_sync = host.disk.keep(effects, self.now_ms)
-        for entry in host.disk.log[logged:]:
-            self._observe(host.node, Append(entry))
+        disk = host.disk
+        logged = len(disk.log)
+        must_sync = disk.keep(effects, self.now_ms)
+        if len(disk.log) > logged:
+            for entry in disk.log[logged:]:
+                self._observe(host.node, Append(entry))
         return must_sync
 
     def _sync(self, host: Host) -> None:
@@ -358,16 +377,14 @@ class Cluster:
         node = self.hosts[place].node
         self.hosts[place].disk.erase(effects)
         for effect in effects:
-            if not isinstance(effect, Append | Persist):
-                self._observe(node, effect)
+            if isinstance(effect, WRITTEN):
+                continue
+            self._observe(node, effect)
+            if isinstance(effect, Broadcast):
+                for receiver in self._hearers(place):
+                    self._transmit(place, receiver, effect.message)
+                continue
             match effect:
-                case Broadcast(message) if self.epochs:
-                    for receiver in hears(self.hosts, self.hosts[place]):
-                        self._transmit(place, receiver, message)
-                case Broadcast(message):
-                    for host in self.hosts:
-                        if host.node != node:
-                            self._transmit(place, host.place, message)
                 case Send(peer, message):
                     for receiver in self._known_places(place, peer):
                         self._transmit(place, receiver, message)
@@ -384,6 +401,13 @@ class Cluster:
                     self.evidence.append((node, effect))
                 case Fault():
                     self.faults.append((node, effect))
+
+    def _hearers(self, place: int) -> list[int]:
+        """The places that a broadcast of the host there goes to."""
+        sender = self.hosts[place]
+        if self.epochs:
+            return hears(self.hosts, sender)
+        return [host.place for host in self.hosts if host.node != sender.node]
 
     def _known_places(self, place: int, peer: int) -> list[int]:
         """Where the peer runs that the member at ``place`` calls by that number."""

@@ -21,6 +21,7 @@ from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import (
     UNBINDING,
     Append,
+    Broadcast,
     Effect,
     EraseSecret,
     Event,
@@ -29,6 +30,7 @@ from mpc_sequencer.core.effects import (
     Persist,
     Record,
     RetireSecret,
+    Send,
 )
 from mpc_sequencer.core.logslice import LogIndex, slice_log
 from mpc_sequencer.core.messages import ExecutedRow, FetchLog, LogSlice, OrderReply
@@ -41,6 +43,8 @@ NextCore = Callable[["Host", Committee], NodeCore]
 """A core of the host's member for the committee of a later epoch."""
 CHECKPOINT_INTERVAL_MS: Final = 2_000
 """As the runner's: how often the audit log is signed."""
+LEAVING: Final = (Broadcast, Send)
+"""The most frequent effects: no disk has to do with them."""
 
 
 @dataclass(slots=True)
@@ -201,6 +205,8 @@ class Disk:
     def erase(self, effects: Iterable[Effect]) -> None:
         """Erase secrets, once everything of the round is durable."""
         for effect in effects:
+            if isinstance(effect, LEAVING):
+                continue
             if isinstance(effect, EraseSecret):
                 self.vault.pop(effect.name, None)
             elif isinstance(effect, RetireSecret):
@@ -224,6 +230,8 @@ class Disk:
             self.sign_log(self.concluded)
         must_sync = False
         for effect in effects:
+            if isinstance(effect, LEAVING):
+                continue
             if isinstance(effect, Append):
                 self.append(effect.entry)
             elif isinstance(effect, Outcomes):

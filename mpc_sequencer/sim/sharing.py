@@ -3,7 +3,8 @@
 Every member of a committee verifies the same signatures, checks the same ciphertexts and hashes the same values. In
 one process that is n times the same pure function of the same bytes. While :func:`shared_verdicts` is entered, the
 functions below answer from a table by the whole of their arguments: only what succeeded is kept, and a refusal is
-computed anew each time. What an honest core decides *with* a verdict is never shared: ordering, votes, proofs of
+computed anew each time. Who signs is known without recovery: the key that signs a digest is the one that recovery gives
+back. What an honest core decides *with* a verdict is never shared: ordering, votes, proofs of
 shares against suspects, execution and the audit run for each member.
 
 Tables belong to one run and vanish with it. Only the simulator enters this; nothing outside :mod:`mpc_sequencer.sim`
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mpc_sequencer.core import envelopes, reveal, signing
+from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.types import Bundle, Certificate, Head, KeyMessage, OrderList, Vote
 from threshold import CheckedCiphertext, Opening, SealingKey, VerifiedCoinShare, group
 from threshold.dkg import deals, result
@@ -38,17 +40,53 @@ def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
     return remembered
 
 
-def _recover(honest: Callable[[bytes, bytes, str], bytes]) -> Callable[[bytes, bytes, str], bytes]:
-    """The field only words a refusal."""
-    answers: dict[tuple[bytes, bytes], bytes] = {}
+class _Signatures:
+    """Who signed a digest, by digest and signature; the field only words a refusal. What a key of this process signs
+    is its owner's without recovery, which gives back the key that signed; a signature that anybody else made is
+    recovered, and one of no valid form is refused every time."""
 
-    def recover_address(digest: bytes, signature: bytes, field: str) -> bytes:
-        asked = (digest, signature)
-        if asked not in answers:
-            answers[asked] = honest(digest, signature, field)
-        return answers[asked]
+    def __init__(self) -> None:
+        self._answers: dict[tuple[bytes, bytes], bytes] = {}
 
-    return recover_address
+    def recovering(self, honest: Callable[[bytes, bytes, str], bytes]) -> Callable[[bytes, bytes, str], bytes]:
+        answers = self._answers
+
+        def recover_address(digest: bytes, signature: bytes, field: str) -> bytes:
+            asked = (digest, signature)
+            found = answers.get(asked)
+            if found is None:
+                found = answers[asked] = honest(digest, signature, field)
+            return found
+
+        return recover_address
+
+    def noting(self, honest: Callable[[signing.Signer, bytes], bytes]) -> Callable[[signing.Signer, bytes], bytes]:
+        answers = self._answers
+
+        def sign_digest(signer: signing.Signer, digest: bytes) -> bytes:
+            signature = honest(signer, digest)
+            signing.check_encoding(signature, "signature")
+            answers[digest, signature] = signer.address
+            return signature
+
+        return sign_digest
+
+
+def _check_value(honest: Callable[[Committee, Any], bytes]) -> Callable[[Committee, Any], bytes]:
+    """The deployment and the epoch name the members, their keys and what all signatures are bound to. Who joins in the
+    next epoch is named by the log, which one member may know further than another."""
+    answers: dict[Any, bytes] = {}
+
+    def check_value(committee: Committee, value: Any) -> bytes:
+        if isinstance(value, KeyMessage) and value.node >= committee.n:
+            return honest(committee, value)
+        asked = (committee.genesis_id, committee.epoch, value)
+        found = answers.get(asked)
+        if found is None:
+            found = answers[asked] = honest(committee, value)
+        return found
+
+    return check_value
 
 
 def _check(honest: Callable[..., CheckedCiphertext]) -> Callable[..., CheckedCiphertext]:
@@ -137,7 +175,7 @@ def _evaluate(honest: Callable[[Sequence[Any], int], Any]) -> Callable[[Sequence
 
 
 SHARED: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
-    (signing, "recover_address", _recover),
+    (Committee, "check_value", _check_value),
     (envelopes, "check", _check),
     (reveal, "combine", _combine),
     (reveal, "open_ciphertext", _open),
@@ -149,14 +187,19 @@ SHARED: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
     *((kind, "struct_hash", _remembered) for kind in (Vote, Certificate, Head, OrderList, Bundle, KeyMessage)),
 )
 """Where a core finds the function, its name there, and what makes the remembering one of it."""
+SIGNATURES: tuple[tuple[Any, str], ...] = ((signing, "recover_address"), (signing.Signer, "sign_digest"))
+"""Where recovering and signing are found: they share a table."""
 
 
 @contextmanager
 def shared_verdicts(enabled: bool = True) -> Iterator[None]:
     """Share pure verdicts among all cores of this process until left; nothing is shared where not ``enabled``."""
     replaced: list[tuple[Any, str, Any]] = []
+    signatures = _Signatures()
+    makers: tuple[Callable[[Any], Any], ...] = (signatures.recovering, signatures.noting)
+    both = [(*where, remembering) for where, remembering in zip(SIGNATURES, makers, strict=True)]
     try:
-        for place, name, remembering in SHARED if enabled else ():
+        for place, name, remembering in (*both, *SHARED) if enabled else ():
             found = getattr(place, name)
             replaced.append((place, name, found))
             setattr(place, name, remembering(found))

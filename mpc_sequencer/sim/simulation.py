@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.effects import (
@@ -25,11 +26,14 @@ from mpc_sequencer.core.effects import (
 )
 from mpc_sequencer.core.messages import PeerMessage
 from mpc_sequencer.sim.byzantine import BEHAVIOURS, KEY_BEHAVIOURS, Behaviour
-from mpc_sequencer.sim.cluster import Cluster
+from mpc_sequencer.sim.cluster import WRITTEN, Cluster
 from mpc_sequencer.sim.deployment import START_MS, Deployment
 from mpc_sequencer.sim.host import Host, PreparedSnapshot
 from mpc_sequencer.sim.network import FAULTS_BEGIN_MS, FAULTS_END_MS, NOTICE_MS_MAX, FaultPlan, LinkFault, Links, Pair
 from mpc_sequencer.sim.outages import AWAITED, KEY_AWAITED, SYNC_MS, Outage, SnapshotTime
+
+RECORDED: Final = (Persist, KeepSecret)
+"""Effects that an outage may strike between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Simulation(Cluster):
         self._observer = observe
         self._trace = trace
         self._digest = hashlib.sha256()
-        self._encoded: tuple[PeerMessage, bytes, PeerMessage] | None = None
+        self._encoded: tuple[PeerMessage, int, bytes, FromPeer] | None = None
         self._dead: set[int] = set()
         self._armed: dict[int, Outage] = {}
         """Outages that wait for their host's next round, by place."""
@@ -186,11 +190,12 @@ class Simulation(Cluster):
 
     def _conclude(self, host: Host, effects: list[Effect]) -> None:
         outage = self._armed.get(host.place)
-        writes = _writes(effects)
-        written, self._writes[host.node] = self._writes[host.node], self._writes[host.node] + len(writes)
-        if outage is None or not _is_struck(outage, effects, written, len(writes)):
+        written = self._writes[host.node]
+        self._writes[host.node] = written + sum(isinstance(one, RECORDED) for one in effects)
+        if outage is None or not _is_struck(outage, effects, written, self._writes[host.node] - written):
             super()._conclude(host, effects)
             return
+        writes = _writes(effects)
         if outage.moment == "writing":
             appends: list[Effect] = [one for one in effects if isinstance(one, Append)]
             if outage.write_number:
@@ -211,7 +216,7 @@ class Simulation(Cluster):
         for effect in effects:
             if isinstance(effect, Broadcast):
                 leaving += [Send(peer, effect.message) for peer in range(len(self.cores)) if peer != host.node]
-            elif not isinstance(effect, Append | Persist):
+            elif not isinstance(effect, WRITTEN):
                 leaving.append(effect)
         return leaving
 
@@ -311,28 +316,30 @@ class Simulation(Cluster):
 
     def _put(self, sender: int, receiver: int, message: PeerMessage, extra_ms: int) -> None:
         self.messages += 1
-        frame, arrived = self._across(message)
+        frame, arrived = self._across(sender, message)
         self._digest.update(b"%d %d %d %d " % (self.now_ms, sender, receiver, len(frame)) + frame)
-        if not self.links.is_up(sender, receiver) or self.links.is_cut(sender, receiver, self.now_ms):
+        generation = self.links.carries(sender, receiver, self.now_ms)
+        if generation is None:
             if self._trace is not None:
                 self._trace(Sent(sender, receiver, self.now_ms, None, message))
             return
-        generation = self.links.generation(sender, receiver)
         arrival_ms = self.links.arrival_ms(sender, receiver, self.now_ms + extra_ms, message)
         if self._trace is not None:
             self._trace(Sent(sender, receiver, self.now_ms, arrival_ms, message))
         self.call(arrival_ms, partial(self._arrive, sender, receiver, generation, arrived))
 
-    def _arrive(self, sender: int, receiver: int, generation: int, message: PeerMessage) -> None:
+    def _arrive(self, sender: int, receiver: int, generation: int, arrived: FromPeer) -> None:
         if self.links.generation(sender, receiver) == generation:
-            self._hand(receiver, FromPeer(self.hosts[sender].node, message))
+            self._hand(receiver, arrived)
 
-    def _across(self, message: PeerMessage) -> tuple[bytes, PeerMessage]:
-        """The message's frame and what the strict decoder makes of it; a broadcast is encoded once."""
-        if self._encoded is None or self._encoded[0] is not message:
+    def _across(self, sender: int, message: PeerMessage) -> tuple[bytes, FromPeer]:
+        """The message's frame and what its receivers get of it, by the strict decoder; a broadcast is encoded once."""
+        held = self._encoded
+        if held is None or held[0] is not message or held[1] != sender:
             frame = encode(message)
-            self._encoded = (message, frame, decode(PeerMessage, frame))
-        return self._encoded[1:]
+            held = (message, sender, frame, FromPeer(self.hosts[sender].node, decode(PeerMessage, frame)))
+            self._encoded = held
+        return held[2:]
 
 
 def _writes(effects: Iterable[Effect]) -> list[Effect]:
@@ -351,7 +358,7 @@ def _is_struck(outage: Outage, effects: Iterable[Effect], written: int, writes: 
         return any(isinstance(effect, KeepSecret) for effect in effects)
     awaited = KEY_AWAITED.get(outage.awaits) or AWAITED[outage.awaits]
     if awaited is None:
-        return any(isinstance(effect, Append | Persist) for effect in effects)
+        return any(isinstance(effect, WRITTEN) for effect in effects)
     records = [effect.record for effect in effects if isinstance(effect, Persist)]
     if awaited is AdmittedRecord and any(isinstance(record, ListRecord) for record in records):
         return False

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from mpc_sequencer.core.effects import UNBINDING, Append, HeadRecord, Persist, V
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import FetchBlock, PeerMessage
 from mpc_sequencer.core.transcript import GenesisEntry
-from mpc_sequencer.core.types import NO_SIGNATURE, NOTARIZE, Checkpoint, Head, Vote
+from mpc_sequencer.core.types import FINALIZE, NO_SIGNATURE, NOTARIZE, Checkpoint, Head, Vote, with_signature
 from mpc_sequencer.sim import Cluster, make_deployment
 from mpc_sequencer.sim.host import CHECKPOINT_INTERVAL_MS, Clock, Disk
 from mpc_sequencer.sim.network import (
@@ -34,7 +35,7 @@ from mpc_sequencer.sim.network import (
 )
 from mpc_sequencer.sim.plan import FAULT_KINDS, parse_faults
 from mpc_sequencer.sim.run import Harness, simulate
-from mpc_sequencer.sim.sharing import SHARED, shared_verdicts
+from mpc_sequencer.sim.sharing import SHARED, SIGNATURES, shared_verdicts
 from threshold import ThresholdError
 
 ALL = parse_faults("all")
@@ -217,13 +218,14 @@ def test_a_run_is_the_same_with_and_without_shared_verdicts(seed: int, nodes: in
 
 
 def test_shared_verdicts_end_with_the_run_whatever_ends_it() -> None:
-    before = [getattr(place, name) for place, name, _ in SHARED]
+    places = [*SIGNATURES, *((place, name) for place, name, _ in SHARED)]
+    before = [getattr(place, name) for place, name in places]
     with pytest.raises(KeyError), shared_verdicts():
-        assert signing.recover_address is not before[0]
+        assert all(getattr(*one) is not honest for one, honest in zip(places, before, strict=True))
         raise KeyError
-    assert [getattr(place, name) for place, name, _ in SHARED] == before
+    assert [getattr(place, name) for place, name in places] == before
     with shared_verdicts(False):
-        assert signing.recover_address is before[0]
+        assert [getattr(place, name) for place, name in places] == before
 
 
 def test_a_shared_verdict_is_of_all_its_arguments_and_a_refusal_is_none() -> None:
@@ -250,6 +252,49 @@ def test_a_shared_verdict_is_of_all_its_arguments_and_a_refusal_is_none() -> Non
             for t_shares in ({1: b"\x02" * 33}, {}):
                 with pytest.raises(ThresholdError):
                     reveal.combine(t_shares, 3)
+
+
+def test_what_a_key_signs_here_is_known_to_be_its_own_and_nothing_else_is() -> None:
+    d, digest = make_deployment(4), b"\x01" * 32
+    recovered = []
+    with pytest.MonkeyPatch.context() as patch:
+        honest = signing.recover_key
+        patch.setattr(signing, "recover_key", lambda *asked: recovered.append(asked[:2]) or honest(*asked))
+        with shared_verdicts():
+            signature = d.signers[0].sign_digest(digest)
+            signing.check_signer(digest, signature, d.signers[0].address, "own")
+            assert recovered == [], "known without recovery"
+            flipped = signature[:64] + bytes((signature[64] ^ 7,))  # 27 to 28 and back: another key's
+            for forged in ((digest, flipped), (b"\x02" * 32, signature)):
+                for _ in range(2):
+                    with pytest.raises(ProtocolError, match="a member"):
+                        signing.check_signer(*forged, d.signers[0].address, "a member")
+                assert recovered[-1] == forged
+            for _ in range(2):
+                with pytest.raises(ProtocolError, match="another"):
+                    signing.check_signer(digest, signature, d.signers[1].address, "another")
+    assert signature == d.signers[0].sign_digest(digest)
+    assert signing.recover_address(digest, signature, "alone") == d.signers[0].address
+
+
+def test_a_value_that_was_checked_is_checked_for_its_committee_only() -> None:
+    d, other = make_deployment(4), make_deployment(4, seed=1)
+    unsigned = Vote(FINALIZE, 0, 3, b"\x07" * 32, 1, NO_SIGNATURE)
+    digest = d.committee.digest(unsigned.struct_hash())
+    vote = with_signature(unsigned, d.signers[1].sign_digest(digest))
+    with shared_verdicts():
+        for _ in range(2):
+            assert d.committee.check_value(vote) == unsigned.struct_hash()
+            assert d.committee.own().check_value(vote) == unsigned.struct_hash()
+            for forged in (msgspec.structs.replace(vote, node=2), msgspec.structs.replace(vote, view=4), unsigned):
+                with pytest.raises(ProtocolError):
+                    d.committee.check_value(forged)
+            with pytest.raises(ProtocolError):
+                other.committee.check_value(vote)
+        later = d.committee.own()
+        later.epoch = 1
+        with pytest.raises(ProtocolError, match=r"epoch\.unknown"):
+            later.check_value(vote)
 
 
 def test_only_the_simulator_shares_verdicts() -> None:

@@ -15,7 +15,7 @@ from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import BundleMessage
 from mpc_sequencer.core.transcript import BlockEntry, FinalityEntry
 from mpc_sequencer.core.types import FINALIZE, BlockHeader, Certificate, vote_struct_hash
-from mpc_sequencer.sim.checkers.base import Checker, Watched
+from mpc_sequencer.sim.checkers.base import SENT, Checker, Watched
 
 
 def finality_fault(
@@ -99,7 +99,7 @@ class EarlyShares(Checker):
         self._seen: set[tuple[int, bytes]] = set()
 
     def on_effect(self, node: int, effect: Effect) -> None:
-        if not (isinstance(effect, Broadcast | Send) and isinstance(effect.message, BundleMessage)):
+        if not (isinstance(effect, SENT) and isinstance(effect.message, BundleMessage)):
             return
         bundle = effect.message.bundle
         if (node, bundle.signature) in self._seen:

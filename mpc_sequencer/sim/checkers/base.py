@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-from mpc_sequencer.core.effects import Effect
+from mpc_sequencer.core.effects import Broadcast, Effect, Send
 from mpc_sequencer.core.types import Envelope
 from mpc_sequencer.sim.deployment import Deployment
 from mpc_sequencer.sim.network import FaultPlan
@@ -13,6 +13,8 @@ from mpc_sequencer.sim.simulation import Simulation
 
 FINDINGS_MAX: Final = 20
 DETAIL_CHARACTERS_MAX: Final = 300
+SENT: Final = (Broadcast, Send)
+"""Effects that carry a message to peers."""
 
 
 @dataclass(frozen=True, slots=True)

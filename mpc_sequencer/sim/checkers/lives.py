@@ -7,19 +7,22 @@ binds nobody.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 from mpc_sequencer.core.effects import AdmittedRecord, Broadcast, Effect, ListRecord, Persist, Reply, Send, VoteRecord
 from mpc_sequencer.core.messages import ListMessage, Proposal, SubmitReply, VoteMessage
 from mpc_sequencer.core.transcript import BlockEntry, EnvelopeEntry, LogEntry, entry_key
 from mpc_sequencer.core.types import FINALIZE, NOTARIZE, NULLIFY, OrderList, Vote
-from mpc_sequencer.sim.checkers.base import Checker, Watched
+from mpc_sequencer.sim.checkers.base import SENT, Checker, Watched
 from mpc_sequencer.sim.host import Host
 from mpc_sequencer.sim.simulation import Simulation
+
+WITH_VOTE: Final = (VoteMessage, Proposal)
 
 
 def own_vote(node: int, effect: Effect) -> Vote | None:
     """The vote of its own that a member sends."""
-    if isinstance(effect, Broadcast | Send) and isinstance(effect.message, VoteMessage | Proposal):
+    if isinstance(effect, SENT) and isinstance(effect.message, WITH_VOTE):
         vote = effect.message.vote
         return vote if vote.node == node else None
     return None
@@ -27,7 +30,7 @@ def own_vote(node: int, effect: Effect) -> Vote | None:
 
 def own_list(node: int, effect: Effect) -> OrderList | None:
     """The list of its own that a member sends."""
-    if isinstance(effect, Broadcast | Send) and isinstance(effect.message, ListMessage):
+    if isinstance(effect, SENT) and isinstance(effect.message, ListMessage):
         sent = effect.message.order_list
         return sent if sent.node == node else None
     return None

@@ -10,7 +10,7 @@ from mpc_sequencer.core.effects import Append, Broadcast, Effect, Evidence, Faul
 from mpc_sequencer.core.messages import HeadMessage, SubmitReply
 from mpc_sequencer.core.transcript import BlockEntry, OpenedEntry, ResultEntry, UnopenableEntry
 from mpc_sequencer.core.types import Block, Receipt
-from mpc_sequencer.sim.checkers.base import Checker, Watched
+from mpc_sequencer.sim.checkers.base import SENT, Checker, Watched
 from mpc_sequencer.sim.checkers.lives import own_list
 from mpc_sequencer.sim.simulation import Simulation
 from mpc_sequencer.sim.workload import POOR_TRADERS
@@ -114,7 +114,7 @@ class Inclusion(Checker):
         if (cut := own_list(node, effect)) is not None:
             for order_id in cut.entries:
                 self._listed.setdefault(order_id, {}).setdefault(node, cut.number)
-        elif isinstance(effect, Broadcast | Send) and isinstance(effect.message, HeadMessage):
+        elif isinstance(effect, SENT) and isinstance(effect.message, HeadMessage):
             head = effect.message.head
             if head.node == node:
                 insort(self._heads[node], (head.view, head.list_number))
