@@ -35,7 +35,7 @@ def test_variants_of_a_signature_are_one_order_and_one_receipt() -> None:
 
 def test_a_high_s_variant_is_refused() -> None:
     d = make_deployment(4)
-    pool = Pool(d.committee, {d.traders[0].address: BOND_WEI})
+    pool = Pool(d.committee, {d.traders[0].address: BOND_WEI}, 0)
     order = d.order(d.traders[0], START_MS)
     pool.admit(order, START_MS)
     with refused("signature.encoding"):

@@ -212,6 +212,7 @@ class _ListingBook:
         self._listed = list(parent.listed)
         self._expiring: dict[int, list[bytes]] = {}
         self._lifted_now: set[bytes] = set()
+        self._listed_now: dict[bytes, None] = {}
         now_bucket = time_ms // EXPIRY_BUCKET_MS
         if now_bucket - parent.purged_bucket > len(self._expiries):
             due = [bucket for bucket in parent.expiries if bucket <= now_bucket]
@@ -277,7 +278,7 @@ class _ListingBook:
             return True
         self._listings[order_id] = (*listings, (node, self._time_ms))
         self._listed[node] += 1
-        self._expire(order_id, self._time_ms + limits.VALIDITY_MS_MAX)
+        self._listed_now[order_id] = None
         return False
 
     def _add_position(self, order_id: bytes, position: tuple[int, int, int]) -> None:
@@ -310,6 +311,9 @@ class _ListingBook:
             self._expire(message_id, self._time_ms + limits.VALIDITY_MS_MAX)
         for order_id in self._lifted_now.difference(order.order_id for order in fresh):
             self.positions.pop(order_id, None)  # lifted too late: not queued
+        for order_id in self._listed_now:
+            if order_id in self._listings:  # most are lifted by the block that lists them
+                self._expire(order_id, self._time_ms + limits.VALIDITY_MS_MAX)
         for bucket, ids in self._expiring.items():
             self._expiries[bucket] = (*self._expiries.get(bucket, ()), tuple(ids))
         return {
