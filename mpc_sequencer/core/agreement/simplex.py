@@ -135,13 +135,12 @@ class Simplex:
 
     def propose_at_ms(self) -> int:
         """Earliest time for a proposal in this view: a loaded leader lets blocks fill, for each costs all members the
-        same whatever it holds."""
+        same whatever it holds; but one whose last turn was nullified is waited for only shortly."""
         if not self._app.loaded():
             return self._previous_entered_ms + limits.BLOCK_INTERVAL_MS_MIN
-        return min(
-            self._previous_entered_ms + limits.BLOCK_INTERVAL_LOADED_MS,
-            self._entered_ms + limits.BLOCK_LOADED_WAIT_MS_MAX,
-        )
+        inactive = self._committee.leader(self.view) in self._inactive_leaders
+        wait_ms = limits.BLOCK_LOADED_WAIT_INACTIVE_MS_MAX if inactive else limits.BLOCK_LOADED_WAIT_MS_MAX
+        return min(self._previous_entered_ms + limits.BLOCK_INTERVAL_LOADED_MS, self._entered_ms + wait_ms)
 
     def view_age_ms(self, now_ms: int) -> int:
         return now_ms - self._entered_ms
