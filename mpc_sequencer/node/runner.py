@@ -7,8 +7,8 @@ protocol messages.
 The loop yields to the network between rounds and does one chunk of cryptography per round, or BEHIND_WORK_S of it
 where the member is behind, so it is never away for more than a few milliseconds. To be woken, to sync and to send
 cost the same for one message as for twenty, and under load they would cost a member as much as a third of its
-cryptography: so a loaded member that has nothing left to do stays away for ROUND_INTERVAL_LOADED_S, sockets and all, and
-then takes together what has arrived. A member that is too busy to pause never does. A journal whose sync is slow
+cryptography: so a loaded member that has nothing left to do stays away for ROUND_INTERVAL_LOADED_S, sockets and all,
+and then takes together what has arrived. A member that is too busy to pause never does. A journal whose sync is slow
 is synced in a worker thread; meanwhile events queue, and what they bring forth is written together with the
 next sync (group commit).
 """
@@ -49,7 +49,7 @@ CHECKPOINT_INTERVAL_S: Final = 2.0
 ROUND_POLL_S: Final = 0.002
 BEHIND_WORK_S: Final = 0.01
 ROUND_INTERVAL_LOADED_S: Final = 0.008
-PASSES: Final = 3  # of the scheduler, until what is queued is written, or what the sockets hold is in the inbox
+PASSES_IN: Final = 3  # of the scheduler, until what the sockets hold is in the inbox; what is queued leaves in one
 INLINE_SYNC_S_MAX: Final = 0.002  # a journal slower than this is synced in a worker thread
 FAULTS_LOGGED_PER_CODE: Final = 20
 
@@ -137,12 +137,11 @@ class Runner:
     async def _gather(self, began_s: float) -> None:
         """Let what the round said leave, let messages gather, and take them in. The pause blocks on purpose: tasks that
         wait for their sockets would wake the process for every arrival, which is what it is to save."""
-        for _ in range(PASSES):
-            await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
         pause_s = min(began_s + ROUND_INTERVAL_LOADED_S - time.perf_counter(), self._idle_s())
         if pause_s > 0:
             time.sleep(pause_s)
-        for _ in range(PASSES):
+        for _ in range(PASSES_IN):
             await trio.lowlevel.checkpoint()
 
     def _work(self) -> list[core_effects.Effect]:

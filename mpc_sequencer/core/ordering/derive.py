@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from immutables import Map
+from msgspec import Struct
 
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.ordering.state import (
@@ -30,8 +31,7 @@ from mpc_sequencer.core.ordering.state import (
 from mpc_sequencer.core.types import Head, OrderList, ResultRef
 
 
-@dataclass(frozen=True, slots=True)
-class OrderFacts:
+class OrderFacts(Struct, frozen=True, gc=False):
     """What ordering needs of an order's label."""
 
     valid_from_ms: int
