@@ -171,12 +171,15 @@ class Pool:
         label = envelope.decoded_label()
         order = check_sealed(self._committee, envelope, label, order_id)
         check_sponsor(self._committee, order_id, label.sponsor, envelope.sponsor_signature)
-        pooled = self._hold(order, envelope, now_ms)
         past = self._past.pop(order_id)
-        if past is not None:  # a block lifts it again, after its end: it is charged and executed no second time
-            pooled.sequenced_height, pooled.receipt = past.sequenced_height, past.receipt
-            self._unpend(order.facts.sponsor)
-            self._note_sequenced(order_id, past.sequenced_height)
+        if past is None:
+            return self._hold(order, envelope, now_ms)
+        # a block lifts it again, after its end: it is charged and executed no second time
+        self._purge_expiry()
+        pooled = self._hold(order, envelope, now_ms)
+        pooled.sequenced_height, pooled.receipt = past.sequenced_height, past.receipt
+        self._unpend(order.facts.sponsor)
+        self._note_sequenced(order_id, past.sequenced_height)
         return pooled
 
     def recall(self, envelope: Envelope, now_ms: int, list_number: int, receipt: Receipt | None) -> None:
@@ -301,8 +304,7 @@ class Pool:
         own list that names them is in a final block (the last such one has the number ``listed_through``)."""
         self._past.forget(now_ms)
         if len(self._expiry) > 2 * len(self._orders) + STALE_EXPIRIES_MIN:
-            self._expiry = [one for one in self._expiry if one[1] in self._orders]
-            heapq.heapify(self._expiry)
+            self._purge_expiry()
         while self._expiry and self._expiry[0][0] <= now_ms:
             at_ms, order_id = self._expiry[0]
             pooled = self._orders.get(order_id)
@@ -318,6 +320,11 @@ class Pool:
                 self._drop(order_id, pooled)
                 continue
             heapq.heapreplace(self._expiry, (max(at_ms + KEEP_AFTER_EXPIRY_MS, pooled.kept_until_ms), order_id))
+
+    def _purge_expiry(self) -> None:
+        """Drop the entries of past orders."""
+        self._expiry = [one for one in self._expiry if one[1] in self._orders]
+        heapq.heapify(self._expiry)
 
     @staticmethod
     def _is_over(pooled: PooledOrder, executed_height: int, listed_through: int) -> bool:

@@ -373,12 +373,22 @@ def test_a_loaded_leader_lets_blocks_fill_but_never_so_long_that_it_could_be_nul
     for view, at_ms in ((1, 0), (2, 30), (3, 60)):
         simplex.on_certificate(make_certificate(D, NULLIFY, view, ZERO_HASH), at_ms)
     assert simplex.propose_at_ms() == 60 + limits.BLOCK_LOADED_WAIT_MS_MAX < 30 + limits.BLOCK_INTERVAL_LOADED_MS
-    assert limits.BLOCK_LOADED_WAIT_MS_MAX < limits.VIEW_TIMEOUT_INACTIVE_MS
+    assert limits.BLOCK_LOADED_WAIT_MS_MAX < limits.VIEW_TIMEOUT_MS
     app.block = block(4)
     simplex.tick(simplex.propose_at_ms() - 1)
     assert app.parents == []
     simplex.tick(simplex.propose_at_ms())
     assert app.parents == [D.committee.genesis_id]
+
+
+def test_a_loaded_leader_whose_last_turn_was_nullified_waits_for_less_than_its_time_out() -> None:
+    simplex, app = engine()
+    app.busy = True
+    for view in range(1, 8):
+        simplex.on_certificate(make_certificate(D, NULLIFY, view, ZERO_HASH), 10 * view)
+    assert D.committee.leader(simplex.view) == ME
+    assert simplex.propose_at_ms() == 70 + limits.BLOCK_LOADED_WAIT_INACTIVE_MS_MAX
+    assert limits.BLOCK_LOADED_WAIT_INACTIVE_MS_MAX < limits.VIEW_TIMEOUT_INACTIVE_MS
 
 
 def test_a_loaded_leader_does_not_wait_where_views_take_long_anyway() -> None:
