@@ -15,7 +15,6 @@ from mpc_sequencer.core.status import OUTCOMES_KEPT
 from mpc_sequencer.sim.checkers.base import Checker
 from mpc_sequencer.sim.simulation import Simulation
 
-
 OVERDUE_HEIGHTS: Final = 8
 """So many heights may become final between two looks at the bodies that can go."""
 
