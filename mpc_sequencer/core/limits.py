@@ -56,6 +56,7 @@ FETCH_DELAY_MS: Final = 15  # a client that reaches all members brings a listed 
 # --- agreement (local memory) -------------------------------------------------------------------------------------
 VIEWS_AHEAD_MAX: Final = 64  # votes for views further ahead than this are dropped
 BLOCKS_KEPT_HEIGHTS: Final = 256  # finalized blocks kept in memory to serve peers
+BODIES_KEPT_HEIGHTS: Final = 64  # bodies of their orders; who lacks more than a few blocks reads logs
 HEADER_PATH_MAX: Final = 128  # blocks between a finalized block and the certificate that finalizes it
 
 # --- intake (local memory) ----------------------------------------------------------------------------------------

@@ -236,7 +236,7 @@ class NodeCore:
     def _forget_orders(self, now_ms: int) -> None:
         executed_height = self.execution.executed_height
         listed_through, _ = self.chain.final_state.last_lists[self.node]
-        self.pool.retire(min(executed_height, self.chain.final_height - limits.BLOCKS_KEPT_HEIGHTS), listed_through)
+        self.pool.retire(min(executed_height, self.chain.final_height - limits.BODIES_KEPT_HEIGHTS), listed_through)
         self.pool.expire(now_ms, executed_height, listed_through)
 
     @property

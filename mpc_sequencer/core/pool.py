@@ -1,7 +1,7 @@
 """Intake: the orders a member holds, from admission until they are executed or expired.
 
 States of an order here: *pending* (admitted or fetched, not in a final batch), *sequenced* (in a final batch; its body
-is kept until the batch is executed and BLOCKS_KEPT_HEIGHTS behind), *past* (known without its body,
+is kept until the batch is executed and BODIES_KEPT_HEIGHTS behind), *past* (known without its body,
 :mod:`mpc_sequencer.core.past`), gone. An order is admitted once; a duplicate gets the first receipt again; another
 signature variant of it is kept beside the first, because a block may name it.
 

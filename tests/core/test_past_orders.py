@@ -1,4 +1,4 @@
-"""Bodies of orders that are over are let go: what stays known of them, what keeps a body, how much memory that leaves."""
+"""Bodies of orders that are over are let go: what stays known of them, what keeps a body, how much memory is left."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def sequenced(held: Pool, envelope: Envelope, height: int) -> bytes:
 @pytest.fixture
 def few_kept() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "BLOCKS_KEPT_HEIGHTS", KEPT)
+        patch.setattr(limits, "BODIES_KEPT_HEIGHTS", KEPT)
         patch.setattr(status, "OUTCOMES_KEPT", 2)
         yield
 

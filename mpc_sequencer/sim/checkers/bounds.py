@@ -21,7 +21,7 @@ OVERDUE_HEIGHTS: Final = 8
 
 def overdue(core: NodeCore) -> int:
     """Bodies of executed orders that nothing keeps and that should be gone."""
-    final_height = core.chain.final_height - limits.BLOCKS_KEPT_HEIGHTS - OVERDUE_HEIGHTS
+    final_height = core.chain.final_height - limits.BODIES_KEPT_HEIGHTS - OVERDUE_HEIGHTS
     through = min(final_height, core.execution.executed_height - OVERDUE_HEIGHTS)
     listed_through, _ = core.chain.final_state.last_lists[core.node]
     return sum(
