@@ -5,7 +5,7 @@ records and log entries, syncs the journal, and only then lets messages leave. N
 protocol messages.
 
 The loop yields to the network between rounds and does one chunk of cryptography per round, or BEHIND_WORK_S of it
-where the member is behind, so it is never away for more than a few milliseconds. To be woken, to sync and to send
+where the member is behind or loaded, so it is never away for more than a few milliseconds. To be woken, to sync and to send
 cost the same for one message as for twenty, and under load they would cost a member as much as a third of its
 cryptography: so a loaded member that has nothing left to do stays away for ROUND_INTERVAL_LOADED_S, sockets and all,
 and then takes together what has arrived. A member that is too busy to pause never does. A journal whose sync is slow
@@ -48,7 +48,7 @@ from mpc_sequencer.settlement.submitter import ResultReady, Settled
 CHECKPOINT_INTERVAL_S: Final = 2.0
 ROUND_POLL_S: Final = 0.002
 BEHIND_WORK_S: Final = 0.01
-ROUND_INTERVAL_LOADED_S: Final = 0.008
+ROUND_INTERVAL_LOADED_S: Final = 0.015
 PASSES_IN: Final = 3  # of the scheduler, until what the sockets hold is in the inbox; what is queued leaves in one
 INLINE_SYNC_S_MAX: Final = 0.002  # a journal slower than this is synced in a worker thread
 FAULTS_LOGGED_PER_CODE: Final = 20
@@ -145,14 +145,15 @@ class Runner:
             await trio.lowlevel.checkpoint()
 
     def _work(self) -> list[core_effects.Effect]:
-        """A chunk of the core's work. A member that is behind does several, for every round may cost it a sync of the
-        journal, which would be longer than the chunk."""
+        """A chunk of the core's work. A member that is behind or loaded does several, for every round costs it a sync of
+        the journal and a look at every link, which together may be more than the chunk."""
         core = self._core
         if not core.has_work():
             return []
         gathered = core.work(self.now_ms())
         began = time.perf_counter()
-        while not core.even and core.has_work() and time.perf_counter() - began < BEHIND_WORK_S:
+        several = core.application.loaded() or not core.even
+        while several and core.has_work() and time.perf_counter() - began < BEHIND_WORK_S:
             gathered += core.work(self.now_ms())
         return gathered
 
