@@ -5,12 +5,12 @@ records and log entries, syncs the journal, and only then lets messages leave. N
 protocol messages.
 
 The loop yields to the network between rounds and does one chunk of cryptography per round, or BEHIND_WORK_S of it
-where the member is behind or loaded, so it is never away for more than a few milliseconds. To be woken, to sync and to
-look at every link cost the same for one message as for twenty, and under load they would cost a member as much as a
-third of its cryptography: so a loaded member that has nothing left to do stays away for ROUND_INTERVAL_LOADED_S, sockets
-and all, and then takes together what has arrived. A member that is too busy to pause never does. A journal whose sync is
-slow is synced in a worker thread; meanwhile events queue, and what they bring forth is written together with the next
-sync (group commit).
+where the member is behind or loaded, so it is never away for more than a few milliseconds. To be woken, to sync and
+to look at every link cost the same for one message as for twenty, and under load they would cost a member as much as
+a third of its cryptography: so a loaded member that has nothing left to do stays away for ROUND_INTERVAL_LOADED_S,
+sockets and all, and then takes together what has arrived. A member that is too busy to pause never does. A journal
+whose sync is slow is synced in a worker thread; meanwhile events queue, and what they bring forth is written together
+with the next sync (group commit).
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ class Runner:
             await trio.lowlevel.checkpoint()
 
     def _work(self) -> list[core_effects.Effect]:
-        """A chunk of the core's work. A member that is behind or loaded does several, for every round may cost it a sync
-        of the journal and a look at every link, together more than the chunk."""
+        """A chunk of the core's work. A member that is behind or loaded does several, for every round may cost it a
+        sync of the journal and a look at every link, together more than the chunk."""
         core = self._core
         if not core.has_work():
             return []
