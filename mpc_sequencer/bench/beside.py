@@ -12,7 +12,7 @@ calls again, without pauses: what they take on a machine that does nothing else.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -29,14 +29,19 @@ ANSWER_S_MAX: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """Microseconds of processor time for each order, and for each batch besides."""
+    """Microseconds of processor time by step, for each order and for each batch besides."""
 
-    order_us: float
-    batch_us: float
+    order_us: Mapping[str, float]
+    batch_us: Mapping[str, float]
 
     def per_order_us(self, orders_per_batch: float) -> float:
         """Both, for an order that shares its batch with others."""
-        return self.order_us + self.batch_us / orders_per_batch
+        return sum(self.order_us.values()) + sum(self.batch_us.values()) / orders_per_batch
+
+    def as_json(self) -> dict[str, dict[str, float]]:
+        """The steps, to a tenth."""
+        parts = {"order": self.order_us, "batch": self.batch_us}
+        return {part: {step: round(us, 1) for step, us in steps.items()} for part, steps in parts.items()}
 
 
 class FloorBeside:
@@ -104,10 +109,14 @@ def _measure(connection: Connection, n: int, t: int) -> None:
         return
 
 
-def _spent(burst: Burst) -> tuple[int, int]:
+def _spent(burst: Burst) -> tuple[dict[str, int], dict[str, int]]:
     return burst.order_ns(), burst.batch_ns()
 
 
-def _mean(spent: list[tuple[int, int]]) -> Floor:
-    orders_ns, batches_ns = (sum(part) / len(spent) for part in zip(*spent, strict=True))
-    return Floor(orders_ns / BURST_ORDERS / 1_000, batches_ns / 1_000)
+def _mean(spent: list[tuple[dict[str, int], dict[str, int]]]) -> Floor:
+    orders, batches = zip(*spent, strict=True)
+    return Floor(_mean_us(orders, BURST_ORDERS), _mean_us(batches, 1))
+
+
+def _mean_us(rows: Sequence[dict[str, int]], each: int) -> dict[str, float]:
+    return {step: sum(row[step] for row in rows) / len(rows) / each / 1_000 for step in rows[0]}

@@ -1,11 +1,13 @@
-"""The cryptography that the protocol asks of one member for one order: the bare libsecp256k1 calls, and how many.
+"""The cryptography that the protocol asks of one member for one order: the libraries' bare calls, and how many.
 
 What docs/protocol.md makes a member compute between an order's arrival and its execution, each operation once and at
-the cheapest form the library offers, without a hash, a cipher or a line of protocol around it:
+the cheapest form the libraries offer, with its arguments prepared and without a line of protocol around it:
 
 *   for each order: its ciphertext's check, the signatures of its sponsor and of its account, the member's own receipt,
     share and weight of the share in the bundle's proof, the combination of t shares, the opening with its two
-    re-encryption checks;
+    re-encryption checks; and the hashes and the cipher of these, over as many bytes as they are of (order id 2,
+    challenge 2, weight 1, encapsulated key, message and exponents 4, variant 1, batch leaf and node 2, carry 1; typed
+    digests and addresses of sponsor and account 3 each, digest of the receipt 2; one authenticated decryption);
 *   for each batch, whatever it holds: the rest of the member's bundle (proof, coin share with its proof, signature),
     what is always verified of the t - 1 bundles of others that it needs (signature, coin share with its proof) and the
     coin.
@@ -21,15 +23,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from time import thread_time_ns
 from typing import Any, Final
 
+import sha3
 from coincurve import PrivateKey
+from nacl._sodium import ffi as sodium_ffi
+from nacl._sodium import lib as sodium
 
 from mpc_sequencer.bench.crypto import SampleOrder, floors_of, make_order, numbered, opaque, seeded, table_entries
 from threshold import group, shamir
 
-ORDER_STEPS: Final = ("check", "signatures", "receipt", "share", "weight", "combine", "open")
+ORDER_STEPS: Final = ("check", "signatures", "receipt", "share", "weight", "combine", "open", "hash")
 BATCH_STEPS: Final = ("prove", "coin share", "sign", "verify", "coin")
 
 _ffi: Final = group.ffi
@@ -37,6 +43,11 @@ _lib: Final = group.lib
 _CONTEXT: Final = group._CONTEXT
 _NULL: Final = _ffi.NULL
 _WEIGHT_BYTES: Final = 16
+_SHA256_BYTES: Final = (435, 133, 304, 265, 36, 66, 256, 165, 165, 97, 64, 64, 64)
+"""Inputs of an order's SHA-256 hashes; of tagged ones what follows the tag's block, which is hashed once for all."""
+_KECCAK_BYTES: Final = (64, 66, 64, 384, 66, 64, 224, 66)
+_SEALED_BYTES: Final = 304
+_AD_BYTES: Final = 167
 
 Steps = Mapping[str, Callable[[], object]]
 
@@ -58,6 +69,7 @@ def calls(n: int, t: int) -> dict[str, dict[str, dict[str, int]]]:
             "weight": {"ec_pubkey_tweak_mul": 1},
             "combine": {"ec_pubkey_parse": t, **combining},
             "open": {"ec_pubkey_combine": 2, "ec_pubkey_serialize": 2},
+            "hash": {"sha256": len(_SHA256_BYTES), "keccak256": len(_KECCAK_BYTES), "chacha20poly1305": 1},
         },
         "batch": {
             "prove": {"ec_pubkey_combine": 1, "ec_pubkey_create": 1, "ecdh": 2, "ec_pubkey_serialize": 2},
@@ -82,13 +94,13 @@ class Burst:
     orders: Sequence[Steps]
     batch: Steps
 
-    def order_ns(self) -> int:
-        """Processor time of every step for all orders in turn, as a member does with what has arrived."""
-        return spent_ns(self.orders, ORDER_STEPS)
+    def order_ns(self) -> dict[str, int]:
+        """Processor time of each step for all orders in turn, as a member does with what has arrived."""
+        return {step: spent_ns(self.orders, (step,)) for step in ORDER_STEPS}
 
-    def batch_ns(self) -> int:
-        """Processor time of the batch's steps."""
-        return spent_ns([self.batch], BATCH_STEPS)
+    def batch_ns(self) -> dict[str, int]:
+        """Processor time of each of the batch's steps."""
+        return {step: spent_ns([self.batch], (step,)) for step in BATCH_STEPS}
 
 
 def spent_ns(rows: Sequence[Steps], steps: Sequence[str]) -> int:
@@ -106,7 +118,8 @@ def make_burst(n: int, t: int, orders: int) -> Burst:
     rows = []
     for number, sample in enumerate(samples):
         steps = floors_of(sample, number)
-        rows.append({**steps, "receipt": _signing(number), "weight": _weighting(sample, number)})
+        own = {"receipt": _signing(number), "weight": _weighting(sample, number), "hash": _hashing(number)}
+        rows.append({**steps, **own})
     return Burst(rows, _batch(samples, t))
 
 
@@ -128,6 +141,28 @@ def _weighting(sample: SampleOrder, number: int) -> Callable[[], object]:
     def run() -> None:
         scratch[0] = u[0]
         _lib.secp256k1_ec_pubkey_tweak_mul(_CONTEXT, scratch, rho)
+
+    return run
+
+
+def _hashing(number: int) -> Callable[[], object]:
+    filler = seeded(numbered("hashed", number)) * 14
+    hashed, typed = [filler[:size] for size in _SHA256_BYTES], [filler[:size] for size in _KECCAK_BYTES]
+    key, nonce, ad, message = filler[:32], bytes(12), filler[:_AD_BYTES], filler[: _SEALED_BYTES - 16]
+    sealed, opened = sodium_ffi.new("unsigned char[]", _SEALED_BYTES), sodium_ffi.new("unsigned char[]", len(message))
+    none = sodium_ffi.NULL
+    sodium.crypto_aead_chacha20poly1305_ietf_encrypt(
+        sealed, none, message, len(message), ad, len(ad), none, nonce, key
+    )
+
+    def run() -> None:
+        for data in hashed:
+            sha256(data).digest()
+        for data in typed:
+            sha3.keccak_256(data).digest()
+        sodium.crypto_aead_chacha20poly1305_ietf_decrypt(
+            opened, none, none, sealed, _SEALED_BYTES, ad, _AD_BYTES, nonce, key
+        )
 
     return run
 

@@ -52,7 +52,8 @@ def run_pipeline(
             size = measure(((committee.n, committee.t),), CRYPTO_ROUNDS)["sizes"][0]
     summary = outcome.summary.as_json()
     result = figures(summary, size, beside.during, after, rate_per_s=rate_per_s, duration_s=duration_s)
-    return outcome, result | {"floor_calls": calls(committee.n, committee.t)}
+    steps = None if beside.during is None else beside.during.as_json()
+    return outcome, result | {"floor_steps_us": steps, "floor_calls": calls(committee.n, committee.t)}
 
 
 def figures(

@@ -31,7 +31,7 @@ def summary(cpu_us: int | None, batches: int = 10) -> dict[str, object]:
 def test_a_member_s_cpu_is_held_against_what_it_cannot_do_without(
     cpu_us: int | None, ratios: tuple[float | None, ...]
 ) -> None:
-    during, after = Floor(order_us=50.0, batch_us=500.0), Floor(order_us=40.0, batch_us=400.0)
+    during, after = Floor({"check": 30.0, "share": 20.0}, {"sign": 500.0}), Floor({"check": 40.0}, {"sign": 400.0})
     result = figures(summary(cpu_us), SIZE, during, after, rate_per_s=20.0, duration_s=20.0)
     assert result["orders_per_batch"] == 40.0
     assert (result["floor_us"], result["floor_idle_us"]) == (62.5, 50.0), "a batch's part is shared by its orders"
@@ -48,4 +48,5 @@ def test_without_a_floor_beside_the_run_there_is_no_ratio_to_it() -> None:
 
 def test_a_run_in_which_nothing_became_final_has_a_floor_all_the_same() -> None:
     nothing = summary(125, batches=0) | {"orders_final": 0}
-    assert figures(nothing, SIZE, Floor(50.0, 500.0), None, rate_per_s=20.0, duration_s=20.0)["floor_us"] == 550.0
+    floor = Floor({"check": 50.0}, {"sign": 500.0})
+    assert figures(nothing, SIZE, floor, None, rate_per_s=20.0, duration_s=20.0)["floor_us"] == 550.0
