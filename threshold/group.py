@@ -248,6 +248,15 @@ class FixedBase:
     def multiply_add(self, scalar: bytes, *others: Point) -> Point | None:
         """scalar * base + the other points, for a public scalar in [0, N-1]; None when the sum is
         infinity."""
+        terms = self.terms(scalar, *others)
+        result = _new(_POINT_T)
+        if not _combine(_CONTEXT, result, _from_buffer(_POINTER_ARRAY_T, terms), len(terms) // _ADDRESS_BYTES):
+            return None
+        return Point(result)
+
+    def terms(self, scalar: bytes, *others: Point) -> bytes:
+        """The addresses of the points whose sum that is, as a C array; what they point to is the table's and the
+        others', and lives as long as these do."""
         if len(scalar) != SCALAR_BYTES:
             raise UsageError(f"a scalar of {len(scalar)} bytes")
         digits = bytearray(_TERMS_BYTES)
@@ -257,10 +266,7 @@ class FixedBase:
         terms = sums.to_bytes(_TERMS_BYTES, byteorder)
         if others:
             terms = b"".join((terms, *map(_address, others)))
-        result = _new(_POINT_T)
-        if not _combine(_CONTEXT, result, _from_buffer(_POINTER_ARRAY_T, terms), len(terms) // _ADDRESS_BYTES):
-            return None
-        return Point(result)
+        return terms
 
 
 def _address(point: Any) -> bytes:

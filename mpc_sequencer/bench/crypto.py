@@ -28,6 +28,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import median
 from time import perf_counter
 from typing import Any, Final
@@ -38,6 +39,7 @@ import threshold
 from mpc_sequencer.bench.peer import measure_decryption
 from mpc_sequencer.core.eip712 import keccak256
 from threshold import group, shamir
+from threshold.group import FixedBase
 from threshold.hash_to_curve import second_generator
 
 SIZES_DEFAULT: Final = ((4, 3), (7, 5), (31, 21))
@@ -52,17 +54,17 @@ _lib: Final = group.lib
 _CONTEXT: Final = group._CONTEXT
 
 
-def _seeded(name: str) -> bytes:
+def seeded(name: str) -> bytes:
     return hashlib.sha256(b"mpc_sequencer bench " + name.encode()).digest()
 
 
-def _numbered(name: str, number: int) -> str:
+def numbered(name: str, number: int) -> str:
     """``name`` for the first order; further ones get a number."""
     return f"{name} {number}" if number else name
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class SampleOrder:
     """One order at one committee size, with everything its steps take."""
 
     t: int
@@ -76,27 +78,27 @@ class _Order:
     point: bytes
 
 
-def _make_order(n: int, t: int, number: int = 0) -> _Order:
-    dealing = threshold.deal(n, t, secret=None, entropy=_seeded(f"deal {n} {t}"))
+def make_order(n: int, t: int, number: int = 0) -> SampleOrder:
+    dealing = threshold.deal(n, t, secret=None, entropy=seeded(f"deal {n} {t}"))
     key = threshold.SealingKey(dealing.public_key, 31337, bytes(20))
     key.prepare()
     label = threshold.Label(
         31337, bytes(20), key.key_id, b"\x11" * 20, 1_700_000_000_000, 1_700_000_060_000, SIZE_BUCKET_BYTES
     )
     message = b"order".ljust(200, b"\x01")
-    sealed = threshold.seal(key, label, message, sigma=_seeded(_numbered("sigma", number)))
+    sealed = threshold.seal(key, label, message, sigma=seeded(numbered("sigma", number)))
     checked = threshold.check(key, label.encode(), sealed, buckets=(SIZE_BUCKET_BYTES,))
     shares = {secret.index: threshold.share(secret, checked) for secret in dealing.shares[n - t :]}
     point = threshold.combine(shares, t)
-    return _Order(t, key, label, message, sealed, checked, dealing.shares[-1], shares, point)
+    return SampleOrder(t, key, label, message, sealed, checked, dealing.shares[-1], shares, point)
 
 
 # -- the steps as the project runs them -------------------------------------------------------------------
 
 
-def _measured(order: _Order) -> dict[str, Callable[[], object]]:
+def _measured(order: SampleOrder) -> dict[str, Callable[[], object]]:
     label_bytes = order.label.encode()
-    sigma = _seeded("sigma")
+    sigma = seeded("sigma")
     buckets = (SIZE_BUCKET_BYTES,)
     return {
         "encrypt": lambda: threshold.seal(order.key, order.label, order.message, sigma=sigma),
@@ -116,10 +118,10 @@ def _typed_digest(type_hash: bytes, words: Sequence[bytes]) -> bytes:
 def _signature_checks() -> Callable[[], object]:
     """The sponsor's signature of one 32-byte word and the account's of an order of eleven words, hashed and
     recovered to addresses."""
-    words = {"sponsor": [_seeded("word")], "account": [_seeded(f"word {i}") for i in range(11)]}
-    type_hashes = {name: _seeded(name) for name in words}
+    words = {"sponsor": [seeded("word")], "account": [seeded(f"word {i}") for i in range(11)]}
+    type_hashes = {name: seeded(name) for name in words}
     signatures = {
-        name: PrivateKey(_seeded("signer")).sign_recoverable(
+        name: PrivateKey(seeded("signer")).sign_recoverable(
             _typed_digest(type_hashes[name], words[name]), hasher=None
         )
         for name in words
@@ -139,43 +141,42 @@ def _signature_checks() -> Callable[[], object]:
 # -- the floors -------------------------------------------------------------------------------------------
 
 
-def _opaque(data: bytes) -> Any:
+def opaque(data: bytes) -> Any:
     return group.parse_point(data, "floor")
 
 
-def _table_entries(base: bytes, scalar: bytes, *others: Any) -> tuple[Any, int]:
-    """The argument of one `ec_pubkey_combine` as `FixedBase.multiply_add` makes it, and its length."""
-    powers = [_opaque(base)]
-    for _ in range(31):
-        powers.append(group.multiply(powers[-1], (256).to_bytes(32, "big")))
-    terms = [
-        group.multiply(power, digit.to_bytes(32, "big"))
-        for power, digit in zip(powers, reversed(scalar), strict=True)
-        if digit
-    ]
-    # The points an entry points to must outlive the call: one allocation holds them all.
-    storage = _ffi.new("secp256k1_pubkey[]", [point[0] for point in (*terms, *others)])
-    _storage_kept.append(storage)
-    return _ffi.new("secp256k1_pubkey *[]", [storage + i for i in range(len(storage))]), len(storage)
+def table_entries(table: FixedBase, scalar: bytes, *others: Any) -> tuple[Any, int]:
+    """The argument of one `ec_pubkey_combine` as `FixedBase.multiply_add` makes it, and its length. The entries lie
+    where a member's do, in a table that is larger than the fast caches."""
+    terms = table.terms(scalar, *others)
+    _kept.append((terms, others))  # what is pointed to must outlive the call
+    pointers = _ffi.from_buffer("secp256k1_pubkey *[]", terms)
+    return pointers, len(pointers)
 
 
-_storage_kept: Final[list[Any]] = []
+_kept: Final[list[Any]] = []
 
 
-def distinct_floors(n: int, t: int, count: int) -> list[dict[str, Callable[[], object]]]:
-    """The bare calls of each step for ``count`` orders that differ, so that none finds its inputs in the caches."""
-    return [_floors(_make_order(n, t, number), number) for number in range(count)]
+@cache
+def _key_table(public_key: bytes) -> FixedBase:
+    return FixedBase(opaque(public_key))
 
 
-def _floors(order: _Order, number: int = 0) -> dict[str, Callable[[], object]]:
+def _second_table() -> FixedBase:
+    return _key_table(second_generator())
+
+
+def floors_of(order: SampleOrder, number: int = 0) -> dict[str, Callable[[], object]]:
+    """The bare calls of each step for one order; orders of different numbers differ in all their inputs."""
     new, null = _ffi.new, _ffi.NULL
     result, scratch = new("secp256k1_pubkey *"), new("secp256k1_pubkey *")
     out, out_bytes = new("unsigned char[33]"), new("size_t *", 33)
-    scalar = _seeded(_numbered("floor scalar", number))
+    scalar = seeded(numbered("floor scalar", number))
     cipher = order.checked.ciphertext
     u = order.checked.u_point
-    checked_sums = [_table_entries(base, cipher.z, u) for base in (group.GENERATOR, second_generator())]
-    opened_sums = [_table_entries(base, scalar) for base in (group.GENERATOR, order.key.public_key)]
+    generator, second = group.generator_table(), _second_table()
+    checked_sums = [table_entries(table, cipher.z, u) for table in (generator, second)]
+    opened_sums = [table_entries(table, scalar) for table in (generator, _key_table(order.key.public_key))]
     compressed = _lib.SECP256K1_EC_COMPRESSED
 
     def serialize() -> None:
@@ -209,12 +210,12 @@ def _floors(order: _Order, number: int = 0) -> dict[str, Callable[[], object]]:
     }
 
 
-def _combine_floor(order: _Order, serialize: Callable[[], None], result: Any) -> Callable[[], object]:
+def _combine_floor(order: SampleOrder, serialize: Callable[[], None], result: Any) -> Callable[[], object]:
     coefficients = shamir.scaled_coefficients(tuple(sorted(order.shares)))
     encoded = tuple(order.shares.values())
     scratch = _ffi.new("secp256k1_pubkey *")
     large = [size.to_bytes(32, "big") for _, size, _ in coefficients.terms if size > shamir.REPEAT_MAX]
-    point: Any = _opaque(encoded[0])
+    point: Any = opaque(encoded[0])
     repeats = sum(size if size <= shamir.REPEAT_MAX else 1 for _, size, _ in coefficients.terms)
     pointers = _ffi.new("secp256k1_pubkey *[]", [point] * repeats)
 
@@ -233,8 +234,8 @@ def _combine_floor(order: _Order, serialize: Callable[[], None], result: Any) ->
 
 
 def _signatures_floor(number: int) -> Callable[[], object]:
-    digest = _seeded(_numbered("digest", number))
-    signature = PrivateKey(_seeded("signer")).sign_recoverable(digest, hasher=None)
+    digest = seeded(numbered("digest", number))
+    signature = PrivateKey(seeded("signer")).sign_recoverable(digest, hasher=None)
     parsed = _ffi.new("secp256k1_ecdsa_recoverable_signature *")
     public = _ffi.new("secp256k1_pubkey *")
 
@@ -260,8 +261,8 @@ def _mean_us(call: Callable[[], object]) -> float:
 
 
 def _measure_size(n: int, t: int, rounds: int) -> dict[str, Any]:
-    order = _make_order(n, t)
-    measured, floors = _measured(order), _floors(order)
+    order = make_order(n, t)
+    measured, floors = _measured(order), floors_of(order)
     us: dict[str, list[float]] = {step: [] for step in STEPS}
     floor_us: dict[str, list[float]] = {step: [] for step in STEPS}
     for _ in range(rounds):

@@ -45,11 +45,12 @@ SHARINGS_KEPT: Final = 16
 
 # --- timing (local) -----------------------------------------------------------------------------------------------
 LIST_INTERVAL_MS_MIN: Final = 20
-LIST_INTERVAL_LOADED_MS: Final = 60  # after a list of LIST_LOADED_ENTRIES or more
+LIST_INTERVAL_LOADED_MS: Final = 90  # after a list of LIST_LOADED_ENTRIES or more
 LIST_LOADED_ENTRIES: Final = 4
 BLOCK_INTERVAL_MS_MIN: Final = 60  # a leader waits this long after entering the view before its own
-BLOCK_INTERVAL_LOADED_MS: Final = 240  # with BLOCK_LOADED_ORDERS pending or more: a block every 120 ms or so
-BLOCK_LOADED_WAIT_MS_MAX: Final = 100  # in its own view; below the shortest time-out, or waiting would nullify it
+BLOCK_INTERVAL_LOADED_MS: Final = 200  # with BLOCK_LOADED_ORDERS pending or more: what a view takes with its wait
+BLOCK_LOADED_WAIT_MS_MAX: Final = 170  # in its own view
+BLOCK_LOADED_WAIT_INACTIVE_MS_MAX: Final = 100  # below VIEW_TIMEOUT_INACTIVE_MS, or waiting would nullify it again
 BLOCK_LOADED_ORDERS: Final = 24
 VIEW_TIMEOUT_MS: Final = 1_500
 VIEW_TIMEOUT_INACTIVE_MS: Final = 150  # for a leader whose last turn was nullified
@@ -61,6 +62,7 @@ FETCH_DELAY_MS: Final = 15  # a client that reaches all members brings a listed 
 # --- agreement (local memory) -------------------------------------------------------------------------------------
 VIEWS_AHEAD_MAX: Final = 64  # votes for views further ahead than this are dropped
 BLOCKS_KEPT_HEIGHTS: Final = 256  # finalized blocks kept in memory to serve peers
+BODIES_KEPT_HEIGHTS: Final = 64  # bodies of their orders; who lacks more than a few blocks reads logs
 HEADER_PATH_MAX: Final = 128  # blocks between a finalized block and the certificate that finalizes it
 
 # --- intake (local memory) ----------------------------------------------------------------------------------------

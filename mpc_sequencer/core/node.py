@@ -247,7 +247,7 @@ class NodeCore:
     def flush(self, now_ms: int) -> list[Effect]:
         """After a round of events: lists, head, retries, timers, proposals, fetches."""
         self.now_ms = now_ms
-        self.pool.expire(now_ms, self.execution.executed_height)
+        self._forget_orders(now_ms)
         self.peers.retry(now_ms)
         self.retry_final(now_ms)
         self.standing.flush()
@@ -304,6 +304,12 @@ class NodeCore:
             return 0
         return self.chain.final_state.last_lists[self.node][0]
 
+    def _forget_orders(self, now_ms: int) -> None:
+        executed_height = self.execution.executed_height
+        listed_through = self.listed_through()
+        self.pool.retire(min(executed_height, self.chain.final_height - limits.BODIES_KEPT_HEIGHTS), listed_through)
+        self.pool.expire(now_ms, executed_height, listed_through)
+
     @property
     def even(self) -> bool:
         """Whether this member has all that it knows to be final."""
@@ -353,10 +359,12 @@ class NodeCore:
             case Submit():
                 self.gateway.submit(client, request)
             case OrderQuery(number, order_id):
-                pooled = self.pool.get(order_id)
-                reply = self.board.order(number, order_id, pooled.sequenced_height if pooled else None)
-                # what this member has forgotten, or executed before its snapshot, its shell may still have
-                self.effects.append(Recall(client, reply) if reply.state == "unknown" else Reply(client, reply))
+                height = self.pool.sequenced_height(order_id)
+                reply = self.board.order(number, order_id, height)
+                # what this member has forgotten, or executed some time ago, its shell may still have
+                executed = reply.state == "final" and reply.height <= self.execution.executed_height
+                recalls = executed or reply.state == "unknown"
+                self.effects.append(Recall(client, reply) if recalls else Reply(client, reply))
             case KeyQuery(number):
                 self.effects.append(Reply(client, KeyReply(number, self.keygen.certificate, self.keygen.phase)))
             case StatusQuery(number):

@@ -57,6 +57,7 @@ DOOR_CODES: Final = frozenset(
         "credit.exhausted",
         "intake.full",
         "intake.sponsor_full",
+        "intake.sequenced",
         "key.pending",
     }
 )
@@ -194,7 +195,7 @@ class PeerHandlers:
             core.fetcher.got_lists(author, adopted.number)
             lifted = core.chain.final_state.lifted
             for order_id in adopted.entries:
-                held = order_id in core.pool or order_id in core.keybook or order_id in core.gateway
+                held = core.pool.knows(order_id) or order_id in core.keybook or order_id in core.gateway
                 if not held and order_id not in lifted:
                     core.fetcher.want_body(order_id, author, now_ms + limits.FETCH_DELAY_MS)
         held_through, _ = core.lists.held_through(author)

@@ -1,8 +1,12 @@
 """Intake: the orders a member holds, from admission until they are executed or expired.
 
-States of an order here: *pending* (admitted or fetched, not in a final batch), *sequenced* (in a final batch,
-kept until executed), gone. An order is admitted once; a duplicate gets the first receipt again; another signature
-variant of it is kept beside the first, because a block may name it.
+States of an order here: *pending* (admitted or fetched, not in a final batch), *sequenced* (in a final batch; its body
+is kept until the batch is executed and BODIES_KEPT_HEIGHTS behind), *past* (known without its body,
+:mod:`mpc_sequencer.core.past`), gone. An order is admitted once; a duplicate gets the first receipt again; another
+signature variant of it is kept beside the first, because a block may name it.
+
+A body that a list of this member names stays, whatever else, until that list is in a final block: nobody else may have
+it, and a block that lifts the order again, late, cannot be derived without it.
 
 Bounds: PENDING_ORDERS_MAX in all and PENDING_ORDERS_PER_SPONSOR_MAX for one sponsor, so that one sender cannot crowd
 out the others; a sponsor's credit is checked against its bond less what final blocks charged and what is pending.
@@ -16,6 +20,7 @@ orders of one sponsor (its own bound), burning memory with variants (VARIANTS_MA
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -24,9 +29,11 @@ from mpc_sequencer.core import limits
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.envelopes import SealedOrder, check_envelope, check_sealed, check_sponsor
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.past import PastOrder, PastOrders
 from mpc_sequencer.core.types import Envelope, Receipt
 
 VARIANTS_MAX: Final = 4
+STALE_EXPIRIES_MIN: Final = 1_024
 KEEP_AFTER_EXPIRY_MS: Final = 30_000  # peers may still fetch the body of an order that a block lifted in time
 
 
@@ -64,6 +71,9 @@ class Pool:
         self._bonds_wei = bonds_wei
         self._orders: dict[bytes, PooledOrder] = {}
         self._pending_by_sponsor: dict[bytes, int] = {}
+        self._past = PastOrders()
+        self._sequenced: deque[tuple[int, list[bytes]]] = deque()
+        """Orders whose bodies are held, by the height that sequenced them."""
         self._expiry: list[tuple[int, bytes]] = []
         self._by_variant: dict[bytes, bytes] = {}
         self.pending = 0
@@ -81,6 +91,27 @@ class Pool:
     def ids(self) -> list[bytes]:
         """The orders that are held and in no final batch, in the order in which they came."""
         return [order_id for order_id, pooled in self._orders.items() if not pooled.sequenced_height]
+
+    @property
+    def past_orders(self) -> int:
+        """Orders that are known without their bodies."""
+        return len(self._past)
+
+    def past(self, order_id: bytes) -> PastOrder | None:
+        """What is known of an order whose body is gone."""
+        return self._past.get(order_id)
+
+    def knows(self, order_id: bytes) -> bool:
+        """Whether the order's body is held, or was."""
+        return order_id in self._orders or order_id in self._past
+
+    def sequenced_height(self, order_id: bytes) -> int | None:
+        """The final height that batched the order, 0 while it is pending; None where it is not known."""
+        pooled = self._orders.get(order_id)
+        if pooled is not None:
+            return pooled.sequenced_height
+        past = self._past.get(order_id)
+        return past.sequenced_height if past is not None else None
 
     def variant(self, order_id: bytes, envelope_hash: bytes) -> Envelope | None:
         """The envelope of exactly that signature variant, where held."""
@@ -138,11 +169,22 @@ class Pool:
             self._add_variant(held, envelope, needed)
             return held
         if not needed:
+            if order_id in self._past:
+                raise ProtocolError("intake.sequenced", "order_id", order_id, "an order not sequenced yet")
             return self.admit(envelope, now_ms, order_id=order_id, doors=self._committee.n)
         label = envelope.decoded_label()
         order = check_sealed(self._committee, envelope, label, order_id)
         check_sponsor(self._committee, order_id, label.sponsor, envelope.sponsor_signature)
-        return self._hold(order, envelope, now_ms)
+        past = self._past.pop(order_id)
+        if past is None:
+            return self._hold(order, envelope, now_ms)
+        # a block lifts it again, after its end: it is charged and executed no second time
+        self._purge_expiry()
+        pooled = self._hold(order, envelope, now_ms)
+        pooled.sequenced_height, pooled.receipt = past.sequenced_height, past.receipt
+        self._unpend(order.facts.sponsor)
+        self._note_sequenced(order_id, past.sequenced_height)
+        return pooled
 
     def recall(self, envelope: Envelope, now_ms: int, list_number: int, receipt: Receipt | None) -> None:
         """An order out of this member's own journal: held whatever the door says. Raises as :meth:`admit` where the
@@ -159,10 +201,11 @@ class Pool:
             pooled.receipt, pooled.received_ms = receipt, receipt.received_ms
 
     def forget_promises(self) -> None:
-        """No pending order is in a list of this member any more, nor has a receipt: their incarnation is over."""
+        """No order is in a list of this member any more, nor has a pending one a receipt: their incarnation is over."""
         for pooled in self._orders.values():
+            pooled.list_number = 0
             if not pooled.sequenced_height:
-                pooled.list_number, pooled.receipt = 0, None
+                pooled.receipt = None
 
     def kept(self, executed_height: int) -> list[PooledOrder]:
         """The orders a snapshot must hold: those not batched, and those whose batch is not executed yet."""
@@ -217,10 +260,40 @@ class Pool:
         if pooled.sequenced_height:
             return
         pooled.sequenced_height = height
+        self._note_sequenced(order_id, height)
         sponsor = pooled.order.facts.sponsor
         if not pooled.expired:
             self._unpend(sponsor)
         self.charged_wei[sponsor] = self.charged_wei.get(sponsor, 0) + limits.ORDER_CHARGE_WEI
+
+    def _note_sequenced(self, order_id: bytes, height: int) -> None:
+        if not self._sequenced or self._sequenced[-1][0] != height:
+            self._sequenced.append((height, []))
+        self._sequenced[-1][1].append(order_id)
+
+    def retire(self, through_height: int, listed_through: int) -> None:
+        """Let the bodies of orders go that were sequenced, and executed, up to ``through_height``, but for those that
+        an unfinished block needs or an own list above ``listed_through``, the last one in a final block, names."""
+        kept: list[bytes] = []
+        while self._sequenced and self._sequenced[0][0] <= through_height:
+            _, order_ids = self._sequenced.popleft()
+            for order_id in order_ids:
+                pooled = self._orders.get(order_id)
+                if pooled is None:
+                    continue  # it expired first
+                if pooled.pins or pooled.list_number > listed_through:
+                    kept.append(order_id)
+                    continue
+                until_ms = pooled.order.facts.valid_until_ms + KEEP_AFTER_EXPIRY_MS
+                self._past.add(order_id, pooled.sequenced_height, pooled.receipt, until_ms)
+                self._drop(order_id, pooled)
+        if kept:
+            self._sequenced.appendleft((through_height, kept))
+
+    def _drop(self, order_id: bytes, pooled: PooledOrder) -> None:
+        del self._orders[order_id]
+        for envelope_hash in pooled.variants:
+            del self._by_variant[envelope_hash]
 
     def _unpend(self, sponsor: bytes) -> None:
         self.pending -= 1
@@ -230,19 +303,34 @@ class Pool:
         else:
             del self._pending_by_sponsor[sponsor]
 
-    def expire(self, now_ms: int, executed_height: int) -> None:
-        """Count expired orders as pending no more; forget them later, but never before their batch is executed."""
+    def expire(self, now_ms: int, executed_height: int, listed_through: int) -> None:
+        """Count expired orders as pending no more; forget them later, but never before their batch is executed and the
+        own list that names them is in a final block (the last such one has the number ``listed_through``)."""
+        self._past.forget(now_ms)
+        if len(self._expiry) > 2 * len(self._orders) + STALE_EXPIRIES_MIN:
+            self._purge_expiry()
         while self._expiry and self._expiry[0][0] <= now_ms:
             at_ms, order_id = self._expiry[0]
-            pooled = self._orders[order_id]
+            pooled = self._orders.get(order_id)
+            if pooled is None:  # it is past
+                heapq.heappop(self._expiry)
+                continue
             if not pooled.expired:
                 pooled.expired = True
                 if not pooled.sequenced_height:
                     self._unpend(pooled.order.facts.sponsor)
-            elif not pooled.pins and pooled.sequenced_height <= executed_height and pooled.kept_until_ms <= now_ms:
+            elif self._is_over(pooled, executed_height, listed_through) and pooled.kept_until_ms <= now_ms:
                 heapq.heappop(self._expiry)
-                del self._orders[order_id]
-                for envelope_hash in pooled.variants:
-                    del self._by_variant[envelope_hash]
+                self._drop(order_id, pooled)
                 continue
             heapq.heapreplace(self._expiry, (max(at_ms + KEEP_AFTER_EXPIRY_MS, pooled.kept_until_ms), order_id))
+
+    def _purge_expiry(self) -> None:
+        """Drop the entries of past orders."""
+        self._expiry = [one for one in self._expiry if one[1] in self._orders]
+        heapq.heapify(self._expiry)
+
+    @staticmethod
+    def _is_over(pooled: PooledOrder, executed_height: int, listed_through: int) -> bool:
+        listed = pooled.list_number <= listed_through
+        return listed and not pooled.pins and pooled.sequenced_height <= executed_height

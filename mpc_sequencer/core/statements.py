@@ -22,7 +22,7 @@ from mpc_sequencer.core.effects import (
     ListRecord,
     Persist,
 )
-from mpc_sequencer.core.envelopes import check_window
+from mpc_sequencer.core.envelopes import check_sponsor, check_window
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import HeadMessage, ListMessage
 from mpc_sequencer.core.pool import PooledOrder
@@ -61,7 +61,12 @@ class Statements:
                 self._give_receipt(held, next(iter(held.variants.values())))
             self._cut_full()
             return held.receipt, "intake.duplicate"
-        if self._core.chain.final_state.lifted.get(order_id, 0) > self._core.now_ms:
+        past = self._core.pool.past(order_id)
+        if past is not None and past.receipt is not None:
+            sponsor = envelope.decoded_label().sponsor
+            check_sponsor(self._core.committee, order_id, sponsor, envelope.sponsor_signature)
+            return past.receipt, "intake.duplicate"
+        if past is not None or self._core.chain.final_state.lifted.get(order_id, 0) > self._core.now_ms:
             raise ProtocolError("intake.sequenced", "order_id", order_id, "an order not sequenced yet")
         self._check_lists()
         pooled = self._core.pool.admit(envelope, self._core.now_ms, order_id=order_id)

@@ -13,7 +13,7 @@ from mpc_sequencer.market import HeightResult
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
 
-OUTCOMES_KEPT: Final = 100_000
+OUTCOMES_KEPT: Final = 4_096  # some seconds under load; older ones are on the disk
 CLEARINGS_KEPT: Final = 64
 NO_NOTIONAL: Final = bytes(AMOUNT_BYTES)
 

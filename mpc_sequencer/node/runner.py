@@ -5,9 +5,12 @@ records and log entries, syncs the journal, and only then lets messages leave. N
 protocol messages.
 
 The loop yields to the network between rounds and does one chunk of cryptography per round, or BEHIND_WORK_S of it
-where the member is behind, so it is never away for more than a few milliseconds. A journal whose sync is slow
-is synced in a worker thread; meanwhile events queue, and what they bring forth is written together with the
-next sync (group commit).
+where the member is behind or loaded, so it is never away for more than a few milliseconds. To be woken, to sync and
+to look at every link cost the same for one message as for twenty, and under load they would cost a member as much as
+a third of its cryptography: so a loaded member that has nothing left to do stays away for ROUND_INTERVAL_LOADED_S,
+sockets and all, and then takes together what has arrived. A member that is too busy to pause never does. A journal
+whose sync is slow is synced in a worker thread; meanwhile events queue, and what they bring forth is written together
+with the next sync (group commit).
 """
 
 from __future__ import annotations
@@ -45,6 +48,8 @@ from mpc_sequencer.settlement.submitter import ResultReady, Settled
 CHECKPOINT_INTERVAL_S: Final = 2.0
 ROUND_POLL_S: Final = 0.002
 BEHIND_WORK_S: Final = 0.01
+ROUND_INTERVAL_LOADED_S: Final = 0.015
+PASSES_IN: Final = 3  # of the scheduler, until what the sockets hold is in the inbox; what is queued leaves in one
 INLINE_SYNC_S_MAX: Final = 0.002  # a journal slower than this is synced in a worker thread
 FAULTS_LOGGED_PER_CODE: Final = 20
 
@@ -107,6 +112,7 @@ class Runner:
         core = self._core
         await self._carry_out(recovered + core.start(self.now_ms()))
         while True:
+            began_s = time.perf_counter()
             with on_disk():
                 self._snapshot.between_rounds()
             gathered: list[core_effects.Effect] = []
@@ -116,21 +122,38 @@ class Runner:
             gathered += core.flush(self.now_ms())
             await self._carry_out(gathered)
             self.between_rounds = True
+            if not core.has_work() and core.application.loaded():
+                await self._gather(began_s)
             if self.inbox or core.has_work():
                 await trio.lowlevel.checkpoint()
             else:
-                await self.inbox.wait(max(0, core.wake_at_ms() - self.now_ms()) / 1_000)
+                await self.inbox.wait(self._idle_s())
             self.between_rounds = False
 
+    def _idle_s(self) -> float:
+        """How long the core needs no round though nothing happens."""
+        return max(0, self._core.wake_at_ms() - self.now_ms()) / 1_000
+
+    async def _gather(self, began_s: float) -> None:
+        """Let what the round said leave, let messages gather, and take them in. The pause blocks on purpose: tasks that
+        wait for their sockets would wake the process for every arrival, which is what it is to save."""
+        await trio.lowlevel.checkpoint()
+        pause_s = min(began_s + ROUND_INTERVAL_LOADED_S - time.perf_counter(), self._idle_s())
+        if pause_s > 0:
+            time.sleep(pause_s)
+        for _ in range(PASSES_IN):
+            await trio.lowlevel.checkpoint()
+
     def _work(self) -> list[core_effects.Effect]:
-        """A chunk of the core's work. A member that is behind does several, for every round may cost it a sync of the
-        journal, which would be longer than the chunk."""
+        """A chunk of the core's work. A member that is behind or loaded does several, for every round may cost it a
+        sync of the journal and a look at every link, together more than the chunk."""
         core = self._core
         if not core.has_work():
             return []
         gathered = core.work(self.now_ms())
         began = time.perf_counter()
-        while not core.even and core.has_work() and time.perf_counter() - began < BEHIND_WORK_S:
+        several = core.application.loaded() or not core.even
+        while several and core.has_work() and time.perf_counter() - began < BEHIND_WORK_S:
             gathered += core.work(self.now_ms())
         return gathered
 

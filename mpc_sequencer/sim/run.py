@@ -207,10 +207,8 @@ class Harness:
     def _certified(self, simulation: Simulation, order_id: bytes, members: frozenset[int]) -> bool:
         for node in members:
             core = simulation.cores[node]
-            pooled = core.pool.get(order_id)
-            if pooled is None or not pooled.sequenced_height:
-                return False
-            if min(core.execution.executed_height, core.execution.certified_height) < pooled.sequenced_height:
+            height = core.pool.sequenced_height(order_id)
+            if not height or min(core.execution.executed_height, core.execution.certified_height) < height:
                 return False
         return True
 

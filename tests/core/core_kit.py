@@ -272,7 +272,7 @@ def answers(cluster: Cluster, client: int = 1) -> list[SubmitResult]:
 def all_sequenced(order_ids: set[bytes], nodes: set[int]) -> Callable[[Cluster], bool]:
     """Whether every one of ``nodes`` has batched all of ``order_ids``."""
     return lambda cluster: all(
-        (pooled := cluster.cores[node].pool.get(order_id)) is not None and pooled.sequenced_height > 0
+        (cluster.cores[node].pool.sequenced_height(order_id) or 0) > 0
         for node in nodes
         for order_id in order_ids
     )

@@ -341,7 +341,7 @@ def test_under_load_every_batch_is_opened_by_its_height_s_sharing() -> None:
     cluster.run(3_000)
     assert max(cluster.cores[0].committee.sharings) >= 3
     for core in cluster.cores:
-        assert all((one := core.pool.get(order_id)) is not None and one.sequenced_height for order_id in ids)
+        assert all(core.pool.sequenced_height(order_id) for order_id in ids)
         assert core.reveal.pending() == 0
     assert not {fault.code for _, fault in cluster.faults}
 

@@ -329,3 +329,12 @@ def test_memory_of_listings_and_lifted_ids_ends() -> None:
     assert not last.lifted
     assert not last.queue
     assert not last.expiries
+
+
+def test_an_id_that_the_block_which_lists_it_lifts_is_looked_at_once_when_its_window_ends() -> None:
+    """Else every order is remembered for as long as a listing could live."""
+    listed = {n: says(1, IDS[0]) for n in range(N)} | {3: says(1, IDS[0], IDS[1])}
+    state = grow([listed])[-1].state
+    looked_at = [order_id for groups in state.expiries.values() for group in groups for order_id in group]
+    assert sorted(looked_at) == [IDS[0], IDS[1]]
+    assert list(state.listings) == [IDS[1]], "its one listing may die"

@@ -104,11 +104,11 @@ def test_variants_are_bounded_but_for_a_needed_one() -> None:
 def test_an_expired_order_is_pending_no_more_and_later_forgotten() -> None:
     held, envelope = pool(), order(life_ms=100)
     held.admit(envelope, NOW)
-    held.expire(NOW + 99, 0)
+    held.expire(NOW + 99, 0, 0)
     assert held.pending == 1
-    held.expire(NOW + 100, 0)
+    held.expire(NOW + 100, 0, 0)
     assert (held.pending, len(held)) == (0, 1)
-    held.expire(NOW + 100 + KEEP_AFTER_EXPIRY_MS, 0)
+    held.expire(NOW + 100 + KEEP_AFTER_EXPIRY_MS, 0, 0)
     assert len(held) == 0
     assert held.find(envelope.envelope_hash()) is None
 
@@ -118,9 +118,9 @@ def test_a_sequenced_order_stays_until_it_is_executed() -> None:
     held.admit(envelope, NOW)
     held.sequence(envelope.order_id(), 7)
     for turn in range(1, 5):
-        held.expire(NOW + turn * 10 * KEEP_AFTER_EXPIRY_MS, 6)
+        held.expire(NOW + turn * 10 * KEEP_AFTER_EXPIRY_MS, 6, 0)
         assert envelope.order_id() in held
-    held.expire(NOW + 60 * KEEP_AFTER_EXPIRY_MS, 7)
+    held.expire(NOW + 60 * KEEP_AFTER_EXPIRY_MS, 7, 0)
     assert envelope.order_id() not in held
 
 
@@ -130,8 +130,8 @@ def test_an_order_of_an_unfinished_block_outlives_its_expiry() -> None:
     held.admit(envelope, NOW)
     held.pin([envelope.order_id(), b"\x00" * 32])
     for turn in range(1, 5):
-        held.expire(NOW + turn * 10 * KEEP_AFTER_EXPIRY_MS, 0)
+        held.expire(NOW + turn * 10 * KEEP_AFTER_EXPIRY_MS, 0, 0)
         assert envelope.order_id() in held
     held.unpin([envelope.order_id()])
-    held.expire(NOW + 60 * KEEP_AFTER_EXPIRY_MS, 0)
+    held.expire(NOW + 60 * KEEP_AFTER_EXPIRY_MS, 0, 0)
     assert envelope.order_id() not in held

@@ -372,8 +372,8 @@ def test_a_loaded_leader_lets_blocks_fill_but_never_so_long_that_it_could_be_nul
     app.busy = True
     for view, at_ms in ((1, 0), (2, 30), (3, 60)):
         simplex.on_certificate(make_certificate(D, NULLIFY, view, ZERO_HASH), at_ms)
-    assert simplex.propose_at_ms() == 60 + limits.BLOCK_LOADED_WAIT_MS_MAX < 30 + limits.BLOCK_INTERVAL_LOADED_MS
-    assert limits.BLOCK_LOADED_WAIT_MS_MAX < limits.VIEW_TIMEOUT_INACTIVE_MS
+    assert simplex.propose_at_ms() == 60 + limits.BLOCK_LOADED_WAIT_MS_MAX
+    assert limits.BLOCK_LOADED_WAIT_MS_MAX < limits.BLOCK_INTERVAL_LOADED_MS < limits.VIEW_TIMEOUT_MS
     app.block = block(4)
     simplex.tick(simplex.propose_at_ms() - 1)
     assert app.parents == []
@@ -381,13 +381,43 @@ def test_a_loaded_leader_lets_blocks_fill_but_never_so_long_that_it_could_be_nul
     assert app.parents == [D.committee.genesis_id]
 
 
+def test_a_loaded_leader_whose_last_turn_was_nullified_waits_for_less_than_its_time_out() -> None:
+    simplex, app = engine()
+    app.busy = True
+    for view in range(1, 8):
+        simplex.on_certificate(make_certificate(D, NULLIFY, view, ZERO_HASH), 10 * view)
+    assert D.committee.leader(simplex.view) == ME
+    assert simplex.propose_at_ms() == 70 + limits.BLOCK_LOADED_WAIT_INACTIVE_MS_MAX
+    assert limits.BLOCK_LOADED_WAIT_INACTIVE_MS_MAX < limits.VIEW_TIMEOUT_INACTIVE_MS
+
+
 def test_a_loaded_leader_does_not_wait_where_views_take_long_anyway() -> None:
     simplex, app = engine()
     app.busy = True
-    entered_ms = limits.BLOCK_INTERVAL_LOADED_MS
-    for view, at_ms in ((1, 0), (2, 0), (3, entered_ms)):
-        simplex.on_certificate(make_certificate(D, NULLIFY, view, ZERO_HASH), at_ms)
-    assert simplex.propose_at_ms() == entered_ms
+    slow_ms, entered_ms = limits.BLOCK_INTERVAL_LOADED_MS + 30, 0
+    waits_ms = []
+    for view in range(1, 20):
+        entered_ms += slow_ms
+        simplex.on_certificate(make_certificate(D, NOTARIZE, view, X), entered_ms)
+        waits_ms.append(simplex.propose_at_ms() - entered_ms)
+    assert waits_ms == sorted(waits_ms, reverse=True), "what others do not wait for is soon waited for no longer"
+    assert waits_ms[-1] == 0
+    for view in range(20, 30):
+        entered_ms += slow_ms + waits_ms[-1]
+        simplex.on_certificate(make_certificate(D, NOTARIZE, view, X), entered_ms)
+        waits_ms.append(simplex.propose_at_ms() - entered_ms)
+    assert waits_ms[-1] == 0
+
+
+def test_loaded_views_that_are_quick_take_the_interval_with_their_wait() -> None:
+    simplex, app = engine()
+    app.busy = True
+    quick_ms, entered_ms, wait_ms = 45, 1_000, 0
+    for view in range(1, 20):
+        entered_ms += quick_ms + wait_ms
+        simplex.on_certificate(make_certificate(D, NOTARIZE, view, X), entered_ms)
+        wait_ms = simplex.propose_at_ms() - entered_ms
+    assert wait_ms + quick_ms == limits.BLOCK_INTERVAL_LOADED_MS
 
 
 def test_time_outs_are_short_for_a_leader_that_failed_and_double_in_a_bad_row() -> None:

@@ -65,6 +65,8 @@ class Simplex:
         self._nullified_in_a_row = 0
         self._entered_ms = 0
         self._previous_entered_ms = 0
+        self._filling_ms = 0
+        """How long a loaded leader of this view lets its block fill: views that take long fill them anyway."""
         self._deadline_ms: int | None = None
         self._entered_view = 0
         self._timed_ms = 0
@@ -135,13 +137,12 @@ class Simplex:
 
     def propose_at_ms(self) -> int:
         """Earliest time for a proposal in this view: a loaded leader lets blocks fill, for each costs all members the
-        same whatever it holds."""
+        same whatever it holds; but one whose last turn was nullified is waited for only shortly."""
         if not self._app.loaded():
             return self._previous_entered_ms + limits.BLOCK_INTERVAL_MS_MIN
-        return min(
-            self._previous_entered_ms + limits.BLOCK_INTERVAL_LOADED_MS,
-            self._entered_ms + limits.BLOCK_LOADED_WAIT_MS_MAX,
-        )
+        if self._committee.leader(self.view) in self._inactive_leaders:
+            return self._entered_ms + min(self._filling_ms, limits.BLOCK_LOADED_WAIT_INACTIVE_MS_MAX)
+        return self._entered_ms + self._filling_ms
 
     def view_age_ms(self, now_ms: int) -> int:
         return now_ms - self._entered_ms
@@ -180,6 +181,9 @@ class Simplex:
         left = self._rounds.get(view - 1)
         if left is not None and left.proposal is not None and left.voted_notarize is None and not left.nullified:
             self._app.left_waiting(left.proposal.block, self._committee.leader(view - 1))
+        took_ms = now_ms - self._entered_ms - (self._filling_ms if self._app.loaded() else 0)
+        filling_ms = limits.BLOCK_INTERVAL_LOADED_MS - max(0, took_ms)
+        self._filling_ms = max(0, min(filling_ms, limits.BLOCK_LOADED_WAIT_MS_MAX))
         self._previous_entered_ms = self._entered_ms
         self._entered_ms = now_ms
         self.view = self._entered_view = view

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from immutables import Map
+from msgspec import Struct
 
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.ordering.state import (
@@ -30,8 +31,7 @@ from mpc_sequencer.core.ordering.state import (
 from mpc_sequencer.core.types import Head, OrderList, ResultRef
 
 
-@dataclass(frozen=True, slots=True)
-class OrderFacts:
+class OrderFacts(Struct, frozen=True, gc=False):
     """What ordering needs of an order's label."""
 
     valid_from_ms: int
@@ -235,6 +235,7 @@ class _ListingBook:
         self._listed = list(parent.listed)
         self._expiring: dict[int, list[bytes]] = {}
         self._lifted_now: set[bytes] = set()
+        self._listed_now: dict[bytes, None] = {}
         now_bucket = time_ms // EXPIRY_BUCKET_MS
         if now_bucket - parent.purged_bucket > len(self._expiries):
             due = [bucket for bucket in parent.expiries if bucket <= now_bucket]
@@ -300,7 +301,7 @@ class _ListingBook:
             return True
         self._listings[order_id] = (*listings, (node, self._time_ms))
         self._listed[node] += 1
-        self._expire(order_id, self._time_ms + limits.VALIDITY_MS_MAX)
+        self._listed_now[order_id] = None
         return False
 
     def _add_position(self, order_id: bytes, position: tuple[int, int, int]) -> None:
@@ -333,6 +334,9 @@ class _ListingBook:
             self._expire(message_id, self._time_ms + limits.VALIDITY_MS_MAX)
         for order_id in self._lifted_now.difference(order.order_id for order in fresh):
             self.positions.pop(order_id, None)  # lifted too late: not queued
+        for order_id in self._listed_now:
+            if order_id in self._listings:  # most are lifted by the block that lists them
+                self._expire(order_id, self._time_ms + limits.VALIDITY_MS_MAX)
         for bucket, ids in self._expiring.items():
             self._expiries[bucket] = (*self._expiries.get(bucket, ()), tuple(ids))
         return {

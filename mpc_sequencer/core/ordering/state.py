@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from immutables import Map
+from msgspec import Struct
 
 from mpc_sequencer.core.types import ZERO_HASH, OrderList
 
@@ -37,8 +38,7 @@ def list_serial(order_list: OrderList) -> int:
     return order_list.incarnation << LIST_NUMBER_BITS | order_list.number
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+class Queued(Struct, frozen=True, gc=False):
     """A lifted order that waits for its batch."""
 
     order_id: bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.fetch import WANTS_MAX, WANTS_PER_MEMBER_MAX
@@ -10,8 +11,23 @@ from mpc_sequencer.core.lists import HEADS_KEPT, LISTS_AHEAD_MAX
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.peers import BODIES_QUEUED_PER_MEMBER_MAX, UNCHECKED_BLOCKS_MAX
 from mpc_sequencer.core.reveal import EARLY_BUNDLES_PER_MEMBER_MAX
+from mpc_sequencer.core.status import OUTCOMES_KEPT
 from mpc_sequencer.sim.checkers.base import Checker
 from mpc_sequencer.sim.simulation import Simulation
+
+OVERDUE_HEIGHTS: Final = 8
+"""So many heights may become final between two looks at the bodies that can go."""
+
+
+def overdue(core: NodeCore) -> int:
+    """Bodies of executed orders that nothing keeps and that should be gone."""
+    final_height = core.chain.final_height - limits.BODIES_KEPT_HEIGHTS - OVERDUE_HEIGHTS
+    through = min(final_height, core.execution.executed_height - OVERDUE_HEIGHTS)
+    listed_through, _ = core.chain.final_state.last_lists[core.node]
+    return sum(
+        0 < one.sequenced_height <= through and not one.pins and one.list_number <= listed_through
+        for one in core.pool._orders.values()
+    )
 
 
 class Memory(Checker):
@@ -31,7 +47,9 @@ class Memory(Checker):
 
     def _counters(self, core: NodeCore) -> Iterator[tuple[str, int, int]]:
         n, simplex = self.committee.n, core.simplex
-        yield "orders", len(core.pool), len(self.watched.sent)
+        yield "orders", len(core.pool) + core.pool.past_orders, len(self.watched.sent)
+        yield "bodies of orders that are over", overdue(core), 0
+        yield "outcomes", len(core.board._outcomes), OUTCOMES_KEPT
         yield "rounds", len(simplex._rounds), simplex.view - simplex.final_view + limits.VIEWS_AHEAD_MAX + 1
         yield "blocks", len(core.chain._entries), limits.BLOCKS_KEPT_HEIGHTS + limits.VIEWS_AHEAD_MAX
         yield "rounds before the final view", sum(view < simplex.final_view for view in simplex._rounds), 0
