@@ -286,10 +286,15 @@ class Cluster:
         host = self.hosts[place]
         self._conclude(host, host.turn(events, self.now_ms))
         if host.core.over and host.up and not host.busy:
-            self._conclude(host, host.succeed(self._epoch_core, self.now_ms))
-            self.began(host)
-            self._meet(host)
-            self._alarm(host, self.now_ms)
+            self._go_over(host)
+
+    def _go_over(self, host: Host) -> None:
+        """The host's member begins its next epoch."""
+        effects = host.succeed(self._epoch_core, self.now_ms)
+        self.began(host)
+        self._conclude(host, effects)
+        self._meet(host)
+        self._alarm(host, self.now_ms)
 
     def began(self, host: Host) -> None:
         """For runs that watch: a host's member is in its next epoch."""

@@ -21,7 +21,7 @@ class Memory(Checker):
 
     def at_interval(self, simulation: Simulation) -> None:
         for node in sorted(self.watched.honest - simulation.stopped):
-            core = simulation.cores[node]
+            core = simulation.hosts[node].core
             for counter, held, bound in self._counters(core):
                 if held > bound:
                     self.report(core.chain.final_height, f"member {node} holds {held} {counter}, bound {bound}")
@@ -30,7 +30,7 @@ class Memory(Checker):
         self.at_interval(simulation)
 
     def _counters(self, core: NodeCore) -> Iterator[tuple[str, int, int]]:
-        n, simplex = self.committee.n, core.simplex
+        n, simplex = core.committee.n, core.simplex
         yield "orders", len(core.pool), len(self.watched.sent)
         yield "rounds", len(simplex._rounds), simplex.view - simplex.final_view + limits.VIEWS_AHEAD_MAX + 1
         yield "blocks", len(core.chain._entries), limits.BLOCKS_KEPT_HEIGHTS + limits.VIEWS_AHEAD_MAX
