@@ -246,9 +246,14 @@ class Cluster:
                 self._link(host, other)
 
     def _link(self, host: Host, other: Host) -> None:
-        for one, event in zip((host, other), meeting(host, other), strict=True):
-            if event is not None:
-                self.at(self.now_ms, one.place, event)
+        """Both ends of a new link see who is there, by what each of them is when it sees it."""
+        for one, them in ((host, other), (other, host)):
+            self.call(self.now_ms, partial(self._see, one, them))
+
+    def _see(self, host: Host, other: Host) -> None:
+        event = meeting(host, other)[0] if other.up else None
+        if event is not None:
+            self._hand(host.place, event)
 
     def _hand(self, place: int, event: Event | Crossing) -> None:
         """Put an event into a host's inbox; its round takes all that arrives at this instant."""
