@@ -37,6 +37,8 @@ from mpc_sequencer.sim.workload import LOAD_MS, POOR_TRADERS, RICH_TRADERS, Work
 ROTATION_MS_MAX: Final = 300_000
 """From the heal until the last committee is in its epoch: attempts in which phases take their windows, and one that
 failed before."""
+SETTLE_MS: Final = 5_000
+"""Until logs are durable, and old shares erased."""
 ASK_EVERY_MS: Final = 250
 """How often operators look whether their committee is the one they want."""
 
@@ -114,6 +116,7 @@ class RotatedHarness(Harness):
             plan=self.rotation.faults,
             generated=self.rotation.generated,
         )
+        self.settle_ms = SETTLE_MS
 
     # --- parts --------------------------------------------------------------------------------------------------
     def _watch(self) -> RotatedWatched:
@@ -128,7 +131,9 @@ class RotatedHarness(Harness):
             joiners=rotation.joiners,
         )
         self.targets = [(one, deployment.next_committee(one.people, one.threshold)) for one in rotation.wishes]
-        return RotatedWatched(deployment, self.plan, {})
+        first_ms = min(one.at_ms for one in rotation.wishes)
+        late = frozenset(person for person, at_ms in rotation.joins if at_ms >= first_ms)
+        return RotatedWatched(deployment, self.plan, {}, late=late)
 
     def _checker_kinds(self) -> tuple[type[Checker], ...]:
         from mpc_sequencer.sim.checkers.audit import Audited

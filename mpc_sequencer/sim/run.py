@@ -98,6 +98,8 @@ class Harness:
             for kind in get_args(Effect)
         }
         self._trace = trace
+        self.settle_ms = SETTLE_MS
+        """How long the run goes on after the last probe."""
         self._progress_ms = self._key_ms = 0
 
     # --- parts --------------------------------------------------------------------------------------------------
@@ -146,7 +148,7 @@ class Harness:
             if not self.generated or self._generate(simulation):
                 self._trouble(simulation, workload)
                 self._probe(simulation, workload)
-            self._advance(simulation, SETTLE_MS)
+            self._advance(simulation, self.settle_ms)
             for checker in self.checkers:
                 checker.at_end(simulation)
         except CoreFailed as error:

@@ -37,6 +37,8 @@ class Watched:
     """Members that keep to the protocol, even where they crash or their clock is off."""
     correct: frozenset[int] = field(init=False)
     """Honest members that do not crash and whose clock serves."""
+    late: frozenset[int] = frozenset()
+    """Who may begin to follow when the key is shared already."""
 
     def __post_init__(self) -> None:
         self.honest = frozenset(range(self.deployment.committee.n)) - self.plan.byzantine

@@ -11,6 +11,7 @@ from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.transcript import BlockEntry, OpenedEntry
 from mpc_sequencer.core.types import Block
 from mpc_sequencer.sim.checkers.base import Checker, Watched
+from mpc_sequencer.sim.generation import untimely
 from mpc_sequencer.sim.host import Host
 from mpc_sequencer.sim.simulation import Simulation
 from mpc_sequencer.sim.workload import POOR_TRADERS
@@ -172,16 +173,12 @@ class Vaults(Checker):
         committee = self.watched.committee(newest)
         if committee is None or not newest:
             return
-        missing = [
-            host.place
-            for host in simulation.hosts
-            if host.place in self.watched.correct - self.watched.plan.robbed
-            and host.epoch == newest
-            and host.core.node < committee.n
-            and not any(one.index == host.core.node + 1 for one in shares)
-        ]
-        if missing and not simulation.plan.hosts.outages:
-            self.report(0, f"members {missing} have no share in epoch {newest}")
+        places = {host.place for host in simulation.hosts if host.epoch == newest and host.core.node < committee.n}
+        timely = places & (self.watched.honest - untimely(self.watched.plan) - self.watched.late)
+        held = {one.index for one in shares}
+        missing = [node for node in sorted(timely) if simulation.hosts[node].core.node + 1 not in held]
+        if missing:
+            self.report(0, f"members {missing}, timely, have no share in epoch {newest}")
         if len(shares) >= committee.t:
             self._open(simulation, shares[: committee.t])
 
@@ -192,6 +189,8 @@ class Vaults(Checker):
         running = "" if core.keygen.running is None else seed_name(core.keygen.running)
         left = [name for name in vault if name.startswith(SEED_PREFIX) and name != running]
         wanted = {share_name(number)} if member else set()
+        if core.committee.genesis.key_refresh_ms:  # one that has just been replaced goes when the log is durable
+            wanted |= {share_name(one) for one in core.committee.sharings}
         left += [name for name in vault if name.startswith(SHARE_PREFIX) and name not in wanted]
         if left:
             self.report(0, f"the vault of member {host.place} holds {sorted(left)} in epoch {host.epoch}")

@@ -66,10 +66,10 @@ class Receipts(Checker):
 
     def at_end(self, simulation: Simulation) -> None:
         wiped = self.watched.plan.wiped
-        for node, _, incarnation, number in self._promised.keys() - self._lists.keys():
+        for node, epoch, incarnation, number in self._promised.keys() - self._lists.keys():
             defaulted = node in wiped and incarnation == 0
             if node not in simulation.stopped and not defaulted:
-                self.report(0, f"member {node} gave receipts for list {number} and never cut it")
+                self.report(0, f"member {node} gave receipts for list {number} of epoch {epoch} and never cut it")
 
 
 class Accusations(Checker):
