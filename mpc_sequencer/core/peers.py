@@ -217,6 +217,8 @@ class PeerHandlers:
         its own; this member lists them with its next flush."""
         core = self._core
         for message in messages:
+            if message.node >= core.committee.n + len(core.committee.joiners):
+                continue  # of a joiner whose rotation is not final here yet: it is asked for again
             message_id = message.message_id()
             offered = node >= core.committee.n and message.node == node and message.session in core.keygen.live
             if core.fetcher.wants_body(message_id) or (offered and message_id not in core.keybook):

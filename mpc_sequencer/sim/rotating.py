@@ -45,7 +45,8 @@ class RotatingSimulation(Simulation):
         liars = plan.faults.behaviours
         waiting = tuple(one for one in plan.faults.hosts.outages if one.awaits == EPOCH_AWAITED)
         others = tuple(one for one in plan.faults.hosts.outages if one.awaits != EPOCH_AWAITED)
-        first = replace(plan.faults, behaviours=(), hosts=replace(plan.faults.hosts, outages=others))
+        jumps = tuple(one for one in plan.faults.jumps if one.node < members)
+        first = replace(plan.faults, behaviours=(), jumps=jumps, hosts=replace(plan.faults.hosts, outages=others))
         super().__init__(deployment, first, seed=seed, observe=observe, trace=trace)
         self.plan = self.links.plan = plan.faults
         self.epochs = True
@@ -55,6 +56,12 @@ class RotatingSimulation(Simulation):
             host = Host(person, person, self._fresh_core(person), up=False)
             host.clock.skew_ms = plan.faults.skew_ms[person]
             self.hosts.append(host)
+        for jump in plan.faults.jumps:
+            if jump.node < members:
+                continue
+            clock = self.hosts[jump.node].clock
+            self.call(START_MS + jump.at_ms, partial(clock.step, jump.by_ms))
+            self.call(START_MS + jump.until_ms, partial(clock.step, -jump.by_ms))
         for person, at_ms in plan.joins:
             self._break(self._pairs_of(person))
             self.call(START_MS + at_ms, partial(self._begin_to_follow, person))

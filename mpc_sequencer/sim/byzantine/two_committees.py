@@ -1,5 +1,5 @@
-"""Approves two committees: beside what its operator wants, before or after it, one of the same people that needs
-another number of shares.
+"""Approves two committees: beside what its operator wants one of the same people that needs another number of shares,
+as its next word or as another one of the same number.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class TwoCommittees(Behaviour):
         other = self._other(event.committee)
         if other is not None and self._said < APPROVALS_MAX and self.core.node < self.committee.n:
             self._said += 1
-            self.core.keygen.say(self.core.succession.topic, encode_payload(Approval(other)))
+            said = [one.number for one in self.core.succession._own_approvals()]
+            number = max(said, default=0) + self.rng.choice((0, 1)) or 1
+            self.core.keygen.say(self.core.succession.topic, encode_payload(Approval(other, number)))
         return event
 
     def _other(self, target: NextCommittee) -> NextCommittee | None:
