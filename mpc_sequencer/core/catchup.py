@@ -60,6 +60,12 @@ class CatchUp:
         """Whether others' logs are asked for this epoch's end."""
         return self._ahead and not self._core.over
 
+    def _wanted_height(self) -> int:
+        """From where logs are asked for. Once an epoch's blocks are all here and open, signatures over its last ranges
+        are what lacks: in every log they follow a range's last block."""
+        height, unsigned = self._lacks_height(), self._core.ranges.unsigned_height
+        return min(height, unsigned) if self._core.chain.ended and unsigned is not None else height
+
     @property
     def lags(self) -> bool:
         """Whether blocks are known to be final that are not at hand here."""
@@ -81,6 +87,7 @@ class CatchUp:
         """The final block of that height has waited too long, for its parts or its bundles: logs have what memories may
         have lost."""
         self._target_height = max(self._target_height, height)
+        self._ahead = self._ahead or self._core.chain.ended
         if self._peer is None:
             self._turn_to((self._core.node + 1) % self._core.committee.n)
 
@@ -116,7 +123,7 @@ class CatchUp:
             self._turn_to((self._peer + 1) % self._core.committee.n)  # no answer in time
         self._due_ms = now_ms + ANSWER_MS
         self._asked, self._asked_ms = True, now_ms
-        return [Send(self._peer, FetchLog(self._lacks_height(), self._position))]
+        return [Send(self._peer, FetchLog(self._wanted_height(), self._position))]
 
     def next_due_ms(self) -> int | None:
         return self._due_ms if self._peer is not None else None

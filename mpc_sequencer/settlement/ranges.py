@@ -159,6 +159,11 @@ class Ranges:
         """Whether every closed range has q signatures, or can have none."""
         return not self._closed or self.stopped is not None
 
+    @property
+    def unsigned_height(self) -> int | None:
+        """The last height of the first closed range that lacks signatures; None where none does."""
+        return self._closed[0].last if self._closed else None
+
     def due(self, now_ms: int) -> bool:
         """Whether a block now would close a range that holds something."""
         return bool(self._counting) and now_ms - self._counting[0][1] >= limits.SETTLEMENT_RANGE_MS

@@ -79,8 +79,7 @@ class RotatingSimulation(Simulation):
         behaviour.rebind(core)
         core.standing.heeds_own_words = False
         for down_ms, up_ms in behaviour.restarts_ms(FAULTS_BEGIN_MS, FAULTS_END_MS):
-            self.call(START_MS + down_ms, partial(self.stop, person))
-            self.call(START_MS + up_ms, partial(self._forget, person))
+            self.call(START_MS + down_ms, partial(self._lose, person, up_ms - down_ms))
 
     # --- people -------------------------------------------------------------------------------------------------
     def _fresh_core(self, person: int) -> NodeCore:
@@ -99,9 +98,13 @@ class RotatingSimulation(Simulation):
         self._restore(self._pairs_of(person))
         self._call_on(host, frozenset())
 
+    def _lose(self, person: int, down_ms: int) -> None:
+        """Goes down and comes back with an empty disk, unless it does not follow yet."""
+        if self.hosts[person].up:
+            self.stop(person)
+            self.call(self.now_ms + down_ms, partial(self._forget, person))
+
     def _forget(self, node: int) -> None:
-        if self.hosts[node].up:
-            return  # a joiner that has not begun yet when it is to go down
         host = self.hosts[node] = Host(node, node, self._fresh_core(node), self.hosts[node].clock)
         self.behaviours[node].rebind(host.core)
         host.core.standing.heeds_own_words = False
