@@ -96,7 +96,7 @@ class Cluster:
         members = (*range(deployment.committee.n), *twinned)
         self.hosts = [Host(place, node, self._new_core(node)) for place, node in enumerate(members)]
         self.epochs = False
-        """Whether hosts may be in different epochs, or follow without a place: links are looked at more closely then."""
+        """Whether hosts may be in different epochs, or follow without a place: links are looked at more closely."""
         for host in self.hosts:
             host.core.standing.heeds_own_words = host.node not in twinned
         for host, ahead_ms in zip(self.hosts, skew_ms, strict=False):
@@ -119,9 +119,8 @@ class Cluster:
         signer = [*d.signers, *d.joiners][host.node]
         keys = [member.consensus_key for member in committee.genesis.members]
         node = keys.index(signer.public_key) if signer.public_key in keys else committee.n
-        return NodeCore(
-            committee, node, signer, None, d.inputs, self._rng.randbytes(32), host.disk.vault, log_key(d.seed, host.node)
-        )
+        entropy, key = self._rng.randbytes(32), log_key(d.seed, host.node)
+        return NodeCore(committee, node, signer, None, d.inputs, entropy, host.disk.vault, key)
 
     def join(self, joiner: int) -> Host:
         """A person of the deployment who is no member begins to follow the log; its host."""

@@ -25,7 +25,6 @@ from mpc_sequencer.sim.rotations import RotationPlan, Wish, rotated_plan
 from mpc_sequencer.sim.run import (
     INTERVAL_MS,
     PROBES,
-    PROGRESS_MS_MAX,
     SLICE_MS,
     Harness,
     RunReport,
@@ -75,6 +74,15 @@ class RotatedWatched(Watched):
         if number >= len(keys):
             return None
         return next(place for place, signer in enumerate(signers) if signer.public_key == keys[number])
+
+    def people_of(self, committee: Committee) -> tuple[int, ...]:
+        signers = [*self.deployment.signers, *self.deployment.joiners]
+        places = {signer.public_key: place for place, signer in enumerate(signers)}
+        return tuple(places[member.consensus_key] for member in committee.genesis.members)
+
+    def handed_over(self, node: int, block_id: bytes) -> bool:
+        entry = self.hosts[node].core.chain.entry(block_id)
+        return entry is None or bool(entry.state.handover)
 
     def begun(self, host: Host) -> None:
         """A member is in its next epoch."""
@@ -149,11 +157,17 @@ class RotatedHarness(Harness):
             seed=self.seed,
             observe=self._observe,
             trace=self._trace,
-            begun=watched.begun,
+            begun=self._on_begun,
         )
         watched.hosts = simulation.hosts
         simulation.call(simulation.now_ms, partial(self._ask, simulation))
         return simulation
+
+    def _on_begun(self, host: Host) -> None:
+        assert isinstance(self.watched, RotatedWatched) and self.simulation is not None
+        self.watched.begun(host)
+        for tell in self.begun:
+            tell(self.simulation.now_ms, host)
 
     def _workload(self, simulation: Simulation) -> Workload:
         return RotatedWorkload(simulation, random.Random(f"{self.seed}/{self.nodes}/load"), self.watched.sent)

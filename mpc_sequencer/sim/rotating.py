@@ -24,7 +24,7 @@ from mpc_sequencer.sim.host import Host
 from mpc_sequencer.sim.network import FAULTS_BEGIN_MS, FAULTS_END_MS, Pair
 from mpc_sequencer.sim.outages import Outage
 from mpc_sequencer.sim.rotations import EPOCH_AWAITED, RotationPlan
-from mpc_sequencer.sim.simulation import CoreFailed, Sent, Simulation
+from mpc_sequencer.sim.simulation import Sent, Simulation
 
 
 class RotatingSimulation(Simulation):
@@ -68,7 +68,7 @@ class RotatingSimulation(Simulation):
         self._at_cutover: dict[int, Outage] = {}
         """Outages that wait for their host's member to begin an epoch, by place."""
         for outage in waiting:
-            self.call(START_MS + outage.at_ms, partial(self._at_cutover.setdefault, outage.node, outage))
+            self.call(START_MS + outage.at_ms, partial(self._await_cutover, outage))
         for person, name in liars:
             self._corrupt(person, name, seed)
 
@@ -122,6 +122,9 @@ class RotatingSimulation(Simulation):
     def wish(self, target: NextCommittee) -> None:
         """All operators want ``target`` to follow, where it is not their committee."""
         self.approve(target, [host.place for host in self.hosts if host.core.node < host.core.committee.n])
+
+    def _await_cutover(self, outage: Outage) -> None:
+        self._at_cutover.setdefault(outage.node, outage)
 
     # --- epochs -------------------------------------------------------------------------------------------------
     def _go_over(self, host: Host) -> None:

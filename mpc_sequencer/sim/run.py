@@ -20,6 +20,7 @@ from mpc_sequencer.sim.checkers import CHECKERS, GENERATED_CHECKERS, Checker, Wa
 from mpc_sequencer.sim.cluster import Cluster
 from mpc_sequencer.sim.deployment import START_MS, make_deployment
 from mpc_sequencer.sim.generation import KEY_MS_MAX, establish, generated_plan, key_at
+from mpc_sequencer.sim.host import Host
 from mpc_sequencer.sim.network import FAULTS_END_MS, FaultPlan, make_plan
 from mpc_sequencer.sim.sharing import shared_verdicts
 from mpc_sequencer.sim.simulation import CoreFailed, Sent, Simulation
@@ -91,6 +92,8 @@ class Harness:
         self.checkers: list[Checker] = [kind(self.watched) for kind in self._checker_kinds()]
         self.observers: list[Callable[[int, int, Effect], None]] = []
         """Called with virtual time, member and effect."""
+        self.begun: list[Callable[[int, Host], None]] = []
+        """Called with virtual time and the host of a member that has begun an epoch."""
         self.simulation: Simulation | None = None
         self._honest = self.watched.honest
         self._watching = {

@@ -37,7 +37,9 @@ def replaced(drops: tuple[type, ...], *, leavers_too: bool) -> Cluster:
 
 
 @pytest.mark.parametrize(
-    ("drops", "leavers_too"), [((SettlementShare,), True), ((SettlementShare, LogSlice), False)], ids=("logs", "leavers")
+    ("drops", "leavers_too"),
+    [((SettlementShare,), True), ((SettlementShare, LogSlice), False)],
+    ids=("logs", "leavers"),
 )
 def test_a_member_without_the_last_ranges_signatures_goes_over_late(
     drops: tuple[type, ...], leavers_too: bool

@@ -1,4 +1,4 @@
-"""Hands over something else than the resharing's result: another sharing, of which nobody knows, under its signature."""
+"""Hands over something else than the resharing's result, under its signature: a sharing of which nobody knows."""
 
 from __future__ import annotations
 

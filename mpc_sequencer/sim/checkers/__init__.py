@@ -6,7 +6,7 @@ from mpc_sequencer.sim.checkers.agreement import Agreement, Certificates, EarlyS
 from mpc_sequencer.sim.checkers.audit import Audited
 from mpc_sequencer.sim.checkers.base import Checker, Finding, Watched
 from mpc_sequencer.sim.checkers.bounds import Memory
-from mpc_sequencer.sim.checkers.epochs import Epochs, Handovers, Kept, Vaults
+from mpc_sequencer.sim.checkers.epochs import EpochInclusion, Epochs, Handovers, Kept, Together, Vaults
 from mpc_sequencer.sim.checkers.keys import Keys, Secrets
 from mpc_sequencer.sim.checkers.lives import Durable, Log, Recovered, SignedOnce
 from mpc_sequencer.sim.checkers.promises import Accusations, Inclusion, Receipts, Results
@@ -42,10 +42,12 @@ ROTATED_CHECKERS: Final[tuple[type[Checker], ...]] = (
     Memory,
     Log,
     Epochs,
+    EpochInclusion,
     Handovers,
     Kept,
+    Together,
     Vaults,
 )
 """Where the committee is replaced."""
 
-__all__ = ["CHECKERS", "ROTATED_CHECKERS", "GENERATED_CHECKERS", "Checker", "Finding", "Watched"]
+__all__ = ["CHECKERS", "GENERATED_CHECKERS", "ROTATED_CHECKERS", "Checker", "Finding", "Watched"]

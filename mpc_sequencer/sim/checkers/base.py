@@ -61,6 +61,14 @@ class Watched:
         """Whom a member calls by that number now; None for nobody."""
         return number
 
+    def people_of(self, committee: Committee) -> tuple[int, ...]:
+        """Who its members are, in order."""
+        return tuple(range(committee.n))
+
+    def handed_over(self, node: int, block_id: bytes) -> bool:
+        """Whether the handover is agreed with a block that a member has as final, or it cannot say."""
+        return False
+
     def report(self, checker: str, height: int, detail: str) -> None:
         if len(self.findings) < FINDINGS_MAX:
             self.findings.append(Finding(checker, height, detail[:DETAIL_CHARACTERS_MAX]))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from bisect import insort
 
 from mpc_sequencer.core.effects import Append, Broadcast, Effect, Send
 from mpc_sequencer.core.keys import SEED_PREFIX, SHARE_PREFIX, decode_share, seed_name, share_name
-from mpc_sequencer.core.messages import BundleMessage
+from mpc_sequencer.core.messages import BundleMessage, HeadMessage
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.transcript import BlockEntry, OpenedEntry
 from mpc_sequencer.core.types import Block
 from mpc_sequencer.sim.checkers.base import Checker, Watched
+from mpc_sequencer.sim.checkers.lives import own_list
+from mpc_sequencer.sim.checkers.promises import Inclusion
 from mpc_sequencer.sim.generation import untimely
 from mpc_sequencer.sim.host import Host
 from mpc_sequencer.sim.simulation import Simulation
@@ -29,8 +31,8 @@ def _start_of(core: NodeCore) -> Start:
 
 
 class Epochs(Checker):
-    """An epoch has one committee, that follows from the one before by q signatures and is one that operators wanted, and
-    its blocks are those between its first and its last height. The key is one for ever."""
+    """An epoch has one committee, which operators wanted, and its blocks are those between its first and its last
+    height. The key is one for ever."""
 
     name = "epochs"
     sees = frozenset({Append})
@@ -71,8 +73,8 @@ class Epochs(Checker):
 
 
 class Handovers(Checker):
-    """From the handover's block on batches are empty, and shares leave for orders of final batches only: what an epoch's
-    end has skipped is not opened before a block of the next one batches it."""
+    """Shares leave for orders of final batches only: what an epoch's end has skipped is not opened before a block
+    of the next one batches it."""
 
     name = "handover"
     sees = frozenset({Append, Broadcast, Send})
@@ -108,8 +110,8 @@ class Handovers(Checker):
 
 
 class Kept(Checker):
-    """What all honest members of an epoch held when it ended is batched in the end, unless it has expired or its sponsor
-    has no credit."""
+    """What all correct members of an epoch hold at a time is batched in the end, in that epoch or a later one,
+    unless it has expired or its sponsor has no credit."""
 
     name = "kept"
     sees = frozenset({Append})
@@ -118,27 +120,19 @@ class Kept(Checker):
         super().__init__(watched)
         self._batched: set[bytes] = set()
         self._held: set[bytes] = set()
-        self._epochs_seen = 1
-        self._last: set[bytes] = set()
         poor = watched.deployment.traders[-POOR_TRADERS:]
         self._uncredited = frozenset(trader.address for trader in poor)
 
     def on_effect(self, node: int, effect: Effect) -> None:
         if isinstance(effect, Append) and isinstance(effect.entry, BlockEntry):
-            for entry in effect.entry.block.batch:
-                if effect.entry.block.header.height and entry.order_id not in self._batched:
-                    self._batched.add(entry.order_id)
-
-    def began(self, host: Host, hosts: list[Host]) -> None:
-        """A member begins an epoch: what all others of the one before held, at their last moment in it."""
+            self._batched.update(entry.order_id for entry in effect.entry.block.batch)
 
     def at_interval(self, simulation: Simulation) -> None:
         hosts = [simulation.hosts[node] for node in sorted(self.watched.correct)]
         oldest = min(host.epoch for host in hosts)
         members = [host for host in hosts if host.epoch == oldest and host.core.node < host.core.committee.n]
         if members:
-            held = set.intersection(*({*host.core.pool.ids()} for host in members))
-            self._held |= held
+            self._held |= set.intersection(*({*host.core.pool.ids()} for host in members))
 
     def at_end(self, simulation: Simulation) -> None:
         hosts = [simulation.hosts[node] for node in sorted(self.watched.correct)]
@@ -153,14 +147,12 @@ class Kept(Checker):
             self.report(0, f"order {order_id.hex()} was held by all correct members of an epoch and is in no batch")
 
 
-LOG_ENTRIES_LEFT: Final = 0
-
-
 class Vaults(Checker):
-    """When all is over, the vault of an honest member holds the share of its epoch's newest sharing, which is that of its
-    verification key, and nothing else: no older share, and no seed but a running session's. Who has no place in the
-    newest epoch holds nothing. Every timely member has its share, or where the resharing waits for a quorum only, t
-    honest ones have; and t shares of the new members open what is sealed to the key."""
+    """When all is over, the vault of an honest member holds its share of its epoch's newest sharing, the one that
+    its verification key says, and nothing else: no older share, and no seed but a running session's. Who has no
+    place in the newest epoch holds nothing. So a thief of all vaults recovers no older share and opens no older
+    deal. Every timely member has its share, or where the resharing waits for a quorum only, t honest ones have; and
+    t shares of the new members open what is sealed to the key."""
 
     name = "vaults"
 
@@ -215,3 +207,76 @@ class Vaults(Checker):
         points = {one.index: share(one, checked) for one in shares}
         if open_ciphertext(key, checked, combine(points, len(points))).message != b"opens":
             self.report(0, "what is sealed to the key opens to something else")
+
+
+class EpochInclusion(Inclusion):
+    """Inclusion within each epoch, until its handover is agreed."""
+
+    def __init__(self, watched: Watched) -> None:
+        super().__init__(watched)
+        self._epoch = 0
+        self._over: set[int] = set()
+        """Epochs whose handover is agreed."""
+        self._lists: dict[int, dict[bytes, dict[int, int]]] = {}
+        self._views: dict[int, dict[int, list[tuple[int, int]]]] = {}
+        self._members: frozenset[int] = frozenset()
+        self._turn_to(0)
+
+    def _turn_to(self, epoch: int) -> None:
+        """Judge blocks of that epoch, by what its correct members said in it."""
+        committee = self.watched.committee(epoch)
+        assert committee is not None, "who has blocks of an epoch is in it"
+        self._epoch = epoch
+        self._members = frozenset(self.watched.people_of(committee)) & self.watched.correct
+        self._listed = self._lists.setdefault(epoch, {})
+        self._heads = self._views.setdefault(epoch, {})
+
+    def on_effect(self, node: int, effect: Effect) -> None:
+        if isinstance(effect, Append) and isinstance(effect.entry, BlockEntry):
+            block = effect.entry.block
+            if block.header.height == self._height + 1:
+                self._height += 1
+                if block.header.epoch != self._epoch:
+                    self._turn_to(block.header.epoch)
+                self._final(block)
+                if self.watched.handed_over(node, block.header.block_id()):
+                    self._over.add(self._epoch)
+        number = self.watched.number(node)
+        if (cut := own_list(number, effect)) is not None:
+            lists = self._lists.setdefault(cut.epoch, {})
+            for order_id in cut.entries:
+                lists.setdefault(order_id, {}).setdefault(node, cut.number)
+        elif isinstance(effect, Broadcast | Send) and isinstance(effect.message, HeadMessage):
+            head = effect.message.head
+            if head.node == number:
+                insort(self._views.setdefault(head.epoch, {}).setdefault(node, []), (head.view, head.list_number))
+
+    def _due(self, order_id: bytes, numbers: dict[int, int], view: int, time_ms: int) -> bool:
+        if self._epoch in self._over or not self._members <= numbers.keys():
+            return False
+        if order_id in self._sequenced or not self._batchable(order_id, time_ms):
+            return False
+        return all(self._listed_before(node, numbers[node], view - 1) for node in self._members)
+
+    def _listed_before(self, node: int, number: int, view: int) -> bool:
+        self._heads.setdefault(node, [])
+        return super()._listed_before(node, number, view)
+
+
+class Together(Checker):
+    """In the end every correct member of the newest epoch has executed what the others have, and lists orders."""
+
+    name = "together"
+
+    def at_end(self, simulation: Simulation) -> None:
+        hosts = [simulation.hosts[node] for node in sorted(self.watched.correct)]
+        newest = max(host.epoch for host in hosts)
+        members = [host for host in hosts if host.epoch == newest and host.core.node < host.core.committee.n]
+        executed = max((host.core.execution.executed_height for host in members), default=0)
+        for host in members:
+            standing = host.core.standing
+            if standing.muted or not standing.may_list():
+                self.report(0, f"member {host.place} does not list in epoch {newest}")
+            if host.core.execution.executed_height < executed:
+                own = host.core.execution.executed_height
+                self.report(executed, f"member {host.place} has executed {own} only")

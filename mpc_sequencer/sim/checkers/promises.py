@@ -141,13 +141,19 @@ class Inclusion(Checker):
                 self.report(header.height, f"order {order_id.hex()} was due in view {header.view} and is not in")
 
     def _due(self, order_id: bytes, numbers: dict[int, int], view: int, time_ms: int) -> bool:
-        envelope = self.watched.sent.get(order_id)
-        if envelope is None or len(numbers) < len(self.watched.correct) or order_id in self._sequenced:
+        if len(numbers) < len(self.watched.correct) or order_id in self._sequenced:
             return False
-        label = envelope.decoded_label()
-        if label.sponsor in self._uncredited or not label.valid_from_ms <= time_ms < label.valid_until_ms:
+        if not self._batchable(order_id, time_ms):
             return False
         return all(self._listed_before(node, number, view - 1) for node, number in numbers.items())
+
+    def _batchable(self, order_id: bytes, time_ms: int) -> bool:
+        """Whether an order is known, covered, and valid at a block time."""
+        envelope = self.watched.sent.get(order_id)
+        if envelope is None:
+            return False
+        label = envelope.decoded_label()
+        return label.sponsor not in self._uncredited and label.valid_from_ms <= time_ms < label.valid_until_ms
 
     def _listed_before(self, node: int, number: int, view: int) -> bool:
         """Whether the member's first head of ``view`` or later, if it signed one yet, names the list."""
