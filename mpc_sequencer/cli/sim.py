@@ -50,6 +50,10 @@ Byzantine in a key generation (--keys generated), at most f members: bad_dealer 
 inconsistent_dealer (commitments that do not fit), mute_dealer, late_dealer, double_dealer, copied_header (deals under
 another dealer's headers), old_deal (one of another session), lying_complainer, feldman_withholder, bad_feldman,
 bad_extractor, false_ready. There "wipe" may take a member's secrets instead of its disk.
+
+Byzantine where the committee is replaced (--keys rotated), at most f of every committee, joiners too: all of these, and
+two_committees (approves another committee as well), other_handover (hands over a sharing that is none), stays_behind
+(votes on in an epoch that is over).
 """
 STATE_HELP = (
     "Keep finished runs in this file; where it holds some, go on after them. Totals are over all. Seeds may be added,"
@@ -72,14 +76,15 @@ class Keys(StrEnum):
 
     GIVEN = "given"
     GENERATED = "generated"
+    ROTATED = "rotated"
 
 
-def _parse_faults(text: str, *, generated: bool = False) -> frozenset[str]:
+def _parse_faults(text: str, keys: Keys = Keys.GIVEN) -> frozenset[str]:
     from mpc_sequencer.core.errors import ConfigError
     from mpc_sequencer.sim.plan import parse_faults
 
     try:
-        return parse_faults(text, generated=generated)
+        return parse_faults(text, generated=keys is Keys.GENERATED, rotated=keys is Keys.ROTATED)
     except ValueError as error:
         raise ConfigError(f"--faults: {error}", "for example --faults network,silent") from None
 
@@ -90,30 +95,38 @@ def run(
     seeds: Annotated[int, typer.Option(min=1, max=SEEDS_MAX, help="How many seeds, for each size.")] = 100,
     nodes: Annotated[str, typer.Option(help="Committee sizes, separated by commas.")] = "4,7,13",
     faults: Faults = "all",
-    keys: Annotated[Keys, typer.Option(help="The threshold key: from the start, or of the first blocks.")] = Keys.GIVEN,
+    keys: Annotated[
+        Keys, typer.Option(help="The threshold key: from the start, of the first blocks, or going to other committees.")
+    ] = Keys.GIVEN,
     workers: Workers = 0,
     state: Annotated[Path | None, typer.Option(help=STATE_HELP)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run seeds and report every violation. Exit status 1 where there is one."""
     from mpc_sequencer.sim.ledger import Ledger, make_soak
-    from mpc_sequencer.sim.run import simulate_many
 
-    generated = keys is Keys.GENERATED
-    chosen = _parse_faults(faults, generated=generated)
+    chosen = _parse_faults(faults, keys)
     sizes = parse_sizes(nodes)
     tasks = [(seed, size, chosen) for seed in range(first_seed, first_seed + seeds) for size in sizes]
     if state is None:
-        reports = simulate_many(tasks, workers=workers or None, generated=generated)
-        _conclude(_collect(reports, len(tasks)), as_json)
+        _conclude(_collect(_simulate(tasks, keys, workers or None), len(tasks)), as_json)
         return
     with Ledger(state, make_soak(first_seed, sizes, chosen, keys)) as ledger:
         asked = [(seed, size) for seed, size, _ in tasks]
         earlier = [ledger.finished[one] for one in asked if one in ledger.finished]
         left = [task for task in tasks if task[:2] not in ledger.finished]
-        reports = simulate_many(left, workers=workers or None, generated=generated)
+        reports = _simulate(left, keys, workers or None)
         summary = _collect(_noted(reports, ledger), len(tasks), earlier)
     _conclude(summary, as_json)
+
+
+def _simulate(tasks: Sequence[tuple[int, int, frozenset[str]]], keys: Keys, workers: int | None) -> Iterator[RunReport]:
+    from mpc_sequencer.sim.rotated import simulate_many_rotated
+    from mpc_sequencer.sim.run import simulate_many
+
+    if keys is Keys.ROTATED:
+        return simulate_many_rotated(tasks, workers=workers)
+    return simulate_many(tasks, workers=workers, generated=keys is Keys.GENERATED)
 
 
 @app.command("twins")
@@ -198,6 +211,7 @@ def show(
     seed: Annotated[int, typer.Argument(min=0, max=SEED_MAX, help="The run's seed.")],
     nodes: Annotated[int, typer.Option(min=4, max=16, help="Committee size.")] = 4,
     faults: Faults = "all",
+    keys: Annotated[Keys, typer.Option(help="As of `sim run`.")] = Keys.GIVEN,
     from_ms: Annotated[int, typer.Option(min=0, help="Start of the drawing, ms after the run's.")] = 0,
     until_ms: Annotated[int, typer.Option(min=1, help="End of the drawing.")] = 600,
     out: Annotated[Path, typer.Option(help="The SVG file.")] = Path("run.svg"),
@@ -213,8 +227,16 @@ def show(
             f"the drawing is from {from_ms} to {until_ms} ms", f"choose a span of 1 to {SPAN_MS_MAX} ms"
         )
     output_exists(out, force)
-    chosen = _parse_faults(faults)
-    svg, report = draw_run(seed, nodes, chosen, from_ms=from_ms, until_ms=until_ms)
+    chosen = _parse_faults(faults, keys)
+    svg, report = draw_run(
+        seed,
+        nodes,
+        chosen,
+        from_ms=from_ms,
+        until_ms=until_ms,
+        generated=keys is Keys.GENERATED,
+        rotated=keys is Keys.ROTATED,
+    )
     out.write_text(svg, encoding="utf-8")
     if as_json:
         print_json({**report.as_dict(), "out": str(out)})

@@ -42,6 +42,7 @@ class CatchUp:
     def __init__(self, core: NodeCore) -> None:
         self._core = core
         self._target_height = 0
+        self._ahead = False
         self._peer: int | None = None
         self._position = 0
         self._due_ms: int | None = None
@@ -54,6 +55,17 @@ class CatchUp:
     @property
     def behind(self) -> bool:
         return self._lacks_height() <= self._target_height
+
+    @property
+    def _seeks_end(self) -> bool:
+        """Whether others' logs are asked for this epoch's end."""
+        return self._ahead and not self._core.over
+
+    def _wanted_height(self) -> int:
+        """From where logs are asked for. Once an epoch's blocks are all here and open, signatures over its last ranges
+        are what lacks: in every log they follow a range's last block."""
+        height, unsigned = self._lacks_height(), self._core.ranges.unsigned_height
+        return min(height, unsigned) if self._core.chain.ended and unsigned is not None else height
 
     @property
     def lags(self) -> bool:
@@ -76,13 +88,14 @@ class CatchUp:
         """The final block of that height has waited too long, for its parts or its bundles: logs have what memories may
         have lost."""
         self._target_height = max(self._target_height, height)
+        self._ahead = self._ahead or self._core.chain.ended
         if self._peer is None:
             self._turn_to((self._core.node + 1) % self._core.committee.n)
 
     def ahead(self, node: int) -> None:
-        """A member is in a later epoch: its log leads to this one's end, however far that is, and nothing else of it is
-        asked for."""
-        self._target_height = limits.UINT_MAX
+        """A member says that it is in a later epoch: its log leads to this one's end, however far that is, and nothing
+        else of it is asked for. It may lie, so all else goes on meanwhile."""
+        self._ahead = True
         if self._peer is None and not self._core.over:
             self._turn_to(node)
 
@@ -98,7 +111,7 @@ class CatchUp:
         """The question that is due."""
         if self._peer is None:
             return []
-        if not self.behind:
+        if not (self.behind or self._seeks_end):
             self._peer, self._due_ms = None, None
             self._queue.clear()
             return []
@@ -111,7 +124,7 @@ class CatchUp:
             self._turn_to((self._peer + 1) % self._core.committee.n)  # no answer in time
         self._due_ms = now_ms + ANSWER_MS
         self._asked, self._asked_ms = True, now_ms
-        return [Send(self._peer, FetchLog(self._lacks_height(), self._position))]
+        return [Send(self._peer, FetchLog(self._wanted_height(), self._position))]
 
     def next_due_ms(self) -> int | None:
         return self._due_ms if self._peer is not None else None

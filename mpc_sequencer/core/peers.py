@@ -142,11 +142,11 @@ class PeerHandlers:
         """A link is up: send again what the peer may have missed. One that is no member of the epoch is a joiner, who
         follows, or in an epoch before, whose last range may want for signatures."""
         core = self._core
+        if node >= core.committee.n + len(core.committee.joiners):
+            core.effects += [Send(node, share) for share in core.farewell]  # who has left signed that range as well
+            return
         if core.node >= core.committee.n:
             self.offer_key_messages(node)
-            return
-        if node >= core.committee.n + len(core.committee.joiners):
-            core.effects += [Send(node, share) for share in core.farewell]
             return
         last_number, _ = core.chain.final_state.last_lists[core.node]
         held_through, _ = core.lists.held_through(core.node)
@@ -215,9 +215,12 @@ class PeerHandlers:
 
     def _on_key_messages(self, node: int, messages: tuple[KeyMessage, ...]) -> None:
         """Check and hold messages of key sessions that were asked for, or that a joiner, who signs no lists, offers of
-        its own; this member lists them with its next flush."""
+        its own; this member lists them with its next flush. Who joins may be known to the sender already and not here:
+        that is nobody's fault, and the message comes again."""
         core = self._core
         for message in messages:
+            if message.node >= core.committee.n + len(core.committee.joiners):
+                continue
             message_id = message.message_id()
             offered = node >= core.committee.n and message.node == node and message.session in core.keygen.live
             if core.fetcher.wants_body(message_id) or (offered and message_id not in core.keybook):

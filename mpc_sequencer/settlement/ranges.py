@@ -159,6 +159,11 @@ class Ranges:
         """Whether every closed range has q signatures, or can have none."""
         return not self._closed or self.stopped is not None
 
+    @property
+    def unsigned_height(self) -> int | None:
+        """The last height of the first closed range that lacks signatures; None where none does."""
+        return self._closed[0].last if self._closed else None
+
     def due(self, now_ms: int) -> bool:
         """Whether a block now would close a range that holds something."""
         return bool(self._counting) and now_ms - self._counting[0][1] >= limits.SETTLEMENT_RANGE_MS
@@ -193,9 +198,8 @@ class Ranges:
             self._state_root = result.state_root
             if closed.epoch != self._committee.epoch:
                 continue  # its own committee has signed it
-            signature = self._signer.sign_digest(self._committee.digest(claim.struct_hash()))
-            closed.signatures[self._node] = signature
-            shares.append(SettlementShare(claim, self._node, signature))
+            if self._node < self._committee.n:
+                shares.append(self._own_share(closed, claim))
             for seen in self._seen.values():
                 found = seen.get(closed.first)
                 if found is not None and found.claim == claim:
@@ -203,6 +207,12 @@ class Ranges:
         self._own_shares += shares
         del self._own_shares[: -limits.SETTLEMENT_RANGE_HEIGHTS]
         return shares
+
+    def _own_share(self, closed: _Range, claim: ResultClaim) -> SettlementShare:
+        """This member's signature, counted. (An observer has none to give.)"""
+        signature = self._signer.sign_digest(self._committee.digest(claim.struct_hash()))
+        closed.signatures[self._node] = signature
+        return SettlementShare(claim, self._node, signature)
 
     def _result(self, closed: _Range) -> BatchResult:
         outcomes = [self._totals[height] for height in closed.counting]

@@ -101,7 +101,7 @@ class Cluster:
         members = (*range(deployment.committee.n), *twinned)
         self.hosts = [Host(place, node, self._new_core(node)) for place, node in enumerate(members)]
         self.epochs = False
-        """Whether hosts may be in different epochs, or follow without a place: links are looked at more closely then."""
+        """Whether hosts may be in different epochs, or follow without a place: links are looked at more closely."""
         for host in self.hosts:
             host.core.standing.heeds_own_words = host.node not in twinned
         for host, ahead_ms in zip(self.hosts, skew_ms, strict=False):
@@ -124,9 +124,8 @@ class Cluster:
         signer = [*d.signers, *d.joiners][host.node]
         keys = [member.consensus_key for member in committee.genesis.members]
         node = keys.index(signer.public_key) if signer.public_key in keys else committee.n
-        return NodeCore(
-            committee, node, signer, None, d.inputs, self._rng.randbytes(32), host.disk.vault, log_key(d.seed, host.node)
-        )
+        entropy, key = self._rng.randbytes(32), log_key(d.seed, host.node)
+        return NodeCore(committee, node, signer, None, d.inputs, entropy, host.disk.vault, key)
 
     def join(self, joiner: int) -> Host:
         """A person of the deployment who is no member begins to follow the log; its host."""
@@ -263,9 +262,14 @@ class Cluster:
                 self._link(host, other)
 
     def _link(self, host: Host, other: Host) -> None:
-        for one, event in zip((host, other), meeting(host, other), strict=True):
-            if event is not None:
-                self.at(self.now_ms, one.place, event)
+        """Both ends of a new link see who is there, by what each of them is when it sees it."""
+        for one, them in ((host, other), (other, host)):
+            self.call(self.now_ms, partial(self._see, one, them))
+
+    def _see(self, host: Host, other: Host) -> None:
+        event = meeting(host, other)[0] if other.up else None
+        if event is not None:
+            self._hand(host.place, event)
 
     def _hand(self, place: int, event: Event | Crossing) -> None:
         """Put an event into a host's inbox; its round takes all that arrives at this instant."""
@@ -303,10 +307,15 @@ class Cluster:
         host = self.hosts[place]
         self._conclude(host, host.turn(events, self.now_ms))
         if host.core.over and host.up and not host.busy:
-            self._conclude(host, host.succeed(self._epoch_core, self.now_ms))
-            self.began(host)
-            self._meet(host)
-            self._alarm(host, self.now_ms)
+            self._go_over(host)
+
+    def _go_over(self, host: Host) -> None:
+        """The host's member begins its next epoch."""
+        effects = host.succeed(self._epoch_core, self.now_ms)
+        self.began(host)
+        self._conclude(host, effects)
+        self._meet(host)
+        self._alarm(host, self.now_ms)
 
     def began(self, host: Host) -> None:
         """For runs that watch: a host's member is in its next epoch."""

@@ -16,7 +16,9 @@ from mpc_sequencer.core.messages import BundleMessage, HeadMessage, ListMessage,
 from mpc_sequencer.core.transcript import BlockEntry
 from mpc_sequencer.core.types import FINALIZE, NOTARIZE, NULLIFY
 from mpc_sequencer.sim.deployment import START_MS
+from mpc_sequencer.sim.host import Host
 from mpc_sequencer.sim.network import FaultPlan, LinkFault, Pair
+from mpc_sequencer.sim.rotated import RotatedHarness
 from mpc_sequencer.sim.run import Harness, RunReport
 from mpc_sequencer.sim.simulation import Sent
 
@@ -40,16 +42,29 @@ VOTE_KINDS: Final = {NOTARIZE: "notarize", FINALIZE: "finalize", NULLIFY: "nulli
 
 
 def draw_run(
-    seed: int, nodes: int, faults: frozenset[str], *, from_ms: int = 0, until_ms: int = 600
+    seed: int,
+    nodes: int,
+    faults: frozenset[str],
+    *,
+    from_ms: int = 0,
+    until_ms: int = 600,
+    generated: bool = False,
+    rotated: bool = False,
 ) -> tuple[str, RunReport]:
-    """Run a seed and draw ``from_ms .. until_ms`` after its start; the SVG and the run's report."""
+    """Run a seed and draw ``from_ms .. until_ms`` after its start; the SVG and the run's report. ``generated`` and
+    ``rotated`` as of the run: where the committee is replaced, joiners have lines as well."""
     if not 0 < until_ms - from_ms <= SPAN_MS_MAX:
         raise ValueError(f"a span of {until_ms - from_ms} ms, expected 1 .. {SPAN_MS_MAX}")
     trace = _Trace(from_ms, until_ms)
-    harness = Harness(seed, nodes, faults, trace=trace.sent)
+    if rotated:
+        harness: Harness = RotatedHarness(seed, nodes, faults, trace=trace.sent)
+    else:
+        harness = Harness(seed, nodes, faults, trace=trace.sent, generated=generated)
     harness.observers.append(trace.effect)
+    harness.begun.append(trace.begun)
     report = harness.run()
-    return _Drawing(trace, harness.plan, nodes, f"seed {seed}, {nodes} members: {report.faults}").svg(), report
+    people = len(harness.watched.deployment.signers) + len(harness.watched.deployment.joiners)
+    return _Drawing(trace, harness.plan, people, f"seed {seed}, {nodes} members: {report.faults}").svg(), report
 
 
 def _kind(message: PeerMessage) -> str | None:
@@ -76,6 +91,16 @@ class _Trace:
     """By member: (time, view) of each view it entered."""
     marks: list[tuple[int, int, str, str]] = field(default_factory=list)
     """(time, member, kind, text)"""
+    epochs: list[tuple[int, int, int, str]] = field(default_factory=list)
+    """(time, member, epoch, its place there) of each epoch that a member has begun."""
+
+    def begun(self, now_ms: int, host: Host) -> None:
+        """A member has begun an epoch: it is another one of its committee now, or none."""
+        committee = host.core.committee
+        place = f"{host.core.node} of {committee.n}" if host.core.node < committee.n else "left"
+        at_ms = now_ms - START_MS
+        if self.from_ms <= at_ms <= self.until_ms:
+            self.epochs.append((at_ms, host.place, host.epoch, place))
 
     def sent(self, sent: Sent) -> None:
         kind = _kind(sent.message)
@@ -132,6 +157,7 @@ class _Drawing:
             *(part for node in range(self._nodes) for part in self._line(node)),
             *self._arrows(),
             *self._marks(),
+            *self._epochs(),
             "</svg>",
         ]
         return "\n".join(parts) + "\n"
@@ -251,6 +277,13 @@ class _Drawing:
                 )
             else:
                 yield f'<rect x="{x - 2}" y="{y - 6}" width="4" height="12" fill="{KINDS[kind][0]}"/>'
+
+    def _epochs(self) -> Iterable[str]:
+        """Where each member begins an epoch: a bar across its line, with its place in that epoch's committee."""
+        for at_ms, node, epoch, place in self._trace.epochs:
+            x, y = self._x(at_ms), self._y(node)
+            yield f'<line x1="{x}" y1="{y - 44}" x2="{x}" y2="{y + 44}" stroke="#0f766e" stroke-width="3"/>'
+            yield f'<text x="{x + 5}" y="{y + 42}" font-size="11" fill="#0f766e">epoch {epoch}: {place}</text>'
 
 
 def _cross(x: float, y: float, size: float, colour: str) -> str:

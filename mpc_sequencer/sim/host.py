@@ -25,6 +25,8 @@ from mpc_sequencer.core.effects import (
     Effect,
     EraseSecret,
     Event,
+    Evidence,
+    Fault,
     KeepSecret,
     Outcomes,
     Persist,
@@ -305,6 +307,7 @@ class Host:
         log = iter([encode(entry) for entry in entries])
         effects = recover(core, disk.snapshot, journal, log, clock_ms, damaged=damaged)
         while self.core.over:  # a snapshot was lost, and the log leads into later epochs
+            effects = [one for one in effects if not isinstance(one, Fault | Evidence)]  # of other numbers than now
             effects += self._follow(next_core, clock_ms)[1]
             effects += take_up_log(self.core, log, clock_ms)
         if self.core is not core:

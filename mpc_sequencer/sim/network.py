@@ -25,7 +25,7 @@ from typing import Final
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.messages import PeerMessage
 from mpc_sequencer.sim.outages import NO_HOST_FAULTS, HostPlan, draw_hosts
-from mpc_sequencer.sim.plan import KEY_FAULT_KINDS, member_faults
+from mpc_sequencer.sim.plan import ROTATION_FAULT_KINDS, MemberFaults, member_faults
 
 FAULTS_BEGIN_MS: Final = 200
 FAULTS_END_MS: Final = 3_000
@@ -165,13 +165,16 @@ class FaultPlan:
         return ", ".join(parts)
 
 
-def make_plan(seed: int, nodes: int, faults: frozenset[str]) -> FaultPlan:
-    """Draw the faults of a run. ``faults`` holds names of :data:`KEY_FAULT_KINDS`."""
+def make_plan(
+    seed: int, nodes: int, faults: frozenset[str], *, members: MemberFaults | None = None, spare: int | None = None
+) -> FaultPlan:
+    """Draw the faults of a run. ``faults`` holds names of :data:`ROTATION_FAULT_KINDS`. ``members``: who is faulty, where
+    that is not to be drawn, and ``spare`` how many more may be down at a time then."""
     rng = random.Random(f"{seed}/{nodes}/network")
-    unknown = faults - KEY_FAULT_KINDS
+    unknown = faults - ROTATION_FAULT_KINDS
     if unknown:
-        raise ValueError(f"unknown faults {sorted(unknown)}, expected some of {sorted(KEY_FAULT_KINDS)}")
-    members = member_faults(seed, nodes, faults)
+        raise ValueError(f"unknown faults {sorted(unknown)}, expected some of {sorted(ROTATION_FAULT_KINDS)}")
+    members = member_faults(seed, nodes, faults) if members is None else members
     names = sorted(region_round_trips_ms())
     regions = tuple(rng.choice(names) for _ in range(nodes)) if "regions" in faults and rng.random() < 0.4 else ()
     skew_ms = [rng.randint(-SKEW_WITHIN_MS, SKEW_WITHIN_MS) if "skew" in faults else 0 for _ in range(nodes)]
@@ -203,7 +206,7 @@ def make_plan(seed: int, nodes: int, faults: frozenset[str]) -> FaultPlan:
         loss_percent=rng.choice((0, 0, 1, LOSS_PERCENT_MAX)) if "loss" in faults else 0,
         reorder="reorder" in faults and rng.random() < 0.3,
         duplicates="duplicates" in faults and rng.random() < 0.7,
-        hosts=draw_hosts(seed, nodes, faults, members, (FAULTS_BEGIN_MS, FAULTS_END_MS)),
+        hosts=draw_hosts(seed, nodes, faults, members, (FAULTS_BEGIN_MS, FAULTS_END_MS), spare=spare),
     )
 
 

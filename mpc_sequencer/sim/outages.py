@@ -110,12 +110,20 @@ NO_HOST_FAULTS: Final = HostPlan()
 
 
 def draw_hosts(
-    seed: int, nodes: int, faults: frozenset[str], members: MemberFaults, window_ms: tuple[int, int]
+    seed: int,
+    nodes: int,
+    faults: frozenset[str],
+    members: MemberFaults,
+    window_ms: tuple[int, int],
+    *,
+    spare: int | None = None,
 ) -> HostPlan:
-    """Draw what befalls hosts within ``window_ms`` (begin, end)."""
+    """Draw what befalls hosts within ``window_ms`` (begin, end). ``spare`` is how many may be down at a time beside the
+    faulty ones, where that is not f less those."""
     if not (faults & RESTART_FAULTS or members.wiped):
         return NO_HOST_FAULTS
     draw = _Draw(seed, nodes, faults, members, window_ms)
+    draw.spare = draw.spare if spare is None else spare
     rng = draw.rng
     for node in members.wiped:
         draw.add(draw.outage(node, rng.choice(("power", "kill")), lost=rng.choice(("journal", "disk"))))

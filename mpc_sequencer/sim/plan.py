@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from mpc_sequencer.sim.byzantine import BEHAVIOURS, KEY_BEHAVIOURS
+from mpc_sequencer.sim.byzantine import BEHAVIOURS, KEY_BEHAVIOURS, ROTATION_BEHAVIOURS
 
 NETWORK_FAULTS: Final = frozenset(
     {
@@ -35,6 +35,8 @@ HOST_FAULTS: Final = ("crash", "clock", "wipe")
 FAULT_KINDS: Final = NETWORK_FAULTS | RESTART_FAULTS | frozenset(HOST_FAULTS) | frozenset(BEHAVIOURS)
 KEY_FAULT_KINDS: Final = FAULT_KINDS | frozenset(KEY_BEHAVIOURS)
 """Those of a run that begins with a key generation."""
+ROTATION_FAULT_KINDS: Final = KEY_FAULT_KINDS | frozenset(ROTATION_BEHAVIOURS)
+"""Those of a run in which the committee is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +54,17 @@ class MemberFaults:
         return frozenset((*self.crashed, *self.beyond_skew, *self.wiped, *(node for node, _ in self.behaviours)))
 
 
-def parse_faults(text: str, *, generated: bool = False) -> frozenset[str]:
+def parse_faults(text: str, *, generated: bool = False, rotated: bool = False) -> frozenset[str]:
     """``all``, ``none``, or names separated by commas; ``byzantine``, ``network`` and ``restarts`` stand for groups.
-    ``generated``: the run begins with a key generation.
+    ``generated``: the run begins with a key generation; ``rotated``: its committee is replaced.
 
     Raises ``ValueError`` for an unknown name.
     """
-    kinds = KEY_FAULT_KINDS if generated else FAULT_KINDS
+    kinds = ROTATION_FAULT_KINDS if rotated else KEY_FAULT_KINDS if generated else FAULT_KINDS
     groups = {
         "all": kinds,
         "none": frozenset[str](),
-        "byzantine": kinds & {*BEHAVIOURS, *KEY_BEHAVIOURS},
+        "byzantine": kinds & {*BEHAVIOURS, *KEY_BEHAVIOURS, *ROTATION_BEHAVIOURS},
         "network": NETWORK_FAULTS,
         "restarts": RESTART_FAULTS | {"wipe"},
     }

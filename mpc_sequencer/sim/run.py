@@ -21,6 +21,7 @@ from mpc_sequencer.sim.checkers import CHECKERS, GENERATED_CHECKERS, Checker, Wa
 from mpc_sequencer.sim.cluster import Cluster
 from mpc_sequencer.sim.deployment import START_MS, make_deployment
 from mpc_sequencer.sim.generation import KEY_MS_MAX, establish, generated_plan, key_at
+from mpc_sequencer.sim.host import Host
 from mpc_sequencer.sim.network import FAULTS_END_MS, FaultPlan, make_plan
 from mpc_sequencer.sim.sharing import shared_verdicts
 from mpc_sequencer.sim.simulation import CoreFailed, Sent, Simulation
@@ -90,14 +91,12 @@ class Harness:
         self.nodes = nodes
         self.generated = generated
         self.plan = (generated_plan if generated else make_plan)(seed, nodes, faults) if plan is None else plan
-        deployment = make_deployment(
-            nodes, seed=seed, traders=RICH_TRADERS + POOR_TRADERS, poor_traders=POOR_TRADERS, generated=generated
-        )
-        self.watched = Watched(deployment, self.plan, {})
-        kinds = GENERATED_CHECKERS if generated else CHECKERS
-        self.checkers: list[Checker] = [kind(self.watched) for kind in kinds]
+        self.watched = self._watch()
+        self.checkers: list[Checker] = [kind(self.watched) for kind in self._checker_kinds()]
         self.observers: list[Callable[[int, int, Effect], None]] = []
         """Called with virtual time, member and effect."""
+        self.begun: list[Callable[[int, Host], None]] = []
+        """Called with virtual time and the host of a member that has begun an epoch."""
         self.simulation: Simulation | None = None
         self._honest = self.watched.honest
         self._watching = {
@@ -105,7 +104,34 @@ class Harness:
             for kind in get_args(Effect)
         }
         self._trace = trace
+        self.settle_ms = SETTLE_MS
+        """How long the run goes on after the last probe."""
         self._progress_ms = self._key_ms = 0
+
+    # --- parts --------------------------------------------------------------------------------------------------
+    def _watch(self) -> Watched:
+        deployment = make_deployment(
+            self.nodes,
+            seed=self.seed,
+            traders=RICH_TRADERS + POOR_TRADERS,
+            poor_traders=POOR_TRADERS,
+            generated=self.generated,
+        )
+        return Watched(deployment, self.plan, {})
+
+    def _checker_kinds(self) -> tuple[type[Checker], ...]:
+        return GENERATED_CHECKERS if self.generated else CHECKERS
+
+    def _simulation(self) -> Simulation:
+        return Simulation(
+            self.watched.deployment, self.plan, seed=self.seed, observe=self._observe, trace=self._trace
+        )
+
+    def _workload(self, simulation: Simulation) -> Workload:
+        return Workload(simulation, random.Random(f"{self.seed}/{self.nodes}/load"), self.watched.sent)
+
+    def _summary(self) -> str:
+        return self.plan.summary()
 
     def _observe(self, node: int, effect: Effect) -> None:
         if node in self._honest:
@@ -121,20 +147,18 @@ class Harness:
             return self._run()
 
     def _run(self) -> RunReport:
-        simulation = self.simulation = Simulation(
-            self.watched.deployment, self.plan, seed=self.seed, observe=self._observe, trace=self._trace
-        )
-        workload = Workload(simulation, random.Random(f"{self.seed}/{self.nodes}/load"), self.watched.sent)
+        simulation = self.simulation = self._simulation()
+        workload = self._workload(simulation)
         began_ms = simulation.now_ms
         try:
             if not self.generated or self._generate(simulation):
                 self._trouble(simulation, workload)
                 self._probe(simulation, workload)
-            self._advance(simulation, SETTLE_MS)
+            self._advance(simulation, self.settle_ms)
             for checker in self.checkers:
                 checker.at_end(simulation)
         except CoreFailed as error:
-            self.watched.report("core", simulation.cores[error.node].chain.final_height, str(error))
+            self.watched.report("core", simulation.hosts[error.node].core.chain.final_height, str(error))
         return self._report(simulation, simulation.now_ms - began_ms)
 
     def _generate(self, simulation: Simulation) -> bool:
@@ -144,7 +168,7 @@ class Harness:
         while simulation.now_ms < bound_ms:
             for _ in range(INTERVAL_MS // SLICE_MS):
                 simulation.run(SLICE_MS)
-                certificate = key_at(simulation, self.watched.correct)
+                certificate = key_at(simulation, self.watched.correct & frozenset(range(self.nodes)))
                 if certificate is not None:
                     establish(simulation.deployment, certificate)
                     self._key_ms = simulation.now_ms - START_MS
@@ -214,11 +238,11 @@ class Harness:
 
     def _report(self, cluster: Cluster, virtual_ms: int) -> RunReport:
         assert self.simulation is not None
-        cores = [cluster.cores[node] for node in sorted(self._honest)]
+        cores = [cluster.hosts[node].core for node in sorted(self._honest)]
         return RunReport(
             seed=self.seed,
             nodes=self.nodes,
-            faults=self.plan.summary(),
+            faults=self._summary(),
             heights=max(core.chain.final_height for core in cores),
             orders=max(core.board.sequenced for core in cores),
             messages=cluster.messages,

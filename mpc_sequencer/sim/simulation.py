@@ -147,7 +147,7 @@ class Simulation(Cluster):
             self._digest.update(repr((node, type(error).__name__)).encode())
             return
         for receiver, message in extra:
-            self._put(node, receiver, message, behaviour.delay_ms())
+            self._send_extra(node, receiver, message, behaviour.delay_ms())
 
     def _observe(self, node: int, effect: Effect) -> None:
         self._observer(node, effect)
@@ -313,6 +313,10 @@ class Simulation(Cluster):
             return
         for one in behaviour.outgoing(receiver, message):
             self._put(sender, receiver, one, behaviour.delay_ms())
+
+    def _send_extra(self, place: int, number: int, message: PeerMessage, extra_ms: int) -> None:
+        """What a liar adds to its own messages."""
+        self._put(place, number, message, extra_ms)
 
     def _put(self, sender: int, receiver: int, message: PeerMessage, extra_ms: int) -> None:
         self.messages += 1

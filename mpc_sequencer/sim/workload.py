@@ -8,6 +8,7 @@ may touch the nonce); *bent* (a ciphertext whose proof does not hold: refused at
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -61,16 +62,19 @@ class Workload:
 
     def _targets(self) -> list[int]:
         """One member, one member twice, some, or all."""
-        nodes = range(self._deployment.committee.n)
+        nodes = self._members()
         one = self.rng.choice(nodes)
         some = self.rng.sample(nodes, self.rng.randint(2, len(nodes)))
         return self.rng.choice(([one], [one], [one, one], some, list(nodes)))
+
+    def _members(self) -> Sequence[int]:
+        return range(self._deployment.committee.n)
 
     def probe(self, turn: int) -> bytes:
         """A plain order to all members; its id."""
         trader = self._deployment.traders[turn % RICH_TRADERS]
         envelope = self._deployment.order(trader, self.cluster.now_ms, side=BUY + turn % 2, time_in_force=IOC)
-        self.submit(envelope, list(range(self._deployment.committee.n)))
+        self.submit(envelope, list(self._members()))
         return envelope.order_id()
 
     def _terms(self) -> dict[str, int]:

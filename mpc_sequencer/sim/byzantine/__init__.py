@@ -27,10 +27,13 @@ from mpc_sequencer.sim.byzantine.lying_complainer import LyingComplainer
 from mpc_sequencer.sim.byzantine.mute_dealer import MuteDealer
 from mpc_sequencer.sim.byzantine.nullifier import Nullifier
 from mpc_sequencer.sim.byzantine.old_deal import OldDeal
+from mpc_sequencer.sim.byzantine.other_handover import OtherHandover
 from mpc_sequencer.sim.byzantine.replayer import Replayer
 from mpc_sequencer.sim.byzantine.silent import Silent
 from mpc_sequencer.sim.byzantine.slow import Slow
 from mpc_sequencer.sim.byzantine.stale_heads import StaleHeads
+from mpc_sequencer.sim.byzantine.stays_behind import StaysBehind
+from mpc_sequencer.sim.byzantine.two_committees import TwoCommittees
 from mpc_sequencer.sim.byzantine.withholds_shares import WithholdsShares
 from mpc_sequencer.sim.byzantine.wrong_result import WrongResult
 
@@ -77,4 +80,9 @@ KEY_BEHAVIOURS: Final[dict[str, type[Behaviour]]] = {
 }
 """What only a run that begins with a key generation may have."""
 
-__all__ = ["BEHAVIOURS", "KEY_BEHAVIOURS", "Behaviour"]
+ROTATION_BEHAVIOURS: Final[dict[str, type[Behaviour]]] = {
+    one.name: one for one in (TwoCommittees, OtherHandover, StaysBehind)
+}
+"""What only a run in which the committee is replaced may have, beside those."""
+
+__all__ = ["BEHAVIOURS", "KEY_BEHAVIOURS", "ROTATION_BEHAVIOURS", "Behaviour"]

@@ -19,6 +19,6 @@ class BadDealer(KeyBehaviour):
             return (payload,)
         wrong = {}
         for j in self.some_others(session, participant.index):
-            value, blinding = participant.values_for(j)
-            wrong[j] = [other_scalar(value), blinding]
+            value, *blinding = participant.values_for(j)
+            wrong[j] = [other_scalar(value), *blinding]
         return (participant.resealed(session, payload, wrong),)

@@ -48,8 +48,16 @@ class Behaviour:
         self.rng = rng
         self.victim = deployment.traders[0].address
         """The sponsor this member would harm."""
-        self._signer = deployment.signers[node]
+        self._signer = (*deployment.signers, *deployment.joiners)[node]
         self._altered: tuple[Proposal, Proposal] | None = None
+
+    def rebind(self, core: NodeCore) -> None:
+        """The member goes on with another core: it has begun an epoch, or has lost its disk."""
+        self.core, self.committee, self.node = core, core.committee, core.node
+
+    def goes_over(self) -> bool:
+        """Whether the member begins the next epoch where that is due."""
+        return True
 
     def incoming(self, event: Event) -> Event | None:
         """What the core gets of an event; None for nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mpc_sequencer.sim.byzantine.key_behaviour import BentParticipant, KeyBehaviour
-from threshold.dkg import SEED_BYTES, Participant, Session
+from threshold.dkg import SEED_BYTES, Session
 from threshold.dkg.wire import MessageType
 
 
@@ -17,8 +17,6 @@ class DoubleDealer(KeyBehaviour):
     ) -> Iterable[bytes]:
         if kind is not MessageType.DEAL:
             return (payload,)
-        index = participant.index
-        other = Participant(session.plan, self.rng.randbytes(SEED_BYTES), index, index)
-        both = [payload, other._fresh_deal(session, index).encode()]
+        both = [payload, participant.other_deal(session, self.rng.randbytes(SEED_BYTES))]
         self.rng.shuffle(both)
         return both

@@ -29,6 +29,6 @@ class InconsistentDealer(KeyBehaviour):
             return (payload[:1] + NO_POINT + payload[1 + POINT_BYTES :],)
         shifted = {}
         for j in session.receivers:
-            value, blinding = participant.values_for(j)
-            shifted[j] = [other_scalar(value, j), other_scalar(blinding, 2 * j)]
+            values = participant.values_for(j)
+            shifted[j] = [other_scalar(value, turn * j) for turn, value in enumerate(values, 1)]
         return (participant.resealed(session, payload, shifted),)

@@ -47,9 +47,20 @@ class BentParticipant(Participant):
     # --- tools ----------------------------------------------------------------------------------------------------
     @property
     def index(self) -> int:
-        """The member's index in both roles."""
+        """The member's index as a dealer."""
         assert self.dealer_index is not None
         return self.dealer_index
+
+    @property
+    def receiver(self) -> int:
+        """The member's index as a receiver: the same, unless the key goes to another committee."""
+        assert self.receiver_index is not None
+        return self.receiver_index
+
+    def other_deal(self, session: Session, seed: bytes) -> bytes:
+        """A deal of this member's for ``session`` that derives from another seed."""
+        other = Participant(session.plan, seed, self.dealer_index, self.receiver_index, self._old_share)
+        return other._fresh_deal(session, self.index).encode()
 
     def resealed(self, session: Session, payload: bytes, values: Mapping[int, list[bytes]]) -> bytes:
         """The deal with other values for some receivers, by index, well sealed and proved."""
@@ -76,6 +87,13 @@ class KeyBehaviour(Behaviour):
         super().__init__(node, core, deployment, rng)
         self._bent: dict[bytes, tuple[bytes, ...]] = {}
         """What it says instead, by payload: the same each time it is asked."""
+        self._take_part(core)
+
+    def rebind(self, core: NodeCore) -> None:
+        super().rebind(core)
+        self._take_part(core)
+
+    def _take_part(self, core: NodeCore) -> None:
         core.keygen.participant_of = self._participant_of
         core.keygen.forget_participant()
 

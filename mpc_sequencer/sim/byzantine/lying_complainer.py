@@ -18,7 +18,7 @@ class LyingComplainer(KeyBehaviour):
     ) -> Iterable[bytes]:
         if kind is not MessageType.ANSWER:
             return (payload,)
-        index = participant.index
+        index = participant.receiver
         accused = sorted(self.rng.sample([i for i in session.deals if i != index], 1))
         lie = participant._make_opened(session, MessageType.ANSWER, index, accused)
         if self.rng.random() < 0.5:

@@ -1,4 +1,5 @@
-"""Deals once for all sessions: a deal of another session of this deployment, and in a second attempt that of the first.
+"""Deals once for all sessions: first a deal of a session that is none, then always what it owed the session before: in
+a second attempt the deal of the first, and to a later committee that to the one before.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from mpc_sequencer.core.keys import session_id
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.sim.byzantine.key_behaviour import BentParticipant, KeyBehaviour, elsewhere
 from mpc_sequencer.sim.deployment import Deployment
-from threshold.dkg import SEED_BYTES, Kind, Participant, Session
+from threshold.dkg import SEED_BYTES, Session
 from threshold.dkg.wire import MessageType
 
 OTHER_ATTEMPT: Final = 1_000
@@ -27,11 +28,10 @@ class OldDeal(KeyBehaviour):
     def bend(
         self, participant: BentParticipant, session: Session, kind: MessageType, payload: bytes
     ) -> Iterable[bytes]:
-        if kind is not MessageType.DEAL or session.plan.kind is not Kind.GENERATE:
+        if kind is not MessageType.DEAL:
             return (payload,)
         if not self._old:
             other = elsewhere(session, session_id(self.committee, 0, OTHER_ATTEMPT))
-            dealer = Participant(other.plan, self.rng.randbytes(SEED_BYTES), participant.index, participant.index)
-            self._old = dealer._fresh_deal(other, participant.index).encode()
+            self._old = participant.other_deal(other, self.rng.randbytes(SEED_BYTES))
         old, self._old = self._old, payload
         return (old,)

@@ -6,6 +6,7 @@ from mpc_sequencer.sim.checkers.agreement import Agreement, Certificates, EarlyS
 from mpc_sequencer.sim.checkers.audit import Audited
 from mpc_sequencer.sim.checkers.base import Checker, Finding, Watched
 from mpc_sequencer.sim.checkers.bounds import Memory
+from mpc_sequencer.sim.checkers.epochs import EpochInclusion, Epochs, Handovers, Kept, Together, Vaults
 from mpc_sequencer.sim.checkers.keys import Keys, Secrets
 from mpc_sequencer.sim.checkers.lives import Durable, Log, Recovered, SignedOnce
 from mpc_sequencer.sim.checkers.promises import Accusations, Inclusion, Receipts, Results
@@ -29,4 +30,24 @@ CHECKERS: Final[tuple[type[Checker], ...]] = (
 GENERATED_CHECKERS: Final[tuple[type[Checker], ...]] = (*CHECKERS, Keys, Secrets)
 """Where a run begins with a key generation."""
 
-__all__ = ["CHECKERS", "GENERATED_CHECKERS", "Checker", "Finding", "Watched"]
+ROTATED_CHECKERS: Final[tuple[type[Checker], ...]] = (
+    Agreement,
+    Certificates,
+    EarlyShares,
+    Durable,
+    SignedOnce,
+    Receipts,
+    Accusations,
+    Results,
+    Memory,
+    Log,
+    Epochs,
+    EpochInclusion,
+    Handovers,
+    Kept,
+    Together,
+    Vaults,
+)
+"""Where the committee is replaced."""
+
+__all__ = ["CHECKERS", "GENERATED_CHECKERS", "ROTATED_CHECKERS", "Checker", "Finding", "Watched"]

@@ -19,9 +19,11 @@ from mpc_sequencer.sim.checkers.base import SENT, Checker, Watched
 
 
 def finality_fault(
-    committee: Committee, block_id: bytes, certificate: Certificate, path: Sequence[BlockHeader]
+    committee: Committee | None, block_id: bytes, certificate: Certificate, path: Sequence[BlockHeader]
 ) -> str | None:
-    """Why ``certificate`` and ``path`` do not finalize the block; None where they do."""
+    """Why ``certificate`` and ``path`` do not finalize the block of ``committee``'s epoch; None where they do."""
+    if committee is None:
+        return "nobody is in the block's epoch"
     last = block_id
     for header in path:
         if header.parent_id != last:
@@ -74,15 +76,23 @@ class Certificates(Checker):
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
         self._good: set[bytes] = set()
+        self._epochs: dict[bytes, int] = {}
+        """Of blocks."""
 
     def on_effect(self, node: int, effect: Effect) -> None:
-        if not (isinstance(effect, Append) and isinstance(effect.entry, FinalityEntry)):
+        if not isinstance(effect, Append):
+            return
+        if isinstance(effect.entry, BlockEntry):
+            header = effect.entry.block.header
+            self._epochs[header.block_id()] = header.epoch
+        if not isinstance(effect.entry, FinalityEntry):
             return
         entry = effect.entry
         encoded = encode(entry)
         if encoded in self._good:
             return
-        fault = finality_fault(self.committee, entry.block_id, entry.certificate, entry.path)
+        committee = self.watched.committee(self._epochs.get(entry.block_id, 0))
+        fault = finality_fault(committee, entry.block_id, entry.certificate, entry.path)
         if fault is not None:
             self.report(0, f"member {node}, block {entry.block_id.hex()}: {fault}")
         self._good.add(encoded)
@@ -105,6 +115,7 @@ class EarlyShares(Checker):
         if (node, bundle.signature) in self._seen:
             return
         self._seen.add((node, bundle.signature))
-        fault = finality_fault(self.committee, bundle.block_id, bundle.certificate, bundle.path)
+        committee = self.watched.committee(bundle.epoch)
+        fault = finality_fault(committee, bundle.block_id, bundle.certificate, bundle.path)
         if fault is not None:
             self.report(bundle.height, f"member {node} sent shares of {bundle.block_id.hex()}: {fault}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
+from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import Broadcast, Effect, Send
 from mpc_sequencer.core.types import Envelope
 from mpc_sequencer.sim.deployment import Deployment
@@ -38,10 +39,37 @@ class Watched:
     """Members that keep to the protocol, even where they crash or their clock is off."""
     correct: frozenset[int] = field(init=False)
     """Honest members that do not crash and whose clock serves."""
+    late: frozenset[int] = frozenset()
+    """Who may begin to follow when the key is shared already."""
 
     def __post_init__(self) -> None:
         self.honest = frozenset(range(self.deployment.committee.n)) - self.plan.byzantine
         self.correct = self.honest - self.plan.faulty
+
+    # --- epochs: a run without rotations has one ---------------------------------------------------------------
+    def epoch(self, node: int) -> int:
+        """The epoch that a member is in now."""
+        return 0
+
+    def committee(self, epoch: int) -> Committee | None:
+        """An epoch's committee, as soon as a member is in it."""
+        return self.deployment.committee if not epoch else None
+
+    def number(self, node: int) -> int:
+        """The number of a member in the epoch that it is in now."""
+        return node
+
+    def person(self, node: int, number: int) -> int | None:
+        """Whom a member calls by that number now; None for nobody."""
+        return number
+
+    def people_of(self, committee: Committee) -> tuple[int, ...]:
+        """Who its members are, in order."""
+        return tuple(range(committee.n))
+
+    def handed_over(self, node: int, block_id: bytes) -> bool:
+        """Whether the handover is agreed with a block that a member has as final, or it cannot say."""
+        return False
 
     def report(self, checker: str, height: int, detail: str) -> None:
         if len(self.findings) < FINDINGS_MAX:

@@ -37,7 +37,7 @@ class Memory(Checker):
 
     def at_interval(self, simulation: Simulation) -> None:
         for node in sorted(self.watched.honest - simulation.stopped):
-            core = simulation.cores[node]
+            core = simulation.hosts[node].core
             for counter, held, bound in self._counters(core):
                 if held > bound:
                     self.report(core.chain.final_height, f"member {node} holds {held} {counter}, bound {bound}")
@@ -46,7 +46,7 @@ class Memory(Checker):
         self.at_interval(simulation)
 
     def _counters(self, core: NodeCore) -> Iterator[tuple[str, int, int]]:
-        n, simplex = self.committee.n, core.simplex
+        n, simplex = core.committee.n, core.simplex
         yield "orders", len(core.pool) + core.pool.past_orders, len(self.watched.sent)
         yield "bodies of orders that are over", overdue(core), 0
         yield "outcomes", len(core.board._outcomes), OUTCOMES_KEPT

@@ -60,9 +60,12 @@ class Durable(Checker):
                 for one in effect.message.results:
                     if one.receipt is not None and one.receipt.signature not in self._kept:
                         self.report(0, f"member {node} gave a receipt for {one.order_id.hex()} before it kept it")
-        elif (sent := own_vote(node, effect) or own_list(node, effect)) and sent.signature not in self._kept:
+        elif (sent := self._sent(self.watched.number(node), effect)) and sent.signature not in self._kept:
             what = f"a vote of view {sent.view}" if isinstance(sent, Vote) else f"list {sent.number}"
             self.report(0, f"member {node} sent {what} before it kept it")
+
+    def _sent(self, number: int, effect: Effect) -> Vote | OrderList | None:
+        return own_vote(number, effect) or own_list(number, effect)
 
 
 class SignedOnce(Checker):
@@ -74,29 +77,29 @@ class SignedOnce(Checker):
 
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
-        self._votes: dict[tuple[int, int], dict[int, bytes]] = {}
-        self._lists: dict[tuple[int, int, int], bytes] = {}
-        self._nullified: set[tuple[int, int]] = set()
+        self._votes: dict[tuple[int, int, int], dict[int, bytes]] = {}
+        self._lists: dict[tuple[int, int, int, int], bytes] = {}
+        self._nullified: set[tuple[int, int, int]] = set()
 
     def on_effect(self, node: int, effect: Effect) -> None:
         if isinstance(effect, Persist):
             if isinstance(effect.record, VoteRecord):
                 self._cast(node, effect.record.vote)
-        elif (vote := own_vote(node, effect)) is not None:
+        elif (vote := own_vote(self.watched.number(node), effect)) is not None:
             self._sent(node, vote)
-        elif (order_list := own_list(node, effect)) is not None:
-            place = (node, order_list.incarnation, order_list.number)
+        elif (order_list := own_list(self.watched.number(node), effect)) is not None:
+            place = (node, order_list.epoch, order_list.incarnation, order_list.number)
             if self._lists.setdefault(place, order_list.signature) != order_list.signature:
                 self.report(0, f"member {node} signed two lists {order_list.number} of life {order_list.incarnation}")
 
     def _cast(self, node: int, vote: Vote) -> None:
         if vote.kind == NULLIFY:
-            self._nullified.add((node, vote.view))
-        elif vote.kind == NOTARIZE and (node, vote.view) in self._nullified:
+            self._nullified.add((node, vote.epoch, vote.view))
+        elif vote.kind == NOTARIZE and (node, vote.epoch, vote.view) in self._nullified:
             self.report(0, f"member {node} notarized view {vote.view} after it nullified it")
 
     def _sent(self, node: int, vote: Vote) -> None:
-        cast = self._votes.setdefault((node, vote.view), {})
+        cast = self._votes.setdefault((node, vote.epoch, vote.view), {})
         if cast.setdefault(vote.kind, vote.block_id) != vote.block_id:
             self.report(0, f"member {node} voted twice in view {vote.view}")
         if FINALIZE in cast and NULLIFY in cast:

@@ -22,8 +22,8 @@ KEY_CODES: Final = frozenset({"dkg.silent", "key.aborted", "key.no_share"})
 PASSED_CODES: Final = CLOCK_CODES | KEY_CODES
 
 
-Place = tuple[int, int, int]
-"""Member, incarnation, list number."""
+Place = tuple[int, int, int, int]
+"""Member, epoch, incarnation, list number."""
 
 
 class Receipts(Checker):
@@ -37,39 +37,39 @@ class Receipts(Checker):
         super().__init__(watched)
         self._promised: dict[Place, set[bytes]] = {}
         self._lists: dict[Place, frozenset[bytes]] = {}
-        self._first: dict[tuple[int, int, bytes], Receipt] = {}
+        self._first: dict[tuple[int, int, int, bytes], Receipt] = {}
 
     def on_effect(self, node: int, effect: Effect) -> None:
         if isinstance(effect, Reply) and isinstance(effect.message, SubmitReply):
             for one in effect.message.results:
                 if one.receipt is not None:
                     self._promise(node, one.receipt)
-        elif (cut := own_list(node, effect)) is not None:
-            place = (node, cut.incarnation, cut.number)
+        elif (cut := own_list(self.watched.number(node), effect)) is not None:
+            place = (node, cut.epoch, cut.incarnation, cut.number)
             if place not in self._lists:
                 self._lists[place] = frozenset(cut.entries)
                 self._compare(place)
 
     def _promise(self, node: int, receipt: Receipt) -> None:
-        first = self._first.setdefault((node, receipt.incarnation, receipt.order_id), receipt)
+        first = self._first.setdefault((node, receipt.epoch, receipt.incarnation, receipt.order_id), receipt)
         if first != receipt:
             self.report(0, f"member {node} gave two receipts for order {receipt.order_id.hex()}")
-        place = (node, receipt.incarnation, receipt.list_number)
+        place = (node, receipt.epoch, receipt.incarnation, receipt.list_number)
         self._promised.setdefault(place, set()).add(receipt.order_id)
         if place in self._lists:
             self._compare(place)
 
     def _compare(self, place: Place) -> None:
-        node, _, number = place
+        node, _, _, number = place
         for order_id in sorted(self._promised.get(place, set()) - self._lists[place]):
             self.report(0, f"member {node} promised order {order_id.hex()} in list {number}, which lacks it")
 
     def at_end(self, simulation: Simulation) -> None:
         wiped = self.watched.plan.wiped
-        for node, incarnation, number in self._promised.keys() - self._lists.keys():
+        for node, epoch, incarnation, number in self._promised.keys() - self._lists.keys():
             defaulted = node in wiped and incarnation == 0
             if node not in simulation.stopped and not defaulted:
-                self.report(0, f"member {node} gave receipts for list {number} and never cut it")
+                self.report(0, f"member {node} gave receipts for list {number} of epoch {epoch} and never cut it")
 
 
 class Accusations(Checker):
@@ -79,10 +79,13 @@ class Accusations(Checker):
     sees = frozenset({Evidence, Fault})
 
     def on_effect(self, node: int, effect: Effect) -> None:
-        if isinstance(effect, Evidence) and effect.node in self.watched.honest:
-            self.report(0, f"member {node} convicts member {effect.node} of {effect.kind}: {effect.detail}")
-        elif isinstance(effect, Fault) and effect.node in self.watched.honest and effect.code not in PASSED_CODES:
-            self.report(0, f"member {node} charges member {effect.node} with {effect.code}: {effect.detail}")
+        if not isinstance(effect, Evidence | Fault):
+            return
+        person = self.watched.person(node, effect.node)
+        if isinstance(effect, Evidence) and person in self.watched.honest:
+            self.report(0, f"member {node} convicts member {person} of {effect.kind}: {effect.detail}")
+        elif isinstance(effect, Fault) and person in self.watched.honest and effect.code not in PASSED_CODES:
+            self.report(0, f"member {node} charges member {person} with {effect.code}: {effect.detail}")
 
 
 class Inclusion(Checker):
@@ -138,13 +141,19 @@ class Inclusion(Checker):
                 self.report(header.height, f"order {order_id.hex()} was due in view {header.view} and is not in")
 
     def _due(self, order_id: bytes, numbers: dict[int, int], view: int, time_ms: int) -> bool:
-        envelope = self.watched.sent.get(order_id)
-        if envelope is None or len(numbers) < len(self.watched.correct) or order_id in self._sequenced:
+        if len(numbers) < len(self.watched.correct) or order_id in self._sequenced:
             return False
-        label = envelope.decoded_label()
-        if label.sponsor in self._uncredited or not label.valid_from_ms <= time_ms < label.valid_until_ms:
+        if not self._batchable(order_id, time_ms):
             return False
         return all(self._listed_before(node, number, view - 1) for node, number in numbers.items())
+
+    def _batchable(self, order_id: bytes, time_ms: int) -> bool:
+        """Whether an order is known, covered, and valid at a block time."""
+        envelope = self.watched.sent.get(order_id)
+        if envelope is None:
+            return False
+        label = envelope.decoded_label()
+        return label.sponsor not in self._uncredited and label.valid_from_ms <= time_ms < label.valid_until_ms
 
     def _listed_before(self, node: int, number: int, view: int) -> bool:
         """Whether the member's first head of ``view`` or later, if it signed one yet, names the list."""
