@@ -16,7 +16,8 @@ over           the last block is final                                the next e
 
 Approvals and handovers are key messages of a session of their own (:func:`topic`), so they are listed, lifted and
 logged like all key messages. Of a member the newest approval counts, whatever it approved before; q members that approve
-the committee as it is call a proposal off, as long as no handover is agreed. *Newest* is by the order of final blocks.
+the committee as it is call a proposal off, as long as its resharing is not done: one to a committee that is wanted no
+more by then is void. *Newest* is by the order of final blocks.
 
 A handover carries a signature over the EIP-712 struct ``Rotation``, which has all that a settlement contract needs to
 take the new signers; q of these are an :class:`~mpc_sequencer.core.types.EpochStart`'s proof.
