@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mpc_sequencer.node.config import CommitteeFile
 
 app = typer.Typer(no_args_is_help=True)
+EPOCH_COLUMNS: Final = ("epoch", "heights", "members", "threshold", "proven by")
 LOG_PARTS: Final = ("checkpoint", "tile")
 
 
@@ -93,16 +94,15 @@ def show_report(report: Report) -> None:
         rows.append(("threshold key", _key(report.key)))
     print_fields(terminal, rows, f"audit of the log of {_whose(report)}")
     if len(report.epochs) > 1:
-        columns = ("epoch", "heights", "members", "threshold", "proven by")
-        terminal.print(table("epochs", columns, [_epoch(epoch) for epoch in report.epochs]))
+        terminal.print(table("epochs", EPOCH_COLUMNS, [_epoch(epoch) for epoch in report.epochs]))
     if report.checks:
         terminal.print(table("checks made", ("check", "times"), sorted(report.checks.items())))
     if report.key is not None and report.key.culprits:
         named = [
-            (str(one.epoch), str(one.node), one.role, one.code, str(one.times), f"{one.attempt}/{one.height}", one.detail)
+            (f"{one.epoch}/{one.node}", one.role, one.code, str(one.times), f"{one.attempt}/{one.height}", one.detail)
             for one in report.key.culprits
         ]
-        columns = ("epoch", "member", "as", "code", "times", "attempt/height", "what")
+        columns = ("epoch/member", "as", "code", "times", "attempt/height", "what")
         terminal.print(table("named by the key generation", columns, named))
     if report.findings:
         found = [

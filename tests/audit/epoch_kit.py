@@ -1,4 +1,4 @@
-"""Logs of committees that were replaced, made by clusters of honest members, and what it takes to bend them: all keys."""
+"""Logs of committees that were replaced, made by clusters of honest members, and all keys: it takes them to bend it."""
 
 from __future__ import annotations
 
@@ -96,24 +96,26 @@ def codes(run: Rotated, entries: Sequence[LogEntry]) -> list[str]:
 
 
 # --- runs ---------------------------------------------------------------------------------------------------------
-def trade(cluster: Cluster, places: Sequence[int], times: int) -> None:
-    """Orders, one every 40 ms, each sent to two members."""
+def trade(cluster: Cluster, places: Sequence[int], times: int, every_ms: int = 40) -> None:
+    """Orders, each sent to two members."""
     d = cluster.deployment
     for turn in range(times):
         order = d.order(d.traders[turn % 2], cluster.now_ms, side=1 + turn % 2)
-        for place in places[:2]:
+        for place in places[:3]:
             cluster.request(place, Submit(1, (order,), True), client=1 + place)
-        cluster.run(40)
+        cluster.run(every_ms)
 
 
 def rotate(cluster: Cluster, target: NextCommittee, places: Sequence[int], *, orders: bool = True) -> None:
     """The people at ``places``, of whom the first stay, hand over to ``target``; orders come in all the time."""
     epoch = cluster.hosts[places[0]].epoch
     cluster.approve(target, places)
-    for _ in range(40):
-        if orders:
-            trade(cluster, places, 4)
-        if cluster.run(160, until=lambda c: all(host.epoch > epoch for host in c.hosts)):
+    for _ in range(200):
+        core = cluster.hosts[places[0]].core
+        near = core.keygen.phase == "ready" or core.succession.outcome is not None
+        if orders:  # many as the end comes near, so that some wait while batches are empty
+            trade(cluster, places, 4 if near else 1, 12 if near else 30)
+        if cluster.run(5 if near else 60, until=lambda c: all(host.epoch > epoch for host in c.hosts)):
             return
     raise AssertionError("the epoch does not end")
 
@@ -152,7 +154,7 @@ def grown() -> Rotated:
         certificate = cluster.cores[0].committee.sharing(0).certificate
         assert certificate is not None
         keys.establish(d.committee, certificate)
-        trade(cluster, (0, 1), 6)
+        trade(cluster, (0, 1), 4)
         rotate(cluster, d.next_committee((0, 1, 2, 4, 5, 6, 7), 5), (0, 1, 2, 3))
         trade(cluster, (0, 4), 6)
         cluster.run(6_000)
