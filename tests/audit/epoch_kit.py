@@ -29,6 +29,7 @@ from mpc_sequencer.core.types import (
     vote_struct_hash,
     with_signature,
 )
+from mpc_sequencer.market import RECEIVE
 from mpc_sequencer.sim import Cluster, Deployment, make_deployment
 from tests.audit.log_builder import replace
 
@@ -178,6 +179,19 @@ def shrunk() -> Rotated:
         cluster.run(6_000)
 
     return _with_log_keys(lambda: _run(make_deployment(7, seed=7, joiners=1), play, 5))
+
+
+@cache
+def received() -> Rotated:
+    """Five members of a market that orders by receipt, one of whom is replaced while orders wait for their places."""
+
+    def play(cluster: Cluster) -> None:
+        trade(cluster, (0, 1), 4)
+        rotate(cluster, cluster.deployment.next_committee((0, 1, 2, 3, 5), 4), (0, 1, 2, 3, 4))
+        trade(cluster, (0, 1), 4)
+        cluster.run(5_000)
+
+    return _with_log_keys(lambda: _run(make_deployment(5, seed=9, policy=RECEIVE, joiners=1), play, 5))
 
 
 # --- places in a log ----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mpc_sequencer.audit import Report, verify_log
+from mpc_sequencer.audit.chain import check_chain
 from mpc_sequencer.audit.ordering import Ordering, batch_root
 from mpc_sequencer.audit.rotation import Approval, Handover
 from mpc_sequencer.audit.verify import Audit
@@ -32,7 +33,7 @@ from mpc_sequencer.core.transcript import (
     SettlementEntry,
 )
 from mpc_sequencer.core.types import NO_SIGNATURE, BatchEntry, Bundle, Envelope, KeyMessage, NextCommittee
-from mpc_sequencer.settlement.payloads import BATCH_RESULT
+from mpc_sequencer.settlement.payloads import BATCH_RESULT, Input
 from mpc_sequencer.sim import Cluster, make_deployment
 from tests.audit.epoch_kit import (
     Log,
@@ -45,6 +46,7 @@ from tests.audit.epoch_kit import (
     last_block,
     log_public_key,
     log_seed,
+    received,
     shrunk,
 )
 from tests.audit.log_builder import flip, replace, write_log
@@ -75,6 +77,17 @@ def test_everybodys_log_passes_where_seven_hand_a_given_key_over_to_four(person:
     assert not audit.recorder.findings
     assert [len(one.committee.addresses) for one in audit.epochs.all] == [7, 4]
     assert audit.recorder.checks["openings"] == audit.recorder.checks["batch_orders"] > 12
+
+
+@pytest.mark.parametrize("person", [KEEPER, 5])
+def test_a_log_passes_where_orders_wait_for_their_places_by_receipt_in_two_epochs(person: int) -> None:
+    run = received()
+    entries = log_of(run, person)
+    at_the_end = audited(run, entries[: last_block(entries, 0) + 2]).ordering
+    assert at_the_end.queue and at_the_end.places == {key: {} for key in at_the_end.queue}
+    audit = audited(run, entries)
+    assert not audit.recorder.findings and not audit.ordering.queue
+    assert audit.recorder.checks["openings"] == audit.recorder.checks["batch_orders"]
 
 
 @pytest.mark.parametrize("run", [grown, shrunk])
@@ -632,6 +645,49 @@ def test_the_log_of_a_rotation_that_waited_was_called_off_and_came_about_otherwi
     assert [(one.sharing, one.attempt, one.committee.t) for one in audit.epochs.all] == [(0, 0, 3), (1, 1, 2)]
     key = audit.keys.report()
     assert key is not None and (key.attempts, key.refreshes) == (1, 0)
+
+
+# --- the settlement contract --------------------------------------------------------------------------------------
+class Contract:
+    """A settlement contract that knows the signers of these epochs and nothing else."""
+
+    def __init__(self, run: Rotated, signers: dict[int, tuple[list[bytes], int]]) -> None:
+        self._checkpoint = run.house.committee.genesis.checkpoint
+        self._inputs = [
+            Input(at, one.kind, one.account, one.asset, int.from_bytes(one.amount, "big"), self._checkpoint.inputs_hash)
+            for at, one in enumerate(run.house.inputs)
+        ]
+        self._signers = signers
+
+    def block_number(self) -> int:
+        return self._checkpoint.number
+
+    def block_hash(self, block: int) -> bytes:
+        return self._checkpoint.block_hash
+
+    def signers(self, epoch: int = 0) -> tuple[list[bytes], int]:
+        return self._signers.get(epoch, ([], 0))
+
+    def inputs(self, up_to_block: int) -> list[Any]:
+        return self._inputs
+
+    def results(self, up_to_block: int | None = None) -> list[Any]:
+        return []
+
+    def balance(self, account: bytes, asset: int) -> tuple[int, int]:
+        return 0, 0
+
+
+def test_the_contracts_signers_are_those_of_their_epochs() -> None:
+    run = grown()
+    true = {one.epoch: (list(one.addresses), one.q) for one in run.committees}
+    unheard = {0: true[0]}
+    swapped = {**true, 1: true[2]}
+    no_first = {1: true[1], 2: true[2]}
+    for signers, expected in ((true, []), (unheard, []), (swapped, ["chain.signers"]), (no_first, ["chain.signers"])):
+        audit = audited(run, log_of(run, STAYING))
+        check_chain(Contract(run, signers), audit.epochs, audit.settlement, audit.recorder)
+        assert [one.code for one in audit.recorder.findings] == expected
 
 
 # --- what stays and what goes -------------------------------------------------------------------------------------
