@@ -454,6 +454,22 @@ def test_last_block_final_by_a_block_that_counts_for_nothing() -> None:
     assert not audit.recorder.findings and len(audit.blocks.refs) > dead.height
 
 
+def test_bundle_whose_path_leads_over_the_last_block_before_the_log_has_it() -> None:
+    """Whoever made an old height final by a block that counts for nothing says so in its bundle."""
+    run = shrunk()
+    entries = log_of(run)
+    headers = [one.block.header for _, one in blocks(entries) if one.block.header.epoch == 0]
+    dead = dead_block(run).header
+    at = next(at for at, one in enumerate(entries) if isinstance(one, BundleEntry))
+    bundle: Any = entries[at]
+    path = (*headers[bundle.bundle.height :], dead)
+    entries[at] = BundleEntry(
+        run.signed(replace(bundle.bundle, certificate=run.finality(dead).certificate, path=path))
+    )
+    audit = audited(run, entries)
+    assert not audit.recorder.findings and len(audit.blocks.refs) > dead.height
+
+
 def test_list_of_the_epoch_before() -> None:
     run = shrunk()
     entries = log_of(run)
