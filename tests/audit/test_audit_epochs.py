@@ -663,6 +663,21 @@ def test_the_log_of_a_rotation_that_waited_was_called_off_and_came_about_otherwi
     assert key is not None and (key.attempts, key.refreshes) == (1, 0)
 
 
+def test_a_joiner_that_says_nothing_is_named_by_its_number_and_is_no_finding() -> None:
+    """Its index among those who are to follow is another one, and so may be its number in the next epoch."""
+    house = make_deployment(4, seed=6, generated=True, joiners=1)
+    cluster = Cluster(house, seed=1)
+    assert cluster.run(5_000, until=lambda c: all(core.committee.sharings for core in c.cores))
+    cluster.approve(house.next_committee((0, 1, 2, 4), 3), range(4))
+    cluster.run(16_000, until=lambda c: any(fault.code == "dkg.silent" for _, fault in c.faults))
+    cluster.run(1_000)
+    run = Rotated(house, tuple(tuple(host.disk.log) for host in cluster.hosts), (house.committee,))
+    audit = audited(run, log_of(run))
+    key = audit.keys.report()
+    assert not audit.recorder.findings and key is not None
+    assert {(one.epoch, one.node, one.role, one.code) for one in key.culprits} == {(0, 4, "receiver", "dkg.silent")}
+
+
 # --- the settlement contract --------------------------------------------------------------------------------------
 class Contract:
     """A settlement contract that knows the signers of these epochs and nothing else."""
