@@ -11,11 +11,12 @@ from itertools import pairwise
 
 from mpc_sequencer.audit import ordering
 from mpc_sequencer.audit.envelopes import Envelopes
+from mpc_sequencer.audit.epochs import Epoch, Epochs
 from mpc_sequencer.audit.keys import Keys
 from mpc_sequencer.audit.lists import Lists
 from mpc_sequencer.audit.precedence import Places, fair_order
 from mpc_sequencer.audit.report import Recorder
-from mpc_sequencer.audit.signatures import BlockRef, Signatures, block_ref
+from mpc_sequencer.audit.signatures import BlockRef, block_ref
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
@@ -28,8 +29,7 @@ class Blocks:
 
     def __init__(
         self,
-        committee: Committee,
-        signatures: Signatures,
+        epochs: Epochs,
         recorder: Recorder,
         *,
         lists: Lists,
@@ -37,20 +37,28 @@ class Blocks:
         keys: Keys,
         state: ordering.Ordering,
     ) -> None:
-        self._committee = committee
-        self._signatures = signatures
+        self._epochs = epochs
         self._recorder = recorder
         self._lists = lists
         self._envelopes = envelopes
         self._keys = keys
         self._state = state
+        committee = epochs.current.committee
         self._included = [0] * committee.n
         self._final_ids: dict[int, bytes] = {}
         self.last = BlockRef(0, 0, committee.genesis_id)
+        self._view = 0
+        """Of the last block in its epoch; 0 before an epoch's first."""
+        self.ended = False
+        """The last block is its epoch's last, and the next epoch has not begun."""
         self.last_time_ms = committee.genesis.time_ms
         self.refs: list[BlockRef] = [self.last]
         self.finalized_height = 0
         self._places: dict[int, Mapping[bytes, Places]] = {}
+
+    @property
+    def _committee(self) -> Committee:
+        return self._epochs.current.committee
 
     @property
     def certified_height(self) -> int:
@@ -65,7 +73,18 @@ class Blocks:
         """How receive order turns orders of the height's batch, given in the order of their draws, into the order of
         their receipt. To be called once a height, where a market orders by receipt."""
         places = self._places.pop(height, {})
-        return lambda order_ids: fair_order(order_ids, places, self._committee.f)
+        f = self._epochs.at(height).committee.f
+        return lambda order_ids: fair_order(order_ids, places, f)
+
+    def begin_epoch(self) -> None:
+        """The current epoch has begun on the last block. What was said to be final after that block counts for
+        nothing: blocks that leaders proposed until it was final."""
+        committee = self._committee
+        self._included = [0] * committee.n
+        self._final_ids = {}
+        self._view = 0
+        self.ended = False
+        self._state.begin_epoch(committee.f, committee.q, committee.solid)
 
     # --- finality ----------
     def finality(self, entry: FinalityEntry) -> None:
@@ -75,17 +94,21 @@ class Blocks:
                 "log.order", f"a finality entry for {entry.block_id.hex()}, expected the last block's"
             )
         self._recorder.done("finality_certificates")
-        problem = self._signatures.check_finality(self.last, entry.certificate, entry.path)
+        epoch = self._epochs.at(self.last.height)
+        problem = epoch.signatures.check_finality(self.last, entry.certificate, entry.path)
         if problem is not None:
             self._recorder.fail(f"finality.{problem[0]}", problem[1], height=self.last.height)
-        elif not self.remember_final(entry.path):
+        elif not self.remember_final(entry.path, epoch):
             self._recorder.fail("finality.fork", "its path leads over another block", height=self.last.height)
         self.finalized_height = self.last.height
 
-    def remember_final(self, path: Sequence[BlockHeader]) -> bool:
-        """Note that the headers of a verified path are final; False where the log has another block there."""
+    def remember_final(self, path: Sequence[BlockHeader], epoch: Epoch) -> bool:
+        """Note that the headers of a verified path of an epoch are final, up to its last block; False where the log has
+        another block there."""
         agrees = True
         for header in path:
+            if epoch.last_height is not None and header.height > epoch.last_height:
+                break
             known = self.refs[header.height].block_id if header.height < len(self.refs) else None
             final_id = self._final_ids.setdefault(header.height, header.block_id())
             agrees = agrees and header.block_id() == final_id and known in (None, final_id)
@@ -96,6 +119,7 @@ class Blocks:
         """Judge the next block with the lists, envelopes and key messages logged since the last one."""
         header = block.header
         height = header.height
+        ends = self._state.ends()
         if self.finalized_height != self.last.height:
             self._recorder.fail(
                 "finality.missing", "no finality entry before the next block", height=self.last.height
@@ -109,7 +133,9 @@ class Blocks:
         self._check_batch(block)
         named = {entry.envelope_hash for entry in block.batch}
         self._envelopes.close_block(lifted, named, height)
-        self._keys.close_block(height, header.time_ms, ordering.key_message_order(root, self._keys.among(lifted)))
+        messages = ordering.key_message_order(root, self._keys.among(lifted))
+        words = self._keys.words(messages)
+        self._keys.close_block(height, header.time_ms, messages)
         for head in block.heads:
             if self._starts(head):
                 self._lists.begin(head.node, head.incarnation)
@@ -117,19 +143,26 @@ class Blocks:
         places = self._state.take(height, [entry.order_id for entry in block.batch], self._envelopes.labels)
         if places:
             self._places[height] = places
+        self._state.hand_over(words)
+        self.ended = ends
         self.last = block_ref(header)
+        self._view = header.view
         self.last_time_ms = header.time_ms
         self.refs.append(self.last)
         self._final_ids.pop(height, None)
         self._recorder.done("blocks")
 
     def _check_chain(self, header: BlockHeader) -> None:
+        if self._epochs.is_beyond(header.epoch, header.height):
+            detail = f"a block of epoch {header.epoch}, view {header.view}; the epoch is {self._committee.epoch}"
+            self._recorder.halt("block.beyond", detail, height=header.height)
         expected = (self.last.height + 1, self.last.block_id, self._committee.epoch)
-        if (header.height, header.parent_id, header.epoch) != expected or header.view <= self.last.view:
+        if (header.height, header.parent_id, header.epoch) != expected or header.view <= self._view:
             self._recorder.halt(
                 "block.chain",
-                f"height {header.height}, view {header.view}, parent {header.parent_id.hex()}; "
-                f"expected height {expected[0]}, a view above {self.last.view}, parent {expected[1].hex()}",
+                f"height {header.height}, epoch {header.epoch}, view {header.view}, parent {header.parent_id.hex()}; "
+                f"expected height {expected[0]}, epoch {expected[2]}, a view above {self._view}, "
+                f"parent {expected[1].hex()}",
                 height=header.height,
             )
         final_id = self._final_ids.get(header.height)
@@ -166,7 +199,7 @@ class Blocks:
         if head.view not in (view - 1, view):
             self._recorder.fail("head.view", f"{where} in a block of view {view}", height=height)
         self._recorder.done("head_signatures")
-        if not self._signatures.is_members(head.node, head.struct_hash(), head.signature):
+        if not self._epochs.current.signatures.is_members(head.node, head.struct_hash(), head.signature):
             self._recorder.fail("head.signature", where, height=height)
         if head.checkpoint != self._committee.genesis.checkpoint:
             self._recorder.fail("head.checkpoint", where, height=height)
@@ -282,6 +315,8 @@ class Blocks:
     def _extra_problem(self, order_id: bytes, time_ms: int) -> str:
         if order_id not in self._state.queue:
             return "unlisted"
+        if self._state.handover is not None:
+            return "handover"
         if self._state.lags():
             return "lag"
         label = self._envelopes.labels[order_id]

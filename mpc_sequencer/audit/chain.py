@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from mpc_sequencer.audit.epochs import Epochs
 from mpc_sequencer.audit.report import Recorder
 from mpc_sequencer.audit.settlement import Settlement
 from mpc_sequencer.core.committee import Committee
@@ -40,13 +41,16 @@ def connect(url: str, committee: Committee) -> ChainClient:
     return client
 
 
-def check_chain(chain: ChainReader, committee: Committee, settlement: Settlement, recorder: Recorder) -> None:
+def check_chain(chain: ChainReader, epochs: Epochs, settlement: Settlement, recorder: Recorder) -> None:
     """Compare. Raises :class:`~mpc_sequencer.settlement.errors.ChainError` where the chain cannot be read."""
     recorder.entry_index = None
-    members, quorum = chain.signers(committee.epoch)
-    if (tuple(members), quorum) != (committee.addresses, committee.q):
-        recorder.fail("chain.signers", f"{len(members)} signers, quorum {quorum}")
-    checkpoint = committee.genesis.checkpoint
+    for epoch in epochs.all:
+        members, quorum = chain.signers(epoch.number)
+        if not members and epoch.proven_by is not None:
+            continue  # the chain has not heard of it yet
+        if (tuple(members), quorum) != (epoch.committee.addresses, epoch.committee.q):
+            recorder.fail("chain.signers", f"epoch {epoch.number}: {len(members)} signers, quorum {quorum}")
+    checkpoint = epochs.current.committee.genesis.checkpoint
     last_block = chain.block_number()
     inputs = chain.inputs(last_block)
     count = checkpoint.inputs_count
@@ -61,13 +65,11 @@ def check_chain(chain: ChainReader, committee: Committee, settlement: Settlement
         recorder.fail("chain.inputs", f"block {checkpoint.number}, {len(inputs)} inputs on the chain")
     recorder.done("chain_inputs", len(inputs))
     posted = chain.results(last_block)
-    if _check_results(posted, committee, settlement, recorder) and agrees:
+    if _check_results(posted, settlement, recorder) and agrees:
         _check_balances(chain, inputs, posted, settlement, recorder)
 
 
-def _check_results(
-    posted: list[PostedResult], committee: Committee, settlement: Settlement, recorder: Recorder
-) -> bool:
+def _check_results(posted: list[PostedResult], settlement: Settlement, recorder: Recorder) -> bool:
     """Compare each posted result with its range; True where the log has all of them and they agree."""
     complete = True
     for result in posted:
@@ -81,7 +83,7 @@ def _check_results(
         recorder.done("chain_results")
         seen = (result.epoch, result.last_height, result.state_root, result.fills_root, result.data_hash)
         if expected is None or seen != (
-            committee.epoch,
+            expected.epoch.number,
             expected.last_height,
             expected.state_root,
             expected.fills_root,

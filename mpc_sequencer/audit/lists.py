@@ -1,27 +1,31 @@
 """Rules of lists: each member's lists are signed, numbered from 1 without a gap, and chained by hash.
 
 A log holds each list once, before the block that includes it, by member and then by number. A member that lost its
-journal starts a new incarnation by a head without a list; its lists are numbered from 1 again after that block.
+journal starts a new incarnation by a head without a list; its lists are numbered from 1 again after that block. In a
+new epoch every member's lists begin anew, and what a list of an epoch before says counts for nothing.
 """
 
 from __future__ import annotations
 
+from mpc_sequencer.audit.epochs import Epochs
 from mpc_sequencer.audit.report import Recorder
-from mpc_sequencer.audit.signatures import Signatures
-from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.types import ZERO_HASH, OrderList
 
 
 class Lists:
     """All lists of the log so far; ``pending`` are those no block has included yet."""
 
-    def __init__(self, committee: Committee, signatures: Signatures, recorder: Recorder) -> None:
-        self._committee = committee
-        self._signatures = signatures
+    def __init__(self, epochs: Epochs, recorder: Recorder) -> None:
+        self._epochs = epochs
         self._recorder = recorder
-        self._incarnations = [0] * committee.n
-        self._hashes: list[list[bytes]] = [[] for _ in range(committee.n)]
         self.pending: list[OrderList] = []
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Every member of the current epoch is before its first list."""
+        n = self._epochs.current.committee.n
+        self._incarnations = [0] * n
+        self._hashes: list[list[bytes]] = [[] for _ in range(n)]
 
     def last(self, node: int) -> tuple[int, bytes]:
         """Number and hash of the member's last list in the log; (0, zeros) before the first."""
@@ -45,14 +49,15 @@ class Lists:
         """Judge the next list of the log and keep it for the block that follows."""
         node, number = order_list.node, order_list.number
         where = f"member {node}, list {number}"
+        epoch = self._epochs.current
         identity = (order_list.epoch, order_list.incarnation)
-        if node >= self._committee.n or identity != (self._committee.epoch, self._incarnations[node]):
+        if node >= epoch.committee.n or identity != (epoch.number, self._incarnations[node]):
             return self._recorder.fail(
                 "list.member", f"{where}, epoch {order_list.epoch}/{order_list.incarnation}"
             )
         struct_hash = order_list.struct_hash()
         self._recorder.done("list_signatures")
-        if not self._signatures.is_members(node, struct_hash, order_list.signature):
+        if not epoch.signatures.is_members(node, struct_hash, order_list.signature):
             self._recorder.fail("list.signature", where)
         last_number, last_hash = self.last(node)
         if 1 <= number <= last_number:

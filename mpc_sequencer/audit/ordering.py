@@ -88,6 +88,31 @@ class Ordering:
     """How many members must list an order before it is batched, where a market orders by receipt."""
     places: dict[bytes, dict[int, precedence.Place]] = field(default_factory=dict)
     """Per listed or waiting order id and member: where its lists have the order. Only with receive order."""
+    words: dict[bytes, set[int]] = field(default_factory=dict)
+    """Per handover to a next committee: the members whose word for it is lifted in this epoch."""
+    handover: bytes | None = None
+    """The handover that q members have given their word for; from then on batches are empty."""
+
+    # --- epochs ----------
+    def ends(self) -> bool:
+        """Whether the next block is its epoch's last: what its ancestors certify leaves no counting height."""
+        return self.handover is not None and not self.uncertified
+
+    def hand_over(self, words: Sequence[tuple[int, bytes]]) -> None:
+        """Take the (member, handover) words that a block lifts; its own batch is judged before."""
+        for node, digest in words:
+            self.words.setdefault(digest, set()).add(node)
+        agreed = sorted(digest for digest in {digest for _, digest in words} if len(self.words[digest]) >= self.q)
+        if self.handover is None and agreed:
+            self.handover = agreed[0]
+
+    def begin_epoch(self, f: int, q: int, solid: int | None) -> None:
+        """The next epoch's members begin: nothing of theirs is listed or reported. Orders that wait and what was lifted
+        or charged stay."""
+        self.f, self.q, self.solid = f, q, solid
+        self.listings_ms, self.live_listings, self.by_time = {}, {}, deque()
+        self.reporters, self.words, self.handover = {}, {}, None
+        self.places = {} if solid is None else {order_id: {} for order_id in self.queue}
 
     # --- step 3 ----------
     def report(self, heads: Sequence[Head]) -> tuple[ResultRef, ...]:
@@ -207,7 +232,7 @@ class Ordering:
 
     def batch(self, time_ms: int, labels: Mapping[bytes, Label]) -> list[bytes]:
         """The order ids of the batch, in its order. Takes nothing away."""
-        if self.lags():
+        if self.lags() or self.handover is not None:
             return []
         ready = self.ready(time_ms, labels)
         if self.solid is None:

@@ -6,6 +6,10 @@ root; then :meth:`LogReader.entries` yields the entries, each compared with its 
 looked at that the signed checkpoint does not commit to. Files past the checkpoint's size are the tail of a
 running log and are ignored; where a partial tile is named, a wider one of the same place will do.
 
+A log is named by the first digits of the key that signs it. That key is one of the committee file, or, for who joined
+later, the one in the log's first entry, which the name binds. Whether an epoch has such a member the log must show
+(:mod:`mpc_sequencer.audit.verify`).
+
 Everything read is hostile: sizes are bounded, and every fault becomes a finding and ends the audit.
 """
 
@@ -14,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,8 +27,11 @@ from nacl.exceptions import CryptoError
 from nacl.signing import VerifyKey
 
 from mpc_sequencer.audit.report import Recorder
+from mpc_sequencer.core.codec import decode
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.limits import LOG_ENTRY_BYTES_MAX
+from mpc_sequencer.core.transcript import GenesisEntry, LogEntry
 
 TILE_WIDTH: Final = 256
 HASH_BYTES: Final = 32
@@ -35,6 +42,8 @@ LOG_ENTRIES_MAX: Final = 1 << 40
 ENTRY_BUNDLE_BYTES_MAX: Final = TILE_WIDTH * (LENGTH_BYTES + LOG_ENTRY_BYTES_MAX)
 ED25519_NOTE_KIND: Final = b"\x01"
 KEY_HASH_BYTES: Final = 4
+KEY_DIGITS: Final = 16
+"""So much of a log key, in hex, names its logs."""
 NOTE_SIGNATURE_BYTES: Final = KEY_HASH_BYTES + 64
 
 
@@ -48,10 +57,10 @@ class NoteError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SignedCheckpoint:
-    """A verified checkpoint: the member that keeps the log, the log's origin, the number of entries, the root (32
-    bytes)."""
+    """A verified checkpoint: the key that signs the log (32 bytes), the log's origin, the number of entries, the root
+    (32 bytes)."""
 
-    node: int
+    log_key: bytes
     origin: str
     size: int
     root: bytes
@@ -87,13 +96,13 @@ def tile_path(level: int | str, number: int, width: int) -> str:
     return f"tile/{level}/{name}" + (f".p/{width}" if width < TILE_WIDTH else "")
 
 
-def origin_of(committee: Committee, node: int) -> str:
-    """The origin line of a member's checkpoints."""
-    return f"mpc_sequencer/{committee.genesis_id.hex()}/{node}"
+def origin_of(committee: Committee, log_key: bytes) -> str:
+    """The origin line of checkpoints that a log key signs."""
+    return f"mpc_sequencer/{committee.genesis_id.hex()}/{log_key.hex()[:KEY_DIGITS]}"
 
 
 def _is_log_of(origin: str, first: str) -> bool:
-    """Whether an origin is a member's ``first`` log or, with the time it began, one after a loss of it."""
+    """Whether an origin is a key's ``first`` log or, with the time it began, one after a loss of it."""
     base, _, began = origin.rpartition("/")
     return origin == first or (base == first and began.isascii() and began.isdigit() and not began.startswith("0"))
 
@@ -103,8 +112,9 @@ def key_hash(origin: str, public_key: bytes) -> bytes:
     return hashlib.sha256(origin.encode() + b"\n" + ED25519_NOTE_KIND + public_key).digest()[:KEY_HASH_BYTES]
 
 
-def read_checkpoint(note: bytes, committee: Committee) -> SignedCheckpoint:
-    """Parse and verify a member's checkpoint; raises :class:`NoteError`.
+def read_checkpoint(note: bytes, committee: Committee, first_keeper: Callable[[], bytes | None]) -> SignedCheckpoint:
+    """Parse and verify a member's checkpoint; raises :class:`NoteError`. ``first_keeper`` reads the key in the log's
+    first entry, which is asked for where the origin names none of the committee file.
 
     Signatures under other key names (cosignatures) are passed over, as signed-note says.
     """
@@ -121,13 +131,21 @@ def read_checkpoint(note: bytes, committee: Committee) -> SignedCheckpoint:
     root = _strict_base64(root_text)
     if root is None or len(root) != HASH_BYTES or int(size_text) > LOG_ENTRIES_MAX:
         raise NoteError("log.checkpoint", "the root is not 32 bytes in base64, or the size is out of range")
-    node = next((i for i in range(committee.n) if _is_log_of(origin, origin_of(committee, i))), None)
-    if node is None:
-        raise NoteError(
-            "log.origin", f"origin {origin[:120]!r}, expected {origin_of(committee, 0)[:-1]}<member>"
-        )
-    _check_note_signature((text + "\n").encode(), tail, origin, committee.genesis.members[node].log_key)
-    return SignedCheckpoint(node, origin, int(size_text), root)
+    log_key = _key_of(origin, committee, first_keeper)
+    if log_key is None:
+        expected = f"mpc_sequencer/{committee.genesis_id.hex()}/<digits of a log key>"
+        raise NoteError("log.origin", f"origin {origin[:120]!r}, expected {expected}")
+    _check_note_signature((text + "\n").encode(), tail, origin, log_key)
+    return SignedCheckpoint(log_key, origin, int(size_text), root)
+
+
+def _key_of(origin: str, committee: Committee, first_keeper: Callable[[], bytes | None]) -> bytes | None:
+    """The whole log key that an origin names; None where nobody knows it."""
+    for member in committee.genesis.members:
+        if _is_log_of(origin, origin_of(committee, member.log_key)):
+            return member.log_key
+    keeper = first_keeper()
+    return keeper if keeper is not None and _is_log_of(origin, origin_of(committee, keeper)) else None
 
 
 def _check_note_signature(text: bytes, tail: str, origin: str, public_key: bytes) -> None:
@@ -179,11 +197,24 @@ class LogReader:
         if len(note) > CHECKPOINT_BYTES_MAX:
             self._recorder.halt("log.checkpoint", f"more than {CHECKPOINT_BYTES_MAX} bytes")
         try:
-            checkpoint = read_checkpoint(note, self._committee)
+            checkpoint = read_checkpoint(note, self._committee, self._first_keeper)
         except NoteError as error:
             self._recorder.halt(error.code, str(error))
         self._recorder.done("checkpoint_signature")
         return checkpoint
+
+    def _first_keeper(self) -> bytes | None:
+        """The key in the log's first entry, which no checkpoint has been verified for yet; None where there is none."""
+        found = self._find("entries", 0, 1, LENGTH_BYTES + LOG_ENTRY_BYTES_MAX)
+        if found is None:
+            return None
+        data, _ = found
+        end = LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "big")
+        try:
+            entry: LogEntry = decode(LogEntry, data[LENGTH_BYTES:end], bytes_max=LOG_ENTRY_BYTES_MAX)
+        except ProtocolError:
+            return None
+        return entry.keeper if isinstance(entry, GenesisEntry) else None
 
     # --- hashes ----------
     def verify_tiles(self, earlier: Sequence[bytes] = ()) -> None:
@@ -221,7 +252,7 @@ class LogReader:
         kept = []
         for note in notes:
             try:
-                checkpoint = read_checkpoint(note, self._committee)
+                checkpoint = read_checkpoint(note, self._committee, lambda: self.checkpoint.log_key)
             except NoteError as error:
                 self._recorder.halt(error.code, f"a checkpoint given for comparison: {error}")
             if checkpoint.origin != self.checkpoint.origin:

@@ -18,7 +18,7 @@ DETAIL_CHARACTERS_MAX: Final = 400
 
 CODES: Final[Mapping[str, str]] = {
     "log.checkpoint": "the checkpoint is missing or is no signed note of three lines",
-    "log.origin": "the checkpoint belongs to another deployment or to no member",
+    "log.origin": "the checkpoint belongs to another deployment, or to a key that the log does not give",
     "log.signature": "the checkpoint is not signed by the member's log key",
     "log.tile": "a hash tile is missing, cut or not the hash of what lies under it",
     "log.root": "the tiles do not hash to the checkpoint's root",
@@ -27,7 +27,8 @@ CODES: Final[Mapping[str, str]] = {
     "log.forked": "the log does not extend a checkpoint the member signed earlier",
     "log.entry": "an entry is not the canonical encoding of a log entry",
     "log.order": "an entry stands where the order of entries does not allow it",
-    "log.genesis": "the log does not start with the committee's genesis and this member",
+    "log.genesis": "the log does not start with the committee's genesis and the key that signs it",
+    "log.keeper": "the log's key is no member's of any of its epochs, and no joiner's",
     "inputs.chain": "the chain inputs are not those the genesis checkpoint commits to",
     "inputs.amount": "a deposit names an unknown asset, or an asset's deposits exceed 2^127 - 1",
     "list.member": "a list or receipt names another member, epoch or incarnation",
@@ -42,9 +43,13 @@ CODES: Final[Mapping[str, str]] = {
     "envelope.ciphertext": "a ciphertext's proof does not hold under its label",
     "envelope.unneeded": "an envelope is neither of an order the block lifts nor a variant its batch names",
     "envelope.early": "an envelope stands before the threshold key is there",
-    "key.member": "a key message is by no member, or of another epoch",
-    "key.signature": "a key message is not signed by its member",
+    "key.member": "a key message is by no member and nobody who is to join, or of another epoch",
+    "key.signature": "a key message is not signed by its author",
     "key.unneeded": "a key message is not one that the next block lifts",
+    "rotation.message": "a message about the next epoch is by no member, or does not decode",
+    "rotation.committee": "an approval names a committee that may not follow",
+    "rotation.signature": "a handover is not signed by its member",
+    "rotation.handover": "an epoch ends with a handover that is not the one its log leads to",
     "head.count": "a block names fewer heads than n - f",
     "head.order": "a block's heads are not ascending by member",
     "head.member": "a head is by no member, or of another epoch or incarnation",
@@ -53,7 +58,8 @@ CODES: Final[Mapping[str, str]] = {
     "head.checkpoint": "a head names another chain checkpoint than the genesis one",
     "head.stale": "a head goes back behind the lists of the block's ancestors",
     "head.list_hash": "a head's list hash is not the hash of the last list it includes",
-    "block.chain": "a block does not extend the block before it",
+    "block.chain": "a block does not extend the block before it, in its epoch and a later view",
+    "block.beyond": "a block of an epoch comes after the epoch's last one",
     "block.lists": "the lists before a block are not those its heads include",
     "block.lists_count": "a block includes more lists than allowed",
     "block.time": "a block's time is not the lower median of its heads' clocks, or below its parent's",
@@ -63,6 +69,7 @@ CODES: Final[Mapping[str, str]] = {
     "block.certified_root": "a block's certified root is not that of its certified results",
     "block.body": "an id that is lifted has neither an envelope nor a key message in the log",
     "block.lag": "a block has a batch although too many results are uncertified",
+    "block.handover": "a block has a batch although its epoch's handover is agreed",
     "block.unlisted": "a batch holds an order that is not in the queue",
     "block.not_yet_valid": "a batch holds an order before its validity",
     "block.unsettled": "a batch holds an order whose place by receipt is not settled",
@@ -80,6 +87,7 @@ CODES: Final[Mapping[str, str]] = {
     "finality.signature": "a vote of a finalization certificate is not signed by its member",
     "finality.fork": "two different blocks of one height are final",
     "bundle.block": "a bundle is for no block of the log",
+    "bundle.beyond": "a bundle is for a block after its epoch's last one: shares of what never became final",
     "bundle.member": "a bundle is by no member, or of another epoch",
     "bundle.signature": "a bundle is not signed by its member",
     "bundle.sharing": "a bundle is of another sharing of the key than its height is opened with",
@@ -87,6 +95,7 @@ CODES: Final[Mapping[str, str]] = {
     "bundle.shares": "a bundle does not hold one share per order of the batch and one proof",
     "bundle.coin": "a bundle's coin share is not its member's for the block",
     "opening.order": "an opening is for no order of that height's batch",
+    "opening.beyond": "an opening is for a height after an epoch's last block, which no batch of it has",
     "opening.repeated": "an order has two openings",
     "opening.early": "an opening stands before the bundles of t members or before finality",
     "opening.wrong": "an opening does not seal to the order's ciphertext",
@@ -127,6 +136,7 @@ NOT_PROVABLE: Final = (
     "That a view's leader proposed a block and skipped views were nullified: the log lacks these votes.",
     "That a block's time was within the allowed skew of the members' clocks.",
     "That a member listed every order it received: only its receipts can show that.",
+    "That lists which no block of their epoch includes held what receipts promised: their holders can ask for them.",
     "That this is the only log its member signed: compare checkpoints, audit other members' logs.",
 )
 
@@ -144,8 +154,10 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class KeyCulprit:
     """A member that a key session names for a fault: under a code of :data:`threshold.errors.CODES`, ``times`` in all;
-    attempt, height and detail are those of the first time. No fault of the log, which says so itself."""
+    attempt, height and detail are those of the first time. ``node`` is its number in the epoch: a member's index, or
+    n and more for who is to join. No fault of the log, which says so itself."""
 
+    epoch: int
     node: int
     role: str
     code: str
@@ -166,7 +178,7 @@ class KeyReport:
     height: int | None
     public_key: bytes | None
     refreshes: int
-    """Later sharings of the key that the log completes."""
+    """Later sharings of the key among the same members that the log completes."""
     culprits: tuple[KeyCulprit, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -184,24 +196,50 @@ class KeyReport:
 
 
 @dataclass(frozen=True, slots=True)
+class EpochReport:
+    """One epoch of the log: its heights (``last_height`` None while it goes on), its members' consensus addresses by
+    index, the threshold, the key session that made its first sharing, and the members of the epoch before that have
+    handed over to it (None: the committee file says who they are)."""
+
+    epoch: int
+    first_height: int
+    last_height: int | None
+    members: tuple[bytes, ...]
+    threshold: int
+    sharing: int
+    attempt: int
+    proven_by: tuple[int, ...] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        proven_by = None if self.proven_by is None else list(self.proven_by)
+        members = ["0x" + address.hex() for address in self.members]
+        return {**asdict(self), "members": members, "proven_by": proven_by}
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The result of auditing one member's log.
 
     ``heights`` counts final blocks, ``orders`` those in batches, ``fills`` rows of fills, ``malformed``
     orders that do not open, ``settlements`` settled ranges. ``checks`` says how often each check was done.
     ``open`` counts what the end of the log leaves open: receipts whose list is not included yet, heights
-    without a result yet. ``key`` is how the threshold key was generated, None where the committee file has it.
+    without a result yet. ``keeper`` is the key that signs the log, ``node`` its index in the committee file (None for
+    who joined later); ``epochs`` are those the log leads through. ``key`` is how the threshold key was generated, None
+    where the committee file has it.
     ``stopped_early`` is set where the rest of the log could not be judged.
     """
 
     verdict: Literal["pass", "fail"]
     node: int | None
+    keeper: bytes | None
     entries: int
     heights: int
     orders: int
     fills: int
     malformed: int
     settlements: int
+    epochs: tuple[EpochReport, ...]
     key: KeyReport | None
     checks: Mapping[str, int]
     open: Mapping[str, int]
@@ -215,6 +253,8 @@ class Report:
         names = ("verdict", "node", "entries", "heights", "orders", "fills", "malformed", "settlements")
         return {
             **{name: getattr(self, name) for name in names},
+            "keeper": None if self.keeper is None else self.keeper.hex(),
+            "epochs": [epoch.as_dict() for epoch in self.epochs],
             "key": None if self.key is None else self.key.as_dict(),
             "checks": dict(self.checks),
             "open": dict(self.open),

@@ -4,7 +4,7 @@ A bundle counts when its member signed it, its certificate finalizes its block, 
 order of the batch and a valid share of the block's coin, which members verify before they log it. A bad
 share of an order beside a good opening is no fault of the log: the opening is judged by sealing it again. A
 malformed verdict is judged by the shares it names: t bundles whose proofs hold and whose combination does
-not open. The coin follows from any t members' coin shares.
+not open. The coin follows from any t members' coin shares. All of these are the members of the height's epoch.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from typing import Final
 
 from mpc_sequencer.audit.blocks import Blocks
 from mpc_sequencer.audit.envelopes import Envelopes
+from mpc_sequencer.audit.epochs import Epoch, Epochs
 from mpc_sequencer.audit.execution import OpenedOrder
 from mpc_sequencer.audit.report import Recorder
-from mpc_sequencer.audit.signatures import Signatures
-from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.types import Block, Bundle, Opened, Unopenable
 from threshold import (
@@ -55,14 +54,12 @@ class Reveal:
 
     def __init__(
         self,
-        committee: Committee,
-        signatures: Signatures,
+        epochs: Epochs,
         recorder: Recorder,
         blocks: Blocks,
         envelopes: Envelopes,
     ) -> None:
-        self._committee = committee
-        self._signatures = signatures
+        self._epochs = epochs
         self._recorder = recorder
         self._blocks = blocks
         self._envelopes = envelopes
@@ -78,23 +75,29 @@ class Reveal:
 
     # --- bundles ----------
     def add_bundle(self, bundle: Bundle) -> None:
-        """Judge whether a bundle counts."""
+        """Judge whether a bundle counts. Who gave shares for a block after an epoch's last one has opened orders of a
+        batch that never was."""
         height = bundle.height
+        if self._epochs.is_beyond(bundle.epoch, height):
+            return self._recorder.fail(
+                "bundle.beyond", f"member {bundle.node}, {len(bundle.shares)} shares", height=height
+            )
         if not 1 <= height < len(self._blocks.refs) or bundle.block_id != self._blocks.refs[height].block_id:
             return self._recorder.fail("bundle.block", f"block {bundle.block_id.hex()}", height=height)
         where = f"member {bundle.node}"
-        if bundle.node >= self._committee.n or bundle.epoch != self._committee.epoch:
+        epoch = self._epochs.at(height)
+        if bundle.node >= epoch.committee.n or bundle.epoch != epoch.number:
             return self._recorder.fail("bundle.member", f"{where}, epoch {bundle.epoch}", height=height)
         self._recorder.done("bundles")
-        signed = self._signatures.is_members(bundle.node, bundle.struct_hash(), bundle.signature)
+        signed = epoch.signatures.is_members(bundle.node, bundle.struct_hash(), bundle.signature)
         if not signed:
             self._recorder.fail("bundle.signature", where, height=height)
-        problem = self._signatures.check_finality(self._blocks.refs[height], bundle.certificate, bundle.path)
+        problem = epoch.signatures.check_finality(self._blocks.refs[height], bundle.certificate, bundle.path)
         if problem is not None:
             return self._recorder.fail(
                 "bundle.certificate", f"{where}: {problem[0]}: {problem[1]}", height=height
             )
-        if not self._blocks.remember_final(bundle.path):
+        if not self._blocks.remember_final(bundle.path, epoch):
             self._recorder.fail("finality.fork", f"{where}'s path leads over another block", height=height)
         size = self._batch_sizes[height]
         if len(bundle.shares) != size or bool(bundle.proof) != bool(size):
@@ -102,30 +105,20 @@ class Reveal:
                 f"{where}: {len(bundle.shares)} shares, proof of {len(bundle.proof)} bytes, {size} orders"
             )
             return self._recorder.fail("bundle.shares", shares, height=height)
-        if size and not self._is_of_its_sharing(bundle):
+        if size and not _is_of_its_sharing(bundle, epoch):
             return self._recorder.fail("bundle.sharing", f"{where}: {bundle.sharing.hex()}", height=height)
         if height in self._heights:
             self._heights[height].bundles.setdefault(bundle.node, []).append(bundle)
         if size:
-            self._add_coin_share(bundle, signed)
+            self._add_coin_share(bundle, epoch, signed)
         return None
 
-    def _is_of_its_sharing(self, bundle: Bundle) -> bool:
-        """Whether a bundle names the sharing that its height is opened with, which is long forgotten for old ones."""
-        try:
-            return bundle.sharing == self._committee.sharing_at(bundle.height).name
-        except ProtocolError:
-            return False
-
-    def _context(self, block_id: bytes, node: int) -> BundleContext:
-        return BundleContext(self._committee.sealing_key.key_id, self._committee.epoch, block_id, node + 1)
-
-    def _add_coin_share(self, bundle: Bundle, signed: bool) -> None:
+    def _add_coin_share(self, bundle: Bundle, epoch: Epoch, signed: bool) -> None:
         """Count a valid coin share, which proves itself; a bad one is its member's fault only if it signed."""
-        key = self._committee.verification_key(bundle.node, bundle.sharing)
+        key = epoch.committee.verification_key(bundle.node, bundle.sharing)
         self._recorder.done("coin_shares")
         try:
-            context = self._context(bundle.block_id, bundle.node)
+            context = _context(epoch, bundle.block_id, bundle.node)
             verified = verify_coin_share(key, context, bundle.coin_share)
         except ThresholdError as error:
             if signed:
@@ -134,19 +127,26 @@ class Reveal:
         if bundle.height in self._heights:
             self._heights[bundle.height].coin_shares.setdefault(bundle.node, verified)
 
+    def _threshold(self, height: int) -> int:
+        """How many members' shares open a height."""
+        return self._epochs.at(height).committee.t
+
     # --- verdicts ----------
     def _expects(self, height: int, order_id: bytes) -> Revealed | None:
         revealed = self._heights.get(height)
         if revealed is None or order_id not in revealed.order_ids:
-            self._recorder.fail("opening.order", f"order {order_id.hex()}", height=height)
+            begun = self._epochs.current
+            beyond = begun.proven_by is not None and self._blocks.last.height < begun.first_height <= height
+            code = "opening.beyond" if beyond else "opening.order"
+            self._recorder.fail(code, f"order {order_id.hex()}", height=height)
             return None
         if order_id in revealed.verdicts:
             self._recorder.fail("opening.repeated", f"order {order_id.hex()}", height=height)
             return None
         if self._blocks.finalized_height < height:
             self._recorder.fail("opening.early", "the block's finality is not in the log yet", height=height)
-        elif len(revealed.bundles) < self._committee.t:
-            detail = f"bundles of {len(revealed.bundles)} members, {self._committee.t} needed"
+        elif len(revealed.bundles) < self._threshold(height):
+            detail = f"bundles of {len(revealed.bundles)} members, {self._threshold(height)} needed"
             self._recorder.fail("opening.early", detail, height=height)
         return revealed
 
@@ -158,7 +158,7 @@ class Reveal:
         order = self._envelopes.orders[opened.order_id]
         self._recorder.done("openings")
         if not verify_opening(
-            self._committee.sealing_key,
+            self._epochs.at(height).committee.sealing_key,
             order.label_bytes,
             order.ciphertext or b"",
             opened.sigma,
@@ -174,9 +174,9 @@ class Reveal:
             return
         self._recorder.done("malformed_verdicts")
         revealed.verdicts[unopenable.order_id] = None
-        nodes = unopenable.nodes
+        nodes, epoch = unopenable.nodes, self._epochs.at(height)
         if (
-            len(nodes) != self._committee.t
+            len(nodes) != epoch.committee.t
             or len(set(nodes)) != len(nodes)
             or not set(nodes) <= set(revealed.bundles)
         ):
@@ -189,20 +189,22 @@ class Reveal:
         position = revealed.order_ids.index(unopenable.order_id)
         shares: dict[int, bytes] = {}
         for node in nodes:
-            bundle = self._proven(revealed, node, ciphertexts)
+            bundle = self._proven(revealed, epoch, node, ciphertexts)
             if bundle is None:
                 return self._recorder.fail("malformed.proof", f"member {node}", height=height)
             shares[node + 1] = bundle.shares[position]
-        if self._opens(shares, ciphertexts[position]):
+        if _opens(epoch, shares, ciphertexts[position]):
             self._recorder.fail("malformed.opens", f"order {unopenable.order_id.hex()}", height=height)
 
-    def _proven(self, revealed: Revealed, node: int, ciphertexts: list[CheckedCiphertext]) -> Bundle | None:
+    def _proven(
+        self, revealed: Revealed, epoch: Epoch, node: int, ciphertexts: list[CheckedCiphertext]
+    ) -> Bundle | None:
         """A bundle of the member whose proof holds."""
         if node not in revealed.proven:
-            context = self._context(revealed.block_id, node)
+            context = _context(epoch, revealed.block_id, node)
             revealed.proven[node] = None
             for bundle in revealed.bundles[node]:
-                key = self._committee.verification_key(node, bundle.sharing)
+                key = epoch.committee.verification_key(node, bundle.sharing)
                 self._recorder.done("bundle_proofs")
                 try:
                     us = [ciphertext.u_point for ciphertext in ciphertexts]
@@ -212,15 +214,6 @@ class Reveal:
                 revealed.proven[node] = bundle
                 break
         return revealed.proven[node]
-
-    def _opens(self, shares: dict[int, bytes], ciphertext: CheckedCiphertext) -> bool:
-        try:
-            opening = open_ciphertext(
-                self._committee.sealing_key, ciphertext, combine(shares, self._committee.t)
-            )
-        except ThresholdError:
-            return False
-        return unpadded(opening.padded) is not None
 
     # --- what execution takes ----------
     def waiting_heights(self) -> list[int]:
@@ -232,7 +225,7 @@ class Reveal:
         revealed = self._heights[height]
         return (
             len(revealed.verdicts) == len(revealed.order_ids)
-            and len(revealed.coin_shares) >= self._committee.t
+            and len(revealed.coin_shares) >= self._threshold(height)
         )
 
     def lack(self, height: int) -> tuple[str, str]:
@@ -240,13 +233,14 @@ class Reveal:
         revealed = self._heights[height]
         if len(revealed.verdicts) < len(revealed.order_ids):
             return "opening.missing", "not every order of the batch has a verdict"
-        detail = f"valid coin shares of members {sorted(revealed.coin_shares)}, {self._committee.t} needed"
+        detail = f"valid coin shares of members {sorted(revealed.coin_shares)}, {self._threshold(height)} needed"
         return "coin.missing", detail
 
     def coin(self, height: int) -> bytes:
         """The coin of an open height."""
-        shares = sorted(self._heights[height].coin_shares.items())[: self._committee.t]
-        return combine_coin([verified for _, verified in shares], self._committee.t)
+        threshold = self._threshold(height)
+        shares = sorted(self._heights[height].coin_shares.items())[:threshold]
+        return combine_coin([verified for _, verified in shares], threshold)
 
     def take(self, height: int) -> list[OpenedOrder]:
         """The opened batch, which is then forgotten."""
@@ -260,6 +254,27 @@ class Reveal:
             )
             self._envelopes.executed(order_id)
         return batch
+
+
+def _context(epoch: Epoch, block_id: bytes, node: int) -> BundleContext:
+    return BundleContext(epoch.committee.sealing_key.key_id, epoch.number, block_id, node + 1)
+
+
+def _is_of_its_sharing(bundle: Bundle, epoch: Epoch) -> bool:
+    """Whether a bundle names the sharing that its height is opened with, which is long forgotten for old ones."""
+    try:
+        return bundle.sharing == epoch.committee.sharing_at(bundle.height).name
+    except ProtocolError:
+        return False
+
+
+def _opens(epoch: Epoch, shares: dict[int, bytes], ciphertext: CheckedCiphertext) -> bool:
+    committee = epoch.committee
+    try:
+        opening = open_ciphertext(committee.sealing_key, ciphertext, combine(shares, committee.t))
+    except ThresholdError:
+        return False
+    return unpadded(opening.padded) is not None
 
 
 def unpadded(padded: bytes) -> bytes | None:

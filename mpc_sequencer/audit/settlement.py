@@ -1,5 +1,8 @@
 """Rules of settlement: ranges follow from the final headers, their results from execution, q members
 signed them.
+
+A range ends at the latest with its epoch's last block, where it counts a height; one that counts none goes on into the
+next epoch. The committee of the epoch that a range ends in signs it.
 """
 
 from __future__ import annotations
@@ -7,11 +10,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from mpc_sequencer.audit.epochs import Epoch, Epochs
 from mpc_sequencer.audit.execution import Executed
 from mpc_sequencer.audit.report import Recorder
-from mpc_sequencer.audit.signatures import Signatures
 from mpc_sequencer.core import domains, limits
-from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.transcript import SettledEntry, SettlementEntry
 from mpc_sequencer.core.types import BlockHeader
 from mpc_sequencer.settlement.payloads import BATCH_RESULT
@@ -28,6 +30,8 @@ class Range:
     last_height: int
     counting: list[int]
     data_hash: bytes
+    epoch: Epoch
+    """The one it ends in."""
     prev_state_root: bytes = b""
     state_root: bytes = b""
     fills_root: bytes = b""
@@ -60,9 +64,8 @@ def pack(changes: Changes) -> bytes:
 class Settlement:
     """The ranges of the log so far."""
 
-    def __init__(self, committee: Committee, signatures: Signatures, recorder: Recorder) -> None:
-        self._committee = committee
-        self._signatures = signatures
+    def __init__(self, epochs: Epochs, recorder: Recorder) -> None:
+        self._epochs = epochs
         self._recorder = recorder
         self._growing = _Growing(1)
         self._executed: dict[int, Executed] = {}
@@ -81,8 +84,9 @@ class Settlement:
         """The state root the first range builds on."""
         self._state_root = genesis_state_root
 
-    def add_block(self, header: BlockHeader, *, counts: bool) -> None:
-        """Lengthen the last range by a final header; close it where the rule says so."""
+    def add_block(self, header: BlockHeader, *, counts: bool, last: bool = False) -> None:
+        """Lengthen the last range by a final header, the ``last`` of its epoch or not; close it where the rule says
+        so."""
         growing = self._growing
         growing.block_ids.append(header.block_id())
         if counts:
@@ -92,10 +96,11 @@ class Settlement:
         if not growing.counting or not (
             len(growing.block_ids) >= limits.SETTLEMENT_RANGE_HEIGHTS
             or header.time_ms - growing.first_counting_ms >= limits.SETTLEMENT_RANGE_MS
+            or last
         ):
             return
         data_hash = domains.RANGE_DATA(*growing.block_ids)
-        closed = Range(growing.first_height, header.height, growing.counting, data_hash)
+        closed = Range(growing.first_height, header.height, growing.counting, data_hash, self._epochs.current)
         self.ranges[closed.first_height] = closed
         self._waiting.append(closed)
         self._growing = _Growing(header.height + 1)
@@ -138,7 +143,9 @@ class Settlement:
             return self._recorder.fail("settlement.uncertified", detail, height=height)
         self._recorder.done("settlements")
         problem = self._difference(entry, expected)
-        votes_problem = self._signatures.check_quorum(entry.signatures, self._struct_hash(entry))
+        votes_problem = expected.epoch.signatures.check_quorum(
+            entry.signatures, _struct_hash(entry, expected.epoch.number)
+        )
         self._recorder.done("settlement_signatures", len(entry.signatures))
         if problem is not None:
             signed = "q members signed it" if votes_problem is None else "q members did not sign it"
@@ -148,7 +155,7 @@ class Settlement:
         return None
 
     def _difference(self, entry: SettlementEntry, expected: Range) -> tuple[str, str] | None:
-        checkpoint = self._committee.genesis.checkpoint
+        checkpoint = self._epochs.current.committee.genesis.checkpoint
         for code, seen, wanted in (
             ("state_root", entry.prev_state_root, expected.prev_state_root),
             ("state_root", entry.state_root, expected.state_root),
@@ -167,24 +174,25 @@ class Settlement:
             )
         return None
 
-    def _struct_hash(self, entry: SettlementEntry) -> bytes:
-        """What the members sign for the entry as it is."""
-        return BATCH_RESULT(
-            self._committee.epoch,
-            entry.first_height,
-            entry.last_height,
-            entry.prev_state_root,
-            entry.state_root,
-            entry.fills_root,
-            entry.data_hash,
-            entry.inputs_count,
-            entry.inputs_hash,
-            hashlib.sha256(entry.deltas).digest(),
-        )
-
     def add_settled(self, entry: SettledEntry) -> None:
         """Judge a note that the member posted a range."""
         settled = any(r.last_height == entry.last_height and r.settled for r in self.ranges.values())
         if not settled or entry.last_height in self.transactions:
             self._recorder.fail("settled.range", f"range end {entry.last_height}", height=entry.last_height)
         self.transactions[entry.last_height] = entry.transaction
+
+
+def _struct_hash(entry: SettlementEntry, epoch: int) -> bytes:
+    """What the members of an epoch sign for the entry as it is."""
+    return BATCH_RESULT(
+        epoch,
+        entry.first_height,
+        entry.last_height,
+        entry.prev_state_root,
+        entry.state_root,
+        entry.fills_root,
+        entry.data_hash,
+        entry.inputs_count,
+        entry.inputs_hash,
+        hashlib.sha256(entry.deltas).digest(),
+    )

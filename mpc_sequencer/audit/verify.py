@@ -1,8 +1,11 @@
 """The audit of one member's log: every rule of the protocol, computed a second time.
 
-It shares encodings and the sealing library with the node, and nothing of its ordering, matching or
-execution. Input are the log and the committee; with a chain's URL the settlement contract as well. Entries
-are taken one after the other, so memory holds pending work, order labels and leaf hashes, not the log.
+It shares encodings and the sealing library with the node, and nothing of its ordering, matching, execution or key
+sessions. Input are the log and the committee; with a chain's URL the settlement contract as well. Entries are taken one
+after the other, so memory holds pending work, order labels and leaf hashes, not the log.
+
+With an epoch's last block the next epoch begins here: lists, heads, key messages and blocks after it are judged by the
+next committee, shares, openings and settlements by the one of their heights.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 from mpc_sequencer.audit.blocks import Blocks
 from mpc_sequencer.audit.chain import ChainReader, check_chain, connect
 from mpc_sequencer.audit.envelopes import Envelopes
+from mpc_sequencer.audit.epochs import Epoch, Epochs
 from mpc_sequencer.audit.execution import Execution
 from mpc_sequencer.audit.inputs import Inputs
 from mpc_sequencer.audit.keys import Keys
@@ -20,11 +24,10 @@ from mpc_sequencer.audit.lists import Lists
 from mpc_sequencer.audit.ordering import Ordering
 from mpc_sequencer.audit.reader import LogReader
 from mpc_sequencer.audit.receipts import Receipts
-from mpc_sequencer.audit.report import NOT_PROVABLE, Recorder, Report, Stop
+from mpc_sequencer.audit.report import NOT_PROVABLE, EpochReport, Recorder, Report, Stop
 from mpc_sequencer.audit.results import Results
 from mpc_sequencer.audit.reveal import Reveal
 from mpc_sequencer.audit.settlement import Settlement
-from mpc_sequencer.audit.signatures import Signatures
 from mpc_sequencer.core.codec import decode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
@@ -75,32 +78,30 @@ class Audit:
     def __init__(self, committee: Committee) -> None:
         self.committee = committee = committee.own()
         self.recorder = Recorder()
-        signatures = Signatures(committee)
+        self.epochs = Epochs(committee)
         genesis = committee.genesis
         self.execution = Execution(genesis.markets, len(genesis.assets), committee.separator)
         self.inputs = Inputs(committee, self.recorder, self.execution)
-        self.lists = Lists(committee, signatures, self.recorder)
-        self.envelopes = Envelopes(committee, signatures, self.recorder)
-        self.keys = Keys(committee, signatures, self.recorder)
+        self.lists = Lists(self.epochs, self.recorder)
+        self.envelopes = Envelopes(committee, self.epochs.current.signatures, self.recorder)
+        self.keys = Keys(self.epochs, self.recorder)
         self.ordering = Ordering(committee.f, committee.q, self.inputs.bonds_wei, solid=committee.solid)
         self.blocks = Blocks(
-            committee,
-            signatures,
+            self.epochs,
             self.recorder,
             lists=self.lists,
             envelopes=self.envelopes,
             keys=self.keys,
             state=self.ordering,
         )
-        self.reveal = Reveal(committee, signatures, self.recorder, self.blocks, self.envelopes)
+        self.reveal = Reveal(self.epochs, self.recorder, self.blocks, self.envelopes)
         self.results = Results(self.recorder, self.execution, self.reveal, self.blocks.refs)
         if committee.solid is not None:
             self.results.receive_order = self.blocks.take_precedence
-        self.settlement = Settlement(committee, signatures, self.recorder)
-        self._signatures = signatures
+        self.settlement = Settlement(self.epochs, self.recorder)
         self._receipts: Receipts | None = None
         self._started = False
-        self._node: int | None = None
+        self._keeper: bytes | None = None
         self._entries = 0
         self._orders = 0
         self._settlements = 0
@@ -117,23 +118,25 @@ class Audit:
         open_counts: dict[str, int] = {}
         try:
             reader = LogReader(log_dir, self.committee, self.recorder)
-            self._node = reader.checkpoint.node
+            self._keeper = reader.checkpoint.log_key
             reader.verify_tiles(earlier)
             self._read(reader, progress)
             open_counts = self.finish()
             if chain is not None:
-                check_chain(chain, self.committee, self.settlement, self.recorder)
+                check_chain(chain, self.epochs, self.settlement, self.recorder)
         except Stop:
             stopped_early = True
         return Report(
             verdict="fail" if self.recorder.findings else "pass",
-            node=self._node,
+            node=None if self._keeper is None else self.epochs.all[0].place(self._keeper),
+            keeper=self._keeper,
             entries=self._entries,
             heights=self.blocks.last.height,
             orders=self._orders,
             fills=self.results.fills,
             malformed=self.results.malformed,
             settlements=self._settlements,
+            epochs=tuple(_epoch_report(epoch) for epoch in self.epochs.all),
             key=self.keys.report(),
             checks=dict(sorted(self.recorder.checks.items())),
             open=open_counts,
@@ -161,14 +164,27 @@ class Audit:
 
         Call it once, after the last entry. Raises :class:`~mpc_sequencer.audit.report.Stop` for an empty log.
         """
-        if self._receipts is None or self._node is None:
+        if self._receipts is None or self._keeper is None:
             self.recorder.halt("log.genesis", "the log is empty")
         self._start()
         self.envelopes.check_unopened()
-        open_receipts = self._receipts.finish(
-            self.lists.incarnation(self._node), self.blocks.included_lists(self._node)
-        )
-        return {"receipts": open_receipts, "heights": self.results.open_heights()}
+        self._check_keeper(self._keeper)
+        self._end_epoch(self._receipts, self._keeper)
+        return {"receipts": self._receipts.finish(), "heights": self.results.open_heights()}
+
+    def _check_keeper(self, keeper: bytes) -> None:
+        """The log is a member's of one of its epochs, or of somebody whom the last one has agreed to let in."""
+        target = self.keys.rotation.target
+        joining = () if target is None else target.members
+        seen = any(epoch.place(keeper) is not None for epoch in self.epochs.all)
+        if not seen and keeper not in {member.log_key for member in joining}:
+            self.recorder.fail("log.keeper", f"log key {keeper.hex()}")
+
+    def _end_epoch(self, receipts: Receipts, keeper: bytes) -> None:
+        """Receipts of the current epoch are due as far as its blocks include lists."""
+        node = self.epochs.current.place(keeper)
+        if node is not None:
+            receipts.end_epoch(self.lists.incarnation(node), self.blocks.included_lists(node))
 
     # --- entries ----------
     def add(self, entry: LogEntry) -> None:
@@ -184,17 +200,12 @@ class Audit:
             self._add(entry, self._receipts)
 
     def _add_genesis(self, entry: LogEntry) -> None:
-        node = self._node
         if not isinstance(entry, GenesisEntry):
             self.recorder.halt("log.genesis", f"the first entry is a {type(entry).__name__}")
-        if (
-            entry.genesis != self.committee.genesis_id
-            or entry.node >= self.committee.n
-            or node not in (None, entry.node)
-        ):
-            self.recorder.halt("log.genesis", f"genesis {entry.genesis.hex()}, member {entry.node}")
-        self._node = entry.node
-        self._receipts = Receipts(self.committee, self._signatures, self.recorder, entry.node)
+        if entry.genesis != self.committee.genesis_id or self._keeper not in (None, entry.keeper):
+            self.recorder.halt("log.genesis", f"genesis {entry.genesis.hex()}, log key {entry.keeper.hex()}")
+        self._keeper = entry.keeper
+        self._receipts = Receipts(self.epochs, self.recorder, entry.keeper)
 
     def _start(self) -> None:
         """After the last chain input: fix the genesis state."""
@@ -212,7 +223,7 @@ class Audit:
         elif isinstance(entry, KeyEntry):
             self.keys.add(entry.message)
         elif isinstance(entry, BlockEntry):
-            self._add_block(entry)
+            self._add_block(entry, receipts)
         elif isinstance(entry, FinalityEntry):
             self.blocks.finality(entry)
         elif isinstance(entry, BundleEntry):
@@ -236,14 +247,46 @@ class Audit:
         else:
             self.recorder.halt("log.genesis", f"a second {type(entry).__name__}")
 
-    def _add_block(self, entry: BlockEntry) -> None:
+    def _add_block(self, entry: BlockEntry, receipts: Receipts) -> None:
         block = entry.block
         self.blocks.add(block)
         self._orders += len(block.batch)
         self.reveal.add_block(block)
         self.results.certify(block.certified)
-        self.settlement.add_block(block.header, counts=bool(block.batch))
+        self.settlement.add_block(block.header, counts=bool(block.batch), last=self.blocks.ended)
+        if self.blocks.ended:
+            self._begin_epoch(receipts)
+
+    def _begin_epoch(self, receipts: Receipts) -> None:
+        """The block is its epoch's last: the next begins on it, with the committee that q members handed over to."""
+        rotation, anchor, handover = self.keys.rotation, self.blocks.last, self.ordering.handover
+        outcome = rotation.outcome
+        if outcome is None or handover is None or handover != rotation.expected():
+            said = "nothing" if handover is None else handover.hex()
+            self.recorder.halt("rotation.handover", f"q members signed {said}", height=anchor.height)
+        if self._keeper is not None:
+            self._end_epoch(receipts, self._keeper)
+        committee = rotation.next_committee(anchor.block_id, anchor.height)
+        proven_by = rotation.backers(handover)
+        self.recorder.done("handover_signatures", len(proven_by))
+        self.epochs.begin(committee, proven_by, outcome.sharing, outcome.attempt)
+        self.lists.begin_epoch()
+        self.keys.begin_epoch(self.blocks.last_time_ms)
+        self.blocks.begin_epoch()
 
     def _execute(self) -> None:
         for executed in self.results.execute_open():
             self.settlement.add_executed(executed)
+
+
+def _epoch_report(epoch: Epoch) -> EpochReport:
+    return EpochReport(
+        epoch=epoch.number,
+        first_height=epoch.first_height,
+        last_height=epoch.last_height,
+        members=epoch.committee.addresses,
+        threshold=epoch.committee.t,
+        sharing=epoch.sharing,
+        attempt=epoch.attempt,
+        proven_by=epoch.proven_by,
+    )

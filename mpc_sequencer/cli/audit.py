@@ -12,10 +12,11 @@ from mpc_sequencer.cli.options import COMMITTEE_DEFAULT, AsJson, CommitteePath, 
 from mpc_sequencer.cli.output import console, print_fields, print_json, table
 
 if TYPE_CHECKING:
-    from mpc_sequencer.audit.report import KeyReport, Report
+    from mpc_sequencer.audit.report import EpochReport, KeyReport, Report
     from mpc_sequencer.node.config import CommitteeFile
 
 app = typer.Typer(no_args_is_help=True)
+EPOCH_COLUMNS: Final = ("epoch", "heights", "members", "threshold", "proven by")
 LOG_PARTS: Final = ("checkpoint", "tile")
 
 
@@ -91,16 +92,17 @@ def show_report(report: Report) -> None:
     ]
     if report.heights:
         rows.append(("threshold key", _key(report.key)))
-    whose = "an unknown node" if report.node is None else f"node {report.node}"
-    print_fields(terminal, rows, f"audit of the log of {whose}")
+    print_fields(terminal, rows, f"audit of the log of {_whose(report)}")
+    if len(report.epochs) > 1:
+        terminal.print(table("epochs", EPOCH_COLUMNS, [_epoch(epoch) for epoch in report.epochs]))
     if report.checks:
         terminal.print(table("checks made", ("check", "times"), sorted(report.checks.items())))
     if report.key is not None and report.key.culprits:
         named = [
-            (str(one.node), one.role, one.code, str(one.times), f"{one.attempt}/{one.height}", one.detail)
+            (f"{one.epoch}/{one.node}", one.role, one.code, str(one.times), f"{one.attempt}/{one.height}", one.detail)
             for one in report.key.culprits
         ]
-        columns = ("member", "as", "code", "times", "attempt/height", "what")
+        columns = ("epoch/member", "as", "code", "times", "attempt/height", "what")
         terminal.print(table("named by the key generation", columns, named))
     if report.findings:
         found = [
@@ -111,6 +113,25 @@ def show_report(report: Report) -> None:
     terminal.print("no log can prove:")
     for sentence in report.not_provable:
         terminal.print(f"  {sentence}", markup=False)
+
+
+def _whose(report: Report) -> str:
+    """Whose log it is: a member of the committee file, or who joined later, by the log key."""
+    if report.node is not None:
+        return f"node {report.node}"
+    return "an unknown node" if report.keeper is None else f"log key {report.keeper.hex()}"
+
+
+def _epoch(epoch: EpochReport) -> tuple[str, ...]:
+    """A row of the table of epochs."""
+    last = "" if epoch.last_height is None else str(epoch.last_height)
+    members = "\n".join(f"{index}: 0x{address.hex()}" for index, address in enumerate(epoch.members))
+    threshold = f"{epoch.threshold} of {len(epoch.members)}"
+    if epoch.proven_by is None:
+        return str(epoch.epoch), f"{epoch.first_height}..{last}", members, threshold, "the committee file"
+    before = ", ".join(str(node) for node in epoch.proven_by)
+    proof = f"handovers of members {before} of epoch {epoch.epoch - 1}"
+    return str(epoch.epoch), f"{epoch.first_height}..{last}", members, threshold, proof
 
 
 def _key(key: KeyReport | None) -> str:

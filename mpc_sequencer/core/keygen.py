@@ -181,14 +181,23 @@ class KeySessions:
         block, messages = self._queue.popleft()
         succession = self._core.succession
         wanted = [succession.take(one) for one in messages if one.session == succession.topic]
-        if self._session is not None:
+        ran = self._session is not None
+        if ran:
             self._take(block, messages)
         elif self.due_ms is not None and block.time_ms >= self.due_ms:
             self._target = succession.target if self.number else None
             self._begin(block)
-        if any(wanted) and self._session is None:
+        if self._session is None and self._rotation_waits(agreed=any(wanted), ended=ran):
             self.due_ms = block.time_ms  # with the next block
         self._asked = True
+
+    def _rotation_waits(self, *, agreed: bool, ended: bool) -> bool:
+        """Whether the key is to be shared anew for another committee at once: a block has just agreed on one, or ended
+        a session that ran for others when it was agreed on."""
+        target = self._core.succession.target
+        if target is None or self._core.succession.outcome is not None:
+            return False
+        return agreed or (ended and self._target != target)
 
     def drain(self) -> None:
         """Let the session take all final blocks there are: only then is it clear which sharing the next height has."""
@@ -234,7 +243,9 @@ class KeySessions:
                 self._core.effects += self._core.convictions.take(offence)
         self._session = session
         if session.phase is Phase.ABORTED:
-            self._abort(session, block)
+            self._abort(session, block, str(session.aborted))
+        elif session.phase is Phase.DONE and self._target is not None and self._target != succession.target:
+            self._abort(session, block, "this committee is wanted no more")
         elif session.phase is Phase.DONE:
             self._done(session, block)
 
@@ -242,8 +253,8 @@ class KeySessions:
         author = self._core.succession.author(self._target, role, index)
         self._core.effects.append(Fault(author, code, detail))
 
-    def _abort(self, session: Session, block: KeyBlock) -> None:
-        detail = f"key session {self.number}.{self._attempt} is void: {session.aborted}"
+    def _abort(self, session: Session, block: KeyBlock, why: str) -> None:
+        detail = f"key session {self.number}.{self._attempt} is void: {why}"
         self._core.effects.append(Fault(self._core.node, "key.aborted", detail))
         self._end(session)
         self._attempt += 1

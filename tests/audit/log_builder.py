@@ -188,7 +188,7 @@ class LogBuilder:
         self.lists: list[list[OrderList]] = [[] for _ in range(4)]
         self.included = [0] * 4
         self.blocks: dict[int, Block] = {}
-        self.append(transcript.GenesisEntry(genesis=self.committee.genesis_id, node=node))
+        self.append(transcript.GenesisEntry(self.committee.genesis_id, self.committee.genesis.members[node].log_key))
         self.append(transcript.InputsEntry(first_index=0, inputs=tuple(inputs or self.house.inputs)))
 
     def append(self, entry: Any) -> None:
@@ -543,7 +543,8 @@ def signed_note(
 ) -> bytes:
     house = house or deployment()
     key = key or house.log_keys[node]
-    origin = f"mpc_sequencer/{house.committee.genesis_id.hex()}/{node}"
+    log_key = house.committee.genesis.members[node].log_key
+    origin = f"mpc_sequencer/{house.committee.genesis_id.hex()}/{log_key.hex()[:16]}"
     text = f"{origin}\n{len(leaves)}\n{b64encode(merkle(leaves)).decode()}\n"
     name = hashlib.sha256(origin.encode() + b"\n\x01" + bytes(key.verify_key)).digest()[:4]
     signature = b64encode(name + key.sign(text.encode()).signature).decode()

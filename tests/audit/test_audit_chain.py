@@ -10,6 +10,7 @@ import pytest
 
 from mpc_sequencer.audit.chain import check_chain
 from mpc_sequencer.audit.execution import Execution
+from mpc_sequencer.core.lognote import log_origin
 from mpc_sequencer.core.transcript import SettlementEntry
 from mpc_sequencer.core.types import Checkpoint
 from mpc_sequencer.node.translog import TransparencyLog
@@ -75,7 +76,7 @@ def recorded(log: LogBuilder) -> RecordedChain:
 
 
 def compare(log: LogBuilder, chain: RecordedChain) -> list[str]:
-    check_chain(chain, log.committee, log.audit.settlement, log.audit.recorder)
+    check_chain(chain, log.audit.epochs, log.audit.settlement, log.audit.recorder)
     return [finding.code for finding in log.audit.recorder.findings]
 
 
@@ -190,7 +191,7 @@ def deploy(chain: ChainClient) -> tuple[log_builder.Deployment, list[bytes]]:
 
 
 def write_as_members_do(log: LogBuilder, folder: Path) -> None:
-    origin = f"mpc_sequencer/{log.committee.genesis_id.hex()}/0"
+    origin = log_origin(log.committee.genesis_id, log.committee.genesis.members[0].log_key)
     writer = TransparencyLog(folder, origin, secret("log 0"))
     for entry in log.entries:
         writer.append(log_builder.encode(entry))

@@ -13,9 +13,9 @@ import pytest
 from nacl.signing import SigningKey
 
 from mpc_sequencer.audit import Report, verify_log
+from mpc_sequencer.audit.epochs import Epochs
 from mpc_sequencer.audit.keys import Keys
 from mpc_sequencer.audit.report import Recorder, Stop
-from mpc_sequencer.audit.signatures import Signatures
 from mpc_sequencer.audit.verify import Audit
 from mpc_sequencer.cli.audit import show_report
 from mpc_sequencer.core import limits
@@ -306,7 +306,7 @@ def test_a_session_without_a_ready_message_less_gives_no_key_and_no_order() -> N
 
 
 def test_a_block_whose_time_goes_back_is_a_finding_and_no_crash_of_the_session() -> None:
-    keys = Keys(file_committee(), Signatures(HOUSE.committee), Recorder())
+    keys = Keys(Epochs(file_committee()), Recorder())
     keys.close_block(1, 5_000, [])
     keys.close_block(2, 4_000, [])
     report = keys.report()
@@ -316,7 +316,7 @@ def test_a_block_whose_time_goes_back_is_a_finding_and_no_crash_of_the_session()
 # --- more attempts, culprits --------------------------------------------------------------------------------------
 def test_attempts_that_fail_are_counted_and_their_culprits_named_once_each() -> None:
     """Blocks without key messages: attempt after attempt ends for want of session keys."""
-    keys = Keys(file_committee(), Signatures(HOUSE.committee), Recorder())
+    keys = Keys(Epochs(file_committee()), Recorder())
     for height in range(1, 31):
         keys.close_block(height, 1_000_000 + height * 2_500, [])
     report = keys.report()
@@ -333,7 +333,7 @@ def test_messages_of_other_sessions_count_nowhere() -> None:
     session = generated()[key_indexes()[0]]
     assert isinstance(session, KeyEntry)
     for name, heard in ((session.message.session, 1), (bytes(32), 0)):
-        keys = Keys(file_committee(), Signatures(HOUSE.committee), Recorder())
+        keys = Keys(Epochs(file_committee()), Recorder())
         message = signed(replace(session.message, session=name))
         keys.add(message)
         keys.close_block(1, 1_000, [message.message_id()])
@@ -344,7 +344,7 @@ def test_a_message_that_breaks_the_rules_names_its_author_and_no_finding() -> No
     session = generated()[key_indexes()[0]]
     assert isinstance(session, KeyEntry)
     recorder = Recorder()
-    keys = Keys(file_committee(), Signatures(HOUSE.committee), recorder)
+    keys = Keys(Epochs(file_committee()), recorder)
     bad = signed(replace(session.message, payload=b"\x01" + bytes(97)))
     keys.add(bad)
     keys.close_block(1, 1_000, [bad.message_id()])
@@ -378,7 +378,6 @@ def test_the_report_of_a_log_without_a_key_yet_says_so(tmp_path: Path, capsys: p
     assert report.as_dict()["key"]["public_key"] is None
     show_report(report)
     assert "not generated yet" in capsys.readouterr().out
-
 
 
 

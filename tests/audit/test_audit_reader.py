@@ -198,9 +198,10 @@ def test_a_checkpoint_of_another_size_root_or_origin_is_found(folder: Path) -> N
     note = (folder / "checkpoint").read_bytes()
     (folder / "checkpoint").write_bytes(note.replace(b"\n600\n", b"\n599\n"))
     assert codes(folder) == ["log.signature"]
-    (folder / "checkpoint").write_bytes(note.replace(b"/0\n", b"/9\n"))
+    keys = [member.log_key.hex()[:16].encode() for member in deployment().committee.genesis.members]
+    (folder / "checkpoint").write_bytes(note.replace(keys[0] + b"\n", keys[0][::-1] + b"\n"))
     assert codes(folder) == ["log.origin"]
-    (folder / "checkpoint").write_bytes(note.replace(b"/0\n", b"/1\n"))
+    (folder / "checkpoint").write_bytes(note.replace(keys[0] + b"\n", keys[1] + b"\n"))
     assert codes(folder) == ["log.signature"]
 
 
@@ -214,7 +215,7 @@ def test_an_empty_log_has_no_genesis_but_raises_nothing(tmp_path: Path) -> None:
     from base64 import b64encode
 
     house = deployment()
-    origin = f"mpc_sequencer/{house.committee.genesis_id.hex()}/0"
+    origin = f"mpc_sequencer/{house.committee.genesis_id.hex()}/{bytes(house.log_keys[0].verify_key).hex()[:16]}"
     text = f"{origin}\n0\n{b64encode(hashlib.sha256().digest()).decode()}\n"
     name = hashlib.sha256(origin.encode() + b"\n\x01" + bytes(house.log_keys[0].verify_key)).digest()[:4]
     signature = b64encode(name + house.log_keys[0].sign(text.encode()).signature).decode()

@@ -455,9 +455,10 @@ def test_a_receipt_the_member_did_not_sign_is_found(tmp_path: Path) -> None:
 # --- genesis, inputs ----------
 def test_another_members_genesis_entry_is_found(tmp_path: Path) -> None:
     log = standard()
-    log.entries[0] = replace(log.entries[0], node=1)
+    log.entries[0] = replace(log.entries[0], keeper=log.committee.genesis.members[1].log_key)
     assert codes(log, tmp_path) == ["log.genesis"]
-    log.entries[0] = replace(log.entries[0], node=0, genesis=secret("another deployment"))
+    log = standard()
+    log.entries[0] = replace(log.entries[0], genesis=secret("another deployment"))
     assert codes(log, tmp_path / "deployment") == ["log.genesis"]
 
 
