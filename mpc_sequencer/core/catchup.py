@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from mpc_sequencer.core import limits
 from mpc_sequencer.core.effects import Effect, Send
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.logslice import SLICE_INTERVAL_MS
@@ -42,6 +41,7 @@ class CatchUp:
     def __init__(self, core: NodeCore) -> None:
         self._core = core
         self._target_height = 0
+        self._ahead = False
         self._peer: int | None = None
         self._position = 0
         self._due_ms: int | None = None
@@ -54,6 +54,11 @@ class CatchUp:
     @property
     def behind(self) -> bool:
         return self._lacks_height() <= self._target_height
+
+    @property
+    def _seeks_end(self) -> bool:
+        """Whether others' logs are asked for this epoch's end."""
+        return self._ahead and not self._core.over
 
     @property
     def lags(self) -> bool:
@@ -80,9 +85,9 @@ class CatchUp:
             self._turn_to((self._core.node + 1) % self._core.committee.n)
 
     def ahead(self, node: int) -> None:
-        """A member is in a later epoch: its log leads to this one's end, however far that is, and nothing else of it is
-        asked for."""
-        self._target_height = limits.UINT_MAX
+        """A member says that it is in a later epoch: its log leads to this one's end, however far that is, and nothing
+        else of it is asked for. It may lie, so all else goes on meanwhile."""
+        self._ahead = True
         if self._peer is None and not self._core.over:
             self._turn_to(node)
 
@@ -98,7 +103,7 @@ class CatchUp:
         """The question that is due."""
         if self._peer is None:
             return []
-        if not self.behind:
+        if not (self.behind or self._seeks_end):
             self._peer, self._due_ms = None, None
             self._queue.clear()
             return []
