@@ -46,6 +46,7 @@ CODES: Final[Mapping[str, str]] = {
     "member.sender": "the message names another member than its sender",
     "epoch.unknown": "the message belongs to another epoch or incarnation",
     "rotation.committee": "the proposed committee may not follow this one",
+    "rotation.spent": "the member has said as often in this epoch as it may whom it wants to follow",
     "rotation.quorum": "fewer than q members of the epoch before signed the handover",
     "rotation.handover": "the handover that q members agreed on is not what the log leads to",
     "incarnation.unknown": "the member has not started that incarnation",

@@ -58,7 +58,7 @@ class KeyBook:
         """By author: messages that neither a list of this member names nor a final block includes."""
         self._open: dict[bytes, HeldKeyMessage] = {}
         """Messages that no final block includes, in the order in which they came."""
-        self._listed: dict[tuple[bytes, int], int] = {}
+        self._listed: dict[tuple[bytes, int, bool], int] = {}
 
     def get(self, message_id: bytes) -> HeldKeyMessage | None:
         return self._held.get(message_id)
@@ -78,11 +78,11 @@ class KeyBook:
         if not self._open:
             return []
         found: list[tuple[bytes, HeldKeyMessage]] = []
-        room: dict[tuple[bytes, int], int] = {}
+        room: dict[tuple[bytes, int, bool], int] = {}
         for message_id, held in self._open.items():
             if held.message.session not in running or held.list_number:
                 continue
-            place = (held.message.session, held.message.node)
+            place = _place(held)
             most = limits.ROTATION_MESSAGES_LISTED_MAX if place[0] == self._topic else limits.KEY_MESSAGES_LISTED_MAX
             left = room.get(place, most - self._listed.get(place, 0))
             if left > 0:
@@ -95,7 +95,7 @@ class KeyBook:
         held = self._held[message_id]
         if not held.list_number:
             self._unlisted[held.message.node] -= not held.included_height
-            place = (held.message.session, held.message.node)
+            place = _place(held)
             self._listed[place] = self._listed.get(place, 0) + 1
         held.list_number = list_number
 
@@ -190,3 +190,8 @@ class KeyBook:
                 held.over_ms = time_ms
             elif time_ms >= held.over_ms + limits.VALIDITY_MS_MAX:
                 self._drop(message_id)
+
+
+def _place(held: HeldKeyMessage) -> tuple[bytes, int, bool]:
+    """What a member's listings are counted by: session and author, and a handover has room beside its approvals."""
+    return held.message.session, held.message.node, bool(held.handover)

@@ -258,7 +258,7 @@ class KeySessions:
         core, result = self._core, session.result
         assert result is not None
         if self._target is not None:
-            self._done_for_others(session, self._target, result)
+            self._done_for_others(session, self._target, result, block.time_ms)
             return
         certificate = KeyCertificate(
             epoch=core.committee.epoch,
@@ -277,14 +277,24 @@ class KeySessions:
         self._shortfalls = self._shortfalls + 1 if result.refresh_advised else 0
         self._plan_next(block.time_ms, advised=result.refresh_advised)
 
-    def _done_for_others(self, session: Session, target: NextCommittee, result: Result) -> None:
-        """The next epoch's sharing is known: this epoch's heights are opened with the old one to their end."""
+    def _done_for_others(self, session: Session, target: NextCommittee, result: Result, time_ms: int) -> None:
+        """The next epoch's sharing is known: this epoch's heights are opened with the old one to their end. It is void
+        where another committee is wanted since, or none."""
+        if target != self._core.succession.target:
+            self._end(session)
+            self._attempt += 1
+            self._plan_next(time_ms, advised=self._shortfalls > 0)
+            return
         self.shares.made_for_later(self.number, self._share_of(session))
         self._core.succession.done(target, self.number, self._attempt, result)
         self._end(session)
         self.due_ms = None  # nothing is shared anew before the handover
 
     def _plan_next(self, time_ms: int, *, advised: bool) -> None:
+        wanted = self._core.succession.target
+        if wanted is not None and wanted != self._target:
+            self.due_ms = time_ms  # with the next block; a session for it that failed waits
+            return
         shortfalls = self._shortfalls if advised else 0
         self.due_ms = key_due_ms(self._core.committee, time_ms, shortfalls=shortfalls)
 

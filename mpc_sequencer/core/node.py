@@ -199,10 +199,11 @@ class NodeCore:
         """Say that this member's operator wants ``target`` to follow, once."""
         try:
             check_next(self.committee, target)
+            approval = self.succession.approval(target)
         except ProtocolError as error:
             self.effects.append(Fault(self.node, error.code, str(error)))
             return
-        self.keygen.say(self.succession.topic, self.succession.approval(target))
+        self.keygen.say(self.succession.topic, approval)
 
     def blame(self, node: int, error: ProtocolError | ThresholdError) -> None:
         """Report a refused message; whoever signed what convicts it is named, not who passed it on."""

@@ -15,15 +15,17 @@ over           the last block is final                                the next e
 =============  =====================================================  ===============================================
 
 Approvals and handovers are key messages of a session of their own (:func:`topic`), so they are listed, lifted and
-logged like all key messages. Of a member the newest approval counts, whatever it approved before; q members that approve
-the committee as it is call a proposal off, as long as no handover is agreed. *Newest* is by the order of final blocks.
+logged like all key messages. Of a member the newest approval counts, whatever it approved before; *newest* is by its
+author's numbers, and of two with one number the first in the log. q members that approve the committee as it is call a
+proposal off, and q that approve a third one replace it, until the resharing is done: a session that ends for a committee
+that is not wanted any more is void.
 
 A handover carries a signature over the EIP-712 struct ``Rotation``, which has all that a settlement contract needs to
 take the new signers; q of these are an :class:`~mpc_sequencer.core.types.EpochStart`'s proof.
 
 What an attacker tries: fewer than q approvals (nothing happens), a committee that tolerates fewer faults than it says
-(:func:`check_next`), a handover of another result or with a bad signature (refused before it is held, so no honest
-member lists it), a joiner's messages before there is a rotation (nobody knows its key), two rotations at once (the
+(:func:`check_next`), a handover with a bad signature (refused before it is held, so no honest member lists it) or of
+another result (which never has q), an old approval that is held back until its author has changed its mind, a joiner's messages before there is a rotation (nobody knows its key), two rotations at once (the
 session that runs ends first).
 """
 
@@ -31,9 +33,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from mpc_sequencer.core import domains, eip712, limits, signing
 from mpc_sequencer.core.codec import decode, encode
@@ -56,9 +59,11 @@ ENDPOINT_PORT_MAX: Final = 65_535
 
 
 class Approval(Value, frozen=True, tag=1):
-    """A member wants ``committee`` to follow; its newest word counts."""
+    """A member wants ``committee`` to follow. Of its approvals in an epoch, which it numbers from 1, the one with the
+    highest number counts: a word that was held back cannot replace a later one, and one can be given again."""
 
     committee: NextCommittee
+    number: Annotated[int, Meta(ge=1, le=limits.UINT_MAX)]
 
 
 class Handover(Value, frozen=True, tag=2):

@@ -10,6 +10,7 @@ signs nothing but its own messages of a resharing to it, once there is one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mpc_sequencer.core import limits
@@ -68,7 +69,7 @@ class SuccessionValue(Value, frozen=True):
     """:class:`Succession` in a snapshot."""
 
     joiners: tuple[NextMember, ...]
-    approvals: tuple[tuple[NodeIndex, Hash32], ...]
+    approvals: tuple[tuple[NodeIndex, Hash32, Uint], ...]
     proposed: tuple[NextCommittee, ...]
     target: NextCommittee | None
     outcome: Outcome | None
@@ -85,6 +86,8 @@ class Succession:
         self.topic = topic(core.committee)
         self._approvals: dict[int, bytes] = {}
         """By member: the hash of the committee that its newest approval names."""
+        self._numbers: dict[int, int] = {}
+        """By member: the number of its newest approval."""
         self._proposed: dict[bytes, NextCommittee] = {}
         self._words: dict[tuple[int, bytes], bytes] = {}
         """(member, handover) -> its signature."""
@@ -100,8 +103,10 @@ class Succession:
         if isinstance(said, Handover):
             self._words.setdefault((message.node, said.digest), said.signature)
             return False
+        if said.number <= self._numbers.get(message.node, 0):
+            return False  # its author has changed its mind since
         name = said.committee.committee_hash()
-        self._approvals[message.node] = name
+        self._approvals[message.node], self._numbers[message.node] = name, said.number
         self._proposed[name] = said.committee
         named = set(self._approvals.values())
         self._proposed = {one: target for one, target in self._proposed.items() if one in named}
@@ -172,14 +177,27 @@ class Succession:
     # --- this member's word -------------------------------------------------------------------------------------
     def approval(self, target: NextCommittee) -> bytes | None:
         """What to say where this member's operator wants ``target`` to follow; None where it has said so before, or
-        where nothing would change."""
-        name, node = target.committee_hash(), self._core.node
-        said_before = self._approvals.get(node)
-        if node >= self._core.committee.n or said_before == name or self.outcome is not None:
+        where nothing would change. Raises ProtocolError (``rotation.spent``) where nobody would list it any more."""
+        if self._core.node >= self._core.committee.n or self.outcome is not None:
             return None
-        if said_before is None and is_same(self._core.committee, target):
+        newest = max(self._own_approvals(), key=lambda one: one.number, default=None)
+        if newest is None and is_same(self._core.committee, target):
             return None
-        return encode_payload(Approval(target))
+        if newest is not None and newest.committee == target:
+            return None
+        said = 0 if newest is None else newest.number
+        if said >= limits.ROTATION_MESSAGES_LISTED_MAX:
+            expected = f"fewer than {limits.ROTATION_MESSAGES_LISTED_MAX} in an epoch"
+            raise ProtocolError("rotation.spent", "Approval.number", said, expected)
+        return encode_payload(Approval(target, said + 1))
+
+    def _own_approvals(self) -> Iterator[Approval]:
+        """What this member has said so far, also where no final block has it yet."""
+        for held in self._core.keybook.kept():
+            if held.message.node == self._core.node and held.message.session == self.topic:
+                said: Approval | Handover = decode(Approval | Handover, held.message.payload)
+                if isinstance(said, Approval):
+                    yield said
 
     def handover(self) -> bytes | None:
         """What to say once the resharing is done; None before, and where this member has said so."""
@@ -228,7 +246,7 @@ class Succession:
     def dump(self) -> SuccessionValue:
         return SuccessionValue(
             joiners=tuple(self._core.committee.joiners),
-            approvals=tuple(sorted(self._approvals.items())),
+            approvals=tuple((node, name, self._numbers[node]) for node, name in sorted(self._approvals.items())),
             proposed=tuple(target for _, target in sorted(self._proposed.items())),
             target=self.target,
             outcome=self.outcome,
@@ -238,7 +256,8 @@ class Succession:
     def restore(self, value: SuccessionValue) -> None:
         """Go on from a snapshot; before its records, for joiners' messages are among them."""
         self._core.committee.joiners[:] = value.joiners
-        self._approvals = dict(value.approvals)
+        self._approvals = {node: name for node, name, _ in value.approvals}
+        self._numbers = {node: number for node, _, number in value.approvals}
         self._proposed = {one.committee_hash(): one for one in value.proposed}
         self.target, self.outcome = value.target, value.outcome
         self._words = {(node, said): signature for node, said, signature in value.words}
