@@ -214,9 +214,12 @@ class PeerHandlers:
 
     def _on_key_messages(self, node: int, messages: tuple[KeyMessage, ...]) -> None:
         """Check and hold messages of key sessions that were asked for, or that a joiner, who signs no lists, offers of
-        its own; this member lists them with its next flush."""
+        its own; this member lists them with its next flush. Who joins may be known to the sender already and not here:
+        that is nobody's fault, and the message comes again."""
         core = self._core
         for message in messages:
+            if message.node >= core.committee.n + len(core.committee.joiners):
+                continue
             message_id = message.message_id()
             offered = node >= core.committee.n and message.node == node and message.session in core.keygen.live
             if core.fetcher.wants_body(message_id) or (offered and message_id not in core.keybook):

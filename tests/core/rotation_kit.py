@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from mpc_sequencer.core import keys
 from mpc_sequencer.core.effects import Approve, FromClient
-from mpc_sequencer.core.messages import Submit
+from mpc_sequencer.core.messages import Submit, SubmitReply
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.rotation import Approval, Handover, encode_payload, topic
 from mpc_sequencer.core.transcript import BlockEntry
@@ -174,3 +174,15 @@ def batched(cluster: Cluster, place: int) -> list[bytes]:
     ids = [one.order_id for block in blocks for one in block.batch]
     assert len(ids) == len(set(ids)), "an order is batched once, whatever the epoch"
     return ids
+
+
+def promised(cluster: Cluster, order: Envelope, places: Iterable[int] = range(40)) -> bool:
+    """Whether one of these hosts' members has given a receipt for the order."""
+    found = [
+        one
+        for place in places
+        for _, reply in cluster.replies.get(1 + place, ())
+        if isinstance(reply, SubmitReply)
+        for one in reply.results
+    ]
+    return any(one.order_id == order.order_id() and one.receipt is not None for one in found)
