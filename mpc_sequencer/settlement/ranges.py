@@ -193,9 +193,10 @@ class Ranges:
             self._state_root = result.state_root
             if closed.epoch != self._committee.epoch:
                 continue  # its own committee has signed it
-            signature = self._signer.sign_digest(self._committee.digest(claim.struct_hash()))
-            closed.signatures[self._node] = signature
-            shares.append(SettlementShare(claim, self._node, signature))
+            if self._node < self._committee.n:  # an observer's word is none
+                signature = self._signer.sign_digest(self._committee.digest(claim.struct_hash()))
+                closed.signatures[self._node] = signature
+                shares.append(SettlementShare(claim, self._node, signature))
             for seen in self._seen.values():
                 found = seen.get(closed.first)
                 if found is not None and found.claim == claim:
