@@ -23,7 +23,7 @@ from rotation_kit import (
 )
 
 from mpc_sequencer.core import limits
-from mpc_sequencer.core.keys import decode_share
+from mpc_sequencer.core.keys import SEED_PREFIX, decode_share
 from mpc_sequencer.core.transcript import BlockEntry, BundleEntry, KeyEntry
 from mpc_sequencer.core.types import KeyMessage
 from mpc_sequencer.sim import Cluster
@@ -142,8 +142,8 @@ def test_a_thief_that_comes_before_the_cutover_opens_deals_with_the_seeds_and_on
     cluster = cluster_of(generated=True)
     approve(cluster, target_of(cluster, range(7)), range(4))
     joiner = cluster.hosts[4]
-    assert cluster.run(20_000, until=lambda _: any(name.startswith("seed-") for name in joiner.disk.vault))
-    (seed,) = [content for name, content in joiner.disk.vault.items() if name.startswith("seed-")]
+    assert cluster.run(20_000, until=lambda _: any(name.startswith(SEED_PREFIX) for name in joiner.disk.vault))
+    (seed,) = [content for name, content in joiner.disk.vault.items() if name.startswith(SEED_PREFIX)]
     session = joiner.core.keygen._session
     index = joiner.core.succession.own_index(target_of(cluster, range(7)))
     assert session is not None and index is not None
@@ -156,7 +156,7 @@ def test_a_thief_that_comes_before_the_cutover_opens_deals_with_the_seeds_and_on
         deal = read_deal(message)
         point = group.multiply_secret(deal.sealed[index].point, secret)
         assert deals.open_values(deal, message.session, message.node + 1, index, point) is not None
-    assert not [name for host in cluster.hosts for name in host.disk.vault if name.startswith("seed-")]
+    assert not [name for host in cluster.hosts for name in host.disk.vault if name.startswith(SEED_PREFIX)]
 
 
 def test_a_deal_of_one_rotation_is_no_deal_of_the_next() -> None:
