@@ -321,7 +321,9 @@ class KeySessions:
         if self._participant is None:
             name = seed_name(session.plan.session)
             seed = self._seeds.get(name)
-            if seed is None and not begin:
+            old_share = self.shares.held(self.number - 1) if self.number else None
+            dealer, receiver = self._roles(old_share)
+            if (seed is None and not begin) or (dealer is None and receiver is None):
                 return None
             if seed is None:
                 if self._has_spoken(session.plan.session):
@@ -330,10 +332,6 @@ class KeySessions:
                 self._entropy = domains.KEY_ENTROPY(self._entropy)  # the seed cannot be made again when it is erased
                 self._seeds[name] = seed
                 self._core.effects.append(KeepSecret(name, seed))
-            old_share = self.shares.held(self.number - 1) if self.number else None
-            dealer, receiver = self._roles(old_share)
-            if dealer is None and receiver is None:
-                return None
             self._participant = self.participant_of(session.plan, seed, dealer, receiver, old_share)
         return self._participant
 

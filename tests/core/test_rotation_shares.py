@@ -142,6 +142,7 @@ def test_a_thief_that_comes_before_the_cutover_opens_deals_with_the_seeds_and_on
     cluster = cluster_of(generated=True)
     approve(cluster, target_of(cluster, range(7)), range(4))
     joiner = cluster.hosts[4]
+    assert not joiner.disk.vault, "who has no part in a session draws no seed for it"
     assert cluster.run(20_000, until=lambda _: any(name.startswith(SEED_PREFIX) for name in joiner.disk.vault))
     (seed,) = [content for name, content in joiner.disk.vault.items() if name.startswith(SEED_PREFIX)]
     session = joiner.core.keygen._session
