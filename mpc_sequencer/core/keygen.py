@@ -382,6 +382,7 @@ class KeySessions:
         message = with_signature(unsigned, self._signer.sign_digest(digest))
         self._core.keybook.add(message, message_id=message_id, needed=True)
         self._core.arrivals += 1
+        self._core.offered_ms = 0  # a phase may close on q answers: a joiner's is not to be the late one
 
     # --- snapshots ----------------------------------------------------------------------------------------------
     def dump(self) -> KeySessionsValue:
