@@ -125,11 +125,12 @@ class KeyBook:
         held = self._held.get(message_id)
         if held is not None:
             return held
-        full = self._unlisted[message.node] >= limits.KEY_MESSAGES_PER_MEMBER_MAX and not needed
+        waiting = self._unlisted.get(message.node, 0)  # who is refused leaves no trace
+        full = waiting >= limits.KEY_MESSAGES_PER_MEMBER_MAX and not needed
         oldest = self._oldest(message.node, running) if full else None
         if full and oldest is None:
             expected = f"fewer than {limits.KEY_MESSAGES_PER_MEMBER_MAX}"
-            raise ProtocolError("key.full", "KeyMessage.node", self._unlisted[message.node], expected)
+            raise ProtocolError("key.full", "KeyMessage.node", waiting, expected)
         self._committee.check_value(message)
         said = read_payload(self._committee, message) if message.session == self._topic else None
         if oldest is not None:

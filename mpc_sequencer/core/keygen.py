@@ -332,7 +332,9 @@ class KeySessions:
         if self._participant is None:
             name = seed_name(session.plan.session)
             seed = self._seeds.get(name)
-            if seed is None and not begin:
+            old_share = self.shares.held(self.number - 1) if self.number else None
+            dealer, receiver = self._roles(old_share)
+            if (seed is None and not begin) or (dealer is None and receiver is None):
                 return None
             if seed is None:
                 if self._has_spoken(session.plan.session):
@@ -341,10 +343,6 @@ class KeySessions:
                 self._entropy = domains.KEY_ENTROPY(self._entropy)  # the seed cannot be made again when it is erased
                 self._seeds[name] = seed
                 self._core.effects.append(KeepSecret(name, seed))
-            old_share = self.shares.held(self.number - 1) if self.number else None
-            dealer, receiver = self._roles(old_share)
-            if dealer is None and receiver is None:
-                return None
             self._participant = self.participant_of(session.plan, seed, dealer, receiver, old_share)
         return self._participant
 
@@ -395,6 +393,7 @@ class KeySessions:
         message = with_signature(unsigned, self._signer.sign_digest(digest))
         self._core.keybook.add(message, message_id=message_id, needed=True)
         self._core.arrivals += 1
+        self._core.offered_ms = 0  # a phase may close on q answers: a joiner's is not to be the late one
 
     # --- snapshots ----------------------------------------------------------------------------------------------
     def dump(self) -> KeySessionsValue:
@@ -422,7 +421,6 @@ class KeySessions:
         for message_id, height in value.included:
             core.keybook.include(message_id, height)
         self.shares.use_kept()
-        self.shares.retire_earlier()
         self.number, self._attempt = value.number, value.attempt
         self._shortfalls, self.due_ms = value.shortfalls, value.due_ms
         self._session, self._blocks = None, []

@@ -31,7 +31,12 @@ class KeyShares:
 
     def __init__(self, core: NodeCore, secrets: Mapping[str, bytes], given: SecretShare | None) -> None:
         self._core = core
-        self._kept = {name: secret for name, secret in secrets.items() if name.startswith(SHARE_PREFIX)}
+        self._kept = {
+            int(name.removeprefix(SHARE_PREFIX)): secret
+            for name, secret in secrets.items()
+            if name.startswith(SHARE_PREFIX)
+        }
+        """The vault's, as this core found it and as it has put there for the next epoch."""
         if given is not None:
             core.reveal.secrets[0] = given
 
@@ -49,8 +54,8 @@ class KeyShares:
     def made_for_later(self, number: int, share: SecretShare | None) -> None:
         """A resharing to the next epoch's committee is done; nothing is opened with this share before that epoch."""
         if share is not None:
-            self._kept[share_name(number)] = encode_share(share)
-            self._core.effects.append(KeepSecret(share_name(number), self._kept[share_name(number)]))
+            self._kept[number] = encode_share(share)
+            self._core.effects.append(KeepSecret(share_name(number), self._kept[number]))
 
     def use_kept(self) -> None:
         """Hold the vault's shares of the sharings that are known, after a restart."""
@@ -59,18 +64,19 @@ class KeyShares:
                 self._use(number, None)
 
     def retire(self) -> None:
-        """Erase shares of sharings that nothing is opened with any more."""
+        """Erase shares of sharings that nothing is opened with any more, those of epochs before among them."""
         core = self._core
-        held = core.reveal.secrets
-        if not held or min(held) >= max(core.committee.sharings):
+        held, sharings = core.reveal.secrets, core.committee.sharings
+        if not sharings or min((*held, *self._kept), default=max(sharings)) >= max(sharings):
             return
         opening = core.reveal.first_height()
         height = core.chain.final_height + 1 if opening is None else opening
         opens = core.committee.known_sharing_at(height)
         current = min(core.committee.sharings) if opens is None else opens.number
-        for number in [one for one in held if one < current]:
-            held.pop(number).erase()
-            self._kept.pop(share_name(number), None)
+        for number in sorted(one for one in {*held, *self._kept} if one < current):
+            if number in held:
+                held.pop(number).erase()
+            self._kept.pop(number, None)
             core.effects.append(RetireSecret(share_name(number)))
 
     def end(self) -> None:
@@ -79,16 +85,6 @@ class KeyShares:
         for number in list(held):
             held.pop(number).erase()
         self._kept.clear()
-
-    def retire_earlier(self) -> None:
-        """Let the vault erase the shares of the epochs before this one."""
-        origin = self._core.committee.origin
-        if origin is None:
-            return
-        numbers = [int(name.removeprefix(SHARE_PREFIX)) for name in self._kept]
-        for number in sorted(number for number in numbers if number < origin.sharing.number):
-            del self._kept[share_name(number)]
-            self._core.effects.append(RetireSecret(share_name(number)))
 
     def _use(self, number: int, share: SecretShare | None) -> None:
         core = self._core
@@ -101,7 +97,7 @@ class KeyShares:
 
     def _known_to_others(self, number: int) -> SecretShare | None:
         """The vault's share, where it is the one that the others know of."""
-        kept = self._kept.get(share_name(number))
+        kept = self._kept.get(number)
         if kept is None or self._core.node >= self._core.committee.n:
             return None
         share = decode_share(kept)

@@ -138,7 +138,8 @@ class NodeCore:
         self.last_final_ms = 0
         self.farewell: tuple[SettlementShare, ...] = ()
         """This member's signatures over ranges of the epoch before, for members that are still in it."""
-        self._offered_ms = 0
+        self.offered_ms = 0
+        """When a joiner last offered its messages; 0 where it has a new one."""
         self.effects: list[Effect] = []
         self.keygen = KeySessions(self, signer, secrets, secret, entropy)
 
@@ -254,8 +255,8 @@ class NodeCore:
         self.standing.flush()
         self.keygen.flush()
         self.statements.list_key_messages()
-        if self.node >= self.committee.n and now_ms - self._offered_ms >= OFFER_MS:
-            self._offered_ms = now_ms
+        if self.node >= self.committee.n and now_ms - self.offered_ms >= OFFER_MS:
+            self.offered_ms = now_ms
             self.peers.offer_key_messages()
         stale = now_ms >= self.statements.stale_at_ms()
         self.statements.flush(now_ms, working=stale and self.has_work(now_ms))

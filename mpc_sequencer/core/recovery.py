@@ -61,7 +61,6 @@ from mpc_sequencer.core.succession import SuccessionValue
 from mpc_sequencer.core.transcript import ReceiptEntry
 from mpc_sequencer.core.types import FINALIZE, Block, BlockHeader, Certificate, EpochStart, Hash32, NodeIndex, Uint, Value
 from mpc_sequencer.settlement.ranges import RangesValue
-from threshold.dkg import Result
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
@@ -355,7 +354,8 @@ def succession(core: NodeCore) -> tuple[Committee, bytes]:
     state = epoch_state(core.chain.final_state, following.n, placed=following.solid is not None)
     kept = core.pool.kept(core.execution.executed_height)
     ranges = core.ranges.dump()
-    advised = Result.decode(start.result).refresh_advised
+    assert core.succession.outcome is not None, "an epoch's start is of its outcome"
+    advised = core.succession.outcome.advised
     due = key_due_ms(following, state.time_ms, shortfalls=int(advised))
     snapshot = Snapshot(
         version=1,

@@ -59,6 +59,8 @@ class Outcome(Value, frozen=True):
     sharing: Uint
     attempt: Uint
     result: bytes
+    advised: bool
+    """Not every new member was ready: the next epoch shares the key anew soon."""
 
     @property
     def decoded(self) -> Result:
@@ -135,7 +137,7 @@ class Succession:
 
     def done(self, target: NextCommittee, sharing: int, attempt: int, result: Result) -> None:
         """The resharing to ``target`` is done: every honest member comes to the same."""
-        self.outcome = Outcome(target, sharing, attempt, result.encode())
+        self.outcome = Outcome(target, sharing, attempt, result.encode(), result.refresh_advised)
 
     # --- sessions -----------------------------------------------------------------------------------------------
     def plan(self, target: NextCommittee, sharing: int, attempt: int) -> Plan:

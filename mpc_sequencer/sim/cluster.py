@@ -323,6 +323,7 @@ class Cluster:
     def _come_up(self, host: Host, damaged: bool) -> None:
         """The first round of a host's new life; to open the journal makes it durable."""
         self._sync(host)
+        damaged = damaged or host.disk.damaged
         starts = starts_of(host.disk.snapshot) if host.disk.snapshot is not None and not damaged else ()
         if starts or host.node >= self.deployment.committee.n:
             core = self._epoch_core(host, follow_all(self.deployment.committee, starts))

@@ -38,6 +38,7 @@ class Member:
     def __init__(self, devnet: Devnet, secrets: NodeSecrets) -> None:
         self.committee = devnet.file.committee
         self.secrets = secrets
+        self.log_key = self.committee.genesis.members[GUILTY].log_key
         self.signer = Signer(secrets.consensus_secret)
 
     def sign(self, value: Any) -> Any:
@@ -51,8 +52,8 @@ class Member:
 
     def log(self, folder: Path, *lists: OrderList) -> Path:
         """A log of this member that holds the lists."""
-        log = TransparencyLog(folder, log_origin(self.committee.genesis_id, GUILTY), self.secrets.log_seed)
-        log.append(encode(GenesisEntry(self.committee.genesis_id, GUILTY)))
+        log = TransparencyLog(folder, log_origin(self.committee.genesis_id, self.log_key), self.secrets.log_seed)
+        log.append(encode(GenesisEntry(self.committee.genesis_id, self.log_key)))
         for one in lists:
             log.append(encode(ListEntry(one)))
         log.checkpoint(sync=False)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from mpc_sequencer.core import keys
 from mpc_sequencer.core.effects import Approve, FromClient
-from mpc_sequencer.core.messages import Submit
+from mpc_sequencer.core.messages import Submit, SubmitReply
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.rotation import Approval, Handover, encode_payload, topic
+from mpc_sequencer.core.transcript import BlockEntry
 from mpc_sequencer.core.types import NO_SIGNATURE, Envelope, KeyMessage, NextCommittee, with_signature
 from mpc_sequencer.market import AUCTION
 from mpc_sequencer.market.types import OrderPolicy
@@ -165,3 +166,23 @@ def same_everywhere(cluster: Cluster, places: Sequence[int] = ()) -> None:
     assert len({host.core.execution.engine.state_root() for host in chosen}) == 1
     assert len({host.core.committee.starts for host in chosen}) == 1
     assert not cluster.evidence
+
+
+def batched(cluster: Cluster, place: int) -> list[bytes]:
+    """The ids of all orders in the batches that the host's log holds, in order; each is there once."""
+    blocks = [one.block for one in cluster.hosts[place].disk.log if isinstance(one, BlockEntry)]
+    ids = [one.order_id for block in blocks for one in block.batch]
+    assert len(ids) == len(set(ids)), "an order is batched once, whatever the epoch"
+    return ids
+
+
+def promised(cluster: Cluster, order: Envelope, places: Iterable[int] = range(40)) -> bool:
+    """Whether one of these hosts' members has given a receipt for the order."""
+    found = [
+        one
+        for place in places
+        for _, reply in cluster.replies.get(1 + place, ())
+        if isinstance(reply, SubmitReply)
+        for one in reply.results
+    ]
+    return any(one.order_id == order.order_id() and one.receipt is not None for one in found)

@@ -276,7 +276,7 @@ def test_a_member_holds_a_bounded_number_of_messages_that_nobody_waits_for() -> 
     for number in range(limits.KEY_MESSAGES_PER_MEMBER_MAX):
         book.add(junk(cluster, 2, number, bytes(32)))
     with pytest.raises(ProtocolError) as refusal:
-        book.add(junk(cluster, 2, 99, bytes(32)), running=bytes(32))
+        book.add(junk(cluster, 2, 99, bytes(32)), running=(bytes(32),))
     assert refusal.value.code == "key.full"
     book.add(junk(cluster, 1, 0, bytes(32)))
     book.add(junk(cluster, 2, 99, bytes(32)), needed=True)  # a block lifts it
@@ -397,7 +397,7 @@ def test_late_messages_of_sessions_that_are_over_do_not_shut_their_author_out() 
     book = cluster.cores[0].keybook
     late = [junk(cluster, 2, number, number.to_bytes(32, "big")) for number in range(40)]
     for message in late:
-        book.add(message, running=None)
+        book.add(message, running=())
     assert sum(one.message.node == 2 and not one.included_height for one in book.kept()) <= (
         limits.KEY_MESSAGES_PER_MEMBER_MAX
     )
@@ -424,18 +424,18 @@ def test_a_listed_message_of_a_session_that_is_over_goes_when_its_listing_counts
     book.add(message)
     book.note_listed(message.message_id(), 3)
     over_ms = 7 * limits.VALIDITY_MS_MAX
-    book.prune(10, over_ms, session, 3)
-    book.prune(20, 2 * over_ms, session, 3)  # its session runs
-    book.prune(30, 3 * over_ms, later, 2)  # the list that names it is in no final block yet
-    book.prune(40, 4 * over_ms, later, 3)
-    book.prune(50, 4 * over_ms + limits.VALIDITY_MS_MAX - 1, later, 3)
+    book.prune(10, over_ms, (session,), 3)
+    book.prune(20, 2 * over_ms, (session,), 3)  # its session runs
+    book.prune(30, 3 * over_ms, (later,), 2)  # the list that names it is in no final block yet
+    book.prune(40, 4 * over_ms, (later,), 3)
+    book.prune(50, 4 * over_ms + limits.VALIDITY_MS_MAX - 1, (later,), 3)
     assert message.message_id() in book
-    book.prune(60, 4 * over_ms + limits.VALIDITY_MS_MAX, later, 3)
+    book.prune(60, 4 * over_ms + limits.VALIDITY_MS_MAX, (later,), 3)
     assert message.message_id() not in book and not book.kept()
     for number in range(limits.KEY_MESSAGES_PER_MEMBER_MAX):  # its place is free again, and counted once
-        book.add(junk(cluster, 2, number, session), running=session)
+        book.add(junk(cluster, 2, number, session), running=(session,))
     with pytest.raises(ProtocolError):
-        book.add(junk(cluster, 2, 99, session), running=session)
+        book.add(junk(cluster, 2, 99, session), running=(session,))
 
 
 def test_a_batch_that_stays_closed_through_many_refreshes_stops_no_member() -> None:

@@ -90,10 +90,10 @@ def test_a_killed_process_leaves_its_journal_and_a_loss_of_power_only_what_was_s
     for seed in range(30):
         for cause, lengths in kept.items():
             disk = Disk()
-            disk.keep([_vote(1), Append(GenesisEntry(bytes(32), 0))], 0)
+            disk.keep([_vote(1), Append(GenesisEntry(bytes(32), bytes(32)))], 0)
             disk.sync()
             disk.sign_log(1)
-            disk.keep([_vote(2), _vote(3), Append(GenesisEntry(bytes(32), 1))], 1)
+            disk.keep([_vote(2), _vote(3), Append(GenesisEntry(bytes(32), b"\x01" * 32))], 1)
             (disk.stop_process if cause == "kill" else disk.tear)(random.Random(seed))
             lengths.add(len(disk.records))
             assert len(disk.log) == 1, "a round that is not over is under no checkpoint"
@@ -102,7 +102,7 @@ def test_a_killed_process_leaves_its_journal_and_a_loss_of_power_only_what_was_s
 
 def test_a_snapshot_counts_once_it_is_written() -> None:
     disk = Disk()
-    disk.keep([_vote(1), Append(GenesisEntry(bytes(32), 0))], 0)
+    disk.keep([_vote(1), Append(GenesisEntry(bytes(32), bytes(32)))], 0)
     disk.finish_snapshot(PreparedSnapshot(b"state", 1, 1, 1, {}))
     assert (disk.snapshot, disk.checkpointed, disk.damaged) == (b"state", 1, False)
     disk.log.clear()

@@ -111,7 +111,7 @@ def test_heads_alone_are_not_synced_and_a_vote_syncs_all_before_it() -> None:
 
 def test_a_checkpoint_covers_what_was_written_before_it() -> None:
     disk = Disk()
-    entry = Append(GenesisEntry(bytes(32), 0))
+    entry = Append(GenesisEntry(bytes(32), bytes(32)))
     for after_ms, concluded in ((0, True), (CHECKPOINT_INTERVAL_MS - 1, False)):
         disk.keep([entry], 1_000 + after_ms)
         if concluded:

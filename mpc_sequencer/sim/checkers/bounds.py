@@ -23,7 +23,7 @@ def overdue(core: NodeCore) -> int:
     """Bodies of executed orders that nothing keeps and that should be gone."""
     final_height = core.chain.final_height - limits.BODIES_KEPT_HEIGHTS - OVERDUE_HEIGHTS
     through = min(final_height, core.execution.executed_height - OVERDUE_HEIGHTS)
-    listed_through, _ = core.chain.final_state.last_lists[core.node]
+    listed_through = core.listed_through()
     return sum(
         0 < one.sequenced_height <= through and not one.pins and one.list_number <= listed_through
         for one in core.pool._orders.values()
