@@ -83,7 +83,7 @@ def test_who_comes_back_with_a_copy_of_its_disk_of_the_old_epoch_contradicts_its
     host.disk = old
     cluster.restart(1)
     wait(cluster, in_epoch(1), 30_000)
-    cluster.run(3_000)
+    cluster.run(3 * limits.HEARTBEAT_MS)  # until a checkpoint makes the log durable
     assert "share-0" not in host.disk.vault and 0 not in host.core.reveal.secrets
     assert not cluster.evidence
     after(cluster)
