@@ -80,9 +80,9 @@ class RotatedWatched(Watched):
         places = {signer.public_key: place for place, signer in enumerate(signers)}
         return tuple(places[member.consensus_key] for member in committee.genesis.members)
 
-    def handed_over(self, node: int, block_id: bytes) -> bool:
+    def handed_over(self, node: int, block_id: bytes) -> bool | None:
         entry = self.hosts[node].core.chain.entry(block_id)
-        return entry is None or bool(entry.state.handover)
+        return None if entry is None else bool(entry.state.handover)
 
     def begun(self, host: Host) -> None:
         """A member is in its next epoch."""
@@ -105,7 +105,7 @@ class RotatedHarness(Harness):
         self,
         seed: int,
         nodes: int,
-        faults: frozenset[str],
+        faults: frozenset[str] = frozenset(),
         trace: Callable[[Sent], None] | None = None,
         *,
         shared: bool | None = None,
@@ -115,6 +115,7 @@ class RotatedHarness(Harness):
         self.rotation = rotated_plan(seed, nodes, faults) if rotation is None else rotation
         self._audited = audited
         self.targets: list[tuple[Wish, NextCommittee]] = []
+        """What is wished for, in order of time."""
         super().__init__(
             seed,
             nodes,

@@ -65,8 +65,8 @@ class Watched:
         """Who its members are, in order."""
         return tuple(range(committee.n))
 
-    def handed_over(self, node: int, block_id: bytes) -> bool:
-        """Whether the handover is agreed with a block that a member has as final, or it cannot say."""
+    def handed_over(self, node: int, block_id: bytes) -> bool | None:
+        """Whether the handover is agreed with a block that a member has as final; None where it cannot say."""
         return False
 
     def report(self, checker: str, height: int, detail: str) -> None:
