@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import Any
 
 import pytest
-from rotations_kit import at_cutover, rotation
+from rotations_kit import rotation
 
 from mpc_sequencer.core import chain, recovery
 from mpc_sequencer.core.keyshares import KeyShares
-from mpc_sequencer.core.ordering import derive, state
-from mpc_sequencer.core.statements import Statements
+from mpc_sequencer.core.ordering import state
 from mpc_sequencer.sim import rotated
-from mpc_sequencer.sim.host import Disk
 from mpc_sequencer.sim.rotated import RotatedHarness
 
 Patch = pytest.MonkeyPatch
-STAYING = 2
+derive: Any = import_module("mpc_sequencer.core.ordering.derive")
 
 
 def _batches_after_the_handover(patch: Patch) -> None:
@@ -34,11 +33,6 @@ def _counts_blocks_after_the_last(patch: Patch) -> None:
     patch.setattr(chain.Chain, "ended", property(lambda self: False))
 
 
-def _hands_over_with_one_word_too_few(patch: Patch) -> None:
-    honest = derive._hand_over
-    patch.setattr(derive, "_hand_over", lambda parent, words, quorum: honest(parent, words, quorum - 1))
-
-
 def _ends_before_results_are_certified(patch: Patch) -> None:
     honest = derive._hand_over
 
@@ -48,38 +42,12 @@ def _ends_before_results_are_certified(patch: Patch) -> None:
     patch.setattr(derive, "_hand_over", hand_over)
 
 
-def _keeps_list_numbers(patch: Patch) -> None:
-    honest = state.epoch_state
-
-    def epoch_state(last: Any, members: int, *, placed: bool) -> Any:
-        return replace(honest(last, members, placed=placed), last_lists=last.last_lists[:members])
-
-    patch.setattr(recovery, "epoch_state", epoch_state)
-
-
-def _keeps_the_last_view(patch: Patch) -> None:
-    honest = state.epoch_state
-
-    def epoch_state(last: Any, members: int, *, placed: bool) -> Any:
-        return replace(honest(last, members, placed=placed), view=last.view)
-
-    patch.setattr(recovery, "epoch_state", epoch_state)
-
-
-def _writes_no_snapshot_at_the_cutover(patch: Patch) -> None:
-    patch.setattr(Disk, "begin_epoch", lambda self, snapshot: None)
-
-
 def _keeps_old_shares(patch: Patch) -> None:
     patch.setattr(KeyShares, "retire_earlier", lambda self: None)
 
 
 def _takes_no_orders_along(patch: Patch) -> None:
     patch.setattr(recovery, "_inherited", lambda core: iter(()))
-
-
-def _lists_nothing_again(patch: Patch) -> None:
-    patch.setattr(Statements, "relist", lambda self, order_ids: None)
 
 
 def _drops_the_queue(patch: Patch) -> None:
@@ -106,18 +74,12 @@ def _by(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
-CRASH = {"outages": (at_cutover(STAYING, written=True),)}
 MUTATIONS = [
     Mutation("batches after the handover", _batches_after_the_handover, _by("handover")),
     Mutation("counts blocks after the last", _counts_blocks_after_the_last, _by("progress", "epochs")),
-    Mutation("hands over with q-1 words", _hands_over_with_one_word_too_few, _by("core")),
-    Mutation("ends before results are certified", _ends_before_results_are_certified, _by("core", "progress")),
-    Mutation("goes on with old list numbers", _keeps_list_numbers, _by("core", "progress")),
-    Mutation("goes on with the old view", _keeps_the_last_view, _by("progress", "core", "inclusion")),
-    Mutation("writes no snapshot at the cutover", _writes_no_snapshot_at_the_cutover, _by("core"), CRASH),
+    Mutation("ends before results are certified", _ends_before_results_are_certified, _by("handover")),
     Mutation("keeps old shares", _keeps_old_shares, _by("vaults"), {"generated": True}),
-    Mutation("takes no orders along", _takes_no_orders_along, _by("kept", "core")),
-    Mutation("lists nothing again", _lists_nothing_again, _by("kept")),
+    Mutation("takes no orders along", _takes_no_orders_along, _by("kept", "progress")),
     Mutation("drops the queue", _drops_the_queue, _by("kept")),
 ]
 

@@ -73,8 +73,9 @@ class Epochs(Checker):
 
 
 class Handovers(Checker):
-    """Batches are empty once the handover is agreed. Shares leave for orders of final batches only: what an epoch's end has skipped is not opened before a block
-    of the next one batches it."""
+    """Batches are empty once the handover is agreed, and all results are certified when the epoch ends. Shares
+    leave for orders of final batches only: what an epoch's end has skipped is not opened before a block of the next
+    one batches it."""
 
     name = "handover"
     sees = frozenset({Append, Broadcast, Send})
@@ -106,8 +107,11 @@ class Handovers(Checker):
         self._blocks[header.height] = block
         if header.epoch in self._handed and block.batch:
             self.report(header.height, f"a batch of {len(block.batch)} orders after the handover is agreed")
-        if self.watched.handed_over(node, header.block_id()):
+        state = self.watched.state_after(node, header.block_id())
+        if state is not None and state.handover:
             self._handed.setdefault(header.epoch, header.height)
+        if state is not None and state.ended and state.counting:
+            self.report(header.height, f"the epoch ends and results of {state.counting} are not certified")
 
     def at_end(self, simulation: Simulation) -> None:
         batched = {one.order_id: height for height, block in self._blocks.items() for one in block.batch}
