@@ -62,6 +62,8 @@ DOOR_CODES: Final = frozenset(
     }
 )
 """What may differ from member to member: refusing such a body accuses nobody."""
+FULL_CODES: Final = frozenset({"key.full"})
+"""Refusals of asked-for key messages that are their author's doing: they are asked for again."""
 UNCHECKED_BLOCKS_MAX: Final = 64
 VISITORS_MESSAGES: Final = (FetchBodies, FetchLists, FetchBlock, FetchBundle, FetchLog, KeyBodies)
 """What who is no member of the epoch may say: it asks, and a joiner offers what it owes to its key session."""
@@ -225,7 +227,12 @@ class PeerHandlers:
             offered = node >= core.committee.n and message.node == node and message.session in core.keygen.live
             if core.fetcher.wants_body(message_id) or (offered and message_id not in core.keybook):
                 needed, live = core.fetcher.needs_body(message_id), core.keygen.live
-                core.keybook.add(message, message_id=message_id, needed=needed, running=live)
+                try:
+                    core.keybook.add(message, message_id=message_id, needed=needed, running=live)
+                except ProtocolError as error:
+                    if error.code not in FULL_CODES:
+                        raise
+                    continue  # its author says too much, not who was asked for it
                 core.fetcher.got_body(message_id)
                 core.arrivals += 1
 

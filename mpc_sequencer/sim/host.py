@@ -317,7 +317,7 @@ class Host:
         return effects + self.core.start(clock_ms)
 
     def _follow(self, next_core: NextCore, clock_ms: int) -> tuple[bytes, list[Effect]]:
-        """The next epoch's core in the place of the one whose epoch is over; its snapshot, and what it brought forth."""
+        """The next epoch's core in the place of the one whose epoch is over; its snapshot, and what comes of it."""
         committee, snapshot = succession(self.core)
         self.core = next_core(self, committee)
         restore(self.core, snapshot, (), clock_ms)

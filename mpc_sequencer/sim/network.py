@@ -168,8 +168,8 @@ class FaultPlan:
 def make_plan(
     seed: int, nodes: int, faults: frozenset[str], *, members: MemberFaults | None = None, spare: int | None = None
 ) -> FaultPlan:
-    """Draw the faults of a run. ``faults`` holds names of :data:`ROTATION_FAULT_KINDS`. ``members``: who is faulty, where
-    that is not to be drawn, and ``spare`` how many more may be down at a time then."""
+    """Draw the faults of a run. ``faults`` holds names of :data:`ROTATION_FAULT_KINDS`. ``members``: who is faulty,
+    where that is not to be drawn, and ``spare`` how many more may be down at a time then."""
     rng = random.Random(f"{seed}/{nodes}/network")
     unknown = faults - ROTATION_FAULT_KINDS
     if unknown:

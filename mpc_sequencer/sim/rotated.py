@@ -1,8 +1,9 @@
-"""Runs in which the committee is replaced, under load and faults: their timeline, and what their checkers need to know.
+"""Runs in which the committee is replaced, under load and faults: their timeline, and what their checkers need to
+know.
 
-Timeline: a key generation in some runs, then load, faults and wishes (:mod:`mpc_sequencer.sim.rotations`) at once. After
-the heal every correct member of the last committee that was wished for must be in one epoch, that committee's, within
-ROTATION_MS_MAX, and then orders to its members must be certified everywhere, as in any run.
+Timeline: a key generation in some runs, then load, faults and wishes (:mod:`mpc_sequencer.sim.rotations`) at once.
+After the heal every correct member of the last committee that was wished for must be in one epoch, that committee's,
+within ROTATION_MS_MAX, and then orders to its members must be certified everywhere, as in any run.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import partial
 from typing import Final
 
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.ordering import OrderingState
 from mpc_sequencer.core.rotation import is_same
 from mpc_sequencer.core.types import NextCommittee
 from mpc_sequencer.sim.checkers import ROTATED_CHECKERS, Checker, Watched
@@ -69,7 +71,8 @@ class RotatedWatched(Watched):
         if number >= STRANGER:
             return number - STRANGER
         committee = self.hosts[node].core.committee
-        keys = [*(one.consensus_key for one in committee.genesis.members), *(one.consensus_key for one in committee.joiners)]
+        keys = [one.consensus_key for one in committee.genesis.members]
+        keys += [one.consensus_key for one in committee.joiners]
         signers = [*self.deployment.signers, *self.deployment.joiners]
         if number >= len(keys):
             return None
@@ -80,9 +83,13 @@ class RotatedWatched(Watched):
         places = {signer.public_key: place for place, signer in enumerate(signers)}
         return tuple(places[member.consensus_key] for member in committee.genesis.members)
 
-    def handed_over(self, node: int, block_id: bytes) -> bool:
+    def state_after(self, node: int, block_id: bytes) -> OrderingState | None:
         entry = self.hosts[node].core.chain.entry(block_id)
-        return entry is None or bool(entry.state.handover)
+        return None if entry is None else entry.state
+
+    def handed_over(self, node: int, block_id: bytes) -> bool | None:
+        state = self.state_after(node, block_id)
+        return None if state is None else bool(state.handover)
 
     def begun(self, host: Host) -> None:
         """A member is in its next epoch."""
@@ -105,7 +112,7 @@ class RotatedHarness(Harness):
         self,
         seed: int,
         nodes: int,
-        faults: frozenset[str],
+        faults: frozenset[str] = frozenset(),
         trace: Callable[[Sent], None] | None = None,
         *,
         shared: bool | None = None,
@@ -115,6 +122,7 @@ class RotatedHarness(Harness):
         self.rotation = rotated_plan(seed, nodes, faults) if rotation is None else rotation
         self._audited = audited
         self.targets: list[tuple[Wish, NextCommittee]] = []
+        """What is wished for, in order of time."""
         super().__init__(
             seed,
             nodes,
@@ -217,7 +225,8 @@ class RotatedHarness(Harness):
                     (host.place, host.epoch, host.core.chain.final_height, host.core.keygen.phase, host.core.over)
                     for host in simulation.hosts
                 ]
-                detail = f"no rotation {ROTATION_MS_MAX} ms after the heal; (person, epoch, height, phase, over) {states}"
+                what = "(person, epoch, height, phase, over)"
+                detail = f"no rotation {ROTATION_MS_MAX} ms after the heal; {what} {states}"
                 self.watched.report("progress", max(one[2] for one in states), detail)
                 return
             simulation.run(SLICE_MS * 4)

@@ -1,4 +1,4 @@
-"""The cluster of a run in which the committee is replaced: people join, go over one by one, and have other numbers then.
+"""The cluster of a run in which the committee is replaced: people join, go over one by one, and change numbers.
 
 People have places for good: members of the first epoch the first ones, joiners those after them. What is a
 :class:`~mpc_sequencer.sim.simulation.Simulation` with one epoch is one with several here: links carry what

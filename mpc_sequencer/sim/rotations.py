@@ -1,12 +1,13 @@
 """Runs in which the committee is replaced: who is to follow whom and when, who is faulty meanwhile, who joins.
 
-What operators want is a list of *wishes*: from some time on, all members' operators want one committee to follow. A wish
-may come long after the rotation before it, in the middle of it (an approval that changes), or name the committee as it
-was (a rotation called off, or undone where it came too late). Operators of every epoch ask for the last wish until their
-committee is the one it names.
+What operators want is a list of *wishes*: from some time on, all members' operators want one committee to follow. A
+wish may come long after the rotation before it, in the middle of it (an approval that changes), or name the committee
+as it was (a rotation called off, or undone where it came too late). Operators of every epoch ask for the last wish
+until their committee is the one it names.
 
-The faults are those of any run among all people, members and joiners alike, moved behind a key generation where the run
-begins with one. Of every committee that may come about at most f members are faulty, and no more are down at a time.
+The faults are those of any run among all people, members and joiners alike, moved behind a key generation where the
+run begins with one. Of every committee that may come about at most f members are faulty, and no more are down at a
+time.
 """
 
 from __future__ import annotations

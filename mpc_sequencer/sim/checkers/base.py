@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import Broadcast, Effect, Send
+from mpc_sequencer.core.ordering import OrderingState
 from mpc_sequencer.core.types import Envelope
 from mpc_sequencer.sim.deployment import Deployment
 from mpc_sequencer.sim.network import FaultPlan
@@ -67,8 +68,12 @@ class Watched:
         """Who its members are, in order."""
         return tuple(range(committee.n))
 
-    def handed_over(self, node: int, block_id: bytes) -> bool:
-        """Whether the handover is agreed with a block that a member has as final, or it cannot say."""
+    def state_after(self, node: int, block_id: bytes) -> OrderingState | None:
+        """The ordering state after a block that a member has as final, where it still holds it."""
+        return None
+
+    def handed_over(self, node: int, block_id: bytes) -> bool | None:
+        """Whether the handover is agreed with a block that a member has as final; None where it cannot say."""
         return False
 
     def report(self, checker: str, height: int, detail: str) -> None:

@@ -73,8 +73,9 @@ class Epochs(Checker):
 
 
 class Handovers(Checker):
-    """Shares leave for orders of final batches only: what an epoch's end has skipped is not opened before a block
-    of the next one batches it."""
+    """Batches are empty once the handover is agreed, and all results are certified when the epoch ends. Shares
+    leave for orders of final batches only: what an epoch's end has skipped is not opened before a block of the next
+    one batches it."""
 
     name = "handover"
     sees = frozenset({Append, Broadcast, Send})
@@ -82,6 +83,8 @@ class Handovers(Checker):
     def __init__(self, watched: Watched) -> None:
         super().__init__(watched)
         self._blocks: dict[int, Block] = {}
+        self._handed: dict[int, int] = {}
+        """Epoch -> the height with which its handover is agreed."""
         self._opened: dict[bytes, tuple[int, int]] = {}
         """Order -> (member, height)."""
         self._bundles: dict[tuple[bytes, int], int] = {}
@@ -90,13 +93,25 @@ class Handovers(Checker):
     def on_effect(self, node: int, effect: Effect) -> None:
         if isinstance(effect, Append):
             if isinstance(effect.entry, BlockEntry):
-                block = effect.entry.block
-                self._blocks.setdefault(block.header.height, block)
+                self._block(node, effect.entry.block)
             elif isinstance(effect.entry, OpenedEntry):
                 self._opened.setdefault(effect.entry.opened.order_id, (node, effect.entry.height))
         elif isinstance(effect, Broadcast | Send) and isinstance(effect.message, BundleMessage):
             bundle = effect.message.bundle
             self._bundles.setdefault((bundle.block_id, bundle.height), node)
+
+    def _block(self, node: int, block: Block) -> None:
+        header = block.header
+        if header.height in self._blocks:
+            return
+        self._blocks[header.height] = block
+        if header.epoch in self._handed and block.batch:
+            self.report(header.height, f"a batch of {len(block.batch)} orders after the handover is agreed")
+        state = self.watched.state_after(node, header.block_id())
+        if state is not None and state.handover:
+            self._handed.setdefault(header.epoch, header.height)
+        if state is not None and state.ended and state.counting:
+            self.report(header.height, f"the epoch ends and results of {state.counting} are not certified")
 
     def at_end(self, simulation: Simulation) -> None:
         batched = {one.order_id: height for height, block in self._blocks.items() for one in block.batch}
@@ -239,7 +254,7 @@ class EpochInclusion(Inclusion):
                 if block.header.epoch != self._epoch:
                     self._turn_to(block.header.epoch)
                 self._final(block)
-                if self.watched.handed_over(node, block.header.block_id()):
+                if self.watched.handed_over(node, block.header.block_id()) is not False:
                     self._over.add(self._epoch)
         number = self.watched.number(node)
         if (cut := own_list(number, effect)) is not None:
