@@ -29,6 +29,8 @@ SCAN_ENTRIES_MAX: Final = 16_384
 SLICE_INTERVAL_MS: Final = 100
 SLICES_BURST_MAX: Final = 4
 """One peer makes a member read its log so often, some 10 MB/s; a question beyond is dropped unanswered."""
+PEERS_KEPT_MAX: Final = 256
+"""With so many peers, what a visitor has spent is forgotten once it counts no more."""
 SERVED: Final = frozenset(
     kind.__struct_config__.tag
     for kind in (ListEntry, EnvelopeEntry, KeyEntry, BlockEntry, FinalityEntry, BundleEntry, SettlementEntry)
@@ -46,9 +48,12 @@ class SliceBudget:
 
     def take(self, node: int, now_ms: int) -> bool:
         """Whether a question of ``node`` is answered now."""
-        from_ms = max(self._spent_until_ms.get(node, 0), now_ms - (SLICES_BURST_MAX - 1) * SLICE_INTERVAL_MS)
+        saved_from_ms = now_ms - (SLICES_BURST_MAX - 1) * SLICE_INTERVAL_MS
+        from_ms = max(self._spent_until_ms.get(node, 0), saved_from_ms)
         if from_ms > now_ms:
             return False
+        if len(self._spent_until_ms) >= PEERS_KEPT_MAX:
+            self._spent_until_ms = {one: until for one, until in self._spent_until_ms.items() if until > saved_from_ms}
         self._spent_until_ms[node] = from_ms + SLICE_INTERVAL_MS
         return True
 

@@ -17,16 +17,17 @@ over           the last block is final                                the next e
 Approvals and handovers are key messages of a session of their own (:func:`topic`), so they are listed, lifted and
 logged like all key messages. Of a member the newest approval counts, whatever it approved before; *newest* is by its
 author's numbers, and of two with one number the first in the log. q members that approve the committee as it is call a
-proposal off, and q that approve a third one replace it, until the resharing is done: a session that ends for a committee
-that is not wanted any more is void.
+proposal off, and q that approve a third one replace it, until the resharing is done: a session that ends for a
+committee that is not wanted any more is void.
 
 A handover carries a signature over the EIP-712 struct ``Rotation``, which has all that a settlement contract needs to
 take the new signers; q of these are an :class:`~mpc_sequencer.core.types.EpochStart`'s proof.
 
 What an attacker tries: fewer than q approvals (nothing happens), a committee that tolerates fewer faults than it says
 (:func:`check_next`), a handover with a bad signature (refused before it is held, so no honest member lists it) or of
-another result (which never has q), an old approval that is held back until its author has changed its mind, a joiner's messages before there is a rotation (nobody knows its key), two rotations at once (the
-session that runs ends first).
+another result (which never has q), an old approval that is held back until its author has changed its mind, a
+joiner's messages before there is a rotation (nobody knows its key), two rotations at once (the session that runs ends
+first).
 """
 
 from __future__ import annotations

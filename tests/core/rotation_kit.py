@@ -85,7 +85,9 @@ def up(cluster: Cluster) -> list[Host]:
     return [host for host in cluster.hosts if host.up]
 
 
-def wait(cluster: Cluster, what: Callable[[NodeCore], bool], ms: int = ROTATION_MS, *, places: Sequence[int] = ()) -> None:
+def wait(
+    cluster: Cluster, what: Callable[[NodeCore], bool], ms: int = ROTATION_MS, *, places: Sequence[int] = ()
+) -> None:
     """Until all that are up (or the hosts at ``places``) are so far."""
 
     def reached(c: Cluster) -> bool:

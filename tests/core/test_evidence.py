@@ -114,7 +114,8 @@ def signed_bundle(**terms: Any) -> Bundle:
 
 
 def a_note(size: int = 5, root: bytes = X, node: int = GUILTY, key: int = GUILTY) -> bytes:
-    return sign_checkpoint(TreeHead(size, root), log_origin(D.committee.genesis_id, D.committee.genesis.members[node].log_key), LOG_KEYS[key])
+    origin = log_origin(D.committee.genesis_id, D.committee.genesis.members[node].log_key)
+    return sign_checkpoint(TreeHead(size, root), origin, LOG_KEYS[key])
 
 
 def a_share(first: int = 1, last: int = 64, node: int = GUILTY, **terms: Any) -> Any:

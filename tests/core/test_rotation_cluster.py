@@ -1,4 +1,4 @@
-"""Rotations of every shape in a running cluster: who follows whom, and what becomes of orders and receipts meanwhile."""
+"""Rotations of every shape in a running cluster: who follows whom, and what becomes of orders and receipts."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_two_rotations_in_a_row_and_a_member_that_leaves_and_comes_back() -> Non
 def test_orders_under_a_rotation_are_filled_once_and_receipts_are_kept() -> None:
     cluster = cluster_of()
     approve(cluster, target_of(cluster, range(7)), range(4))
-    orders = []
+    orders: list[Envelope] = []
     while not all(host.epoch for host in cluster.hosts):
         orders.append(trade(cluster, [len(orders) % 4, (len(orders) + 1) % 4], trader=len(orders) % 4))
         cluster.run(25)
@@ -129,13 +129,14 @@ def test_who_leaves_gives_no_receipts_from_the_handover_on_and_keeps_those_it_ga
     wait(cluster, reshared, places=range(4))
     before = trade(cluster, [0, 1])
     cluster.run(1)
-    wait(cluster, lambda core: handed_over(core), places=[0])
+    wait(cluster, handed_over, places=[0])
     late = trade(cluster, [0])
     cluster.run(10)
     codes = {one.code for one in answers_of(cluster, 0, late)}
     assert codes and codes <= {"intake.leaving", "intake.recovering"}
     wait(cluster, in_epoch(1))
-    kept = [one.order_list for one in cluster.hosts[0].disk.log if isinstance(one, ListEntry) and one.order_list.node == 0]
+    listed = [one.order_list for one in cluster.hosts[0].disk.log if isinstance(one, ListEntry)]
+    kept = [one for one in listed if one.node == 0]
     given = [one.receipt for one in answers_of(cluster, 0, before) if one.receipt is not None]
     for receipt in given:
         assert [receipt.order_id in one.entries for one in kept if one.number == receipt.list_number] == [True]
@@ -166,7 +167,7 @@ def test_what_waits_in_the_queue_is_batched_by_the_next_committee() -> None:
 def test_by_receipt_orders_are_placed_anew_by_the_next_committee() -> None:
     cluster = cluster_of(5, joiners=1, policy=RECEIVE)
     approve(cluster, target_of(cluster, range(6), 5), range(5))
-    orders = []
+    orders: list[Envelope] = []
     while not all(host.epoch for host in cluster.hosts):
         orders.append(trade(cluster, range(5), trader=len(orders) % 4))
         cluster.run(150)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 from rotation_kit import (
@@ -22,6 +23,7 @@ from rotation_kit import (
 )
 
 from mpc_sequencer.core import limits
+from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.transcript import BundleEntry
 from mpc_sequencer.sim import Cluster
 
@@ -98,7 +100,9 @@ def test_who_comes_back_with_a_copy_of_its_disk_of_the_old_epoch_contradicts_its
 @pytest.mark.parametrize("keep_log", [True, False])
 @pytest.mark.parametrize("place", [1, 5])
 @pytest.mark.parametrize("when", [handed_over, in_epoch(1)], ids=["before the cutover", "right after it"])
-def test_a_member_that_lost_its_journal_about_a_cutover_comes_back_by_the_logs(when, place: int, keep_log: bool) -> None:  # type: ignore[no-untyped-def]
+def test_a_member_that_lost_its_journal_about_a_cutover_comes_back_by_the_logs(
+    when: Callable[[NodeCore], bool], place: int, keep_log: bool
+) -> None:
     cluster = cluster_of()
     first = trade(cluster)
     approve(cluster, target_of(cluster, range(7)), range(4))

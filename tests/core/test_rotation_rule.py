@@ -214,7 +214,7 @@ def test_a_start_of_another_deployment_is_refused() -> None:
         follow(other, start)
 
 
-# --- whose approvals lead where -----------------------------------------------------------------------------------------
+# --- whose approvals lead where -------------------------------------------------------------------------------------
 @dataclass
 class NaiveApprovals:
     """The rule's first row, with a list of everything that was ever said."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from itertools import pairwise
 
 from rotation_kit import approve, cluster_of, executed, in_epoch, rotate, same_everywhere, target_of, trade, wait
 
@@ -77,7 +78,7 @@ def test_the_last_range_of_an_epoch_is_the_old_members_and_the_next_one_the_new_
     anchor = cluster.hosts[0].core.committee.anchor_height
     ranges = sorted({(one.result.first_height, one.result.last_height, one.result.epoch) for one in ready(cluster)})
     assert ranges[0][0] == 1
-    assert all(before[1] + 1 == after[0] for before, after in zip(ranges, ranges[1:], strict=False))
+    assert all(before[1] + 1 == after[0] for before, after in pairwise(ranges))
     assert anchor in [last for _, last, epoch in ranges if epoch == 0], "a range ends with the epoch"
     assert all((last <= anchor) == (epoch == 0) for _, last, epoch in ranges)
     assert all(first > anchor for first, _, epoch in ranges if epoch == 1), "and none goes over it"
@@ -87,7 +88,7 @@ def test_ranges_of_both_epochs_follow_one_another_and_add_up() -> None:
     cluster = traded()
     results = {one.result.first_height: one.result for one in ready(cluster)}
     chained = [results[first] for first in sorted(results)]
-    for before, after in zip(chained, chained[1:], strict=False):
+    for before, after in pairwise(chained):
         assert after.prev_state_root == before.state_root
     for result in chained:
         sums: dict[int, int] = {}
@@ -107,8 +108,8 @@ def test_a_range_that_counts_nothing_goes_over_an_epoch_s_end() -> None:
     (result,) = {one.result for one in ready(cluster)}
     assert (result.first_height, result.epoch) == (1, 1) and result.last_height > anchor
     check_signed(cluster, ready(cluster))
-    batches = [one.block.header.height for one in cluster.hosts[0].disk.log if isinstance(one, BlockEntry) and one.block.batch]
-    assert all(anchor < height <= result.last_height for height in batches)
+    blocks = [one.block for one in cluster.hosts[0].disk.log if isinstance(one, BlockEntry)]
+    assert all(anchor < block.header.height <= result.last_height for block in blocks if block.batch)
 
 
 def test_who_is_cut_off_at_the_epoch_s_end_still_gets_the_last_range_s_signatures() -> None:

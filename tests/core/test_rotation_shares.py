@@ -27,8 +27,19 @@ from mpc_sequencer.core.keys import SEED_PREFIX, decode_share
 from mpc_sequencer.core.transcript import BlockEntry, BundleEntry, KeyEntry
 from mpc_sequencer.core.types import KeyMessage
 from mpc_sequencer.sim import Cluster
-from threshold import SealingKey, SecretShare, ThresholdError, UsageError, check, combine, group, open_ciphertext, seal, share
-from threshold import Label as OrderLabel
+from threshold import (
+    Label,
+    SealingKey,
+    SecretShare,
+    ThresholdError,
+    UsageError,
+    check,
+    combine,
+    group,
+    open_ciphertext,
+    seal,
+    share,
+)
 from threshold.dkg import Kind, Participant, Session, deals
 from threshold.dkg.wire import Deal, MessageType, decode_deal
 
@@ -69,7 +80,7 @@ def rotated() -> tuple[Cluster, list[SecretShare], list[SecretShare], list[KeyMe
 def opens(public_key: bytes, shares: Iterable[SecretShare], t: int) -> bool:
     """Whether these shares open an order that is sealed to the key."""
     key = SealingKey(public_key, 1, bytes(20))
-    label = OrderLabel(1, bytes(20), key.key_id, bytes(20), 1, 2, 64)
+    label = Label(1, bytes(20), key.key_id, bytes(20), 1, 2, 64)
     checked = check(key, label.encode(), seal(key, label, b"order", sigma=bytes(32)), buckets=(64,))
     try:
         point = combine({one.index: share(one, checked) for one in shares}, t)

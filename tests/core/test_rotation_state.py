@@ -1,4 +1,4 @@
-"""The epoch's end in the ordering state: when a handover is agreed, when batches are empty, and which block is the last."""
+"""The epoch's end in the ordering state: when a handover is agreed, when batches are empty, which block is last."""
 
 from __future__ import annotations
 

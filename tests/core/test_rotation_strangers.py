@@ -1,4 +1,4 @@
-"""Who is no member: what a joiner, a visitor and a member of another epoch may say, and that the rest changes nothing."""
+"""Who is no member: what a joiner, a visitor or a member of another epoch may say; the rest changes nothing."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from mpc_sequencer.core.effects import (
     Send,
     VoteRecord,
 )
+from mpc_sequencer.core.logslice import PEERS_KEPT_MAX, SLICE_INTERVAL_MS, SLICES_BURST_MAX, SliceBudget
 from mpc_sequencer.core.messages import (
     BundleMessage,
     FetchLog,
@@ -194,3 +195,12 @@ def test_who_is_behind_is_given_the_last_range_s_signatures_and_no_lists_or_vote
     effects = core.step(PeerUp(STRANGER + 2), cluster.now_ms)
     sent = [one.message for one in effects if isinstance(one, Send)]
     assert sent and all(isinstance(one, SettlementShare) and one.claim.epoch == 0 for one in sent)
+
+
+def test_visitors_without_number_cost_bounded_memory_and_each_its_own_pace() -> None:
+    budget = SliceBudget()
+    for visitor in range(10_000):
+        assert budget.take(STRANGER + visitor, 1_000 + visitor * SLICE_INTERVAL_MS)
+    assert len(budget._spent_until_ms) <= PEERS_KEPT_MAX
+    now_ms = 10**7
+    assert [budget.take(1, now_ms) for _ in range(SLICES_BURST_MAX + 1)] == [True] * SLICES_BURST_MAX + [False]
