@@ -41,8 +41,7 @@ class SyncSequencerClient:
         *,
         receipts: ReceiptStore | None = None,
     ) -> None:
-        self.committee = committee
-        """Seal with this one: it learns the threshold key (:meth:`key`), which the committee file may not have."""
+        self._committee = committee
         self._arguments = (committee, connector, nodes, receipts)
         self._ready = threading.Event()
         self._failure: BaseException | None = None
@@ -54,6 +53,13 @@ class SyncSequencerClient:
         self._ready.wait(START_S_MAX)
         if self._failure is not None:
             raise self._failure
+
+    @property
+    def committee(self) -> Committee:
+        """Seal with this one: it learns the threshold key (:meth:`key`), which the committee file may not have."""
+        if self._client is not None:
+            self._committee = self._client.committee
+        return self._committee
 
     def _run(self) -> None:
         try:
@@ -70,7 +76,6 @@ class SyncSequencerClient:
             self._token = trio.lowlevel.current_trio_token()
             self._stop = trio.Event()
             self._client = client
-            self.committee = client.committee
             self._ready.set()
             await self._stop.wait()
 
