@@ -198,16 +198,16 @@ class MemberClient:
     def _on_answer(self, node: int, reply: Answer | Refused) -> None:
         if isinstance(reply, Refused):
             raise self._fault(node, closing_refusal(reply))
-        if isinstance(reply, EpochsReply):
-            try:
-                self._members.told(node, reply)
-            except (ProtocolError, ThresholdError) as refusal:
-                raise self._fault(node, refusal) from None
-            except ConfigError as refusal:  # q members signed a committee that none of them can run
-                raise self._fault(
-                    node, ProtocolError("rotation.committee", "EpochStart", refusal.cause, refusal.hint)
-                ) from None
-        self._questions.answered(node, reply)
+        if not isinstance(reply, EpochsReply):
+            self._questions.answered(node, reply)
+            return
+        try:
+            self._members.told(node, reply)
+        except (ProtocolError, ThresholdError) as refusal:
+            raise self._fault(node, refusal) from None
+        except ConfigError as wrong:  # q members signed a committee that none of them can run
+            unsafe = ProtocolError("rotation.committee", "EpochStart", wrong.cause, wrong.hint)
+            raise self._fault(node, unsafe) from None
 
     async def _wait_change(self, poll_s: float) -> None:
         with trio.move_on_after(poll_s):

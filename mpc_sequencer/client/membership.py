@@ -3,8 +3,8 @@
 A client starts with one committee. Whoever it reaches is asked how later epochs began: at once on every new
 connection; when a member speaks of an epoch that the client does not know, or says that it is leaving; every second
 while a link is down; else every EPOCH_POLL_S, one member after the other. A proof that holds makes its committee the
-one that counts: new members get links, to the endpoint and certificate that the proof has for them, and links to those that
-left end. Proofs that do not hold are their sender's fault and change nothing; what nobody asked for is ignored.
+one that counts: new members get links, to the endpoint and certificate that the proof has for them, and links to those
+that left end. Proofs that do not hold are their sender's fault and change nothing; what nobody asked for is ignored.
 
 A client that was given some members only keeps to those that stay, and takes all where fewer than f+1 do.
 """
@@ -120,7 +120,7 @@ class Membership:
             self._asked[place] = request
 
     def told(self, place: int, reply: EpochsReply) -> None:
-        """Take a member's answer. Raises what :meth:`Roster.take` does."""
+        """Take a member's answer, and hand it to who waits for it. Raises what :meth:`Roster.take` does."""
         if self._asked.get(place) != reply.request and not self.questions.waits(place, reply.request):
             return
         if self._asked.get(place) == reply.request:
@@ -129,6 +129,7 @@ class Membership:
         before = self.roster.newest
         try:
             self.roster.take(reply.starts)
+            self.questions.answered(place, reply)  # a member may prove its own leaving: its link goes in a moment
         finally:
             if self.roster.newest is not before:
                 self._settle()
