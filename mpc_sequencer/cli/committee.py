@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mpc_sequencer.client.committee_key import CommitteeKey
     from mpc_sequencer.client.errors import MemberFault
     from mpc_sequencer.client.queries import CommitteeView, KeyState
+    from mpc_sequencer.core.committee import Committee
     from mpc_sequencer.node.config import CommitteeFile
 
 app = typer.Typer(no_args_is_help=True)
@@ -60,7 +61,7 @@ def key(
     """
     import trio
 
-    from mpc_sequencer.client.committee_key import save_key
+    from mpc_sequencer.client.committee_key import save_epoch_key, save_key
     from mpc_sequencer.core.errors import ConfigError
 
     file = read_committee(committee)
@@ -69,8 +70,10 @@ def key(
         output_exists(out, force)
         if file.committee.keys is not None:
             raise ConfigError("the committee file has the threshold key itself", "leave out --out: none is needed")
-    found, faults = trio.run(_fetch, file, chosen, timeout, as_json)
-    if out is not None and found.certificate is not None:
+    found, faults, proven = trio.run(_fetch, file, chosen, timeout, as_json)
+    if out is not None and proven.starts:
+        save_epoch_key(out, proven)
+    elif out is not None and found.certificate is not None:
         save_key(out, file.committee, found.certificate)
     shown = key_fields(found) | {"faults": [fault.cause for fault in faults], "file": None if out is None else str(out)}
     if as_json:
@@ -83,7 +86,8 @@ def key(
 
 async def _fetch(
     file: CommitteeFile, nodes: list[int], timeout_s: float, quiet: bool
-) -> tuple[CommitteeKey, list[MemberFault]]:
+) -> tuple[CommitteeKey, list[MemberFault], Committee]:
+    """The key, members at fault, and the newest committee that is proven."""
     from mpc_sequencer.client.keysearch import follow_key
     from mpc_sequencer.client.link import connector_to
     from mpc_sequencer.client.sequencer import open_sequencer
@@ -93,7 +97,7 @@ async def _fetch(
             console().print(f"key generation: {words}", markup=False)
 
     async with open_sequencer(file.committee, connector_to(file), nodes) as client:
-        return await follow_key(client, timeout_s, say), client.faults
+        return await follow_key(client, timeout_s, say), client.faults, client.committee
 
 
 def key_fields(found: CommitteeKey) -> dict[str, Any]:
@@ -234,9 +238,6 @@ def state_fields(view: CommitteeView, node: int, answer: KeyState | str) -> dict
     given = committee.genesis.public_key or committee.origin is not None
     if found is None and given and answer.fault is None:
         found = known_key(committee)
-    sharing = None if found is None else found.sharing
-    if found is not None and found.certificate is None and committee.origin is not None:
-        sharing = committee.origin.sharing.number
     row: dict[str, Any] = {
         **known,
         "epoch": reply.epoch,
@@ -245,7 +246,7 @@ def state_fields(view: CommitteeView, node: int, answer: KeyState | str) -> dict
         "attempts_failed": reply.key_attempt,
         "key_id": None if found is None else found.key_id.hex(),
         "threshold": committee.t if found is None else found.threshold,
-        "sharing": sharing,
+        "sharing": None if found is None else found.sharing,
         "qualified_dealers": [] if found is None else list(found.qualified),
         "signers": [] if found is None else list(found.signers),
         "height_final": reply.height_final,

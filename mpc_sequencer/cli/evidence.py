@@ -73,7 +73,7 @@ def receipt(
 
     members = read_committee(committee).committee
     found = broken_receipts(receipts, log, members)
-    written = [write_evidence(out, offence, members) for offence in found.broken]
+    written = [write_evidence(out, one, found.committees[one.receipt.epoch]) for one in found.broken]
     if as_json:
         counts = {"kept": found.kept, "open": found.open, "broken": len(found.broken)}
         print_json({**counts, "files": [str(path) for path in written]})

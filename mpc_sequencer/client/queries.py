@@ -33,12 +33,16 @@ async def ask_status(
 
 
 async def ask_order(
-    file: CommitteeFile, nodes: Sequence[int], order_id: bytes, timeout_s: float
-) -> dict[int, OrderReply | str]:
-    """What each member says of an order, or why it says nothing."""
-    return await _ask_each(
-        file, nodes, timeout_s, lambda client, node, limit_s: client.order(node, order_id, limit_s)
-    )
+    file: CommitteeFile, chosen: Callable[[int], Sequence[int]], order_id: bytes, timeout_s: float
+) -> tuple[Committee, dict[int, OrderReply | str]]:
+    """The present committee, and what its members say of an order, by index, or why they say nothing. ``chosen`` is as
+    for :func:`ask_committee`."""
+
+    async def question(client: SequencerClient, node: int, limit_s: float) -> OrderReply:
+        return await client.order(node, order_id, limit_s)
+
+    async with open_sequencer(file.committee, connector_to(file)) as client:
+        return await _ask_present(client, chosen, timeout_s, question)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +73,17 @@ async def ask_committee(file: CommitteeFile, chosen: Callable[[int], Sequence[in
     """Follow the epochs from a committee file to the present committee and ask its members for their state.
     ``chosen`` gives the indexes to ask, from the committee's size; it may raise."""
     async with open_sequencer(file.committee, connector_to(file)) as client:
-        await follow_epochs(client, timeout_s)
+        committee, answers = await _ask_present(client, chosen, timeout_s, _key_state)
         roster = client.roster
-        committee, places = roster.newest, roster.places
+        places = roster.places_of(committee)
         listed = members_of(file)
         members = tuple(roster.member(place) or listed[place] for place in places)
-        indexes = chosen(committee.n)
-        by_place = await _ask_over(client, [places[index] for index in indexes], timeout_s, _key_state)
         told = [reply for place in places if (reply := client.told(place)) is not None]
         return CommitteeView(
             committee=committee,
             endpoints=tuple(member.endpoint for member in members),
             members=members,
-            answers={index: by_place[places[index]] for index in indexes},
+            answers=answers,
             rotation=_most_said(told),
         )
 
@@ -114,6 +116,17 @@ async def _key_state(client: SequencerClient, node: int, timeout_s: float) -> Ke
         return KeyState(status, client.take_key(node, reply.certificate), None)
     except MemberFault as fault:
         return KeyState(status, None, fault)
+
+
+async def _ask_present(
+    client: SequencerClient, chosen: Callable[[int], Sequence[int]], timeout_s: float, question: Question[T]
+) -> tuple[Committee, dict[int, T | str]]:
+    """Ask the newest committee that any member proves, by index."""
+    await follow_epochs(client, timeout_s)
+    committee, places = client.committee, client.roster.places
+    indexes = chosen(committee.n)
+    by_place = await _ask_over(client, [places[index] for index in indexes], timeout_s, question)
+    return committee, {index: by_place[places[index]] for index in indexes}
 
 
 async def _ask_each(

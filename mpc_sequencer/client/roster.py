@@ -32,7 +32,11 @@ class Roster:
     @property
     def places(self) -> tuple[int, ...]:
         """The newest committee's members by index."""
-        return tuple(self._keys.index(member.consensus_key) for member in self.newest.genesis.members)
+        return self.places_of(self.newest)
+
+    def places_of(self, committee: Committee) -> tuple[int, ...]:
+        """The members of a committee of this roster, by index."""
+        return tuple(self._keys.index(member.consensus_key) for member in committee.genesis.members)
 
     def committee(self, epoch: int) -> Committee | None:
         """The committee of an epoch; None where it is not proven (or before the first that this roster has)."""

@@ -207,6 +207,8 @@ class SequencerClient(MemberClient):
     def _on_committee(self) -> None:
         """Another committee is proven; its new members get the open orders when their links are up."""
         now_ns = time.monotonic_ns()
+        if self._store is not None:
+            self._store.follow(self.committee)
         self.tracker.succeed(self.roster.places, self.committee.f, now_ns)
         for key in [key for key in self._sent if key[0] not in self._links]:
             del self._sent[key]
