@@ -26,7 +26,7 @@ app = typer.Typer(
 app.add_typer(devnet.app, name="devnet", help="Write and run a development network on this machine.")
 app.add_typer(node.app, name="node", help="Run a committee member, or ask members for their state.")
 app.add_typer(key.app, name="key", help="Make, show, move and serve a member's keys.")
-app.add_typer(committee.app, name="committee", help="The threshold key and how far members are with it.")
+app.add_typer(committee.app, name="committee", help="Who the members are, their key, and who is to follow.")
 app.add_typer(order.app, name="order", help="Seal, inspect, submit and follow orders.")
 app.add_typer(audit.app, name="audit", help="Verify a member's log, independently of the code that wrote it.")
 app.add_typer(evidence.app, name="evidence", help="Judge evidence against members; find broken receipts.")

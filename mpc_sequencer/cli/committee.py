@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from mpc_sequencer.cli import proposing
 from mpc_sequencer.cli.errors import EXIT_FAULT_FOUND
 from mpc_sequencer.cli.options import (
     COMMITTEE_DEFAULT,
@@ -18,23 +19,27 @@ from mpc_sequencer.cli.options import (
     read_committee,
 )
 from mpc_sequencer.cli.output import console, print_fields, print_json, table
+from mpc_sequencer.core.limits import COMMITTEE_MEMBERS_MAX
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from mpc_sequencer.client.committee_key import CommitteeKey
     from mpc_sequencer.client.errors import MemberFault
-    from mpc_sequencer.client.queries import KeyState
+    from mpc_sequencer.client.queries import CommitteeView, KeyState
+    from mpc_sequencer.core.committee import Committee
     from mpc_sequencer.node.config import CommitteeFile
 
 app = typer.Typer(no_args_is_help=True)
-KEY_ID_DIGITS_SHOWN: Final = 16
+app.command("propose")(proposing.propose)
+app.command("rotate")(proposing.rotate)
+KEY_ID_DIGITS_SHOWN: Final = 8
 Nodes = Annotated[str | None, typer.Option(help="Members to ask, such as 0,2. Default: all.")]
 
 
 @app.callback()
 def _group() -> None:
-    """The threshold key that orders are sealed to, and how far members are with it."""
+    """The present committee, the threshold key that orders are sealed to, and who is to follow."""
 
 
 # --- key ----------------------------------------------------------------------------------------------------
@@ -56,7 +61,7 @@ def key(
     """
     import trio
 
-    from mpc_sequencer.client.committee_key import save_key
+    from mpc_sequencer.client.committee_key import save_epoch_key, save_key
     from mpc_sequencer.core.errors import ConfigError
 
     file = read_committee(committee)
@@ -65,8 +70,10 @@ def key(
         output_exists(out, force)
         if file.committee.keys is not None:
             raise ConfigError("the committee file has the threshold key itself", "leave out --out: none is needed")
-    found, faults = trio.run(_fetch, file, chosen, timeout, as_json)
-    if out is not None and found.certificate is not None:
+    found, faults, proven = trio.run(_fetch, file, chosen, timeout, as_json)
+    if out is not None and proven.starts:
+        save_epoch_key(out, proven)
+    elif out is not None and found.certificate is not None:
         save_key(out, file.committee, found.certificate)
     shown = key_fields(found) | {"faults": [fault.cause for fault in faults], "file": None if out is None else str(out)}
     if as_json:
@@ -79,7 +86,8 @@ def key(
 
 async def _fetch(
     file: CommitteeFile, nodes: list[int], timeout_s: float, quiet: bool
-) -> tuple[CommitteeKey, list[MemberFault]]:
+) -> tuple[CommitteeKey, list[MemberFault], Committee]:
+    """The key, members at fault, and the newest committee that is proven."""
     from mpc_sequencer.client.keysearch import follow_key
     from mpc_sequencer.client.link import connector_to
     from mpc_sequencer.client.sequencer import open_sequencer
@@ -89,7 +97,7 @@ async def _fetch(
             console().print(f"key generation: {words}", markup=False)
 
     async with open_sequencer(file.committee, connector_to(file), nodes) as client:
-        return await follow_key(client, timeout_s, say), client.faults
+        return await follow_key(client, timeout_s, say), client.faults, client.committee
 
 
 def key_fields(found: CommitteeKey) -> dict[str, Any]:
@@ -117,56 +125,127 @@ def status(
     timeout: TimeoutS = 5.0,
     as_json: AsJson = False,
 ) -> None:
-    """How far each member is with the threshold key, and which sharing of it is in use.
+    """The present committee, how far each member is with the threshold key, and a rotation under way.
 
+    Follows the epochs from the committee file; members are numbered as in the present committee.
     Sharing 0 came with the key; each refresh makes the next. A session is what members make one in.
     Exit status 2 when none answers, 1 where a member's proof of the key does not hold or two members prove different
     keys.
     """
-    import trio
-
     from mpc_sequencer.client.errors import NotConnected
-    from mpc_sequencer.client.queries import KeyState, ask_key_state
+    from mpc_sequencer.client.queries import KeyState
 
-    file = read_committee(committee)
-    chosen = parse_nodes(nodes, file.committee.n)
-    answers = trio.run(ask_key_state, file, chosen, timeout)
-    rows = [state_fields(file, node, answers[node]) for node in chosen]
-    size = {"members": file.committee.n, "faults_tolerated": file.committee.f, "threshold": file.committee.t}
-    size["key_refresh_ms"] = file.genesis.key_refresh_ms
+    view = present_committee(read_committee(committee), timeout, nodes)
+    answers = view.answers
+    rows = [state_fields(view, node, answer) for node, answer in answers.items()]
+    rotation = rotation_fields(view)
     if as_json:
-        print_json(size | {"nodes": rows})
+        print_json(_size(view) | {"rotation": rotation, "nodes": rows})
     else:
-        console().print(state_table(file, rows))
+        console().print(_title(view), markup=False, soft_wrap=True)
+        console().print(state_table(view, rows))
+        if rotation is not None:
+            print_fields(console(), [(name, _plain(value)) for name, value in _short(rotation)], "rotation under way")
         for row in rows:
             if "error" in row:
                 console().print(row["error"], markup=False, soft_wrap=True)
     if all(isinstance(answer, str) for answer in answers.values()):
-        cause = f"no member answered: {answers[chosen[0]]}"
+        cause = f"no member answered: {next(iter(answers.values()))}"
         raise NotConnected(cause, "start the nodes, or check the committee file's endpoints")
     key_ids = {row["key_id"] for row in rows if row.get("key_id")}
     if len(key_ids) > 1 or any(isinstance(one, KeyState) and one.fault for one in answers.values()):
         raise typer.Exit(EXIT_FAULT_FOUND)
 
 
-def state_fields(file: CommitteeFile, node: int, answer: KeyState | str) -> dict[str, Any]:
+def present_committee(file: CommitteeFile, timeout_s: float, nodes: str | None = None) -> CommitteeView:
+    """The present committee and what its members ``nodes`` (of `--nodes`) say. Raises :class:`ConfigError`."""
+    import trio
+
+    from mpc_sequencer.client.queries import ask_committee
+
+    if nodes is not None:
+        parse_nodes(nodes, COMMITTEE_MEMBERS_MAX)  # before anything is asked
+    return trio.run(ask_committee, file, lambda n: parse_nodes(nodes, n), timeout_s)
+
+
+def _size(view: CommitteeView) -> dict[str, Any]:
+    committee = view.committee
+    return {
+        "epoch": committee.epoch,
+        "members": committee.n,
+        "faults_tolerated": committee.f,
+        "threshold": committee.t,
+        "key_refresh_ms": committee.genesis.key_refresh_ms,
+    }
+
+
+def rotation_fields(view: CommitteeView) -> dict[str, Any] | None:
+    """The rotation under way as JSON values; None where nobody wants another committee."""
+    told, committee = view.rotation, view.committee
+    target = None if told is None else told.agreed or told.proposed
+    if told is None or target is None:
+        return None
+    from mpc_sequencer.core import rotation, signing
+
+    def shown(key: bytes, endpoint: str) -> dict[str, str]:
+        return {"address": "0x" + signing.address_of(key).hex(), "endpoint": endpoint}
+
+    staying = {member.consensus_key for member in target.members}
+    left = [one for one in view.members if one.consensus_key not in staying]
+    phases = [answer.status for answer in view.answers.values() if not isinstance(answer, str)]
+    from mpc_sequencer.client.keysearch import KEY_IN_USE, describe_phase
+
+    running = [describe_phase(status) for status in phases if status.key_phase not in KEY_IN_USE]
+    return {
+        "committee_hash": target.committee_hash().hex(),
+        "agreed": told.agreed is not None,
+        "approvals": told.approvals,
+        "approvals_needed": committee.q,
+        "members": len(target.members),
+        "threshold": target.threshold,
+        "joining": [shown(one.consensus_key, one.endpoint) for one in rotation.joiners(committee, target)],
+        "leaving": [shown(one.consensus_key, one.endpoint) for one in left],
+        "phase": max(running, key=running.count) if told.agreed is not None and running else None,
+    }
+
+
+def _short(rotation: dict[str, Any]) -> list[tuple[str, object]]:
+    """The rotation in a few lines."""
+
+    def named(rows: list[dict[str, str]]) -> str:
+        return " ".join(f"{row['endpoint']} ({row['address'][:10]}…)" for row in rows) or "nobody"
+
+    state = "agreed" if rotation["agreed"] else "proposed"
+    rows: list[tuple[str, object]] = [
+        ("state", f"{state}; {rotation['approvals']} members approve, {rotation['approvals_needed']} decide"),
+        ("next committee", f"{rotation['members']} members, {rotation['threshold']} shares open an order"),
+        ("joining", named(rotation["joining"])),
+        ("leaving", named(rotation["leaving"])),
+    ]
+    return rows if rotation["phase"] is None else [*rows, ("key session", rotation["phase"])]
+
+
+def state_fields(view: CommitteeView, node: int, answer: KeyState | str) -> dict[str, Any]:
     """A member's row as JSON values; ``error`` says why it has none, or what is wrong with its proof."""
+    committee = view.committee
+    known = {"node": node, "address": "0x" + committee.addresses[node].hex(), "endpoint": view.endpoints[node]}
     if isinstance(answer, str):
-        return {"node": node, "error": answer}
+        return {**known, "error": answer}
     from mpc_sequencer.client.committee_key import known_key
     from mpc_sequencer.client.keysearch import describe_phase
 
     reply, found = answer.status, answer.key
-    if found is None and file.genesis.public_key and answer.fault is None:
-        found = known_key(file.committee)
+    given = committee.genesis.public_key or committee.origin is not None
+    if found is None and given and answer.fault is None:
+        found = known_key(committee)
     row: dict[str, Any] = {
-        "node": node,
+        **known,
         "epoch": reply.epoch,
         "key_phase": reply.key_phase,
         "key_progress": describe_phase(reply),
         "attempts_failed": reply.key_attempt,
         "key_id": None if found is None else found.key_id.hex(),
-        "threshold": file.committee.t if found is None else found.threshold,
+        "threshold": committee.t if found is None else found.threshold,
         "sharing": None if found is None else found.sharing,
         "qualified_dealers": [] if found is None else list(found.qualified),
         "signers": [] if found is None else list(found.signers),
@@ -175,13 +254,12 @@ def state_fields(file: CommitteeFile, node: int, answer: KeyState | str) -> dict
     return row if answer.fault is None else row | {"error": answer.fault.cause}
 
 
-def state_table(file: CommitteeFile, rows: list[dict[str, Any]]) -> Table:
-    """All members' rows in one table."""
-    size = file.committee
+def state_table(view: CommitteeView, rows: list[dict[str, Any]]) -> Table:
+    """All members' rows in one table of at most 100 columns."""
     shown: list[tuple[object, ...]] = []
     for row in rows:
         if "epoch" not in row:
-            shown.append((row["node"], "no answer", *[""] * 7))
+            shown.append((row["node"], row["endpoint"], "no answer", *[""] * 6))
             continue
         key_id = row["key_id"] or ""
         if "error" in row:
@@ -189,16 +267,20 @@ def state_table(file: CommitteeFile, rows: list[dict[str, Any]]) -> Table:
         elif len(key_id) > KEY_ID_DIGITS_SHOWN:
             key_id = key_id[:KEY_ID_DIGITS_SHOWN] + "…"
         dealers = " ".join(str(dealer) for dealer in row["qualified_dealers"])
-        threshold = f"{row['threshold']} of {size.n}"
         shown.append(
             (
-                *(row["node"], row["epoch"], row["key_progress"], row["attempts_failed"], key_id, threshold),
+                *(row["node"], row["endpoint"], row["epoch"], row["key_progress"], row["attempts_failed"], key_id),
                 *("" if row["sharing"] is None else row["sharing"], dealers, row["height_final"]),
             )
         )
-    columns = ("node", "epoch", "key session", "failed attempts", "key id", "threshold", "sharing", "dealt by")
-    title = f"{size.n} members, {size.f} may be faulty; {_refresh(file.genesis.key_refresh_ms)}"
-    return table(title, (*columns, "height"), shown)
+    columns = ("node", "endpoint", "epoch", "key session", "failed", "key id", "sharing", "dealt by", "height")
+    return table("", columns, shown)
+
+
+def _title(view: CommitteeView) -> str:
+    size = view.committee
+    counts = f"epoch {size.epoch}: {size.n} members, {size.f} may be faulty, {size.t} shares open an order"
+    return f"{counts}; {_refresh(size.genesis.key_refresh_ms)}"
 
 
 def _refresh(interval_ms: int) -> str:

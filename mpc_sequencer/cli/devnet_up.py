@@ -8,9 +8,10 @@ import trio
 
 from mpc_sequencer.cli.node import status_table
 from mpc_sequencer.cli.output import console, print_json
+from mpc_sequencer.cli.rehearsing import start_wanted
 from mpc_sequencer.client.keys import read_account_key
 from mpc_sequencer.client.link import connector_to
-from mpc_sequencer.client.queries import ask_status
+from mpc_sequencer.client.queries import ask_committee, states_of
 from mpc_sequencer.client.sequencer import open_sequencer
 from mpc_sequencer.demo.key import wait_key
 from mpc_sequencer.demo.screen import Screen
@@ -94,12 +95,12 @@ Ctrl-C ends it""",
 
 
 async def _watch(devnet: Devnet, processes: NodeProcesses, as_json: bool) -> None:
-    if as_json:
-        await trio.sleep_forever()
     from rich.live import Live
 
-    everybody = list(range(devnet.file.committee.n))
-    with Live(console=console(), auto_refresh=False) as live:
+    with Live(console=console(stderr=as_json), auto_refresh=False) as live:
         while True:
-            live.update(status_table(await ask_status(devnet.file, everybody, 2.0)), refresh=True)
+            start_wanted(devnet, processes)
+            if not as_json:
+                view = await ask_committee(devnet.file, range, 2.0)
+                live.update(status_table(states_of(view)), refresh=True)
             await trio.sleep(REFRESH_S)

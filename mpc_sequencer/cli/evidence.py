@@ -27,7 +27,7 @@ def verify(
 ) -> None:
     """Judge an evidence file. Exit status 0 when it convicts a member, 1 when it does not, 2 when it is unreadable."""
     from mpc_sequencer.core.errors import CODES, ProtocolError
-    from mpc_sequencer.core.evidence import verify_file
+    from mpc_sequencer.core.evidence import committee_of, verify_file
     from mpc_sequencer.core.offences import KIND_NAMES
     from mpc_sequencer.node.evidence_files import read_evidence
 
@@ -43,12 +43,14 @@ def verify(
             note=CODES.get(error.code, ""),
         )
         raise typer.Exit(EXIT_FAULT_FOUND) from None
-    address = "0x" + members.addresses[verdict.node].hex()
+    judged = committee_of(evidence, members)
+    address = "0x" + judged.addresses[verdict.node].hex()
     _show(
         {
             "verdict": "convicted",
             "kind": verdict.kind,
             "node": verdict.node,
+            "epoch": judged.epoch,
             "address": address,
             "detail": verdict.detail,
         },
@@ -71,7 +73,7 @@ def receipt(
 
     members = read_committee(committee).committee
     found = broken_receipts(receipts, log, members)
-    written = [write_evidence(out, offence, members) for offence in found.broken]
+    written = [write_evidence(out, one, found.committees[one.receipt.epoch]) for one in found.broken]
     if as_json:
         counts = {"kept": found.kept, "open": found.open, "broken": len(found.broken)}
         print_json({**counts, "files": [str(path) for path in written]})

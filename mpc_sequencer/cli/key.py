@@ -13,6 +13,7 @@ from mpc_sequencer.cli.options import (
     KdfOrSame,
     NewPassphraseFile,
     PassphraseFile,
+    output_exists,
     parse_kdf,
     read_committee,
 )
@@ -97,6 +98,31 @@ def check(
             )
         more["member"] = keys.index(own)
     _show(keystore, header, as_json, more)
+
+
+@app.command("identity")
+def identity(
+    keystore: Annotated[Path, typer.Option("--keystore", help="The keystore of the member that is to join.")],
+    endpoint: Annotated[str, typer.Option("--endpoint", help="Where it listens for members and clients: host:port.")],
+    out: Annotated[Path, typer.Option("--out", help="The file for the operators. It holds no secret.")],
+    passphrase_file: PassphraseFile = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write who a new member is: public keys, endpoint and TLS certificate, for `mpcseq committee propose --add`."""
+    from mpc_sequencer.node import tls
+    from mpc_sequencer.node.config import format_endpoint, parse_endpoint
+    from mpc_sequencer.node.keystore import open_keystore, read_header
+    from mpc_sequencer.node.next_committee import next_member, save_member
+    from mpc_sequencer.node.passphrases import read_passphrase
+
+    listens = format_endpoint(parse_endpoint(endpoint, "--endpoint"))
+    output_exists(out, force)
+    header = read_header(keystore)
+    held = open_keystore(keystore, read_passphrase(file=passphrase_file, prompt=True))
+    member = next_member(header.consensus_key, header.log_key, listens, tls.member_certificate(held.log_seed))
+    save_member(out, member)
+    _show(out, header, as_json, {"endpoint": listens})
 
 
 @app.command("export")

@@ -15,7 +15,6 @@ from mpc_sequencer.cli.options import (
     CommitteePath,
     PassphraseFile,
     TimeoutS,
-    parse_nodes,
     read_committee,
 )
 from mpc_sequencer.cli.output import console, print_json, table
@@ -96,16 +95,13 @@ def status(
     timeout: TimeoutS = 5.0,
     as_json: AsJson = False,
 ) -> None:
-    """Ask members for their state over pinned TLS. Exit status 2 when none answers."""
-    import trio
+    """Ask the present committee's members for their state over pinned TLS. Exit status 2 when none answers."""
+    from mpc_sequencer.cli.committee import present_committee
+    from mpc_sequencer.client.queries import states_of
 
-    from mpc_sequencer.client.queries import ask_status
-
-    file = read_committee(committee)
-    chosen = parse_nodes(nodes, file.committee.n)
-    answers = trio.run(ask_status, file, chosen, timeout)
+    answers = states_of(present_committee(read_committee(committee), timeout, nodes))
     if as_json:
-        print_json({"nodes": [status_fields(node, answers[node]) for node in chosen]})
+        print_json({"nodes": [status_fields(node, answer) for node, answer in answers.items()]})
     else:
         console().print(status_table(answers))
         for answer in answers.values():
@@ -115,7 +111,7 @@ def status(
         from mpc_sequencer.client.errors import NotConnected
 
         raise NotConnected(
-            f"no member answered: {answers[chosen[0]]}",
+            f"no member answered: {next(iter(answers.values()))}",
             "start the nodes, or check the committee file's endpoints",
         )
 

@@ -23,12 +23,13 @@ from mpc_sequencer.cli.options import (
     use_key,
 )
 from mpc_sequencer.cli.output import console, print_fields, print_json, table
+from mpc_sequencer.core.limits import COMMITTEE_MEMBERS_MAX
 
 if TYPE_CHECKING:
     from mpc_sequencer.client.tracker import OrderRecord
+    from mpc_sequencer.core.committee import Committee
     from mpc_sequencer.core.messages import OrderReply
     from mpc_sequencer.core.signing import Signer
-    from mpc_sequencer.node.config import CommitteeFile
 
 app = typer.Typer(no_args_is_help=True)
 WAIT_STATES: Final = ("receipt", "final", "executed")
@@ -226,7 +227,7 @@ def submit(
         raise ConfigError(f"--wait is {wait!r}", f"use one of {', '.join(WAIT_STATES)}")
     file = read_committee(committee)
     use_key(file, key, committee)
-    chosen = parse_nodes(nodes, file.committee.n)
+    chosen = None if nodes is None else parse_nodes(nodes, file.committee.n)
     hint = "give envelopes that `mpcseq order seal` wrote"
     envelopes = [parse_envelope(files.read_bounded(path, ENVELOPE_FILE_BYTES_MAX, hint)) for path in paths]
     if file.committee.keys is not None:
@@ -249,8 +250,13 @@ def record_fields(record: OrderRecord) -> dict[str, Any]:
         "order_id": record.order_id.hex(),
         "state": record.state,
         "receipts": [
-            {"node": node, "list_number": receipt.list_number, "received_ms": receipt.received_ms}
-            for node, receipt in sorted(record.receipts.items())
+            {
+                "node": receipt.node,
+                "epoch": receipt.epoch,
+                "list_number": receipt.list_number,
+                "received_ms": receipt.received_ms,
+            }
+            for _, receipt in sorted(record.receipts.items())
         ],
         "refusals": [
             {"node": node, "code": row.code, "field": row.field, "seen": row.seen, "expected": row.expected}
@@ -313,10 +319,11 @@ def status(
             f"{order_id!r} is no order id", "give the 64 hex digits that `mpcseq order seal` printed"
         )
     file = read_committee(committee)
-    chosen = parse_nodes(nodes, file.committee.n)
-    replies = trio.run(ask_order, file, chosen, wanted, timeout)
+    if nodes is not None:
+        parse_nodes(nodes, COMMITTEE_MEMBERS_MAX)  # before anything is asked
+    present, replies = trio.run(ask_order, file, lambda n: parse_nodes(nodes, n), wanted, timeout)
     answers = [_answer_fields(node, reply) for node, reply in replies.items()]
-    agreed = _agreed(file, [answer for answer in answers if "error" not in answer])
+    agreed = _agreed(present, [answer for answer in answers if "error" not in answer])
     if as_json:
         print_json({"order_id": wanted.hex(), "agreed": agreed, "nodes": answers})
     else:
@@ -340,9 +347,9 @@ def _answer_fields(node: int, reply: OrderReply | str) -> dict[str, Any]:
     return {"node": node, **values, "notional_tick_lots": int.from_bytes(reply.notional, "big")}
 
 
-def _agreed(file: CommitteeFile, answers: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _agreed(present: Committee, answers: list[dict[str, Any]]) -> dict[str, Any] | None:
     says = [{name: value for name, value in answer.items() if name != "node"} for answer in answers]
-    return next((row for row in says if says.count(row) > file.committee.f), None)
+    return next((row for row in says if says.count(row) > present.f), None)
 
 
 def _now_ms() -> int:

@@ -5,34 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 import trio
 
 from mpc_sequencer.client.link import connector_to
+from mpc_sequencer.client.queries import follow_epochs
 from mpc_sequencer.client.receipts import ReceiptStore
 from mpc_sequencer.client.sequencer import SequencerClient, open_sequencer
 from mpc_sequencer.client.tracker import KEY_PENDING, OrderRecord, Submission
 from mpc_sequencer.core.types import Envelope
 from mpc_sequencer.node.config import CommitteeFile
 
+EPOCHS_S_MAX: Final = 2.0
+"""A moment to hear of later epochs from everybody; the client goes on listening after it."""
+
 
 async def submit_and_wait(
     file: CommitteeFile,
-    nodes: Sequence[int],
+    nodes: Sequence[int] | None,
     envelopes: Sequence[Envelope],
     wait: str,
     timeout_s: float,
     receipts: Path | None,
 ) -> list[OrderRecord]:
-    """Learn the key where it is not known, submit, and wait for ``receipt``, ``final`` or ``executed``; raises the
-    refusal of a refused order."""
+    """Follow the epochs, learn the key where it is not known, submit to the present members (or to ``nodes`` of the
+    committee file), and wait for ``receipt``, ``final`` or ``executed``; raises the refusal of a refused order."""
     with ExitStack() as stack:
         store = None if receipts is None else stack.enter_context(ReceiptStore(receipts, file.committee))
         async with open_sequencer(file.committee, connector_to(file), nodes, receipts=store) as client:
             # f+1 equal reports are needed to believe an outcome; a receipt is believed by its signature.
-            needed = 1 if wait == "receipt" else min(file.committee.f + 1, len(nodes))
+            await follow_epochs(client, EPOCHS_S_MAX)
+            needed = 1 if wait == "receipt" else min(client.committee.f + 1, len(client.nodes))
             await client.wait_connected(needed, timeout_s)
-            await _wait_others(client, len(nodes))
+            await _wait_others(client)
             await client.key(timeout_s)
             submissions = await client.submit(envelopes, timeout_s)
             for submission in submissions:
@@ -46,10 +52,10 @@ async def submit_and_wait(
             return [client.tracker.orders[order_id] for order_id in order_ids]
 
 
-async def _wait_others(client: SequencerClient, count: int) -> None:
+async def _wait_others(client: SequencerClient) -> None:
     """Give the other members a moment to connect, so that a healthy committee gets the order all at once."""
     with trio.move_on_after(0.5):
-        while len(client.connected()) < count:
+        while len(client.connected()) < len(client.nodes):
             await trio.sleep(0.02)
 
 

@@ -2,7 +2,8 @@
 
 A receipt for list k is judged where a list k of the same member, epoch and incarnation, signed by it, is at hand;
 without that list it proves nothing yet. The lists come from logs of any members: final blocks include the lists of
-all. A log is read as the auditor reads it, so every entry is one its checkpoint commits to.
+all. A log is read as the auditor reads it, so every entry is one its checkpoint commits to. Receipts of later epochs
+are judged by the committees that the file beside the receipts proves.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from mpc_sequencer.audit.reader import LogReader
 from mpc_sequencer.audit.report import Recorder, Stop
+from mpc_sequencer.client.epochs_file import beside, load_epochs
 from mpc_sequencer.client.receipts import StoredReceipt, read_receipts
 from mpc_sequencer.core.codec import decode
 from mpc_sequencer.core.committee import Committee
@@ -31,6 +33,8 @@ class JudgedReceipts:
     kept: int
     open: int
     broken: tuple[BrokenReceipt, ...]
+    committees: dict[int, Committee]
+    """By epoch."""
 
 
 def receipt_evidence(stored: StoredReceipt, order_list: OrderList, committee: Committee) -> BrokenReceipt | None:
@@ -49,6 +53,7 @@ def broken_receipts(receipts: Path, logs: Iterable[Path], committee: Committee) 
     cannot be read."""
     stored = [one for one in read_receipts(receipts) if one.genesis == committee.genesis_id]
     wanted = {_place(one.receipt) for one in stored}
+    committees = load_epochs(beside(receipts), committee)
     lists: dict[tuple[int, int, int, int], list[OrderList]] = {}
     for log in logs:
         for one in _lists_of(log, committee):
@@ -58,14 +63,18 @@ def broken_receipts(receipts: Path, logs: Iterable[Path], committee: Committee) 
     kept, unjudged, broken = 0, 0, []
     for promise in stored:
         held = lists.get(_place(promise.receipt), [])
-        proven = [offence for other in held if (offence := receipt_evidence(promise, other, committee)) is not None]
+        members = committees.get(promise.receipt.epoch)
+        if members is None:
+            unjudged += 1
+            continue
+        proven = [offence for other in held if (offence := receipt_evidence(promise, other, members)) is not None]
         if proven:
             broken.append(proven[0])
         elif any(promise.receipt.order_id in other.entries for other in held):
             kept += 1
         else:
             unjudged += 1
-    return JudgedReceipts(kept, unjudged, tuple(broken))
+    return JudgedReceipts(kept, unjudged, tuple(broken), committees)
 
 
 def _place(receipt: Receipt) -> tuple[int, int, int, int]:

@@ -19,7 +19,7 @@ from mpc_sequencer.client.errors import ClientError, KeyPending, MemberFault
 from threshold.dkg import Phase
 
 if TYPE_CHECKING:
-    from mpc_sequencer.client.sequencer import SequencerClient
+    from mpc_sequencer.client.member_client import MemberClient
     from mpc_sequencer.core.messages import StatusReply
     from mpc_sequencer.core.types import KeyCertificate
 
@@ -36,8 +36,8 @@ Progress = Callable[[int, str], None]
 """Gets a member and the phase that it names, each time another phase is named."""
 
 
-async def follow_key(client: SequencerClient, timeout_s: float, say: Callable[[str], None]) -> CommitteeKey:
-    """As :meth:`SequencerClient.key`, while ``say`` gets :func:`describe_phase` of a connected member's state each time
+async def follow_key(client: MemberClient, timeout_s: float, say: Callable[[str], None]) -> CommitteeKey:
+    """As :meth:`MemberClient.key`, while ``say`` gets :func:`describe_phase` of a connected member's state each time
     that changes."""
     found: CommitteeKey | None = None
     failure: ClientError | None = None
@@ -69,7 +69,7 @@ def _known(phase: str) -> str:
     return phase if phase in PHASES else "a phase that nobody knows"
 
 
-async def _tell(client: SequencerClient, say: Callable[[str], None]) -> None:
+async def _tell(client: MemberClient, say: Callable[[str], None]) -> None:
     told = ""
     while True:
         for node in client.connected()[:1]:
@@ -87,7 +87,7 @@ async def _tell(client: SequencerClient, say: Callable[[str], None]) -> None:
 class KeySearch:
     """One search by one client."""
 
-    def __init__(self, client: SequencerClient, progress: Progress | None) -> None:
+    def __init__(self, client: MemberClient, progress: Progress | None) -> None:
         self._client = client
         self._progress = progress
         self._said: dict[int, str] = {}
@@ -98,7 +98,7 @@ class KeySearch:
         self._found: CommitteeKey | None = None
 
     async def run(self, timeout_s: float) -> CommitteeKey:
-        """As :meth:`SequencerClient.key`."""
+        """As :meth:`MemberClient.key`."""
         client = self._client
         if client.committee.keys is not None:
             return client.known or known_key(client.committee)
@@ -117,6 +117,10 @@ class KeySearch:
         while True:
             try:
                 reply = await client.key_reply(node, KEY_REPLY_S_MAX)
+                if client.committee.keys is not None:
+                    self._found = self._found or known_key(client.committee)
+                    scope.cancel()
+                    return
                 if reply.certificate is not None:
                     self._vouched(node, reply.certificate)
                     if self._found is not None:

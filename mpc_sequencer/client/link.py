@@ -18,8 +18,10 @@ import trio
 from mpc_sequencer.client.errors import MemberFault
 from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.messages import ClientReply, ClientRequest
+from mpc_sequencer.core.types import NextMember
+from mpc_sequencer.node import tls
 from mpc_sequencer.node.client_link import LinkError, open_client
-from mpc_sequencer.node.config import CommitteeFile
+from mpc_sequencer.node.config import CommitteeFile, parse_endpoint
 
 RECONNECT_FIRST_S: Final = 0.1
 RECONNECT_S_MAX: Final = 2.0
@@ -39,6 +41,23 @@ class ClientConnection(Protocol):
 
 Connector = Callable[[int], AbstractAsyncContextManager[ClientConnection]]
 """Opens a connection to a member by its index; raises ``OSError``, trio's stream errors or a refusal."""
+
+
+Newcomers = Callable[[NextMember], AbstractAsyncContextManager[ClientConnection]]
+"""Opens a connection to a member that the proof of an epoch names; raises as a Connector does."""
+
+
+def open_member(member: NextMember) -> AbstractAsyncContextManager[ClientConnection]:
+    """A connection over TLS 1.3 to a member as the proof of its epoch names it. Raises :class:`LinkError` where the
+    certificate that it has for the member is not of the member's log key."""
+    host, port = parse_endpoint(member.endpoint, "NextMember.endpoint")
+    try:
+        carried = tls.certificate_key(member.tls_certificate)
+    except ValueError as error:
+        raise LinkError(f"no certificate is known of the member at {member.endpoint}: {error}") from None
+    if carried != member.log_key:
+        raise LinkError(f"the certificate known of the member at {member.endpoint} is not of its log key")
+    return open_client(host, port, member.tls_certificate)
 
 
 def connector_to(file: CommitteeFile) -> Connector:

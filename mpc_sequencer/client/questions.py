@@ -9,10 +9,19 @@ import trio
 
 from mpc_sequencer.client.errors import NotConnected, TimedOut
 from mpc_sequencer.client.link import MemberLink
-from mpc_sequencer.core.messages import KeyQuery, KeyReply, OrderQuery, OrderReply, StatusQuery, StatusReply
+from mpc_sequencer.core.messages import (
+    EpochsQuery,
+    EpochsReply,
+    KeyQuery,
+    KeyReply,
+    OrderQuery,
+    OrderReply,
+    StatusQuery,
+    StatusReply,
+)
 
-Question = OrderQuery | StatusQuery | KeyQuery
-Answer = OrderReply | StatusReply | KeyReply
+Question = OrderQuery | StatusQuery | KeyQuery | EpochsQuery
+Answer = OrderReply | StatusReply | KeyReply | EpochsReply
 REPLY_S_MAX: Final = 10.0
 
 
@@ -36,10 +45,15 @@ class Questions:
         self._waiting[key] = sender
         try:
             with trio.fail_after(timeout_s):
-                if not self._links[node].send(question):
-                    reason = self._links[node].failure or "no answer yet"
+                link = self._links.get(node)
+                if link is None:
+                    raise _left(node)
+                if not link.send(question):
+                    reason = link.failure or "no answer yet"
                     raise NotConnected(f"member {node} is not connected ({reason})", "check that the node runs")
                 return await receiver.receive()
+        except trio.EndOfChannel:
+            raise _left(node) from None
         except trio.TooSlowError:
             raise TimedOut(f"member {node} did not answer within {timeout_s:g} s", "ask another member") from None
         finally:
@@ -47,11 +61,24 @@ class Questions:
             sender.close()
             receiver.close()
 
+    def waits(self, node: int, request: int) -> bool:
+        """Whether somebody waits for that answer of a member."""
+        return (node, request) in self._waiting
+
+    def drop(self, node: int) -> None:
+        """A member has left: nobody waits for it any longer."""
+        for key in [key for key in self._waiting if key[0] == node]:
+            self._waiting.pop(key).close()
+
     def answered(self, node: int, answer: Answer) -> None:
         """Hand an answer to who waits for it; nobody may, or it may have been answered before."""
         waiting = self._waiting.get((node, answer.request))
         if waiting is not None:
             try:
                 waiting.send_nowait(answer)
-            except (trio.WouldBlock, trio.BrokenResourceError):
+            except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
                 return
+
+
+def _left(node: int) -> NotConnected:
+    return NotConnected(f"member {node} has left the committee", "ask a member of the present one")

@@ -5,6 +5,10 @@ A receipt is worth something only if it is this deployment's, this member's, abo
 member that answers with anything else has broken the protocol. The store keeps each receipt beside the
 envelope it is about: the two and the member's signed list are all that proves a broken promise later, to
 anybody, without the member's help.
+
+A receipt names its epoch. What proves the members of later epochs than the first stands beside the receipt file, in a
+file of the same name and ``.epochs`` (:mod:`mpc_sequencer.client.epochs_file`): so a receipt of an epoch that is long
+over is still verified with the first committee's file alone.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from mpc_sequencer.client.epochs_file import beside, load_epochs, save_epochs
 from mpc_sequencer.client.errors import MemberFault
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.committee import Committee
@@ -61,6 +66,7 @@ class ReceiptStore:
     def __init__(self, path: Path, committee: Committee) -> None:
         self.path = path
         self._genesis = committee.genesis_id.hex()
+        self._epoch = max(load_epochs(beside(path), committee)) if committee.origin is None else committee.epoch
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -68,6 +74,12 @@ class ReceiptStore:
                 f"cannot open the receipt file {path}: {error.strerror}", "choose a writable path"
             ) from None
         self._file = os.fdopen(descriptor, "ab")
+
+    def follow(self, committee: Committee) -> None:
+        """Keep what proves ``committee`` beside the receipts, where that is news. Raises :class:`ConfigError`."""
+        if committee.epoch > self._epoch:
+            save_epochs(beside(self.path), committee)
+            self._epoch = committee.epoch
 
     def append(self, pairs: Iterable[tuple[Envelope, Receipt]]) -> None:
         """Append receipts with the envelopes they are about, on disk when it returns."""

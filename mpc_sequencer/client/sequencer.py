@@ -7,6 +7,10 @@ member that is down or lies delays nothing as long as f+1 honest ones of those t
 After a reconnect, every order that has no outcome yet is submitted again: a duplicate gets the first
 receipt again, and reports start anew. An order without an outcome after RESEND_S is sent again to the members
 that have not reported one, ever more seldom: a member may have been recovering, or have forgotten who watched.
+
+A committee may be replaced (docs/epochs.md). The client follows the proofs that members show it; a *node* here is a
+member's place (:mod:`mpc_sequencer.client.roster`): its index in the first committee, or what follows for who joined
+later. f+1 are counted among the newest committee, and what a member signed is judged by the epoch that it names.
 """
 
 from __future__ import annotations
@@ -18,19 +22,19 @@ from typing import Final
 
 import trio
 
-from mpc_sequencer.client.committee_key import CommitteeKey, KeyProofs, own_committee, require_key
-from mpc_sequencer.client.errors import MemberFault, NotConnected, Refusal, TimedOut
-from mpc_sequencer.client.keysearch import KEY_S_MAX, KeySearch, Progress
-from mpc_sequencer.client.link import Connector, MemberLink
-from mpc_sequencer.client.questions import REPLY_S_MAX, Answer, Questions
+from mpc_sequencer.client.committee_key import require_key
+from mpc_sequencer.client.errors import MemberFault, NotConnected, TimedOut
+from mpc_sequencer.client.link import Connector, Newcomers, open_member
+from mpc_sequencer.client.member_client import MemberClient
+from mpc_sequencer.client.questions import REPLY_S_MAX, Answer
 from mpc_sequencer.client.receipts import ReceiptStore, check_receipt
 from mpc_sequencer.client.tracker import (
+    LEAVING,
     ORDERS_MAX,
     OrderRecord,
     OrderTracker,
     Predicate,
     Submission,
-    closing_refusal,
     is_executed,
     is_final,
     refusal_of,
@@ -43,91 +47,48 @@ from mpc_sequencer.core.limits import SUBMIT_ENVELOPES_MAX
 from mpc_sequencer.core.messages import (
     ClientReply,
     ExecutedRow,
-    KeyQuery,
-    KeyReply,
     OrderQuery,
     OrderReply,
     OrdersExecuted,
     OrdersFilled,
     OrdersFinal,
     Refused,
-    StatusQuery,
-    StatusReply,
     Submit,
     SubmitReply,
 )
-from mpc_sequencer.core.types import Envelope, KeyCertificate, Receipt
-from threshold import ThresholdError
+from mpc_sequencer.core.types import Envelope, Receipt
 
 FAULTS_KEPT_MAX: Final = 256
 SEQUENCED: Final = "intake.sequenced"
 RESEND_TICK_S: Final = 0.5
 
 
-class SequencerClient:
+class SequencerClient(MemberClient):
     """A trader's connection to the committee; made by :func:`open_sequencer`."""
 
     def __init__(
         self,
         committee: Committee,
         connector: Connector,
-        nodes: Sequence[int],
+        nodes: Sequence[int] | None = None,
         *,
         receipts: ReceiptStore | None = None,
         orders_max: int = ORDERS_MAX,
+        newcomers: Newcomers = open_member,
     ) -> None:
-        if not nodes or len(set(nodes)) != len(nodes) or not all(0 <= node < committee.n for node in nodes):
-            raise ValueError(f"nodes are distinct members of 0 .. {committee.n - 1}, not {list(nodes)}")
-        self.committee = own_committee(committee)
-        """Seal with this one: it learns the threshold key, which the committee file may not have."""
-        self.known: CommitteeKey | None = None
-        """The key that a member proved."""
-        self._proofs = KeyProofs(self.committee)
-        self.nodes = tuple(nodes)
+        super().__init__(committee, connector, nodes, newcomers)
         self.tracker = OrderTracker(committee.f, orders_max)
-        self.faults: list[MemberFault] = []
-        """Proven misbehaviour of members, the first FAULTS_KEPT_MAX."""
         self._store = receipts
-        self._links = {
-            node: MemberLink(node, connector, connected=self._on_connected, deliver=self._on_reply)
-            for node in nodes
-        }
-        self._questions = Questions(self._links)
         self._sent: dict[tuple[int, int], tuple[bytes, ...]] = {}
-        self._changed = trio.Event()
-
-    # ----------------------------------------------------------------------------------------------- lifetime
+        self._unjudged: dict[int, set[bytes]] = {}
+        """Orders for which a member gave receipts of an epoch that is not known yet."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep all links up until cancelled."""
         async with trio.open_nursery() as nursery:
-            for link in self._links.values():
-                nursery.start_soon(link.run)
+            await nursery.start(super().run)
             nursery.start_soon(self._send_again)
             task_status.started()
-
-    def connected(self) -> list[int]:
-        """Members the client is connected to now."""
-        return [node for node, link in self._links.items() if link.up.is_set()]
-
-    def failure(self, node: int) -> str | None:
-        """Why the last connection to ``node``, or attempt at one, ended; None while there was none."""
-        return self._links[node].failure
-
-    async def wait_connected(self, count: int, timeout_s: float = REPLY_S_MAX) -> list[int]:
-        """Wait until ``count`` members are connected; raises :class:`NotConnected`."""
-        with trio.move_on_after(timeout_s):
-            while len(self.connected()) < count:
-                await self._wait_change(0.05)
-        up = self.connected()
-        if len(up) < count:
-            down = next(node for node, link in self._links.items() if not link.up.is_set())
-            why = self._links[down].failure or "no answer yet"
-            raise NotConnected(
-                f"reached {len(up)} of the {count} members needed; node {down}: {why}",
-                "check that the nodes run (`mpcseq node status`) and that the committee file is theirs",
-            )
-        return up
 
     # --------------------------------------------------------------------------------------------- submission
 
@@ -179,7 +140,8 @@ class SequencerClient:
         for start in range(0, len(orders), SUBMIT_ENVELOPES_MAX):
             chunk = orders[start : start + SUBMIT_ENVELOPES_MAX]
             request = self._questions.next_number()
-            if self._links[node].send(Submit(request, tuple(envelope for _, envelope in chunk), True)):
+            link = self._links.get(node)
+            if link is not None and link.send(Submit(request, tuple(envelope for _, envelope in chunk), True)):
                 self._sent[node, request] = tuple(order_id for order_id, _ in chunk)
                 continue
             for order_id, _ in chunk:  # its queue is full: it gets the order from the others, or later
@@ -233,56 +195,6 @@ class SequencerClient:
             while waiting := [record for record in waiting if not done(record)]:
                 await self._wait_change(0.25)
 
-    async def _wait_change(self, poll_s: float) -> None:
-        with trio.move_on_after(poll_s):
-            await self._changed.wait()
-
-    # ------------------------------------------------------------------------------------------------ queries
-
-    async def status(self, node: int, timeout_s: float = REPLY_S_MAX) -> StatusReply:
-        """A member's view of itself; raises :class:`NotConnected` or :class:`TimedOut`."""
-        reply = await self._questions.ask(node, StatusQuery(self._questions.next_number()), timeout_s)
-        if not isinstance(reply, StatusReply) or reply.node != node:
-            raise self._fault(node, ProtocolError("member.sender", "StatusReply.node", type(reply).__name__, node))
-        return reply
-
-    async def order(self, node: int, order_id: bytes, timeout_s: float = REPLY_S_MAX) -> OrderReply:
-        """What a member says of an order; raises :class:`NotConnected` or :class:`TimedOut`."""
-        reply = await self._questions.ask(node, OrderQuery(self._questions.next_number(), order_id), timeout_s)
-        if not isinstance(reply, OrderReply) or reply.order_id != order_id:
-            raise self._fault(node, ProtocolError("member.sender", "OrderReply.order_id", "another order", order_id))
-        return reply
-
-    async def key(self, timeout_s: float = KEY_S_MAX, progress: Progress | None = None) -> CommitteeKey:
-        """The threshold key, proven by q members' signatures; :attr:`committee` seals and checks with it from then on.
-
-        Waits while its generation goes on, and tells ``progress`` the phase that it waits for. A member whose
-        certificate does not hold is among :attr:`faults`, and the others are asked. Raises :class:`~.errors.KeyPending`
-        after ``timeout_s``, and :class:`MemberFault` where all members lied. Cancelled, it changes nothing.
-        """
-        return await KeySearch(self, progress).run(timeout_s)
-
-    async def key_reply(self, node: int, timeout_s: float = REPLY_S_MAX) -> KeyReply:
-        """What a member says of the key, unproven. Raises :class:`NotConnected` or :class:`TimedOut`."""
-        reply = await self._questions.ask(node, KeyQuery(self._questions.next_number()), timeout_s)
-        if not isinstance(reply, KeyReply):
-            raise self._fault(node, ProtocolError("member.sender", "KeyReply", type(reply).__name__, "KeyReply"))
-        return reply
-
-    def check_key(self, node: int, certificate: KeyCertificate) -> CommitteeKey:
-        """Check a certificate that member ``node`` sent. Raises :class:`MemberFault` naming the member."""
-        try:
-            return self._proofs.check(certificate)
-        except (ProtocolError, ThresholdError) as refusal:
-            raise self._fault(node, refusal) from None
-
-    def take_key(self, node: int, certificate: KeyCertificate) -> CommitteeKey:
-        """As :meth:`check_key`, and use its key from now on where none is known."""
-        key = self.check_key(node, certificate)
-        if self.committee.keys is None:
-            self.known = self._proofs.take(certificate)
-        return key
-
     # ------------------------------------------------------------------------------------------- what arrives
 
     def _on_connected(self, node: int) -> None:
@@ -290,6 +202,21 @@ class SequencerClient:
             del self._sent[key]
         open_orders = [record for record in self.tracker.unexecuted.values() if not record.refused]
         self._submit_again(node, open_orders, time.monotonic_ns())
+        self._notify()
+
+    def _on_committee(self) -> None:
+        """Another committee is proven; its new members get the open orders when their links are up."""
+        now_ns = time.monotonic_ns()
+        if self._store is not None:
+            self._store.follow(self.committee)
+        self.tracker.succeed(self.roster.places, self.committee.f, now_ns)
+        for key in [key for key in self._sent if key[0] not in self._links]:
+            del self._sent[key]
+        unjudged, self._unjudged = self._unjudged, {}
+        for node, order_ids in unjudged.items():
+            if node in self.connected():
+                orders = self.tracker.orders
+                self._submit_again(node, [orders[one] for one in sorted(order_ids) if one in orders], now_ns)
         self._notify()
 
     def _on_reply(self, node: int, reply: ClientReply) -> None:
@@ -302,10 +229,8 @@ class SequencerClient:
             self.tracker.executed(node, reply.height, reply.rows, now_ns)
         elif isinstance(reply, OrdersFilled):
             self.tracker.filled(node, reply.height, reply.rows)
-        elif isinstance(reply, OrderReply | StatusReply | KeyReply):
+        else:
             self._on_answer(node, reply)
-        elif isinstance(reply, Refused):
-            raise self._fault(node, closing_refusal(reply))
         self._notify()
 
     def _on_submit_reply(self, node: int, reply: SubmitReply, now_ns: int) -> None:
@@ -328,35 +253,38 @@ class SequencerClient:
                     self.tracker.sequenced(node, order_id)
                 elif result.order_id == order_id:
                     self.tracker.refusal(node, result)
+                    if result.code in LEAVING:
+                        self._members.ask(node)
                 continue
-            if result.receipt == record.receipts.get(node):
+            if result.receipt == record.receipts.get(node) or not self._judge(node, result.receipt, order_id):
                 continue
-            try:
-                check_receipt(self.committee, result.receipt, order_id, node)
-            except MemberFault as fault:
-                raise self._fault(node, fault.refusal) from None
             if self.tracker.receipt(node, result.receipt, now_ns):
                 kept.append((record.envelope, result.receipt))
         if self._store is not None:
             self._store.append(kept)
 
-    def _on_answer(self, node: int, reply: Answer) -> None:
+    def _judge(self, node: int, receipt: Receipt, order_id: bytes) -> bool:
+        """Check a receipt by the epoch that it names; False where that is a later one than is known, which the member
+        is asked to prove. Raises :class:`MemberFault`."""
+        if receipt.epoch > self.committee.epoch:
+            self._unjudged.setdefault(node, set()).add(order_id)
+            self._members.ask(node)
+            return False
+        committee = self.roster.committee(receipt.epoch) or self.committee
+        index = self.roster.index(node, committee.epoch)
+        try:
+            check_receipt(committee, receipt, order_id, -1 if index is None else index)
+        except MemberFault as fault:
+            raise self._fault(node, fault.refusal) from None
+        return True
+
+    def _on_answer(self, node: int, reply: Answer | Refused) -> None:
         if isinstance(reply, OrderReply) and reply.state == "executed":
             row = ExecutedRow(
                 reply.order_id, reply.code, reply.filled_lots, reply.price_ticks, reply.notional
             )
             self.tracker.executed(node, reply.height, (row,), time.monotonic_ns())
-        self._questions.answered(node, reply)
-
-    def _fault(self, node: int, refusal: Refusal) -> MemberFault:
-        fault = MemberFault(node, refusal)
-        if len(self.faults) < FAULTS_KEPT_MAX:
-            self.faults.append(fault)
-        return fault
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+        super()._on_answer(node, reply)
 
 
 def _now_ms() -> int:
@@ -371,10 +299,13 @@ async def open_sequencer(
     *,
     receipts: ReceiptStore | None = None,
     orders_max: int = ORDERS_MAX,
+    newcomers: Newcomers = open_member,
 ) -> AsyncIterator[SequencerClient]:
-    """A client with running links to ``nodes`` (all members by default); leaving the block closes them."""
-    chosen = range(committee.n) if nodes is None else nodes
-    client = SequencerClient(committee, connector, list(chosen), receipts=receipts, orders_max=orders_max)
+    """A client with running links to ``nodes`` of ``committee``, the first that it knows (all members by default), and
+    of those that follow; leaving the block closes them. ``newcomers`` connects to members that a proof names."""
+    client = SequencerClient(
+        committee, connector, nodes, receipts=receipts, orders_max=orders_max, newcomers=newcomers
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(client.run)
         yield client

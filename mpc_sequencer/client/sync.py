@@ -17,7 +17,7 @@ import trio
 from mpc_sequencer.client.committee_key import CommitteeKey
 from mpc_sequencer.client.errors import NotConnected
 from mpc_sequencer.client.keysearch import KEY_S_MAX, Progress
-from mpc_sequencer.client.link import Connector
+from mpc_sequencer.client.link import Connector, Newcomers, open_member
 from mpc_sequencer.client.questions import REPLY_S_MAX
 from mpc_sequencer.client.receipts import ReceiptStore
 from mpc_sequencer.client.sequencer import SequencerClient, open_sequencer
@@ -40,10 +40,10 @@ class SyncSequencerClient:
         nodes: Sequence[int] | None = None,
         *,
         receipts: ReceiptStore | None = None,
+        newcomers: Newcomers = open_member,
     ) -> None:
-        self.committee = committee
-        """Seal with this one: it learns the threshold key (:meth:`key`), which the committee file may not have."""
-        self._arguments = (committee, connector, nodes, receipts)
+        self._committee = committee
+        self._arguments = (committee, connector, nodes, receipts, newcomers)
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._client: SequencerClient | None = None
@@ -55,6 +55,13 @@ class SyncSequencerClient:
         if self._failure is not None:
             raise self._failure
 
+    @property
+    def committee(self) -> Committee:
+        """Seal with this one: it learns the threshold key (:meth:`key`), which the committee file may not have."""
+        if self._client is not None:
+            self._committee = self._client.committee
+        return self._committee
+
     def _run(self) -> None:
         try:
             trio.run(self._serve)
@@ -65,12 +72,11 @@ class SyncSequencerClient:
             self._ready.set()
 
     async def _serve(self) -> None:
-        committee, connector, nodes, receipts = self._arguments
-        async with open_sequencer(committee, connector, nodes, receipts=receipts) as client:
+        committee, connector, nodes, receipts, newcomers = self._arguments
+        async with open_sequencer(committee, connector, nodes, receipts=receipts, newcomers=newcomers) as client:
             self._token = trio.lowlevel.current_trio_token()
             self._stop = trio.Event()
             self._client = client
-            self.committee = client.committee
             self._ready.set()
             await self._stop.wait()
 

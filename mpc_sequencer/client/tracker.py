@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from mpc_sequencer.client.errors import ClientError, TooManyOrders
 from mpc_sequencer.core.errors import ProtocolError
@@ -26,7 +26,10 @@ FILLS_PER_ORDER_MAX: Final = 1_024
 FAULTS_KEPT_MAX: Final = 256
 EARLIER_RECEIPTS_MAX: Final = 64
 KEY_PENDING: Final = "key.pending"
-"""The refusal of a member that does not know the threshold key yet: it will, so it never ends an order."""
+LEAVING: Final = frozenset({"intake.leaving", "epoch.unknown"})
+"""Refusals of a member whose epoch ends: the next committee's members are to be asked."""
+NEVER_FINAL: Final = LEAVING | {KEY_PENDING}
+"""Refusals that never end an order: what they lack comes, the threshold key or the next committee."""
 PASSING: Final = frozenset(
     {"intake.full", "intake.lists_full", "intake.recovering", "intake.sponsor_full", KEY_PENDING}
 )
@@ -42,6 +45,8 @@ FinalReport = tuple[int, bytes]
 """(height, block id)"""
 ExecutedReport = tuple[int, str, int, int, int]
 """(height, outcome code, lots filled, worst price in ticks, notional in tick lots)"""
+
+Report = TypeVar("Report", FinalReport, ExecutedReport)
 
 FillReport = tuple[int, int, int, int]
 """(height, lots filled, worst price in ticks, notional in tick lots)
@@ -84,9 +89,9 @@ class OrderRecord:
 
     @property
     def refused(self) -> bool:
-        """Whether every member it was sent to refused it, and none for want of the threshold key."""
+        """Whether every member it was sent to refused it, and none for want of the threshold key or of its place."""
         taken = self.receipts or self.sequenced or self.final or self.executed
-        waits = any(refusal.code == KEY_PENDING for refusal in self.refusals.values())
+        waits = any(refusal.code in NEVER_FINAL for refusal in self.refusals.values())
         return bool(self.nodes) and not taken and not waits and len(self.refusals) >= len(self.nodes)
 
     def answered_by(self, node: int) -> bool:
@@ -161,6 +166,24 @@ class OrderTracker:
         self.orders: dict[bytes, OrderRecord] = {}
         self.contradictions: list[Contradiction] = []
         self.unexecuted: dict[bytes, OrderRecord] = {}
+        self._counted: frozenset[int] | None = None
+        """Members whose reports count; None for whoever reports."""
+
+    def succeed(self, members: Iterable[int], f: int, now_ns: int) -> None:
+        """Another committee has begun: from now on reports of its ``members`` count, f+1 of them, and of reports so far
+        theirs. What was agreed stays."""
+        self._enough, self._counted = f + 1, frozenset(members)
+        for record in self.orders.values():
+            record.nodes &= self._counted
+            for reports in (record.refusals, record.final_reports, record.executed_reports):
+                for node in [node for node in reports if node not in self._counted]:
+                    del reports[node]
+            for fill, voters in list(record.fill_reports.items()):
+                voters &= self._counted
+                self._count_fill(record, fill)
+        for record in list(self.unexecuted.values()):
+            self._count_final(record, now_ns)
+            self._count_executed(record, now_ns)
 
     def add(self, order_id: bytes, envelope: Envelope, nodes: Iterable[int], now_ns: int) -> OrderRecord:
         """Start to track an order; one that is tracked already keeps its record. Raises
@@ -191,25 +214,26 @@ class OrderTracker:
             return False
         held = record.receipts.get(node)
         if held is not None:
-            return self._second_receipt(record, held, receipt)
+            return self._second_receipt(record, node, receipt)
         record.receipts[node] = receipt
         record.refusals.pop(node, None)
         if record.first_receipt_ns is None:
             record.first_receipt_ns = now_ns
-        if len(record.receipts) == self._enough:
+        counted = record.receipts.keys() if self._counted is None else record.receipts.keys() & self._counted
+        if record.receipts_ns is None and len(counted) >= self._enough:
             record.receipts_ns = now_ns
         return True
 
     @staticmethod
-    def _second_receipt(record: OrderRecord, held: Receipt, receipt: Receipt) -> bool:
+    def _second_receipt(record: OrderRecord, node: int, receipt: Receipt) -> bool:
         """Another receipt of one member: both stand for what it promised when."""
-        earlier = record.earlier_receipts
+        held, earlier = record.receipts[node], record.earlier_receipts
         if receipt == held or receipt in earlier or len(earlier) >= EARLIER_RECEIPTS_MAX:
             return False
-        newer = receipt.incarnation > held.incarnation
+        newer = (receipt.epoch, receipt.incarnation) > (held.epoch, held.incarnation)
         earlier.append(held if newer else receipt)
         if newer:
-            record.receipts[held.node] = receipt
+            record.receipts[node] = receipt
         return True
 
     def sequenced(self, node: int, order_id: bytes) -> None:
@@ -243,12 +267,8 @@ class OrderTracker:
         count = 0
         for order_id in order_ids:
             record = self.orders.get(order_id)
-            if record is None or not self._agree(record.final_reports, node, report, record.final, order_id):
-                continue
-            record.final = report
-            record.final_ns = now_ns
-            record.final_reports = {}
-            count += 1
+            if record is not None and self._heard(record.final_reports, node, report, record.final, order_id):
+                count += self._count_final(record, now_ns)
         return count
 
     def executed(self, node: int, height: int, rows: Iterable[ExecutedRow], now_ns: int) -> int:
@@ -259,14 +279,26 @@ class OrderTracker:
             if record is None:
                 continue
             report = (height, row.code, row.filled_lots, row.price_ticks, int.from_bytes(row.notional, "big"))
-            if not self._agree(record.executed_reports, node, report, record.executed, row.order_id):
-                continue
-            record.executed = report
-            record.executed_ns = now_ns
-            record.executed_reports = {}
-            self.unexecuted.pop(row.order_id, None)
-            count += 1
+            if self._heard(record.executed_reports, node, report, record.executed, row.order_id):
+                count += self._count_executed(record, now_ns)
         return count
+
+    def _count_final(self, record: OrderRecord, now_ns: int) -> bool:
+        """Whether enough members agree on an order's block by now that did not before."""
+        agreed = self._agreed(record.final_reports, record.order_id) if record.final is None else None
+        if agreed is None:
+            return False
+        record.final, record.final_ns, record.final_reports = agreed, now_ns, {}
+        return True
+
+    def _count_executed(self, record: OrderRecord, now_ns: int) -> bool:
+        """As :meth:`_count_final`, for its outcome."""
+        agreed = self._agreed(record.executed_reports, record.order_id) if record.executed is None else None
+        if agreed is None:
+            return False
+        record.executed, record.executed_ns, record.executed_reports = agreed, now_ns, {}
+        self.unexecuted.pop(record.order_id, None)
+        return True
 
     def filled(self, node: int, height: int, rows: Iterable[ExecutedRow]) -> None:
         """Take a report of later fills of resting orders."""
@@ -280,34 +312,40 @@ class OrderTracker:
                 if len(record.fill_reports) >= FILLS_PER_ORDER_MAX:
                     continue
                 voters = record.fill_reports[key] = set()
-            if node in voters:
-                continue
-            voters.add(node)
-            if len(voters) == self._enough:
-                record.later_fills.append(key)
+            if self._counts(node):
+                voters.add(node)
+                self._count_fill(record, key)
 
-    def _agree(
-        self,
-        reports: dict[int, FinalReport] | dict[int, ExecutedReport],
-        node: int,
-        report: FinalReport | ExecutedReport,
-        agreed: FinalReport | ExecutedReport | None,
-        order_id: bytes,
+    def _count_fill(self, record: OrderRecord, fill: FillReport) -> None:
+        if len(record.fill_reports[fill]) >= self._enough and fill not in record.later_fills:
+            record.later_fills.append(fill)
+
+    def _counts(self, node: int) -> bool:
+        return self._counted is None or node in self._counted
+
+    def _heard(
+        self, reports: dict[int, Report], node: int, report: Report, agreed: Report | None, order_id: bytes
     ) -> bool:
-        """Count ``report``; True when it is the one that makes f+1 equal reports."""
+        """Take a member's first report of a kind; whether it is one to count."""
+        if not self._counts(node):
+            return False
         if agreed is not None:
             if report != agreed:
                 self._contradicted(node, order_id, report, agreed)
             return False
-        if node in reports:
-            return False
-        reports[node] = report  # type: ignore[assignment]
-        if sum(other == report for other in reports.values()) < self._enough:
-            return False
-        for other, seen in reports.items():
-            if seen != report:
-                self._contradicted(other, order_id, seen, report)
-        return True
+        return reports.setdefault(node, report) is report
+
+    def _agreed(self, reports: dict[int, Report], order_id: bytes) -> Report | None:
+        """What f+1 members report; who reports something else contradicts them."""
+        if len(reports) < self._enough:
+            return None
+        for report in set(reports.values()):
+            if sum(other == report for other in reports.values()) >= self._enough:
+                for node, seen in reports.items():
+                    if seen != report:
+                        self._contradicted(node, order_id, seen, report)
+                return report
+        return None
 
     def _contradicted(self, node: int, order_id: bytes, seen: object, agreed: object) -> None:
         if len(self.contradictions) < FAULTS_KEPT_MAX:

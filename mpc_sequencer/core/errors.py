@@ -78,6 +78,7 @@ CODES: Final[Mapping[str, str]] = {
     "log.settlement": "the log's settlement entry is no result",
     "evidence.file": "not an evidence file of this version",
     "evidence.genesis": "the evidence is about another committee than the committee file's",
+    "evidence.starts": "the evidence does not prove the committee of its epoch",
     "evidence.member": "the evidence accuses nobody of the committee",
     "evidence.epoch": "the evidence is about another epoch",
     "evidence.signature": "a part of the evidence is not signed by the member it accuses",

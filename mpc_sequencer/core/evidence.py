@@ -13,6 +13,9 @@ keep the honest safe, whoever composes the evidence:
 Shares are judged by the threshold key. Where the committee file does not have it, a file carries the key that the
 first blocks generated with q members' word for it; :mod:`mpc_sequencer.core.shareoffences` says what more that takes.
 
+A member's index means something in its epoch alone. Evidence of a later epoch than the first carries the chain of
+proofs (:class:`~mpc_sequencer.core.types.EpochStart`) that leads there, so the first committee's file is all it takes.
+
 A file is the line ``mpc_sequencer evidence v1`` and the canonical encoding of :class:`EvidenceFile`. The genesis id in
 it tells a reader which committee file to take; it is no part of the proof, the signatures bind chain and contract.
 """
@@ -22,11 +25,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta
 
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.keyoffences import KeyOffence, judge_deal
 from mpc_sequencer.core.keys import establish, session_plan
 from mpc_sequencer.core.lognote import LogNote, open_note
@@ -48,6 +53,7 @@ from mpc_sequencer.core.offences import (
     ResultEquivocation,
     accused,
 )
+from mpc_sequencer.core.rotation import follow_all
 from mpc_sequencer.core.shareoffences import judge_coin_share, judge_shares
 from mpc_sequencer.core.types import (
     FINALIZE,
@@ -58,6 +64,7 @@ from mpc_sequencer.core.types import (
     BlockHeader,
     Bundle,
     Certificate,
+    EpochStart,
     Hash32,
     KeyCertificate,
     KeyMessage,
@@ -71,8 +78,10 @@ from threshold import (
 )
 
 MAGIC: Final = b"mpc_sequencer evidence v1\n"
-EVIDENCE_BYTES_MAX: Final = 1 << 20
-"""The largest, bad shares of a full batch with all its ciphertexts, is some 640 kB at the largest ciphertexts."""
+EVIDENCE_BYTES_MAX: Final = 1 << 24
+"""The largest offence, bad shares of a full batch with all its ciphertexts, is some 640 kB at the largest ciphertexts;
+an epoch's proof takes some 3 kB among 4 members, and ten times that among 40."""
+EVIDENCE_STARTS_MAX: Final = 1_024
 
 
 class EvidenceFile(Value, frozen=True):
@@ -81,7 +90,9 @@ class EvidenceFile(Value, frozen=True):
     genesis: Hash32
     offence: Offence
     key: KeyCertificate | None
-    """Where a threshold key decides that the committee file does not have, the key."""
+    """Where a threshold key decides that neither the committee file nor ``starts`` has, the key."""
+    starts: Annotated[tuple[EpochStart, ...], Meta(max_length=EVIDENCE_STARTS_MAX)] = ()
+    """What leads from the committee file's epoch to the offence's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,15 +284,18 @@ def _note(note: bytes, node: int, committee: Committee) -> LogNote:
 
 # --- files --------------------------------------------------------------------------------------------------------
 def encode_file(offence: Offence, committee: Committee) -> bytes:
-    """The content of an evidence file. ``committee`` knows its key where the offence needs one."""
+    """The content of an evidence file. ``committee`` is the one of the offence's epoch, and knows its key where the
+    offence needs one."""
     key = _certificate(offence, committee) if _needs_key(offence, committee) else None
-    return MAGIC + encode(EvidenceFile(committee.genesis_id, offence, key))
+    return MAGIC + encode(EvidenceFile(committee.genesis_id, offence, key, committee.starts))
 
 
 def _needs_key(offence: Offence, committee: Committee) -> bool:
-    """Whether a sharing of the threshold key decides that the committee file does not have."""
+    """Whether a sharing of the threshold key decides that neither the committee file nor a proof of its epoch has."""
     if not isinstance(offence, BadShares | BadCoinShare):
         return False
+    if committee.origin is not None:
+        return offence.bundle.sharing != committee.origin.sharing.name
     return not committee.genesis.public_key or offence.bundle.sharing != ZERO_HASH
 
 
@@ -303,19 +317,31 @@ def decode_file(data: bytes) -> EvidenceFile:
 
 
 def verify_file(file: EvidenceFile, committee: Committee) -> Verdict:
-    """As :func:`verify`, by the committee file and the evidence file alone; ``evidence.genesis`` where the file is
-    about another committee, ``evidence.key`` where the threshold key it carries, or lacks, is not proven."""
+    """As :func:`verify`, by the first committee's file (or that of any epoch up to the offence's) and the evidence
+    file alone. Raises as :func:`committee_of` does, and ``evidence.key`` where the threshold key it carries, or lacks,
+    is not proven."""
+    members = committee_of(file, committee)
+    if _needs_key(file.offence, members) != (file.key is not None):
+        expected = "one where it decides and nothing else has it"
+        raise ProtocolError("evidence.key", "EvidenceFile.key", file.key is not None, expected)
+    return verify(file.offence, members if file.key is None else _with_key(members, file.key))
+
+
+def committee_of(file: EvidenceFile, committee: Committee) -> Committee:
+    """The committee whose members the file is about, from ``committee`` on. Raises ProtocolError: ``evidence.genesis``
+    where it is about another deployment, ``evidence.starts`` where its chain of epochs does not hold."""
     if file.genesis != committee.genesis_id:
         raise ProtocolError("evidence.genesis", "EvidenceFile.genesis", file.genesis, committee.genesis_id.hex())
-    if _needs_key(file.offence, committee) != (file.key is not None):
-        expected = "one where it decides and the committee file has none"
-        raise ProtocolError("evidence.key", "EvidenceFile.key", file.key is not None, expected)
-    return verify(file.offence, committee if file.key is None else _with_key(committee, file.key))
+    try:
+        return follow_all(committee, (start for start in file.starts if start.epoch > committee.epoch))
+    except (ProtocolError, ThresholdError, ConfigError) as error:
+        expected = f"proofs that follow epoch {committee.epoch}"
+        raise ProtocolError("evidence.starts", "EvidenceFile.starts", str(error), expected) from None
 
 
 def _with_key(committee: Committee, certificate: KeyCertificate) -> Committee:
     """The committee with a generated key, whatever key the one at hand knows."""
-    with_key = Committee(committee.genesis)
+    with_key = committee.own()
     try:
         establish(with_key, certificate)
     except (ProtocolError, ThresholdError) as error:

@@ -76,6 +76,7 @@ ORPHAN_LISTS_MAX: Final = 512  # lists of a member that arrived before their pre
 FRAME_BYTES_MAX: Final = 4 << 20
 SUBMIT_ENVELOPES_MAX: Final = 512
 FETCH_IDS_MAX: Final = 1_024
+EPOCH_STARTS_MAX: Final = 8  # in one answer to a client; the largest take some 600 kB
 FETCH_BODIES_BYTES_MAX: Final = 2 << 20
 LOG_SLICE_ENTRIES_MAX: Final = 4_096
 LOG_SLICE_BYTES_MAX: Final = 1 << 20  # and one entry more

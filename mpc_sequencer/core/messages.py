@@ -18,10 +18,12 @@ from mpc_sequencer.core.types import (
     Bundle,
     Certificate,
     Envelope,
+    EpochStart,
     Hash32,
     Head,
     KeyCertificate,
     KeyMessage,
+    NextCommittee,
     NodeIndex,
     OrderList,
     Receipt,
@@ -197,7 +199,14 @@ class KeyQuery(Value, frozen=True, tag=35):
     request: Uint
 
 
-ClientRequest = Submit | OrderQuery | StatusQuery | KeyQuery
+class EpochsQuery(Value, frozen=True, tag=36):
+    """Ask how the epochs after ``after_epoch`` began, and for the rotation under way."""
+
+    request: Uint
+    after_epoch: Uint
+
+
+ClientRequest = Submit | OrderQuery | StatusQuery | KeyQuery | EpochsQuery
 
 
 # --- member to client -------------------------------------------------------------------------------------------
@@ -307,6 +316,18 @@ class KeyReply(Value, frozen=True, tag=55):
     phase: Code
 
 
+class EpochsReply(Value, frozen=True, tag=56):
+    """How the next EPOCH_STARTS_MAX epochs after the one asked for began, in order; who wants more asks again after the
+    last. With them, unproven, the rotation that is under way: ``agreed`` is the committee that is to follow, or else
+    ``proposed`` the one that most members want; ``approvals`` members' newest words name it."""
+
+    request: Uint
+    starts: Annotated[tuple[EpochStart, ...], Meta(max_length=limits.EPOCH_STARTS_MAX)]
+    agreed: NextCommittee | None
+    proposed: NextCommittee | None
+    approvals: Uint
+
+
 class Refused(Value, frozen=True, tag=54):
     """The request could not be read; the member closes the connection after it."""
 
@@ -316,4 +337,14 @@ class Refused(Value, frozen=True, tag=54):
     expected: Text
 
 
-ClientReply = SubmitReply | OrdersFinal | OrdersExecuted | OrdersFilled | OrderReply | StatusReply | KeyReply | Refused
+ClientReply = (
+    SubmitReply
+    | OrdersFinal
+    | OrdersExecuted
+    | OrdersFilled
+    | OrderReply
+    | StatusReply
+    | KeyReply
+    | EpochsReply
+    | Refused
+)

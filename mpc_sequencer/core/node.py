@@ -51,6 +51,7 @@ from mpc_sequencer.core.keygen import KeySessions
 from mpc_sequencer.core.lists import ListStore, OwnLists
 from mpc_sequencer.core.messages import (
     ClientRequest,
+    EpochsQuery,
     KeyQuery,
     KeyReply,
     OrderQuery,
@@ -369,6 +370,8 @@ class NodeCore:
                 self.effects.append(Recall(client, reply) if recalls else Reply(client, reply))
             case KeyQuery(number):
                 self.effects.append(Reply(client, KeyReply(number, self.keygen.certificate, self.keygen.phase)))
+            case EpochsQuery(number, after_epoch):
+                self.effects.append(Reply(client, self.succession.reply(number, after_epoch)))
             case StatusQuery(number):
                 self.effects.append(Reply(client, self.board.status(number, self)))
 

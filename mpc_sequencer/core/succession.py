@@ -18,6 +18,7 @@ from mpc_sequencer.core.codec import decode
 from mpc_sequencer.core.effects import Persist, RotationRecord
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.keys import session_id
+from mpc_sequencer.core.messages import EpochsReply
 from mpc_sequencer.core.rotation import (
     Approval,
     Handover,
@@ -243,6 +244,26 @@ class Succession:
             anchor_id=state.block_id,
             anchor_height=state.height,
         )
+
+    # --- clients ------------------------------------------------------------------------------------------------
+    def reply(self, request: int, after_epoch: int) -> EpochsReply:
+        """The answer to a client's question for the epochs after ``after_epoch``."""
+        committee = self._core.committee
+        starts = [start for start in committee.starts if start.epoch > after_epoch][: limits.EPOCH_STARTS_MAX]
+        agreed = self.outcome.target if self.outcome is not None else self.target
+        proposed = self._most_wanted() if agreed is None else None
+        named = agreed if proposed is None else proposed
+        name = None if named is None else named.committee_hash()
+        approvals = sum(1 for one in self._approvals.values() if one == name)
+        return EpochsReply(request, tuple(starts), agreed, proposed, approvals)
+
+    def _most_wanted(self) -> NextCommittee | None:
+        """The other committee that most members' newest approvals name; of several the one with the lowest hash."""
+        counts: dict[bytes, int] = {}
+        for name in self._approvals.values():
+            if not is_same(self._core.committee, self._proposed[name]):
+                counts[name] = counts.get(name, 0) + 1
+        return self._proposed[min(counts, key=lambda name: (-counts[name], name))] if counts else None
 
     # --- snapshots ----------------------------------------------------------------------------------------------
     def dump(self) -> SuccessionValue:

@@ -50,9 +50,12 @@ from mpc_sequencer.core.types import (
     Block,
     BlockHeader,
     Bundle,
+    EpochStart,
     KeyCertificate,
     KeyMessage,
     KeyReady,
+    NextCommittee,
+    NextMember,
     Receipt,
     ResultRef,
 )
@@ -80,6 +83,8 @@ def examples() -> tuple[tuple[Any, Any], ...]:
     receipt = sign(D, 1, Receipt(0, 0, ID, 1, 1, START_MS, NO_SIGNATURE))
     key_message = sign(D, 1, KeyMessage(0, ID, 1, b"\x01" + bytes(97), NO_SIGNATURE))
     key = KeyCertificate(0, 0, 1, bytes(40), (KeyReady(1, NO_SIGNATURE), KeyReady(2, NO_SIGNATURE)))
+    next_committee = NextCommittee(1, (NextMember(b"\x02" + ID, ID, "127.0.0.1:7000", bytes(40)),))
+    start = EpochStart(300, next_committee, 1, 2, bytes(40), key.ready, ID, 70_000)
     row = messages.ExecutedRow(ID, "filled", 3, 618_000, bytes(16))
     peer = (
         messages.PeerHello(ID, 3),
@@ -105,6 +110,7 @@ def examples() -> tuple[tuple[Any, Any], ...]:
         messages.OrderQuery(300, ID),
         messages.StatusQuery(1),
         messages.KeyQuery(300),
+        messages.EpochsQuery(300, 2),
     )
     reply = (
         messages.SubmitReply(7, (messages.SubmitResult(ID, receipt, "", "", "", ""),)),
@@ -117,6 +123,7 @@ def examples() -> tuple[tuple[Any, Any], ...]:
             *("deals", 1, 3, 4),
         ),
         messages.KeyReply(300, key, "done"),
+        messages.EpochsReply(300, (start, start), next_committee, next_committee, 300),
         messages.Refused("wire.type", "field", "seen", "expected"),
     )
     return tuple((kind, one) for kind, ones in zip(KINDS, (peer, request, reply), strict=True) for one in ones)

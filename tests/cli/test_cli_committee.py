@@ -18,8 +18,8 @@ from client_key_kit import NODES, House, build_house, certify, certify_refresh, 
 from mpc_sequencer.client.keys import save_assets, write_account_key
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.messages import KeyQuery, KeyReply, StatusQuery, StatusReply
-from mpc_sequencer.core.types import KeyCertificate
+from mpc_sequencer.core.messages import EpochsQuery, EpochsReply, KeyQuery, KeyReply, StatusQuery, StatusReply
+from mpc_sequencer.core.types import EpochStart, KeyCertificate, NextCommittee
 from mpc_sequencer.devnet.layout import ASSETS
 from mpc_sequencer.devnet.processes import free_ports
 from mpc_sequencer.node.config import committee_file, save_committee
@@ -42,6 +42,10 @@ class Word:
     expected: int = 0
     height: int = 7
     waits: list[str] = field(default_factory=list)
+    starts: tuple[EpochStart, ...] = ()
+    agreed: NextCommittee | None = None
+    proposed: NextCommittee | None = None
+    approvals: int = 0
 
 
 def _status(node: int, request: int, word: Word) -> StatusReply:
@@ -94,6 +98,10 @@ class Town:
                 served.clients.reply(event.client_id, encode(_status(node, request.request, word)))
             elif isinstance(request, KeyQuery):
                 served.clients.reply(event.client_id, encode(_key(request.request, word)))
+            elif isinstance(request, EpochsQuery):
+                known = [start for start in word.starts if start.epoch > request.after_epoch]
+                told = EpochsReply(request.request, tuple(known), word.agreed, word.proposed, word.approvals)
+                served.clients.reply(event.client_id, encode(told))
 
     def __enter__(self) -> Town:
         self._thread.start()
@@ -267,10 +275,11 @@ def test_the_status_shows_each_member_s_phase_key_dealers_and_height(
     assert len(first["key_id"]) == 64 and first["key_id"] == third["key_id"]
     assert (second["key_progress"], second["attempts_failed"]) == ("deals 3 of 4, attempt 2", 1)
     assert second["key_id"] is None
-    assert set(fourth) == {"node", "error"}
+    assert set(fourth) == {"node", "address", "endpoint", "error"}
+    assert ran.json["epoch"] == 0 and ran.json["rotation"] is None
     people = mpcseq(*arguments)
     assert people.status == 0
-    for text in ("deals 3 of 4, attempt 2", first["key_id"][:16], "0 1 2 3", "no answer", "3 of 4"):
+    for text in ("deals 3 of 4, attempt 2", first["key_id"][:8], "0 1 2 3", "no answer", "3 shares open"):
         assert text in people.out
 
 

@@ -78,6 +78,7 @@ def test_evidence_that_convicts(mpcseq: Run, devnet: Devnet, member: Member, tmp
         "verdict": "convicted",
         "kind": "list-equivocation",
         "node": GUILTY,
+        "epoch": 0,
         "address": "0x" + member.committee.addresses[GUILTY].hex(),
         "detail": ran.json["detail"],
     }

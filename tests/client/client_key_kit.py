@@ -15,7 +15,7 @@ import trio
 
 from mpc_sequencer.core.committee import Committee, Genesis, Member
 from mpc_sequencer.core.keys import establish, session_plan
-from mpc_sequencer.core.messages import ClientReply, ClientRequest, StatusReply
+from mpc_sequencer.core.messages import ClientReply, ClientRequest, EpochsQuery, EpochsReply, StatusReply
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import NO_SIGNATURE, Checkpoint, KeyCertificate, KeyMessage, KeyReady
 from mpc_sequencer.devnet.layout import BTCUSDT
@@ -145,7 +145,10 @@ class Answering:
         class Connection:
             async def send(self, *requests: ClientRequest) -> None:
                 for request in requests:
-                    for reply in answer(node, request):
+                    replies = answer(node, request)
+                    if not replies and isinstance(request, EpochsQuery):
+                        replies = [EpochsReply(request.request, (), None, None, 0)]
+                    for reply in replies:
                         await sender.send(reply)
 
             def __aiter__(self) -> AsyncIterator[ClientReply]:

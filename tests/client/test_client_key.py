@@ -508,7 +508,7 @@ def _recoded(change: Callable[[KeyCertificate], KeyCertificate]) -> Callable[[di
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (_edit(version=2), "version is 2, expected 1"),
+        (_edit(version=3), "version is 3, expected 1"),
         (_edit(version=True), "version is True"),
         (_edit(extra=1), "is not an object of exactly"),
         (lambda d: {k: v for k, v in d.items() if k != "key_id"}, "is not an object of exactly"),
@@ -516,7 +516,7 @@ def _recoded(change: Callable[[KeyCertificate], KeyCertificate]) -> Callable[[di
         (_edit(genesis="0x" + "00" * 32), "another deployment"),
         (_edit(genesis="00"), "genesis is '00', expected 0x"),
         (_edit(genesis=0), "genesis is 0, expected 0x"),
-        (_edit(key_id="0x" + "00" * 32), "which the certificate proves"),
+        (_edit(key_id="0x" + "00" * 32), "which the file proves"),
         (lambda d: d | {"certificate": d["certificate"].upper()}, "expected 0x and lower-case hex"),
         (lambda d: d | {"certificate": d["certificate"][:-2]}, "wire.malformed"),
         (lambda d: d | {"certificate": d["certificate"] + "00"}, "wire.malformed"),

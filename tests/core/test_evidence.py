@@ -440,7 +440,7 @@ def test_a_file_is_read_strictly(tmp_path: Path) -> None:
         (tmp_path / "bad").write_bytes(bad)
         with refused(code):
             read_evidence(tmp_path / "bad")
-    (tmp_path / "large").write_bytes(MAGIC + bytes(1 << 21))
+    (tmp_path / "large").write_bytes(MAGIC + bytes(1 << 25))
     with pytest.raises(ConfigError, match="larger"):
         read_evidence(tmp_path / "large")
     with pytest.raises(ConfigError, match="cannot read"):

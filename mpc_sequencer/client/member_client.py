@@ -1,0 +1,224 @@
+"""A connection to the committee that asks: persistent links to its members, their states, the threshold key, and the
+epochs. :class:`~mpc_sequencer.client.sequencer.SequencerClient` adds orders to it.
+
+What members say is theirs alone until it is proven or f+1 of them say the same. Whoever breaks the protocol is among
+:attr:`MemberClient.faults`, and its connection is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from mpc_sequencer.client.committee_key import CommitteeKey, KeyProofs, own_committee
+from mpc_sequencer.client.errors import MemberFault, NotConnected, Refusal
+from mpc_sequencer.client.keysearch import KEY_S_MAX, KeySearch, Progress
+from mpc_sequencer.client.link import Connector, Newcomers
+from mpc_sequencer.client.membership import Membership
+from mpc_sequencer.client.questions import REPLY_S_MAX, Answer
+from mpc_sequencer.client.tracker import closing_refusal
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.errors import ConfigError, ProtocolError
+from mpc_sequencer.core.messages import (
+    ClientReply,
+    EpochsQuery,
+    EpochsReply,
+    KeyQuery,
+    KeyReply,
+    OrderQuery,
+    OrderReply,
+    Refused,
+    StatusQuery,
+    StatusReply,
+)
+from mpc_sequencer.core.types import KeyCertificate
+from threshold import ThresholdError
+
+FAULTS_KEPT_MAX: Final = 256
+
+
+class MemberClient:
+    """Links to members of ``committee``, the first that the client knows, and of those that follow it."""
+
+    def __init__(
+        self, committee: Committee, connector: Connector, nodes: Sequence[int] | None, newcomers: Newcomers
+    ) -> None:
+        first = own_committee(committee)
+        self._members = Membership(
+            *(first, connector, nodes, newcomers),
+            connected=self._on_connected,
+            deliver=self._on_reply,
+            changed=self._on_committee,
+        )
+        self.roster = self._members.roster
+        """The committees that are proven, and members' indexes in them."""
+        self.known: CommitteeKey | None = None
+        """The key that a member proved."""
+        self._proofs = {first.epoch: KeyProofs(first)}
+        self.faults: list[MemberFault] = []
+        """Proven misbehaviour of members, the first FAULTS_KEPT_MAX."""
+        self._links = self._members.links
+        self._questions = self._members.questions
+        self._changed = trio.Event()
+
+    # ----------------------------------------------------------------------------------------------- lifetime
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep all links up until cancelled."""
+        await self._members.run(task_status=task_status)
+
+    @property
+    def committee(self) -> Committee:
+        """The newest that is known. Seal with it: it learns the threshold key, which the first one may not have."""
+        return self.roster.newest
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The members that the client talks to."""
+        return tuple(self._links)
+
+    def connected(self) -> list[int]:
+        """Members the client is connected to now."""
+        return self._members.up()
+
+    def failure(self, node: int) -> str | None:
+        """Why the last connection to ``node``, or attempt at one, ended; None while there was none."""
+        link = self._links.get(node)
+        return "it has left the committee" if link is None else link.failure
+
+    def told(self, node: int) -> EpochsReply | None:
+        """What a member that is connected said of the epochs last, and of the rotation under way (unproven)."""
+        return self._members.heard.get(node)
+
+    async def wait_connected(self, count: int, timeout_s: float = REPLY_S_MAX) -> list[int]:
+        """Wait until ``count`` members are connected; raises :class:`NotConnected`."""
+        with trio.move_on_after(timeout_s):
+            while len(self.connected()) < count:
+                await self._wait_change(0.05)
+        up = self.connected()
+        if len(up) < count:
+            down = [node for node, link in self._links.items() if not link.up.is_set()]
+            why = f"; node {down[0]}: {self._links[down[0]].failure or 'no answer yet'}" if down else ""
+            raise NotConnected(
+                f"reached {len(up)} of the {count} members needed{why}",
+                "check that the nodes run (`mpcseq node status`) and that the committee file is theirs",
+            )
+        return up
+
+    # ------------------------------------------------------------------------------------------------ queries
+
+    async def status(self, node: int, timeout_s: float = REPLY_S_MAX) -> StatusReply:
+        """A member's view of itself; raises :class:`NotConnected` or :class:`TimedOut`."""
+        reply = await self._questions.ask(node, StatusQuery(self._questions.next_number()), timeout_s)
+        if not isinstance(reply, StatusReply):
+            raise self._fault(node, ProtocolError("member.sender", "StatusReply", type(reply).__name__, "StatusReply"))
+        await self._learn(node, reply.epoch, timeout_s)
+        index = self.roster.index(node, reply.epoch)
+        if index is None or reply.node != index:
+            raise self._fault(node, ProtocolError("member.sender", "StatusReply.node", reply.node, index))
+        return reply
+
+    async def epochs(self, node: int, timeout_s: float = REPLY_S_MAX) -> EpochsReply:
+        """What a member says of the epochs after the newest that is known, and of the rotation under way. Proofs in it
+        are taken; one that does not hold closes the connection. Raises :class:`NotConnected` or :class:`TimedOut`."""
+        question = EpochsQuery(self._questions.next_number(), self.committee.epoch)
+        reply = await self._questions.ask(node, question, timeout_s)
+        if not isinstance(reply, EpochsReply):
+            raise self._fault(node, ProtocolError("member.sender", "EpochsReply", type(reply).__name__, "EpochsReply"))
+        return reply
+
+    async def _learn(self, node: int, epoch: int, timeout_s: float) -> None:
+        """Have a member prove ``epoch``, of which it spoke. Raises :class:`MemberFault` where it does not."""
+        while epoch > self.committee.epoch:
+            before = self.committee.epoch
+            await self.epochs(node, timeout_s)
+            if self.committee.epoch == before:
+                raise self._fault(node, ProtocolError("epoch.unknown", "epoch", epoch, f"one it proves after {before}"))
+
+    async def order(self, node: int, order_id: bytes, timeout_s: float = REPLY_S_MAX) -> OrderReply:
+        """What a member says of an order; raises :class:`NotConnected` or :class:`TimedOut`."""
+        reply = await self._questions.ask(node, OrderQuery(self._questions.next_number(), order_id), timeout_s)
+        if not isinstance(reply, OrderReply) or reply.order_id != order_id:
+            raise self._fault(node, ProtocolError("member.sender", "OrderReply.order_id", "another order", order_id))
+        return reply
+
+    async def key(self, timeout_s: float = KEY_S_MAX, progress: Progress | None = None) -> CommitteeKey:
+        """The threshold key, proven by q members' signatures; :attr:`committee` seals and checks with it from then on.
+
+        Waits while its generation goes on, and tells ``progress`` the phase that it waits for. A member whose
+        certificate does not hold is among :attr:`faults`, and the others are asked. Raises :class:`~.errors.KeyPending`
+        after ``timeout_s``, and :class:`MemberFault` where all members lied. Cancelled, it changes nothing.
+        """
+        return await KeySearch(self, progress).run(timeout_s)
+
+    async def key_reply(self, node: int, timeout_s: float = REPLY_S_MAX) -> KeyReply:
+        """What a member says of the key, unproven. Raises :class:`NotConnected` or :class:`TimedOut`."""
+        reply = await self._questions.ask(node, KeyQuery(self._questions.next_number()), timeout_s)
+        if not isinstance(reply, KeyReply):
+            raise self._fault(node, ProtocolError("member.sender", "KeyReply", type(reply).__name__, "KeyReply"))
+        if reply.certificate is not None:
+            await self._learn(node, reply.certificate.epoch, timeout_s)
+        return reply
+
+    def check_key(self, node: int, certificate: KeyCertificate) -> CommitteeKey:
+        """Check a certificate that member ``node`` sent. Raises :class:`MemberFault` naming the member."""
+        try:
+            return self._proofs_of(certificate).check(certificate)
+        except (ProtocolError, ThresholdError) as refusal:
+            raise self._fault(node, refusal) from None
+
+    def _proofs_of(self, certificate: KeyCertificate) -> KeyProofs:
+        """What judges certificates of its epoch; of one that is not known, the newest, which refuses it."""
+        committee = self.roster.committee(certificate.epoch) or self.committee
+        return self._proofs.setdefault(committee.epoch, KeyProofs(committee))
+
+    def take_key(self, node: int, certificate: KeyCertificate) -> CommitteeKey:
+        """As :meth:`check_key`, and use its key from now on where none is known."""
+        key = self.check_key(node, certificate)
+        if self.committee.keys is None:
+            self.known = self._proofs_of(certificate).take(certificate)
+        return key
+
+    # ------------------------------------------------------------------------------------------- what arrives
+
+    def _on_connected(self, node: int) -> None:
+        self._notify()
+
+    def _on_committee(self) -> None:
+        """Another committee is proven."""
+        self._notify()
+
+    def _on_reply(self, node: int, reply: ClientReply) -> None:
+        if isinstance(reply, Answer | Refused):
+            self._on_answer(node, reply)
+        self._notify()
+
+    def _on_answer(self, node: int, reply: Answer | Refused) -> None:
+        if isinstance(reply, Refused):
+            raise self._fault(node, closing_refusal(reply))
+        if not isinstance(reply, EpochsReply):
+            self._questions.answered(node, reply)
+            return
+        try:
+            self._members.told(node, reply)
+        except (ProtocolError, ThresholdError) as refusal:
+            raise self._fault(node, refusal) from None
+        except ConfigError as wrong:  # q members signed a committee that none of them can run
+            unsafe = ProtocolError("rotation.committee", "EpochStart", wrong.cause, wrong.hint)
+            raise self._fault(node, unsafe) from None
+
+    async def _wait_change(self, poll_s: float) -> None:
+        with trio.move_on_after(poll_s):
+            await self._changed.wait()
+
+    def _fault(self, node: int, refusal: Refusal) -> MemberFault:
+        fault = MemberFault(node, refusal)
+        if len(self.faults) < FAULTS_KEPT_MAX:
+            self.faults.append(fault)
+        return fault
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
