@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.effects import Effect, Send
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.logslice import SLICE_INTERVAL_MS
@@ -79,8 +80,9 @@ class CatchUp:
             self._turn_to((self._core.node + 1) % self._core.committee.n)
 
     def ahead(self, node: int) -> None:
-        """A member is in a later epoch: its log leads there. All that is asked of it is its log."""
-        self._target_height = max(self._target_height, self._core.chain.final_height + 1)
+        """A member is in a later epoch: its log leads to this one's end, however far that is, and nothing else of it is
+        asked for."""
+        self._target_height = limits.UINT_MAX
         if self._peer is None and not self._core.over:
             self._turn_to(node)
 
