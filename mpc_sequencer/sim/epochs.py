@@ -41,7 +41,9 @@ def number_of(host: Host, to: Host) -> int:
 
 
 def place_of(hosts: Sequence[Host], number: int, to: Host) -> list[int]:
-    """The places of whom ``to`` knows under ``number``."""
+    """The places of whom ``to`` knows under ``number``: who is in an epoch before is a stranger, whatever it is now."""
+    if number >= STRANGER:
+        return [number - STRANGER]
     return [host.place for host in hosts if number_of(host, to) == number]
 
 
