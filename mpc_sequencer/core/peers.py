@@ -64,6 +64,8 @@ DOOR_CODES: Final = frozenset(
 UNCHECKED_BLOCKS_MAX: Final = 64
 VISITORS_MESSAGES: Final = (FetchBodies, FetchLists, FetchBlock, FetchBundle, FetchLog, KeyBodies)
 """What who is no member of the epoch may say: it asks, and a joiner offers what it owes to its key session."""
+ACROSS_EPOCHS: Final = (FetchLog, LogSlice, SettlementShare)
+"""What passes between members in different epochs."""
 
 
 class PeerHandlers:
