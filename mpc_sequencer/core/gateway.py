@@ -99,6 +99,12 @@ class Gateway:
             if not watchers:
                 del self._watchers[order_id]
 
+    def inherit(self, before: Gateway) -> None:
+        """Go on with the clients of the epoch before: what they have submitted is judged in this one, what they watch
+        they are told of."""
+        self._queues, self._watchers, self._watched = before._queues, before._watchers, before._watched
+        self._waiting, self._waiting_of = before._waiting, before._waiting_of
+
     def has_work(self) -> bool:
         return bool(self._queues)
 

@@ -401,6 +401,7 @@ class KeySessions:
         for message_id, height in value.included:
             core.keybook.include(message_id, height)
         self.shares.use_kept()
+        self.shares.retire_earlier()
         self.number, self._attempt = value.number, value.attempt
         self._shortfalls, self.due_ms = value.shortfalls, value.due_ms
         self._session, self._blocks = None, []

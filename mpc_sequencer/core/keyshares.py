@@ -6,6 +6,10 @@ where the committee file gives the key, share 0 is there from the start. It is *
 out of the vault, and then only if it is the share that the others know of. It is *retired* when this member has opened
 everything that was for it: overwritten in memory at once, while the vault's copy goes when the log that shows the
 opened batches is durable. If all members lost what opened a batch, only these shares could open it again.
+
+An epoch's shares *end* with it: the epoch is over here when all its heights are open here, so its core overwrites what it
+holds, and the next one's retires what the vault still has of them, at the cutover and, should a crash have come between,
+at the next start.
 """
 
 from __future__ import annotations
@@ -68,6 +72,23 @@ class KeyShares:
             held.pop(number).erase()
             self._kept.pop(share_name(number), None)
             core.effects.append(RetireSecret(share_name(number)))
+
+    def end(self) -> None:
+        """The epoch is over, and all that was for its shares is open: overwrite them."""
+        held = self._core.reveal.secrets
+        for number in list(held):
+            held.pop(number).erase()
+        self._kept.clear()
+
+    def retire_earlier(self) -> None:
+        """Let the vault erase the shares of the epochs before this one."""
+        origin = self._core.committee.origin
+        if origin is None:
+            return
+        numbers = [int(name.removeprefix(SHARE_PREFIX)) for name in self._kept]
+        for number in sorted(number for number in numbers if number < origin.sharing.number):
+            del self._kept[share_name(number)]
+            self._core.effects.append(RetireSecret(share_name(number)))
 
     def _use(self, number: int, share: SecretShare | None) -> None:
         core = self._core

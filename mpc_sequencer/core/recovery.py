@@ -345,7 +345,9 @@ def take_up_log(core: NodeCore, log: Iterator[bytes], now_ms: int) -> list[Effec
 
 def succession(core: NodeCore) -> tuple[Committee, bytes]:
     """The next epoch's committee and this member's snapshot to begin it with; the epoch is over here. The host writes
-    the snapshot before anything of that epoch leaves: a member is in one epoch or in the other, never in both."""
+    the snapshot before anything of that epoch leaves: a member is in one epoch or in the other, never in both. The
+    shares of the epoch that is over are overwritten in ``core``, which is of no use any more; what of them the vault
+    holds the next core retires."""
     start = core.succession.start()
     following = follow(core.committee, start)
     keys = [member.consensus_key for member in following.genesis.members]
@@ -374,6 +376,7 @@ def succession(core: NodeCore) -> tuple[Committee, bytes]:
         logged=tuple(sorted(variant for pooled in kept for variant in pooled.logged)),
         records=tuple(_inherited(core)),
     )
+    core.keygen.shares.end()
     return following, encode(snapshot)
 
 
