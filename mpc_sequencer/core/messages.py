@@ -44,8 +44,8 @@ FetchIds = Annotated[tuple[Hash32, ...], Meta(min_length=1, max_length=limits.FE
 
 # --- member to member -------------------------------------------------------------------------------------------
 class PeerHello(Value, frozen=True, tag=1):
-    """First frame of a link, both ways: which deployment, and the epoch that the sender is in (who it is, its certificate
-    says). A link may bring later ones: its sender has gone over to a later epoch."""
+    """First frame of a link, both ways: which deployment, and the epoch that the sender is in (who it is, its
+    certificate says). A link may bring later ones: its sender has gone over to a later epoch."""
 
     genesis: Hash32
     epoch: Uint

@@ -100,6 +100,7 @@ class Directory:
         elif committee.starts:
             before = self._first
         self._enter(committee, before)
+        self.know_joiners()
 
     def _enter(self, committee: Committee, before: tuple[bytes, ...] = ()) -> None:
         self.committee = committee
