@@ -7,9 +7,8 @@ opened, so that memory stays bounded however long the history is.
 
 What an attacker tries: an answer nobody asked for (dropped), entries that do not follow (the answer is dropped, the
 next peer is asked, the sender is named), no answer or an empty one (the next peer is asked after ANSWER_MS), answers
-that lead on without end and hold nothing (EMPTY_ANSWERS_MAX), the word that it is in a later epoch (its log is asked
-for, and nothing else waits for it; a log that ends before this epoch does refutes it). What a third member signed
-against itself names that member and no other, and the log that holds it is followed further.
+that lead on without end and hold nothing (EMPTY_ANSWERS_MAX). What a third member signed against itself names that
+member and no other, and the log that holds it is followed further.
 """
 
 from __future__ import annotations
@@ -42,8 +41,7 @@ class CatchUp:
     def __init__(self, core: NodeCore) -> None:
         self._core = core
         self._target_height = 0
-        self._ahead: set[int] = set()
-        """Members that say they are in a later epoch, and have not failed to show it by their log."""
+        self._ahead = False
         self._peer: int | None = None
         self._position = 0
         self._due_ms: int | None = None
@@ -55,7 +53,12 @@ class CatchUp:
 
     @property
     def behind(self) -> bool:
-        return bool(self._ahead) or self._lacks_height() <= self._target_height
+        return self._lacks_height() <= self._target_height
+
+    @property
+    def _seeks_end(self) -> bool:
+        """Whether others' logs are asked for this epoch's end."""
+        return self._ahead and not self._core.over
 
     @property
     def lags(self) -> bool:
@@ -82,9 +85,9 @@ class CatchUp:
             self._turn_to((self._core.node + 1) % self._core.committee.n)
 
     def ahead(self, node: int) -> None:
-        """A member is in a later epoch: its log leads to this one's end, however far that is, and nothing else of it is
-        asked for."""
-        self._ahead.add(node)
+        """A member says that it is in a later epoch: its log leads to this one's end, however far that is, and nothing
+        else of it is asked for. It may lie, so all else goes on meanwhile."""
+        self._ahead = True
         if self._peer is None and not self._core.over:
             self._turn_to(node)
 
@@ -100,7 +103,7 @@ class CatchUp:
         """The question that is due."""
         if self._peer is None:
             return []
-        if not self.behind:
+        if not (self.behind or self._seeks_end):
             self._peer, self._due_ms = None, None
             self._queue.clear()
             return []
@@ -127,8 +130,6 @@ class CatchUp:
         leads_on = bool(answer.entries) or (answer.next_position > self._position and self._empty < EMPTY_ANSWERS_MAX)
         self._empty = 0 if answer.entries else self._empty + 1
         self._position = answer.next_position
-        if not leads_on and not self._core.chain.ended:
-            self._ahead.discard(node)  # its log would lead to this epoch's end
         if leads_on:
             self._due_ms = max(self._core.now_ms, self._asked_ms + SLICE_INTERVAL_MS)
         else:

@@ -193,9 +193,8 @@ class Ranges:
             self._state_root = result.state_root
             if closed.epoch != self._committee.epoch:
                 continue  # its own committee has signed it
-            signature = self._signer.sign_digest(self._committee.digest(claim.struct_hash()))
-            closed.signatures[self._node] = signature
-            shares.append(SettlementShare(claim, self._node, signature))
+            if self._node < self._committee.n:
+                shares.append(self._own_share(closed, claim))
             for seen in self._seen.values():
                 found = seen.get(closed.first)
                 if found is not None and found.claim == claim:
@@ -203,6 +202,12 @@ class Ranges:
         self._own_shares += shares
         del self._own_shares[: -limits.SETTLEMENT_RANGE_HEIGHTS]
         return shares
+
+    def _own_share(self, closed: _Range, claim: ResultClaim) -> SettlementShare:
+        """This member's signature, counted. (An observer has none to give.)"""
+        signature = self._signer.sign_digest(self._committee.digest(claim.struct_hash()))
+        closed.signatures[self._node] = signature
+        return SettlementShare(claim, self._node, signature)
 
     def _result(self, closed: _Range) -> BatchResult:
         outcomes = [self._totals[height] for height in closed.counting]
