@@ -106,8 +106,8 @@ class PeerHandlers:
                 known = core.simplex.held(bundle.certificate)
                 core.reveal.on_bundle(bundle, known)
                 core.fetcher.got_bundle(bundle.block_id, node)
-            case SettlementShare(claim) if claim.epoch < core.committee.epoch:
-                pass  # meant for this member while it was behind
+            case SettlementShare(claim) if claim.epoch != core.committee.epoch:
+                pass  # meant for who ends that epoch: this member is past it, or has not come to it
             case SettlementShare():
                 _require_sender(node, message.node, "SettlementShare.node")
                 core.ranges.on_share(message)

@@ -335,8 +335,8 @@ def take_up_log(core: NodeCore, log: Iterator[bytes], now_ms: int) -> list[Effec
     effects: list[Effect] = []
     while not core.over and (data := next(log, None)) is not None:
         replay.feed(data, now_ms)
-        while core.reveal.pending() > BATCHES_OPENING_MAX and core.has_work():
-            effects += core.work(now_ms)
+        while core.has_work() and (core.chain.ended or core.reveal.pending() > BATCHES_OPENING_MAX):
+            effects += core.work(now_ms)  # the epoch is over once its batches are open: what follows is the next one's
     while core.has_work():
         effects += core.work(now_ms)
     effects += core.collect()

@@ -1,4 +1,4 @@
-"""What a member keeps and gives up when it goes over to the next epoch, and what a peer's word for an epoch is worth."""
+"""What a member keeps and gives up when it goes over to the next epoch, and what a peer's word for one is worth."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_shares_of_the_epochs_before_are_erased_everywhere() -> None:
     old = [dict(core.reveal.secrets) for core in cluster.cores]
     assert max(old[0]) >= 1, "the key was shared anew in the first epoch"
     rotate(cluster, cluster.deployment.next_committee((0, 1, 2, 4), 3))
-    for host, held in zip(cluster.hosts, old, strict=False):
+    for held in old:
         for share in held.values():
             with pytest.raises(ValueError):
                 share.export()
@@ -69,9 +69,10 @@ def test_who_only_says_it_is_in_a_later_epoch_holds_up_nothing() -> None:
         if isinstance(getattr(one, "message", None), FetchLog)
     ]
     assert asked == [FetchLog(core.chain.final_height + 1, 0)]
-    assert core.catchup.behind and not core.catchup.lags, "key sessions go on"
+    assert not core.catchup.lags, "key sessions go on"
+    assert core.even
     core.catchup.on_slice(2, LogSlice((), 0))
-    assert not core.catchup.behind
+    assert core.even
 
 
 def test_clients_are_told_in_the_next_epoch_of_what_they_watched_in_the_one_before() -> None:
@@ -91,3 +92,28 @@ def test_clients_are_told_in_the_next_epoch_of_what_they_watched_in_the_one_befo
     later.gateway.executed(9, {order.order_id(): None, queued.order_id(): None}, set())  # type: ignore[dict-item]
     told = [one for one in later.gateway.effects if isinstance(one, Reply)]
     assert {one.client for one in told} == {7, 8} and all(isinstance(one.message, OrdersExecuted) for one in told)
+
+
+def test_a_log_that_is_whole_leads_over_every_epoch_by_itself() -> None:
+    cluster = committee(joiners=2)
+    d = cluster.deployment
+    for epoch, people in ((1, (0, 1, 2, 4)), (2, (0, 1, 2, 5))):
+        for _ in range(4):
+            order = d.order(d.traders[0], cluster.now_ms)
+            for place in range(3):
+                cluster.at(cluster.now_ms, place, FromClient(1, Submit(1, (order,), False)))
+            cluster.run(100)
+        target = d.next_committee(people, 3)
+        cluster.approve(target, [host.place for host in cluster.hosts if host.core.node < host.core.committee.n])
+        following = [cluster.hosts[place] for place in people]
+        assert cluster.run(8 * limits.KEY_WINDOW_MS, until=lambda c: all(h.epoch == epoch for h in following))  # noqa: B023
+    cluster.run(3_000)
+    host = cluster.hosts[1]
+    height = host.core.chain.final_height
+    host.power_off(cluster._rng)
+    host.disk.sign_log(len(host.disk.log))
+    host.disk.wipe(keep_log=True)
+    for other in cluster.hosts:
+        cluster.network.cut |= {(1, other.place), (other.place, 1)}
+    cluster.restart(1, damaged=True)
+    assert host.epoch == 2 and host.core.chain.final_height == height
