@@ -117,7 +117,7 @@ def committee_of_the_log(d: Deployment) -> Committee:
 
 
 def open_storage(folder: Path, d: Deployment) -> Storage:
-    origin = partial(log_origin, committee_of_the_log(d).genesis_id, NODE)
+    origin = partial(log_origin, committee_of_the_log(d).genesis_id, tls.log_key(LOG_SEED))
     return Storage(folder, origin, LOG_SEED, d.committee.genesis.checkpoint)
 
 
@@ -329,7 +329,7 @@ def test_a_lost_log_begins_anew_under_an_origin_that_the_auditor_takes(driven: D
     reader = LogReader(folder, committee_of_the_log(driven.deployment), recorder)
     assert reader.checkpoint.origin.endswith(f"/{NODE}/{began_ms}") and began_ms > 0
     assert len(list(reader.entries())) == box.log.size and not recorder.findings
-    first_origin = log_origin(committee_of_the_log(driven.deployment).genesis_id, NODE)
+    first_origin = log_origin(committee_of_the_log(driven.deployment).genesis_id, tls.log_key(LOG_SEED))
     assert reader.checkpoint.origin != first_origin
 
 
