@@ -267,7 +267,8 @@ class OrderReply(Value, frozen=True, tag=52):
 
 
 class StatusReply(Value, frozen=True, tag=53):
-    """A member's view of itself."""
+    """A member's view of itself. ``node`` is its number in the committee of ``epoch``; the committee's size where it
+    has no place there."""
 
     request: Uint
     node: NodeIndex

@@ -318,6 +318,8 @@ class PeerNetwork:
         if older is None:
             self._counters.peer_links += 1
             log.info("link to %s, in epoch %d, is up", self._directory.named(key), epoch)
+        else:
+            log.info("%s is in epoch %d now", self._directory.named(key), epoch)
         standing = self._standing[key] = _Standing(key, link, epoch)
         event = self._meeting(standing)
         if event is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import trio
-from node_net import WAIT_S, Net
+from node_net import RUN, WAIT_S, Net
 
 from mpc_sequencer.core.messages import ClientReply, ClientRequest, StatusQuery, StatusReply, Submit, SubmitReply
 from mpc_sequencer.devnet.layout import Devnet, add_joiners
@@ -20,6 +22,9 @@ from mpc_sequencer.node.next_committee import load_member
 from mpc_sequencer.node.transport import LinkError, open_client
 
 ANSWER_S = 3.0
+WINDOW_MS = 2_000
+"""How long a phase of a key session waits for who is down."""
+RUN_SOON = f"from mpc_sequencer.core import limits\nlimits.KEY_WINDOW_MS = {WINDOW_MS}\n{RUN}"
 
 
 class Rotating(Net):
@@ -32,6 +37,13 @@ class Rotating(Net):
         self.rng = random.Random(5)
         self.given: dict[bytes, int] = {}
         """Orders, and how many receipts were given for them."""
+
+    def start(self, node: int, *, file_bytes_max: int = 0) -> None:
+        arguments = [self.home(node), self.folder / "inputs", self.folder / "passphrase", str(file_bytes_max)]
+        with (self.home(node) / "node.log").open("ab") as log:
+            self.processes[node] = subprocess.Popen(
+                [sys.executable, "-c", RUN_SOON, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
 
     def ask(self, number: int, request: ClientRequest) -> ClientReply | None:
         """A node's answer, whatever its place in the committee; None where there is none."""
