@@ -88,6 +88,9 @@ def test_a_member_that_missed_the_cutover_catches_up_and_one_that_is_replaced_go
     assert left.node == 4 and "no place in the committee" in net.said(3)
     assert net.end(3, signal.SIGTERM) == 0
     assert not vault_names(net, 3)
+    net.start(3)
+    net.wait("it may be started again, to serve its log", lambda: net.in_epoch(1, [3]))
+    assert net.end(3, signal.SIGTERM) == 0
     assert net.trade(following) == 4
     net.wait("without it as well", lambda: net.level(following))
     for number in following:
