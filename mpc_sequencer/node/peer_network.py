@@ -108,7 +108,8 @@ class PeerNetwork:
         self._directory.enter(committee)
         self._follow()
         hello = self._hello()
-        pass
+        for link in self._links:
+            link.queue(hello)
         events = (self._meeting(standing) for standing in self._standing.values() if not standing.link.reason)
         return [event for event in events if event is not None]
 

@@ -104,7 +104,7 @@ async def _run_member(
             share = check_share(config, file, vault, damaged=bool(storage.damaged))
         # a member that comes back has them in its log, and needs no chain to go on
         inputs = None if storage.fresh else storage.chain_inputs()
-        if inputs is None and not storage.fresh:
+        if inputs is None and (not storage.fresh or config.index is None):  # who joins may be given the copy
             inputs = kept_inputs(folder, file.genesis.checkpoint)
         if inputs is None:
             inputs = await trio.to_thread.run_sync(read_inputs, config, file)
