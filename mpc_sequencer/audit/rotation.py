@@ -1,9 +1,10 @@
 """How the log leads to the next epoch: what members want, who joins, and what hands the key over (docs/epochs.md).
 
-Approvals and handovers are key messages of the epoch's *topic*. Of each member the approval with the highest number counts,
-of two with one number the first; once q members approve one other committee, the key is shared anew among its members, who sign their
-part of that session under numbers after the old members'. Every honest member then signs that result over to them, and
-the block after which q such words are lifted is the beginning of the epoch's end (:mod:`mpc_sequencer.audit.ordering`).
+Approvals and handovers are key messages of the epoch's *topic*. Of each member the approval with the highest number
+counts, of two with one number the first; once q members approve one other committee, the key is shared anew among its
+members, who sign their part of that session under numbers after the old members'. Every honest member then signs that
+result over to them, and the block after which q such words are lifted is the beginning of the epoch's end
+(:mod:`mpc_sequencer.audit.ordering`).
 
 What no honest member would list is a finding here and counts for nothing: a message that says nothing, a committee that
 may not follow, a handover that its member has not signed.

@@ -132,9 +132,7 @@ class Rehearsal:
             return []
         first = len(node_folders(self._devnet))
         with self._screen.step(f"{count} new nodes start", total=count) as step:
-            made: list[NextMember] = layout.add_joiners(  # type: ignore[attr-defined]
-                self._devnet, count, steady_ports(count)
-            )
+            made: list[NextMember] = layout.add_joiners(self._devnet, count, steady_ports(count))
             for number in range(first, first + count):
                 want_started(self._devnet.node_folder(number))
             for done, member in enumerate(made, 1):

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from mpc_sequencer.core import limits
 from mpc_sequencer.core.effects import Effect, Send
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.logslice import SLICE_INTERVAL_MS

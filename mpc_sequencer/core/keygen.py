@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 GIVEN: Final = "given"
 WAITING: Final = "waiting"
+MakesParticipant = Callable[[Plan, bytes, int | None, int | None, SecretShare | None], Participant]
 DOUBLINGS_MAX: Final = 10
 
 
@@ -110,7 +111,7 @@ class KeySessions:
         """The session has gone on since this member answered."""
         self._said: set[bytes] = set()
         self._ready: dict[int, KeyMessage] = {}
-        self.participant_of: Callable[[Plan, bytes, int | None, int | None, SecretShare | None], Participant] = Participant
+        self.participant_of: MakesParticipant = Participant
         """Makes this member's secret side of a session: from the plan, its seed, its index as a dealer and as a
         receiver, its old share."""
         self._finder = OffenceFinder(0)

@@ -7,9 +7,9 @@ out of the vault, and then only if it is the share that the others know of. It i
 everything that was for it: overwritten in memory at once, while the vault's copy goes when the log that shows the
 opened batches is durable. If all members lost what opened a batch, only these shares could open it again.
 
-An epoch's shares *end* with it: the epoch is over here when all its heights are open here, so its core overwrites what it
-holds, and the next one's retires what the vault still has of them, at the cutover and, should a crash have come between,
-at the next start.
+An epoch's shares *end* with it: the epoch is over here when all its heights are open here, so its core overwrites what
+it holds, and the next one's retires what the vault still has of them, at the cutover and, should a crash have come
+between, at the next start.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ class LogNote:
 
 
 def log_origin(genesis_id: bytes, log_key: bytes, began_ms: int = 0) -> str:
-    """The origin line of the log that ``log_key`` signs, in all epochs. A log that replaces a lost one carries the time it began at: it is
-    another log, and forks no checkpoint of the first."""
+    """The origin line of the log that ``log_key`` signs, in all epochs. A log that replaces a lost one carries the time
+    it began at: it is another log, and forks no checkpoint of the first."""
     return f"mpc_sequencer/{genesis_id.hex()}/{log_key.hex()[:KEY_DIGITS]}" + (f"/{began_ms}" if began_ms else "")
 
 

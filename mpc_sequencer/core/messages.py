@@ -46,10 +46,11 @@ FetchIds = Annotated[tuple[Hash32, ...], Meta(min_length=1, max_length=limits.FE
 
 # --- member to member -------------------------------------------------------------------------------------------
 class PeerHello(Value, frozen=True, tag=1):
-    """First frame of a link, both ways: which deployment and which member (its certificate must agree)."""
+    """First frame of a link, both ways: which deployment, and the epoch that the sender is in (who it is, its
+    certificate says). A link may bring later ones: its sender has gone over to a later epoch."""
 
     genesis: Hash32
-    node: NodeIndex
+    epoch: Uint
 
 
 class ListMessage(Value, frozen=True, tag=2):
@@ -275,7 +276,8 @@ class OrderReply(Value, frozen=True, tag=52):
 
 
 class StatusReply(Value, frozen=True, tag=53):
-    """A member's view of itself."""
+    """A member's view of itself. ``node`` is its number in the committee of ``epoch``; the committee's size where it
+    has no place there."""
 
     request: Uint
     node: NodeIndex

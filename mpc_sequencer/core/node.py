@@ -64,10 +64,10 @@ from mpc_sequencer.core.peers import PeerHandlers
 from mpc_sequencer.core.pool import Pool
 from mpc_sequencer.core.publish import Publisher
 from mpc_sequencer.core.reveal import Reveal
+from mpc_sequencer.core.rotation import check_next
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.standing import Standing
 from mpc_sequencer.core.statements import Statements
-from mpc_sequencer.core.rotation import check_next
 from mpc_sequencer.core.status import StatusBoard
 from mpc_sequencer.core.succession import Succession
 from mpc_sequencer.core.transcript import ChainInput, GenesisEntry, InputsEntry, SettledEntry

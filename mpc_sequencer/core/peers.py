@@ -67,6 +67,8 @@ FULL_CODES: Final = frozenset({"key.full"})
 UNCHECKED_BLOCKS_MAX: Final = 64
 VISITORS_MESSAGES: Final = (FetchBodies, FetchLists, FetchBlock, FetchBundle, FetchLog, KeyBodies)
 """What who is no member of the epoch may say: it asks, and a joiner offers what it owes to its key session."""
+ACROSS_EPOCHS: Final = (FetchLog, LogSlice, SettlementShare)
+"""What passes between members in different epochs."""
 
 
 class PeerHandlers:
@@ -107,8 +109,8 @@ class PeerHandlers:
                 known = core.simplex.held(bundle.certificate)
                 core.reveal.on_bundle(bundle, known)
                 core.fetcher.got_bundle(bundle.block_id, node)
-            case SettlementShare(claim) if claim.epoch < core.committee.epoch:
-                pass  # meant for this member while it was behind
+            case SettlementShare(claim) if claim.epoch != core.committee.epoch:
+                pass  # meant for who ends that epoch: this member is past it, or has not come to it
             case SettlementShare():
                 _require_sender(node, message.node, "SettlementShare.node")
                 core.ranges.on_share(message)

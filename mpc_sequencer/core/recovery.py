@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from msgspec import Meta
 
 from mpc_sequencer.core.chain import Finality
-from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.codec import decode, encode
+from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import (
     AdmittedRecord,
     Append,
@@ -59,7 +59,17 @@ from mpc_sequencer.core.rotation import follow
 from mpc_sequencer.core.status import BoardValue
 from mpc_sequencer.core.succession import SuccessionValue
 from mpc_sequencer.core.transcript import ReceiptEntry
-from mpc_sequencer.core.types import FINALIZE, Block, BlockHeader, Certificate, EpochStart, Hash32, NodeIndex, Uint, Value
+from mpc_sequencer.core.types import (
+    FINALIZE,
+    Block,
+    BlockHeader,
+    Certificate,
+    EpochStart,
+    Hash32,
+    NodeIndex,
+    Uint,
+    Value,
+)
 from mpc_sequencer.settlement.ranges import RangesValue
 
 if TYPE_CHECKING:
@@ -334,8 +344,8 @@ def take_up_log(core: NodeCore, log: Iterator[bytes], now_ms: int) -> list[Effec
     effects: list[Effect] = []
     while not core.over and (data := next(log, None)) is not None:
         replay.feed(data, now_ms)
-        while core.reveal.pending() > BATCHES_OPENING_MAX and core.has_work():
-            effects += core.work(now_ms)
+        while core.has_work() and (core.chain.ended or core.reveal.pending() > BATCHES_OPENING_MAX):
+            effects += core.work(now_ms)  # the epoch is over once its batches are open: what follows is the next one's
     while core.has_work():
         effects += core.work(now_ms)
     effects += core.collect()

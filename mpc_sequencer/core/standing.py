@@ -63,13 +63,14 @@ class Standing:
 
     def may_sign_heads(self) -> bool:
         """A head continues the incarnation of the final state, or announces the next."""
-        return not self.muted and not self.observes and self._ahead() in (0, 1) and self.incarnation <= limits.INCARNATIONS_MAX
+        return self._may_promise() and self._ahead() in (0, 1)
 
     def may_list(self) -> bool:
         """Lists and receipts wait until a final block has started their incarnation."""
-        return not self.muted and not self.observes and self._ahead() == 0 and (
-            self.incarnation <= limits.INCARNATIONS_MAX
-        )
+        return self._may_promise() and self._ahead() == 0
+
+    def _may_promise(self) -> bool:
+        return not self.muted and not self.observes and self.incarnation <= limits.INCARNATIONS_MAX
 
     def may_speak(self) -> bool:
         """Messages of key sessions: from who may list them, and from who is about to join."""
@@ -165,7 +166,9 @@ class Standing:
 
     def flush(self) -> None:
         """Resume once a block of a view above the floor is final."""
-        if self.observes or not self.muted or not self.floor_view or self._core.chain.final_state.view <= self.floor_view:
+        if self.observes or not self.muted or not self.floor_view:
+            return
+        if self._core.chain.final_state.view <= self.floor_view:
             return
         self.muted = False
         state: OrderingState = self._core.chain.final_state

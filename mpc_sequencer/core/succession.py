@@ -1,8 +1,9 @@
 """How one member follows its committee's succession: approvals, the next committee, the handover, the epoch's start.
 
-The rule is :mod:`mpc_sequencer.core.rotation`'s. This keeps what final blocks have said of it, in their order, and signs
-this member's part. :class:`~mpc_sequencer.core.keygen.KeySessions` hands it the messages of the topic and asks for whom
-the key is to be shared next; the epoch's last block makes it the :class:`~mpc_sequencer.core.types.EpochStart`.
+The rule is :mod:`mpc_sequencer.core.rotation`'s. This keeps what final blocks have said of it, in their order, and
+signs this member's part. :class:`~mpc_sequencer.core.keygen.KeySessions` hands it the messages of the topic and asks
+for whom the key is to be shared next; the epoch's last block makes it the
+:class:`~mpc_sequencer.core.types.EpochStart`.
 
 An *observer* is a joiner, or anybody else without a place in the committee, that runs this core to follow the log: it
 signs nothing but its own messages of a resharing to it, once there is one.

@@ -104,8 +104,8 @@ class KeyCertificate(Value, frozen=True):
 
 
 class NextMember(Value, frozen=True):
-    """A member of a proposed committee: its consensus key, its log and TLS key, where it listens (``host:port``), and the
-    certificate (DER) of its TLS key, which the members' shells check."""
+    """A member of a proposed committee: its consensus key, its log and TLS key, where it listens (``host:port``), and
+    the certificate (DER) of its TLS key, which the members' shells check."""
 
     consensus_key: PointBytes
     log_key: Hash32

@@ -4,6 +4,8 @@
     accounts/account-00.key ..     traders' keys, 64 hex digits (mode 0600)
     node-0/ ..                     node.json, keystore.json, keystore.vault/ (its share, once the key is there),
                                    submitter.key; at run time data/, node.log, pid
+    node-4/ ..                     who may join (`add_joiners`): the same without a share, and member.json, its public
+                                   identity; next-committee.json in a folder is that node's approval
 
 Only identity keys are made here: the members generate the threshold key in their first blocks. The contracts get their
 addresses from the deployer and its transaction count, so the committee file names them before they exist
@@ -26,12 +28,14 @@ from mpc_sequencer.client.units import AssetUnits
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.committee import Genesis, Member, faults_tolerated
 from mpc_sequencer.core.eip712 import keccak256
-from mpc_sequencer.core.errors import ConfigError
+from mpc_sequencer.core.errors import ConfigError, ProtocolError
+from mpc_sequencer.core.rotation import check_next
 from mpc_sequencer.core.signing import Signer
-from mpc_sequencer.core.types import Checkpoint
+from mpc_sequencer.core.types import Checkpoint, NextCommittee, NextMember
 from mpc_sequencer.market import AUCTION, Market
-from mpc_sequencer.node import config, files, tls
-from mpc_sequencer.node.keystore import NodeSecrets, Profile, create
+from mpc_sequencer.node import config, files, next_committee, tls
+from mpc_sequencer.node.keystore import NodeSecrets, Profile, create, new_secrets
+from mpc_sequencer.node.startup import INPUTS_FILE
 from mpc_sequencer.node.storage import mark_never_started
 
 CHAIN_ID: Final = 31337
@@ -146,6 +150,85 @@ def init_devnet(
         create(devnet.node_folder(node) / "keystore.json", node_secrets, passphrase, profile=kdf)
         _write_node(devnet, node, chain_url)
     return devnet
+
+
+def add_joiners(devnet: Devnet, count: int, ports: Sequence[int], *, kdf: Profile = "interactive") -> list[NextMember]:
+    """Write folders of ``count`` new nodes that have no place in the committee, to be started and then rotated in;
+    their public identities. Their folders take the next numbers. They read the chain where node 0 does, and get its
+    copy of the genesis inputs where it has one.
+
+    Raises :class:`ConfigError` for bad counts and ports; then nothing is written.
+    """
+    first = len(nodes_of(devnet))
+    if not 1 <= count <= limits.COMMITTEE_MEMBERS_MAX or len(ports) != count:
+        raise ConfigError(f"{count} nodes with {len(ports)} ports cannot join", "give every new node a port")
+    if not all(1 <= port <= 65_535 for port in ports):
+        raise ConfigError("the new nodes' ports are not all between 1 and 65535", "choose other ports")
+    passphrase = devnet.passphrase_file.read_text().strip()
+    model = config.load_node_config(devnet.node_folder(0))
+    inputs = devnet.node_folder(0) / INPUTS_FILE
+    added = []
+    for node, port in enumerate(ports, first):
+        folder = devnet.node_folder(node)
+        folder.mkdir()
+        header = create(folder / "keystore.json", made := new_secrets(), passphrase, profile=kdf)
+        endpoint = config.format_endpoint((HOST, port))
+        certificate = tls.member_certificate(made.log_seed)
+        member = next_committee.next_member(header.consensus_key, header.log_key, endpoint, certificate)
+        next_committee.save_member(folder / "member.json", member)
+        if inputs.exists():
+            files.write_atomically(folder / INPUTS_FILE, inputs.read_bytes(), mode=0o600)
+        options = config.NodeConfig(
+            index=None,
+            listen_host=HOST,
+            listen_port=port,
+            committee=devnet.committee_path,
+            keystore=folder / "keystore.json",
+            data=folder / "data",
+            chain_url=model.chain_url,
+            submitter=config.SubmitterConfig(False, None),
+        )
+        config.save_node_config(folder / "node.json", options)
+        mark_never_started(folder / "data")
+        added.append(member)
+    return added
+
+
+def nodes_of(devnet: Devnet) -> list[int]:
+    """The numbers of all node folders: the committee file's members, then those who may join."""
+    count = devnet.file.committee.n
+    while devnet.node_folder(count).exists():
+        count += 1
+    return list(range(count))
+
+
+def propose_committee(
+    devnet: Devnet, nodes: Sequence[int], threshold: int | None = None, *, approving: Sequence[int] | None = None
+) -> NextCommittee:
+    """Write the proposal that the nodes of these folders follow as the committee, t of them decrypting (None: n-f),
+    into the folders of ``approving`` (None: all): running members approve it. It is the committee that was written.
+
+    Raises :class:`ConfigError` where a folder is missing or the committee is unsafe; then nothing is written.
+    """
+    known = nodes_of(devnet)
+    unknown = [node for node in nodes if node not in known]
+    if unknown or len(set(nodes)) != len(nodes):
+        raise ConfigError(f"there are no such nodes: {unknown or list(nodes)}", f"choose among 0 .. {known[-1]}")
+    founders = next_committee.members_of(devnet.file)
+    members = [
+        founders[node] if node < len(founders) else next_committee.load_member(devnet.node_folder(node) / "member.json")
+        for node in nodes
+    ]
+    t = len(nodes) - faults_tolerated(len(nodes), devnet.file.genesis.markets) if threshold is None else threshold
+    target = next_committee.next_committee(t, members)
+    try:
+        check_next(devnet.file.committee, target)
+    except ProtocolError as error:
+        cause = f"the proposed committee is unsafe: {error.field} is {error.seen}, expected {error.expected}"
+        raise ConfigError(cause, "choose other nodes or another threshold") from None
+    for node in known if approving is None else approving:
+        next_committee.save_next(devnet.node_folder(node), target)
+    return target
 
 
 def open_devnet(folder: Path) -> Devnet:

@@ -135,6 +135,13 @@ class NodeProcesses:
         for node in range(self._devnet.file.committee.n):
             self.nodes.append(NodeProcess(self._devnet, node))
 
+    def join(self, nodes: Sequence[int]) -> None:
+        """Start nodes whose folders were added since; returns at once. Numbers go on from those that run."""
+        for node in nodes:
+            if node != len(self.nodes):
+                raise ValueError(f"node {node} starts as number {len(self.nodes)}")
+            self.nodes.append(NodeProcess(self._devnet, node))
+
     def alive(self) -> list[int]:
         """Members whose processes run."""
         return [process.node for process in self.nodes if process.alive()]

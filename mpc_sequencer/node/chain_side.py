@@ -53,5 +53,6 @@ async def serve_chain(
     secret = read_key_file(config.submitter.key_file or Path())
     await trio.sleep(delay_s)
     chain = await trio.to_thread.run_sync(_client, config.chain_url or "", file.genesis.settlement)
+    assert config.index is not None, "only a member of the committee file takes turns at posting"
     state = SubmitterState(file.committee.n, config.index)
     await run_submitter(state, chain, secret, results, settled, warn=logger.warning)

@@ -64,7 +64,8 @@ class SubmitterConfig:
 class NodeConfig:
     """A member's node.json. Relative paths in the file are relative to its folder; here they are resolved."""
 
-    index: int
+    index: int | None
+    """Its place in the committee file; None for who has none there: it joins once a rotation names it."""
     listen_host: str
     listen_port: int
     committee: Path
@@ -192,8 +193,9 @@ def load_node_config(path: Path) -> NodeConfig:
         isinstance(chain_url, str) and re.fullmatch(r"https?://[!-~]{1,1000}", chain_url)
     ):
         raise reader.wrong("chain_url", chain_url, "an http(s) URL or null")
+    index = reader.take(document, "", "index")
     config = NodeConfig(
-        index=reader.value(int, reader.take(document, "", "index"), "index"),
+        index=None if index is None else reader.value(int, index, "index"),
         listen_host=host,
         listen_port=port,
         committee=reader.path(reader.take(document, "", "committee"), "committee"),
@@ -207,8 +209,6 @@ def load_node_config(path: Path) -> NodeConfig:
             None if signer is None else reader.path(reader.take(signer, "signer", "socket"), "signer.socket")
         ),
     )
-    if config.index < 0:
-        raise reader.wrong("index", config.index, "a member's index, from 0")
     reader.check_empty(submitter, "submitter")
     reader.check_empty(signer or {}, "signer")
     reader.check_empty(document, "")
@@ -237,10 +237,10 @@ def save_node_config(path: Path, config: NodeConfig) -> None:
 
 def check_index(config: NodeConfig, file: CommitteeFile) -> None:
     """Refuse a node.json whose index is outside the committee."""
-    if config.index >= file.committee.n:
+    if config.index is not None and config.index >= file.committee.n:
         raise ConfigError(
             f"index {config.index} is not in the committee of {file.committee.n} members",
-            f"use the member's index, 0 .. {file.committee.n - 1}",
+            f"use the member's index, 0 .. {file.committee.n - 1}, or null for who is to join",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 import trio
@@ -17,9 +18,11 @@ INBOX_EVENTS_MAX: Final = 4_096
 
 
 class Inbox:
-    """Events from the wires in the core's terms; peers go before clients."""
+    """Events from the wires in the core's terms; peers go before clients. What peers said to an epoch that is over is
+    dropped: they say it again, or it says nothing in the next one."""
 
-    def __init__(self) -> None:
+    def __init__(self, epoch: int = 0) -> None:
+        self._epoch = epoch
         self.peers: deque[core_effects.Event] = deque()
         self.clients: deque[core_effects.Event] = deque()
         self._arrived = trio.Event()
@@ -39,7 +42,8 @@ class Inbox:
             event: wires.PeerEvent | wires.ClientEvent = await channel.receive()
             with contextlib.suppress(trio.WouldBlock):
                 while True:
-                    self.put(queue, _in_core_terms(event))
+                    if getattr(event, "epoch", self._epoch) == self._epoch:
+                        self.put(queue, _in_core_terms(event))
                     event = channel.receive_nowait()
             while len(queue) >= INBOX_EVENTS_MAX:
                 self._room = trio.Event()
@@ -53,6 +57,16 @@ class Inbox:
         taken += [self.clients.popleft() for _ in range(clients)]
         self._room.set()
         return taken
+
+    def enter(self, epoch: int, peers: Iterable[wires.PeerEvent]) -> None:
+        """Another epoch has begun: ``peers`` are whose links stand. What the chain has said stays."""
+        kept = [one for one in self.peers if isinstance(one, core_effects.SettlementSeen)]
+        self._epoch = epoch
+        self.peers.clear()
+        self.peers.extend(kept)
+        self.peers.extend(_in_core_terms(event) for event in peers)
+        self._room.set()
+        self._arrived.set()
 
     def wake(self) -> None:
         """Have a round though nothing has arrived."""
@@ -77,6 +91,8 @@ def _in_core_terms(event: wires.PeerEvent | wires.ClientEvent) -> core_effects.E
             return core_effects.FromClient(client, request)
         case wires.PeerUp(node):
             return core_effects.PeerUp(node)
+        case wires.PeerAhead(node):
+            return core_effects.PeerAhead(node)
         case wires.PeerDown(node, _):
             return core_effects.PeerDown(node)
         case wires.ClientGone(client):

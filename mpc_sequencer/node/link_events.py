@@ -1,4 +1,8 @@
-"""What a member's port reports to the runner, and what it counts."""
+"""What a member's port reports to the runner, and what it counts.
+
+Peers are numbered as in the epoch that this member is in (:mod:`mpc_sequencer.node.directory`). An event says which
+epoch that was when it was made: one that is still on its way when the member goes over names nobody any more.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,19 @@ EVENTS_MAX: Final = 2_048  # of each channel the runner reads
 
 @dataclass(frozen=True, slots=True)
 class PeerUp:
-    """A link to a member stands; what is sent to it from now on arrives unless the link breaks."""
+    """A link to a peer of this epoch stands, or to one in an earlier epoch; what is sent to it from now on arrives
+    unless the link breaks."""
 
     node: int
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAhead:
+    """A link to a member that is in a later epoch stands."""
+
+    node: int
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +40,16 @@ class PeerDown:
 
     node: int
     reason: str
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PeerMessage:
-    """A decoded message of an authenticated member (any of ``messages.PeerMessage`` but a hello)."""
+    """A decoded message of an authenticated peer (any of ``messages.PeerMessage`` but a hello)."""
 
     node: int
     message: messages.PeerMessage
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +75,14 @@ class TransportCounters:
     peer_links: int = 0
     peer_faults: int = 0
     peer_refused: int = 0
+    peer_passed_over: int = 0
+    """Messages that say nothing between the epochs of the two ends, or from who has no place in this one."""
     client_links: int = 0
     client_faults: int = 0
     client_refused: int = 0
 
 
-PeerEvent = PeerUp | PeerDown | PeerMessage
+PeerEvent = PeerUp | PeerAhead | PeerDown | PeerMessage
 ClientEvent = ClientRequestEvent | ClientGone
 Event = TypeVar("Event")
 

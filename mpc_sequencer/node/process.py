@@ -1,6 +1,7 @@
 """The node process: from a member's files to a running member, and what ends it.
 
-The order of a start: files, keys, the data folder, the core brought to where the disk leaves it, then links. Each way
+The order of a start: files, keys, the data folder, which says in which epoch the member is, the core brought to where
+the disk leaves it, then links. Each way
 to end has an exit status of its own, so that a supervisor knows whether to start the member again.
 """
 
@@ -8,10 +9,9 @@ from __future__ import annotations
 
 import gc
 import logging
-import secrets
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -23,17 +23,19 @@ from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.execution import ResultMismatch
 from mpc_sequencer.core.lognote import log_origin
 from mpc_sequencer.core.node import NodeCore
-from mpc_sequencer.core.recovery import recover
+from mpc_sequencer.core.recovery import recover, take_up_log
 from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.node import tls
 from mpc_sequencer.node import transport as wires
 from mpc_sequencer.node.chain_side import CHAIN_DELAY_S, serve_chain
 from mpc_sequencer.node.config import CommitteeFile, NodeConfig, check_index, load_committee, load_node_config
+from mpc_sequencer.node.epochs import Cores, committee_of, recall_convictions
 from mpc_sequencer.node.evidence_files import FOLDER as EVIDENCE_FOLDER
-from mpc_sequencer.node.evidence_files import read_evidence
 from mpc_sequencer.node.keystore import NodeSecrets, open_keystore
 from mpc_sequencer.node.phases import StartPhases, tell_ready
+from mpc_sequencer.node.proposals import Proposals
 from mpc_sequencer.node.remote_signer import SignerFailed
-from mpc_sequencer.node.runner import DiskFailed, DiskRolledBack, Runner
+from mpc_sequencer.node.runner import DiskFailed, DiskRolledBack, Runner, tell_place
 from mpc_sequencer.node.startup import (
     check_share,
     check_signer,
@@ -81,9 +83,8 @@ async def run_node(
     signer = check_signer(config, file, opened)
     vault = open_vault(config, opened)
     try:
-        share = check_share(config, file, vault)
         phases.end("keys")
-        return await _run_member(folder, config, file, opened, signer, vault, share, phases, task_status)
+        return await _run_member(folder, config, file, opened, signer, vault, phases, task_status)
     finally:
         vault.close()
 
@@ -95,73 +96,90 @@ async def _run_member(
     opened: NodeSecrets,
     signer: Signer,
     vault: Vault,
-    share: SecretShare | None,
     phases: StartPhases,
     task_status: trio.TaskStatus[int],
 ) -> int:
-    origin = partial(log_origin, file.committee.genesis_id, file.genesis.members[config.index].log_key)
+    log_key = tls.log_key(opened.log_seed)
+    origin = partial(log_origin, file.committee.genesis_id, log_key)
     storage = await trio.to_thread.run_sync(
         Storage, config.data, origin, opened.log_seed, file.genesis.checkpoint
     )
     phases.end("disk")
+    share: SecretShare | None = None
     try:
+        committee = await trio.to_thread.run_sync(committee_of, file.committee, storage.snapshot)
+        if committee.origin is None:
+            share = check_share(config, file, vault, damaged=bool(storage.damaged))
         # a member that comes back has them in its log, and needs no chain to go on
         inputs = None if storage.fresh else storage.chain_inputs()
-        if inputs is None and not storage.fresh:
+        if inputs is None and (not storage.fresh or config.index is None):  # who joins may be given the copy
             inputs = kept_inputs(folder, file.genesis.checkpoint)
         if inputs is None:
             inputs = await trio.to_thread.run_sync(read_inputs, config, file)
             await trio.to_thread.run_sync(keep_inputs, folder, inputs)
-        core = NodeCore(
-            file.committee,
-            config.index,
-            signer,
-            share,
-            inputs,
-            entropy=secrets.token_bytes(32),
-            secrets={name: bytes(vault.get(name) or b"") for name in vault.names()},
-        )
+        cores = Cores(file.committee, signer, log_key, inputs, vault, share)
+        core = cores.make(committee)
         if core.committee.keys is not None:
             core.committee.sealing_key.prepare()  # tables that would hold up the first round otherwise
-        recovered = await trio.to_thread.run_sync(_recover, core, storage, config.data / EVIDENCE_FOLDER)
+        proposals = Proposals(folder)
+        core, recovered = await trio.to_thread.run_sync(
+            _recover, core, cores, storage, vault, config.data / EVIDENCE_FOLDER, proposals
+        )
         transport = wires.NodeTransport(file, config.index, opened.log_seed)
+        transport.enter(core.committee)
         port = await transport.bind(config.listen_host, config.listen_port)
         task_status.started(port)
-        logger.info("member %d of %d listens at port %d", config.index, file.committee.n, port)
+        logger.info("listening at port %d", port)
+        tell_place(core)
         gc.collect()
         gc.freeze()  # modules, tables and the recovered state stay: they are not looked through again
         gc.set_threshold(*GARBAGE_THRESHOLDS)
         phases.end("state")
-        return await _serve(core, storage, vault, recovered, transport, config, file, phases)
+        runner_of = partial(Runner, core, storage, vault, transport, cores=cores, proposals=proposals)
+        return await _serve(runner_of, proposals, recovered, storage, transport, config, file, phases)
     finally:
         if share is not None:
             share.erase()
         storage.close()
 
 
-def _recover(core: NodeCore, storage: Storage, evidence: Path) -> list[core_effects.Effect]:
-    """Bring a core to where its disk leaves it. Blocking."""
-    for path in sorted(evidence.glob("*.evidence")):
-        core.convictions.recall(read_evidence(path))
+def _recover(
+    core: NodeCore, cores: Cores, storage: Storage, vault: Vault, evidence: Path, proposals: Proposals
+) -> tuple[NodeCore, list[core_effects.Effect]]:
+    """Bring a core to where its disk leaves it; where that is in a later epoch, the core of that one. Blocking."""
+    recall_convictions(core, evidence)
     if storage.fresh:
-        return []
+        return core, []
     began = time.perf_counter()
     if storage.damaged:
         logger.error("this member starts damaged and signs nothing until its peers have moved on: %s", storage.damaged)
     now_ms = time.time_ns() // 1_000_000
+    log = storage.log_entries()
     try:
         effects = recover(
             core,
             storage.snapshot,
             () if storage.damaged else storage.journal_records(),
-            storage.log_entries(),
+            log,
             now_ms,
             damaged=bool(storage.damaged),
         )
+        first = core
+        while core.over:  # it stopped at the end of an epoch, or its snapshot was lost and the log leads on
+            proposals.put_aside(core.committee.epoch)
+            effects = _keep_recovered(storage, vault, effects)
+            core, _ = cores.follow(core, now_ms)
+            recall_convictions(core, evidence)
+            effects += take_up_log(core, log, now_ms)
+        if core is not first:
+            effects = _keep_recovered(storage, vault, effects)
+            storage.prepare_snapshot(core).run()
     except (ValueError, ThresholdError) as error:
         # whole, but not what this member writes: another's folder, or another version's; nothing is given up for it
         hint = "point node.json at this member's own data folder, or run the version that wrote it"
         raise ConfigError(f"the data folder does not fit this member: {error}", hint) from error
+    except (OSError, ResultMismatch) as error:
+        raise ConfigError(f"the member cannot go over to the next epoch: {error}", "read its log") from error
     storage.snapshot = None
     logger.info(
         "back at height %d, view %d after %.1f s",
@@ -169,28 +187,51 @@ def _recover(core: NodeCore, storage: Storage, evidence: Path) -> list[core_effe
         core.simplex.view,
         time.perf_counter() - began,
     )
-    return effects
+    return core, effects
+
+
+def _keep_recovered(
+    storage: Storage, vault: Vault, effects: Iterable[core_effects.Effect]
+) -> list[core_effects.Effect]:
+    """Keep what a recovery across epochs brought forth, for a snapshot that follows at once and makes records of the
+    journal needless; what is left to be carried out. Raises ``OSError``."""
+    left: list[core_effects.Effect] = []
+    for one in effects:
+        match one:
+            case core_effects.Append(entry):
+                storage.append(entry)
+            case core_effects.KeepSecret(name, secret):
+                vault.put(name, secret)
+            case core_effects.Outcomes(height, rows):
+                storage.outcomes.add(height, rows)
+            case core_effects.Persist():
+                pass
+            case _:
+                left.append(one)
+    return left
 
 
 async def _serve(
-    core: NodeCore,
-    storage: Storage,
-    vault: Vault,
+    runner_of: partial[Runner],
+    proposals: Proposals,
     recovered: list[core_effects.Effect],
+    storage: Storage,
     transport: wires.NodeTransport,
     config: NodeConfig,
     file: CommitteeFile,
     phases: StartPhases,
 ) -> int:
-    came_back_at = core.chain.final_height
     results_in: trio.MemorySendChannel[ResultReady] | None = None
     status = 0
     try:
         async with trio.open_nursery() as nursery:
-            if config.submitter.enabled and config.submitter.key_file is not None and config.chain_url:
+            if config.submitter.enabled and config.index is None:
+                logger.warning("this node posts no results: the contract knows the first committee")
+            elif config.submitter.enabled and config.submitter.key_file is not None and config.chain_url:
                 results_in, results_out = trio.open_memory_channel[ResultReady](RESULTS_BUFFERED_MAX)
                 settled_in, settled_out = trio.open_memory_channel[Settled](RESULTS_BUFFERED_MAX)
-            runner = Runner(core, storage, vault, transport, results_in, config.data / EVIDENCE_FOLDER)
+            runner = runner_of(results=results_in, evidence=config.data / EVIDENCE_FOLDER)
+            came_back_at = runner.core.chain.final_height
             if results_in is not None:
                 delay_s = 0.0 if storage.fresh else CHAIN_DELAY_S
                 nursery.start_soon(runner.settled, settled_out)
@@ -201,11 +242,12 @@ async def _serve(
             nursery.start_soon(runner.inbox.pump, transport.peers.events, runner.inbox.peers)
             nursery.start_soon(runner.inbox.pump, transport.clients.events, runner.inbox.clients)
             nursery.start_soon(runner.run, recovered)
+            nursery.start_soon(proposals.watch, runner.propose)
             nursery.start_soon(
                 tell_ready,
                 phases,
-                lambda: len(transport.peers.connected) + 1 >= file.committee.q,
-                lambda: core.even and core.chain.final_height > came_back_at,
+                lambda: len(transport.peers.connected) + 1 >= runner.core.committee.q,
+                lambda: runner.core.even and runner.core.chain.final_height > came_back_at,
             )
     except* tuple(ENDINGS) as ended:
         status = ending_status(ended)
@@ -214,7 +256,7 @@ async def _serve(
             if status == EXIT_ROLLED_BACK:
                 storage.give_up()
             else:
-                storage.finish(core if runner.between_rounds else None)
+                storage.finish(runner.core if runner.between_rounds else None)
                 runner.erase_retired()
         except (OSError, DiskFailed) as error:
             logger.critical("the disk failed at the end: %s", error)

@@ -4,6 +4,9 @@ One rule, said once: **persist, then send.** A round takes what has arrived, ste
 records and log entries, syncs the journal, and only then lets messages leave. Nothing else in the shell sends
 protocol messages.
 
+Where an epoch is over the member goes over to the next one between two rounds, with a new core on the same disk and
+wires: the epoch's first snapshot is on disk before anything of it is kept or sent.
+
 The loop yields to the network between rounds and does one chunk of cryptography per round, or BEHIND_WORK_S of it
 where the member is behind or loaded, so it is never away for more than a few milliseconds. To be woken, to sync and
 to look at every link cost the same for one message as for twenty, and under load they would cost a member as much as
@@ -34,11 +37,14 @@ from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.messages import StatusReply
 from mpc_sequencer.core.node import NodeCore
+from mpc_sequencer.core.peers import ACROSS_EPOCHS
 from mpc_sequencer.core.status import executed_reply
-from mpc_sequencer.core.types import ZERO_HASH
+from mpc_sequencer.core.types import ZERO_HASH, NextCommittee
 from mpc_sequencer.node import transport as wires
+from mpc_sequencer.node.epochs import Cores, evidence_folder
 from mpc_sequencer.node.evidence_files import write_evidence
 from mpc_sequencer.node.inbox import Inbox
+from mpc_sequencer.node.proposals import Proposals
 from mpc_sequencer.node.snapshots import Snapshots
 from mpc_sequencer.node.storage import Storage
 from mpc_sequencer.node.vault import Vault
@@ -84,8 +90,14 @@ class Runner:
         transport: wires.NodeTransport,
         results: trio.MemorySendChannel[ResultReady] | None,
         evidence: Path,
+        cores: Cores | None = None,
+        proposals: Proposals | None = None,
     ) -> None:
+        """``evidence`` is the folder for the first epoch's; ``cores`` makes the cores of later epochs."""
         self._core = core
+        self._cores = cores
+        self._proposals = proposals
+        self._joiners = len(core.committee.joiners)
         self._storage = storage
         self._vault = vault
         self._snapshot = Snapshots(core, storage)
@@ -93,13 +105,23 @@ class Runner:
         self._results = results
         self._faults: Counter[tuple[int, str]] = Counter()
         self._evidence = evidence
+        self._settled_through = 0
+        """The last settlement range that was handed out."""
+        self._held_back = False
+        self._writing = trio.Lock()
+        """Whose turn it is to write checkpoint or snapshot."""
         self._retired: list[str] = []
         """Secrets to erase once the audit log is durable as it is now."""
         self._sync_s = 0.0
         self._last_ms = 0
-        self.inbox = Inbox()
+        self.inbox = Inbox(core.committee.epoch)
         self.between_rounds = False
         """Every effect so far is carried out."""
+
+    @property
+    def core(self) -> NodeCore:
+        """The core of the epoch that the member is in."""
+        return self._core
 
     def now_ms(self) -> int:
         """Wall-clock milliseconds, never going backwards."""
@@ -109,10 +131,12 @@ class Runner:
     async def run(self, recovered: list[core_effects.Effect]) -> None:
         """Rounds, until cancelled; ``recovered`` is what the core's recovery brought forth. Raises
         :class:`ResultMismatch`."""
-        core = self._core
-        await self._carry_out(recovered + core.start(self.now_ms()))
+        await self._carry_out(recovered + self._core.start(self.now_ms()))
         while True:
             began_s = time.perf_counter()
+            if self._core.over and self._cores is not None and not self._writing.locked():
+                await self._go_over(self._cores)
+            core = self._core
             with on_disk():
                 self._snapshot.between_rounds()
             gathered: list[core_effects.Effect] = []
@@ -121,6 +145,9 @@ class Runner:
             gathered += self._work()
             gathered += core.flush(self.now_ms())
             await self._carry_out(gathered)
+            if self._joiners != len(core.committee.joiners):
+                self._joiners = len(core.committee.joiners)
+                self._transport.know_joiners()
             self.between_rounds = True
             if not core.has_work() and core.application.loaded():
                 await self._gather(began_s)
@@ -143,6 +170,28 @@ class Runner:
             time.sleep(pause_s)
         for _ in range(PASSES_IN):
             await trio.lowlevel.checkpoint()
+
+    async def _go_over(self, cores: Cores) -> None:
+        """The epoch is over here, and every effect of it is carried out: go on in the next one."""
+        before = self._core
+        with trio.CancelScope(shield=True):  # half of it would leave a core without a disk
+            async with self._writing:
+                if self._proposals is not None:
+                    self._proposals.put_aside(before.committee.epoch)
+                with on_disk():
+                    try:
+                        core, snapshot = await trio.to_thread.run_sync(cores.follow, before, self.now_ms())
+                    except ConfigError as error:
+                        raise DiskFailed(str(error)) from error
+                    await trio.to_thread.run_sync(self._storage.prepare_epoch(snapshot).run)
+            self._core, self._joiners = core, 0
+            self._snapshot = Snapshots(core, self._storage)
+            self._faults.clear()
+            core.gateway.inherit(before.gateway)
+            self.inbox.enter(core.committee.epoch, self._transport.enter(core.committee))
+        tell_place(core)
+        await self._carry_out(core.collect() + core.start(self.now_ms()))
+        self.erase_retired()
 
     def _work(self) -> list[core_effects.Effect]:
         """A chunk of the core's work. A member that is behind or loaded does several, for every round may cost it a
@@ -209,7 +258,8 @@ class Runner:
     async def _keep(self, found: core_effects.Evidence) -> None:
         """Write evidence to its file; there is at most one per member and kind, so this is rare."""
         logger.error("member %d is convicted of %s: %s", found.node, found.kind, found.detail)
-        write = partial(write_evidence, self._evidence, found.offence, self._core.committee)
+        folder = evidence_folder(self._evidence, self._core.committee)
+        write = partial(write_evidence, folder, found.offence, self._core.committee)
         try:
             path = await trio.to_thread.run_sync(write)
         except ConfigError as error:
@@ -222,9 +272,10 @@ class Runner:
             case core_effects.Broadcast(message):
                 self._transport.peers.broadcast(encode(message))
             case core_effects.Send(node, message):
-                self._transport.peers.send(node, encode(message))
+                across = isinstance(message, ACROSS_EPOCHS)
+                self._transport.peers.send(node, encode(message), across=across)
             case core_effects.ServeLog(node, asked):
-                self._transport.peers.send(node, encode(self._storage.serve(asked)))
+                self._transport.peers.send(node, encode(self._storage.serve(asked)), across=True)
             case core_effects.Reply(client, reply):
                 if isinstance(reply, StatusReply):
                     reply = msgspec.structs.replace(reply, cpu_us=_cpu_us(), memory_bytes=_memory_bytes())
@@ -241,8 +292,13 @@ class Runner:
                     logger.warning("member %d: %s", node, detail)
 
     def _settle(self, number: int, signed: object) -> None:
-        if self._results is None or not isinstance(signed, SignedResult):
-            return
+        if self._results is None or not isinstance(signed, SignedResult) or number <= self._settled_through:
+            return  # a core that begins an epoch says again what the chain was not seen to have
+        self._settled_through = number
+        if self._cores is not None and signed.result.epoch != self._cores.first.epoch:
+            if not self._held_back:
+                logger.warning("results from range %d on are held back: the contract knows the first committee", number)
+            self._held_back = True
         try:
             self._results.send_nowait(ResultReady(number - 1, signed))
         except trio.WouldBlock:
@@ -252,17 +308,20 @@ class Runner:
         """Sign the audit log every CHECKPOINT_INTERVAL_S; write a snapshot instead where one is due."""
         while True:
             await trio.sleep(CHECKPOINT_INTERVAL_S)
-            retired = len(self._retired)  # what comes while the checkpoint is made waits for the next one
-            if self._snapshot.due(self.now_ms()):
-                self.inbox.wake()
-                work = (await self._snapshot.prepared()).run
-            else:
-                while not self.between_rounds:  # a receipt whose record is not durable yet must not be signed
-                    await trio.sleep(ROUND_POLL_S)
-                work = partial(self._storage.log.prepare_checkpoint().run, sync=True)
-            with trio.CancelScope(shield=True), on_disk():
-                await trio.to_thread.run_sync(work)
-            self.erase_retired(retired)
+            async with self._writing:
+                retired = len(self._retired)  # what comes while the checkpoint is made waits for the next one
+                if self._snapshot.due(self.now_ms()):
+                    self.inbox.wake()
+                    work = (await self._snapshot.prepared()).run
+                else:
+                    while not self.between_rounds:  # a receipt whose record is not durable yet must not be signed
+                        await trio.sleep(ROUND_POLL_S)
+                    work = partial(self._storage.log.prepare_checkpoint().run, sync=True)
+                with trio.CancelScope(shield=True), on_disk():
+                    await trio.to_thread.run_sync(work)
+                self.erase_retired(retired)
+            if self._core.over:
+                self.inbox.wake()  # to go over, it waited for its turn to write
 
     async def settled(self, channel: trio.MemoryReceiveChannel[Settled]) -> None:
         """Tell the core what the chain holds."""
@@ -271,6 +330,26 @@ class Runner:
                 one.last_height, one.transaction_hash or ZERO_HASH, one.gas_used or 0
             )
             self.inbox.put(self.inbox.peers, seen)
+
+
+    def propose(self, target: NextCommittee) -> None:
+        """The operator's word for the next committee, in a member's name."""
+        if self._core.node >= self._core.committee.n:
+            logger.warning("a proposal counts only where its member has a place in the committee")
+            return
+        logger.info("this member approves %s to follow", target.committee_hash().hex())
+        self.inbox.put(self.inbox.peers, core_effects.Approve(target))
+
+
+def tell_place(core: NodeCore) -> None:
+    """Say in the log which place the member has in its epoch."""
+    committee = core.committee
+    if core.node < committee.n:
+        first = committee.anchor_height + 1
+        logger.info("epoch %d: member %d of %d, from height %d on", committee.epoch, core.node, committee.n, first)
+    else:
+        text = "epoch %d: this node has no place in the committee; it follows, and serves its log, until it is stopped"
+        logger.warning(text, committee.epoch)
 
 
 def _cpu_us() -> int:

@@ -17,9 +17,9 @@ from mpc_sequencer.core.keys import SHARE_PREFIX
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.core.types import ZERO_HASH, Checkpoint
-from mpc_sequencer.node import files
+from mpc_sequencer.node import files, tls
 from mpc_sequencer.node.config import CommitteeFile, NodeConfig
-from mpc_sequencer.node.keystore import NodeSecrets
+from mpc_sequencer.node.keystore import NodeSecrets, read_header
 from mpc_sequencer.node.remote_signer import RemoteSigner
 from mpc_sequencer.node.share_files import get_share
 from mpc_sequencer.node.vault import Vault
@@ -44,8 +44,24 @@ def open_vault(config: NodeConfig, opened: NodeSecrets) -> Vault:
 
 def check_signer(config: NodeConfig, file: CommitteeFile, opened: NodeSecrets) -> Signer:
     """What signs for this member: the keystore's consensus key, or the remote signer that node.json names. It must be
-    the key the committee file gives this member. A remote signer is asked once. Raises :class:`ConfigError`."""
-    expected = file.genesis.members[config.index].consensus_key
+    the key the committee file gives this member, and nobody's there where node.json gives it no index; the log key
+    likewise. A remote signer is asked once. Raises :class:`ConfigError`."""
+    signer = _signer(config, file, opened)
+    log_key = tls.log_key(opened.log_seed)
+    taken = {one.consensus_key for one in file.genesis.members} | {one.log_key for one in file.genesis.members}
+    if config.index is None and (signer.public_key in taken or log_key in taken):
+        raise ConfigError(
+            "node.json says null for the index, but the keystore's keys are a member's of the committee file",
+            "give the member's index, or a new member keys of its own",
+        )
+    return signer
+
+
+def _signer(config: NodeConfig, file: CommitteeFile, opened: NodeSecrets) -> Signer:
+    if config.index is None:
+        expected = read_header(config.keystore).consensus_key
+    else:
+        expected = file.genesis.members[config.index].consensus_key
     if config.signer_socket is not None:
         remote = RemoteSigner(config.signer_socket, expected)
         remote.check()
@@ -61,14 +77,20 @@ def check_signer(config: NodeConfig, file: CommitteeFile, opened: NodeSecrets) -
     return signer
 
 
-def check_share(config: NodeConfig, file: CommitteeFile, vault: Vault) -> SecretShare | None:
+def check_share(
+    config: NodeConfig, file: CommitteeFile, vault: Vault, *, damaged: bool = False
+) -> SecretShare | None:
     """The vault's share must be the one the committee file gives this member; None where the first blocks generate the
-    key, and the core looks for the share itself."""
-    if not file.genesis.public_key:
+    key, and the core looks for the share itself, and for who joins later. Where the data folder is ``damaged`` it may
+    be a later epoch's, whose committee this member is not in: then it needs none."""
+    if config.index is None or not file.genesis.public_key:
         return None
     share = get_share(vault, file.genesis.epoch)
     if share is None and any(name.startswith(SHARE_PREFIX) for name in vault.names()):
         return None  # the key was shared anew, and this share erased
+    if share is None and damaged:
+        logger.error("the vault %s has no share: this member opens nothing", config.vault)
+        return None
     if share is None:
         raise ConfigError(f"the vault {config.vault} has no share of epoch {file.genesis.epoch}", _HINT)
     expected = file.genesis.members[config.index].verification_key

@@ -13,6 +13,8 @@
       evidence/          evidence_files.py
       damaged-<ms>/      what could not be read, kept for the operator
 
+An epoch begins with a snapshot of its own: its records follow it, so the folder is in one epoch or in the other.
+
 A snapshot counts on the journal from its record on and on the log from its entry on: the log is signed durably before
 a snapshot is written, and older journal segments go after it. Whatever is missing or damaged otherwise makes the
 member start *damaged*: it cannot know what it has signed (:mod:`mpc_sequencer.core.standing`). Only a folder with the
@@ -321,7 +323,15 @@ class Storage:
         """What the next snapshot has to write; between two rounds, when all effects are carried out. One that is never
         run leaves nothing behind. Raises ``OSError``."""
         data, height = dump(core)
-        position = None if height is None else self.index.position_of(height)
+        return self._prepare(data, None if height is None else self.index.position_of(height))
+
+    def prepare_epoch(self, snapshot: bytes) -> SnapshotWrite:
+        """The same for the next epoch's first snapshot: nothing before it is needed any more. It is on disk before
+        anything of that epoch is kept or sent. Raises ``OSError``."""
+        return self._prepare(snapshot, None)
+
+    def _prepare(self, data: bytes, position: int | None) -> SnapshotWrite:
+        """``position`` is the first log entry that is needed beside the snapshot; None: the next one."""
         first_entry = self.log.size if position is None else position
         first_record = self.journal.rotate()
         saved, starts = self._heights_saved, self.index.starts

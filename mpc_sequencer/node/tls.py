@@ -2,9 +2,10 @@
 
 A member's TLS identity is its log key (Ed25519). Its certificate is self-signed and a pure function of that
 key: fixed validity, a serial number hashed from the public key, Ed25519's deterministic signature. So a
-certificate names a key and nothing else, and never expires by surprise. The committee file carries every
-member's certificate; the trust store of every context holds exactly those, and after the handshake the peer's
-certificate is compared with the pinned one, byte by byte.
+certificate names a key and nothing else, and never expires by surprise. The committee file carries every first
+member's certificate, a rotation those of its members; the trust store of every context holds exactly those
+(:func:`trust` adds to it), and after the handshake the peer's certificate is compared with the pinned one, byte by
+byte.
 
 The server asks for a client certificate without demanding one: who presents a member's certificate is a peer,
 who presents none is a client, any other certificate fails the handshake. ALPN must be ``mpcseq/1``: OpenSSL
@@ -111,6 +112,13 @@ def client_context(certificates: Sequence[bytes]) -> ssl.SSLContext:
     context.check_hostname = False  # the pinned certificate is the identity; addresses prove nothing
     context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def trust(context: ssl.SSLContext, certificates: Sequence[bytes]) -> None:
+    """Let the handshakes to come prove ``certificates`` (DER) as well. None is ever taken out: who is who is decided
+    after the handshake."""
+    if certificates:
+        context.load_verify_locations(cadata=b"".join(certificates))
 
 
 def check_alpn(stream: trio.SSLStream[trio.SocketStream]) -> bool:

@@ -1,8 +1,9 @@
 """One TCP port per member: authenticated links to the other members, and service for clients (TLS 1.3,
 mpcseq/1).
 
-Who connects with a member's certificate is that peer (:mod:`mpc_sequencer.node.peer_network`), who connects
-with none is a client (:mod:`mpc_sequencer.node.client_server`), any other certificate fails the handshake.
+Who connects with the certificate of a member, of whatever epoch, or of a joiner is that peer
+(:mod:`mpc_sequencer.node.peer_network`), who connects with none is a client
+(:mod:`mpc_sequencer.node.client_server`), any other certificate fails the handshake.
 
 Every bound is per connection: a peer or client that is slow, silent, flooding or wrong loses its own link and
 nothing else. Peers and clients report on channels of their own, so that no crowd of clients delays agreement;
@@ -18,15 +19,18 @@ from typing import Final
 
 import trio
 
+from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.node import tls
 from mpc_sequencer.node.client_link import ClientLink, LinkError, open_client
 from mpc_sequencer.node.client_server import ClientServer
 from mpc_sequencer.node.config import CommitteeFile
+from mpc_sequencer.node.directory import Directory
 from mpc_sequencer.node.link_events import (
     ClientEvent,
     ClientGone,
     ClientRequestEvent,
+    PeerAhead,
     PeerDown,
     PeerEvent,
     PeerMessage,
@@ -43,6 +47,7 @@ __all__ = [
     "ClientServer",
     "LinkError",
     "NodeTransport",
+    "PeerAhead",
     "PeerDown",
     "PeerEvent",
     "PeerMessage",
@@ -62,25 +67,39 @@ class NodeTransport:
     The runner awaits :meth:`bind`, then starts :meth:`run` and reads ``peers.events`` and ``clients.events``.
     """
 
-    def __init__(self, file: CommitteeFile, index: int, log_seed: bytes) -> None:
-        if not 0 <= index < file.committee.n:
+    def __init__(self, file: CommitteeFile, index: int | None, log_seed: bytes) -> None:
+        """``index`` is the member's in the committee file; None where it has no place there."""
+        own_key = tls.log_key(log_seed)
+        if index is not None and not 0 <= index < file.committee.n:
             raise ConfigError(
                 f"index {index} is not in the committee of {file.committee.n} members",
                 f"use the member's index, 0 .. {file.committee.n - 1}",
             )
-        if tls.log_key(log_seed) != file.committee.genesis.members[index].log_key:
+        if index is not None and own_key != file.committee.genesis.members[index].log_key:
             raise ConfigError(
                 f"the keystore's log key is not that of member {index}",
                 "point node.json at the keystore and the index that belong together",
             )
         self.counters = TransportCounters()
-        self.peers = PeerNetwork(file, index, log_seed, self.counters)
+        self._directory = Directory(file, own_key)
+        self.peers = PeerNetwork(file.committee.genesis_id, self._directory, log_seed, self.counters)
         self.clients = ClientServer(self.counters)
-        self._node_of = {certificate: node for node, certificate in enumerate(file.certificates)}
-        self._context = tls.server_context(log_seed, file.certificates)
+        self._context = tls.server_context(log_seed, self._directory.certificates)
         self._handshakes: OrderedDict[int, trio.CancelScope] = OrderedDict()
         self._next_handshake = 0
         self._listeners: list[trio.SocketListener] = []
+
+    def enter(self, committee: Committee) -> list[PeerEvent]:
+        """This member is in the epoch of ``committee``, its core's own, from now on: what its standing links are to
+        it."""
+        events = self.peers.enter(committee)
+        tls.trust(self._context, self._directory.certificates)
+        return events
+
+    def know_joiners(self) -> None:
+        """Let those in whom a rotation of this epoch has named since the last call."""
+        self.peers.know_joiners()
+        tls.trust(self._context, self._directory.certificates)
 
     async def bind(self, host: str, port: int) -> int:
         """Start to listen at ``host:port`` (0 picks a free port) and return the port.
@@ -116,10 +135,11 @@ class NodeTransport:
             await trio.aclose_forcefully(stream)
             return
         certificate = tls.peer_certificate(stream)
+        peer = None if certificate is None else self._directory.of_certificate(certificate)
         if certificate is None:
             await self.clients.accept(stream)
-        elif certificate in self._node_of:
-            await self.peers.accept(stream, self._node_of[certificate])
+        elif peer is not None:
+            await self.peers.accept(stream, peer.log_key)
         else:
             await trio.aclose_forcefully(stream)
 

@@ -14,12 +14,22 @@ import rlp
 from mpc_sequencer.core.eip712 import keccak256
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.signing import Signer
-from mpc_sequencer.devnet.layout import Devnet, contract_address, init_devnet, open_devnet
+from mpc_sequencer.devnet.layout import (
+    Devnet,
+    add_joiners,
+    contract_address,
+    init_devnet,
+    nodes_of,
+    open_devnet,
+    propose_committee,
+)
 from mpc_sequencer.devnet.processes import NodeProcesses, free_ports, log_tail
 from mpc_sequencer.market import RECEIVE, SHUFFLE
 from mpc_sequencer.node.config import load_committee, load_node_config
 from mpc_sequencer.node.keystore import open_keystore
-from mpc_sequencer.node.startup import check_share, open_vault
+from mpc_sequencer.node.next_committee import NEXT_COMMITTEE_NAME, load_member, load_next
+from mpc_sequencer.node.startup import INPUTS_FILE, check_share, check_signer, open_vault
+from mpc_sequencer.node.storage import NEVER_STARTED
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +67,41 @@ def test_seven_members_tolerate_two_and_each_keystore_is_its_members(devnet: Dev
             assert vault.names() == () and check_share(config, devnet.file, vault) is None
         assert member.verification_key == b"" and committee.genesis.public_key == b""
         assert (config.index, config.listen_port) == (node, 7801 + node)
+
+
+def test_who_joins_gets_a_folder_with_keys_of_its_own_and_no_index(tmp_path: Path) -> None:
+    devnet = written(tmp_path / "devnet", 4, SHUFFLE)
+    (devnet.node_folder(0) / INPUTS_FILE).write_bytes(b"inputs")
+    added = add_joiners(devnet, 2, (7901, 7902))
+    assert nodes_of(devnet) == [0, 1, 2, 3, 4, 5]
+    passphrase = devnet.passphrase_file.read_text().strip()
+    for node, member in enumerate(added, 4):
+        folder = devnet.node_folder(node)
+        options = load_node_config(folder)
+        assert (options.index, options.listen_port, options.submitter.enabled) == (None, 7897 + node, False)
+        opened = open_keystore(options.keystore, passphrase)
+        assert check_signer(options, devnet.file, opened).public_key == member.consensus_key
+        assert load_member(folder / "member.json") == member and member.endpoint == f"127.0.0.1:{7897 + node}"
+        assert (folder / INPUTS_FILE).read_bytes() == b"inputs" and (options.data / NEVER_STARTED).exists()
+    for count, ports in ((0, ()), (1, (7901, 7902)), (1, (0,))):
+        with pytest.raises(ConfigError):
+            add_joiners(devnet, count, ports)
+    assert nodes_of(devnet) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_proposal_goes_to_the_folders_of_those_who_approve_it(tmp_path: Path) -> None:
+    devnet = written(tmp_path / "devnet", 4, SHUFFLE)
+    (joiner,) = add_joiners(devnet, 1, (7901,))
+    target = propose_committee(devnet, [4, 0, 1, 3], approving=[0, 1, 2])
+    assert target.threshold == 3 and joiner in target.members and len(target.members) == 4
+    for node in range(5):
+        path = devnet.node_folder(node) / NEXT_COMMITTEE_NAME
+        assert path.exists() == (node < 3)
+        assert node >= 3 or load_next(path) == target
+    for people, threshold in (([0, 1, 2], None), ([0, 1, 2, 2], None), ([0, 1, 2, 9], None), ([0, 1, 2, 4], 1)):
+        with pytest.raises(ConfigError):
+            propose_committee(devnet, people, threshold)
+    assert load_next(devnet.node_folder(0)) == target
 
 
 def written(folder: Path, nodes: int, policy: int) -> Devnet:

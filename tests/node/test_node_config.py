@@ -266,6 +266,15 @@ def test_a_wrong_node_json_names_what_is_wrong(
         config.load_node_config(node_folder)
 
 
+def test_who_joins_has_no_index(house: Any, node_folder: Path) -> None:
+    rewritten(node_folder / "node.json", set_in("index", value=None))
+    joining = config.load_node_config(node_folder)
+    assert joining.index is None
+    config.check_index(joining, house.file)
+    config.save_node_config(node_folder / "node.json", joining)
+    assert config.load_node_config(node_folder) == joining
+
+
 def test_an_index_outside_the_committee_is_refused(house: Any, node_folder: Path) -> None:
     good = config.load_node_config(node_folder)
     config.check_index(good, house.file)

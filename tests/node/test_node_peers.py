@@ -23,8 +23,8 @@ def vote(view: int) -> bytes:
     return codec.encode(messages.VoteMessage(Vote(2, 0, view, ZERO_HASH, 0, NO_SIGNATURE)))
 
 
-def hello(house: Any, node: int) -> bytes:
-    return frame(codec.encode(messages.PeerHello(house.file.committee.genesis_id, node)))
+def hello(house: Any, epoch: int = 0) -> bytes:
+    return frame(codec.encode(messages.PeerHello(house.file.committee.genesis_id, epoch)))
 
 
 @asynccontextmanager
@@ -115,7 +115,7 @@ async def test_a_peer_that_sends_garbage_is_kept_out_for_a_while(house: Any, gar
     async with serving(house, 1, 2) as (one, two):
         await until(one.peers.events, PeerUp)
         async with rogue(house, 0, 1) as stream:
-            await stream.send_all(hello(house, 0))
+            await stream.send_all(hello(house))
             assert await until(one.peers.events, PeerUp) == PeerUp(0)
             await stream.send_all(frame(vote(5)) + garbage)
             assert (await until(one.peers.events, PeerMessage)).message.vote.view == 5
@@ -132,11 +132,10 @@ async def test_a_peer_that_sends_garbage_is_kept_out_for_a_while(house: Any, gar
         assert (await until(two.peers.events, PeerMessage)).message.vote.view == 6
 
 
-async def test_a_hello_of_another_deployment_or_member_is_refused(house: Any, monkeypatch: Any) -> None:
+async def test_a_hello_of_another_deployment_is_refused(house: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(peer_network, "PEER_PAUSE_S", 0.0)
     wrong = [
         frame(codec.encode(messages.PeerHello(ZERO_HASH, 0))),
-        frame(codec.encode(messages.PeerHello(house.file.committee.genesis_id, 2))),
         frame(vote(1)),
     ]
     async with serving(house, 1) as (one,):
@@ -153,7 +152,7 @@ async def test_a_hello_of_another_deployment_or_member_is_refused(house: Any, mo
 async def test_a_second_hello_is_a_fault(house: Any) -> None:
     async with serving(house, 1) as (one,):
         async with rogue(house, 0, 1) as stream:
-            await stream.send_all(hello(house, 0) + hello(house, 0))
+            await stream.send_all(hello(house) + hello(house))
             assert await closed(stream)
         assert one.counters.peer_faults == 1
 
@@ -169,9 +168,9 @@ async def test_a_member_of_higher_index_may_not_dial(house: Any) -> None:
 
 async def test_a_new_link_replaces_the_old_one(house: Any) -> None:
     async with serving(house, 1) as (one,), rogue(house, 0, 1) as old, rogue(house, 0, 1) as new:
-        await old.send_all(hello(house, 0))
+        await old.send_all(hello(house))
         assert await one.peers.events.receive() == PeerUp(0)
-        await new.send_all(hello(house, 0))
+        await new.send_all(hello(house))
         assert (await one.peers.events.receive()).node == 0
         assert await one.peers.events.receive() == PeerUp(0)
         assert await closed(old)
@@ -192,7 +191,7 @@ async def test_a_peer_without_hello_is_dropped(house: Any, monkeypatch: Any) -> 
 async def test_half_a_frame_and_silence_is_dropped(house: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(link, "FRAME_TIMEOUT_S", 0.2)
     async with serving(house, 1) as (one,), rogue(house, 0, 1) as stream:
-        await stream.send_all(hello(house, 0) + frame(vote(1))[:-1])
+        await stream.send_all(hello(house) + frame(vote(1))[:-1])
         assert await one.peers.events.receive() == PeerUp(0)
         with trio.fail_after(2):
             down = await one.peers.events.receive()
@@ -202,7 +201,7 @@ async def test_half_a_frame_and_silence_is_dropped(house: Any, monkeypatch: Any)
 async def test_dripping_bytes_does_not_keep_a_half_frame_alive(house: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(link, "FRAME_TIMEOUT_S", 0.4)
     async with serving(house, 1) as (one,), rogue(house, 0, 1) as stream, trio.open_nursery() as nursery:
-        await stream.send_all(hello(house, 0))
+        await stream.send_all(hello(house))
         await until(one.peers.events, PeerUp)
 
         async def drip() -> None:
@@ -234,7 +233,7 @@ async def test_a_peer_that_does_not_read_overflows_its_own_queue_only(house: Any
     async with serving(house, 1, 2) as (one, two):
         await until(one.peers.events, PeerUp)
         async with rogue(house, 0, 1) as stream:
-            await stream.send_all(hello(house, 0))
+            await stream.send_all(hello(house))
             await until(one.peers.events, PeerUp)
             data = codec.encode(messages.FetchBodies(tuple(bytes(32) for _ in range(1024))))
             sent = 0
@@ -251,7 +250,7 @@ async def test_a_peer_that_does_not_read_overflows_its_own_queue_only(house: Any
 async def test_a_peer_that_reads_too_slowly_is_dropped(house: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(link, "WRITE_TIMEOUT_S", 0.3)
     async with serving(house, 1) as (one,), rogue(house, 0, 1) as stream:
-        await stream.send_all(hello(house, 0))
+        await stream.send_all(hello(house))
         await until(one.peers.events, PeerUp)
         data = codec.encode(messages.FetchBodies(tuple(bytes(32) for _ in range(1024))))
         for _ in range(800):
@@ -264,7 +263,7 @@ async def test_a_flooding_peer_is_held_back_and_others_get_through(house: Any) -
         await until(one.peers.events, PeerUp)
         await until(two.peers.events, PeerUp)
         async with rogue(house, 0, 1) as stream, trio.open_nursery() as nursery:
-            await stream.send_all(hello(house, 0))
+            await stream.send_all(hello(house))
             await until(one.peers.events, PeerUp)
             sent = 0
 
@@ -341,4 +340,4 @@ async def test_both_sides_say_hello_first(house: Any) -> None:
         frames: list[bytes] = []
         while not frames:
             frames = splitter.feed(await stream.receive_some(1000))
-        assert frames[0] == hello(house, 1)[4:]
+        assert frames[0] == hello(house)[4:]

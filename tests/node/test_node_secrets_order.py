@@ -13,6 +13,7 @@ from core_kit import make_vote
 
 from mpc_sequencer.core.effects import Broadcast, EraseSecret, KeepSecret, Persist, RetireSecret, VoteRecord
 from mpc_sequencer.core.messages import VoteMessage
+from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.types import NULLIFY, ZERO_HASH
 from mpc_sequencer.node.runner import DiskFailed, Runner
 from mpc_sequencer.sim import make_deployment
@@ -61,7 +62,7 @@ def effects() -> Iterator[list[Any]]:
 
 
 def runner_of(diary: Diary, folder: Path) -> Runner:
-    core: Any = None
+    core = NodeCore(D.committee, 0, D.signers[0], None, D.inputs, entropy=bytes(32))
     return Runner(core, diary, diary, diary, None, folder)  # type: ignore[arg-type]
 
 

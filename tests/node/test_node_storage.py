@@ -15,6 +15,7 @@ import msgspec
 import pytest
 import trio
 from core_kit import submit
+from crash_kit import dead_processes_hold_no_locks, steps_of
 
 from mpc_sequencer.audit.reader import LogReader
 from mpc_sequencer.audit.report import Recorder
@@ -37,7 +38,7 @@ from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.recovery import recover
 from mpc_sequencer.core.transcript import LogEntry, ReceiptEntry, entry_key
 from mpc_sequencer.core.types import NO_SIGNATURE, NULLIFY, ZERO_HASH, Vote
-from mpc_sequencer.node import files, journal, snapshots, storage, tls, translog
+from mpc_sequencer.node import files, snapshots, storage, tls, translog
 from mpc_sequencer.node.journal import FolderInUse
 from mpc_sequencer.node.runner import DiskFailed, DiskRolledBack, Runner
 from mpc_sequencer.node.snapshots import Snapshots
@@ -45,6 +46,7 @@ from mpc_sequencer.node.storage import NEVER_STARTED, Storage, mark_never_starte
 from mpc_sequencer.sim import Cluster, Deployment, make_deployment
 
 NODE = 1
+__all__ = ["dead_processes_hold_no_locks"]
 
 
 class Driven:
@@ -117,7 +119,7 @@ def committee_of_the_log(d: Deployment) -> Committee:
 
 
 def open_storage(folder: Path, d: Deployment) -> Storage:
-    origin = partial(log_origin, committee_of_the_log(d).genesis_id, NODE)
+    origin = partial(log_origin, committee_of_the_log(d).genesis_id, tls.log_key(LOG_SEED))
     return Storage(folder, origin, LOG_SEED, d.committee.genesis.checkpoint)
 
 
@@ -180,7 +182,7 @@ def test_a_crash_in_the_first_start_leaves_a_folder_that_has_never_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     d = make_deployment(4)
-    for step in _steps(monkeypatch, lambda folder: open_storage(folder, d).close(), mark_never_started, tmp_path):
+    for step in steps_of(monkeypatch, lambda folder: open_storage(folder, d).close(), mark_never_started, tmp_path):
         box = open_storage(step, d)
         assert not box.damaged
         assert records_of(box) == [ResumedRecord(0, 0)]
@@ -261,7 +263,7 @@ def test_a_crash_in_a_damaged_start_leaves_a_damaged_folder(tmp_path: Path, monk
     def start(folder: Path) -> None:
         open_storage(folder, made.deployment).close()
 
-    for folder in _steps(monkeypatch, start, copy, tmp_path):
+    for folder in steps_of(monkeypatch, start, copy, tmp_path):
         box = open_storage(folder, made.deployment)
         assert box.damaged or records_of(box) == [MutedRecord()]
         box.close()
@@ -398,88 +400,6 @@ def test_a_snapshot_that_was_prepared_and_never_written_loses_no_heights(driven:
 
 
 # --- crashes in a snapshot --------------------------------------------------------------------------------------------
-OPERATIONS = (
-    (os, "rename"),
-    (os, "fsync"),
-    (os, "fdatasync"),
-    (os, "write"),
-    (os, "unlink"),
-    (files, "replace_file"),
-    (files, "sync_folder"),
-    (files, "sync_file"),
-    (Path, "touch"),
-    (Path, "open"),
-    (Path, "unlink"),
-    (Path, "mkdir"),
-    (Path, "rename"),
-    (shutil, "rmtree"),
-)
-
-
-class PowerCut(BaseException):
-    """The machine goes down between two file operations."""
-
-
-def _steps(
-    monkeypatch: pytest.MonkeyPatch, act: Callable[[Path], None], prepare: Callable[[Path], None], parent: Path
-) -> Iterator[Path]:
-    """For each file operation of ``act``: a folder in which it was the first that did not happen any more."""
-    step = left = 0
-
-    def counted(real: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise PowerCut
-        return real(*args, **options)
-
-    while True:
-        folder = parent / f"step-{step}"
-        prepare(folder)
-        left = step
-        with monkeypatch.context() as patch:
-            for owner, name in OPERATIONS:
-                real = getattr(owner, name)
-                cut = _method(counted, real) if isinstance(owner, type) else partial(counted, real)
-                patch.setattr(owner, name, cut)
-            try:
-                act(folder)
-                finished = True
-            except PowerCut:
-                finished = False
-        _drop_locks()
-        yield folder
-        if finished:
-            assert step > 5, "there were steps to cut at"
-            return
-        step += 1
-
-
-def _method(counted: Callable[..., Any], real: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args, **options: counted(real, *args, **options)
-
-
-_locks: list[journal.FolderLock] = []
-
-
-@pytest.fixture(autouse=True)
-def _dead_processes_hold_no_locks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    init = journal.FolderLock.__init__
-
-    def noted(self: journal.FolderLock, folder: Path) -> None:
-        init(self, folder)
-        _locks.append(self)
-
-    monkeypatch.setattr(journal.FolderLock, "__init__", noted)
-    yield
-    _drop_locks()
-
-
-def _drop_locks() -> None:
-    while _locks:
-        _locks.pop().release()
-
-
 @pytest.mark.parametrize("earlier", [False, True], ids=["first", "second"])
 def test_a_crash_at_every_step_of_a_snapshot_comes_back_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: bool
@@ -502,7 +422,7 @@ def test_a_crash_at_every_step_of_a_snapshot_comes_back_whole(
         made.storage.prepare_snapshot(made.recovered()).run()
 
     steps = 0
-    for folder in _steps(monkeypatch, snapshot, copy, tmp_path):
+    for folder in steps_of(monkeypatch, snapshot, copy, tmp_path):
         steps += 1
         made.folder = folder
         box = made.storage = open_storage(folder, made.deployment)

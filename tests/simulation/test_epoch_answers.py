@@ -1,4 +1,4 @@
-"""What a member answers to a client that asks for the epochs: proofs of those that began, and the rotation under way."""
+"""What a member answers to a client that asks for epochs: proofs of those that began, and the rotation under way."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_member_names_the_rotation_under_way_and_then_proves_the_epochs_that_b
     assert followed.genesis == cluster.hosts[0].core.committee.genesis
     assert followed.sealing_key.public_key == deployment.committee.sealing_key.public_key
     assert asked(cluster, 0, after_epoch=1).starts == () and asked(cluster, 0, after_epoch=9).starts == ()
-    with pytest.raises(ProtocolError, match="epoch.unknown"):
+    with pytest.raises(ProtocolError, match=r"epoch\.unknown"):
         rotation.follow_all(followed, said.starts)
 
     # a long history is answered in parts: what counts here is the number, so the same start stands for all
