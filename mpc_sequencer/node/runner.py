@@ -299,6 +299,7 @@ class Runner:
             if not self._held_back:
                 logger.warning("results from range %d on are held back: the contract knows the first committee", number)
             self._held_back = True
+            return
         try:
             self._results.send_nowait(ResultReady(number - 1, signed))
         except trio.WouldBlock:

@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 from coincurve import PrivateKey
-from conftest import MEMBERS, House, secret
+from house_kit import MEMBERS, House, secret
 
 from mpc_sequencer.core import codec, messages
 from mpc_sequencer.core.committee import Committee, Origin, Sharing
