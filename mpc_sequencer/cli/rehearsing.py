@@ -51,13 +51,14 @@ def want_started(folder: Path) -> None:
 
 
 def start_wanted(devnet: Devnet, processes: NodeProcesses) -> list[int]:
-    """Start the nodes that were asked for since; their numbers. Numbers go on from those that run."""
+    """Start the nodes that were asked for since; their numbers. Folders of earlier runs that nobody asks for stay as
+    they are."""
     started = []
-    while (devnet.node_folder(len(processes.nodes)) / START_NAME).exists():
-        number = len(processes.nodes)
-        processes.nodes.append(NodeProcess(devnet, number))
-        (devnet.node_folder(number) / START_NAME).unlink()
-        started.append(number)
+    for number, folder in enumerate(node_folders(devnet)):
+        if (folder / START_NAME).exists():
+            processes.nodes.append(NodeProcess(devnet, number))
+            (folder / START_NAME).unlink()
+            started.append(number)
     return started
 
 

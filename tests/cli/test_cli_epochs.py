@@ -18,7 +18,7 @@ from client_key_kit import status_reply
 from epoch_kit import Era, Person, first_era, next_era, person
 
 from mpc_sequencer.cli import rehearsing
-from mpc_sequencer.client import load_key
+from mpc_sequencer.client import load_key, queries
 from mpc_sequencer.client.committee_key import save_epoch_key
 from mpc_sequencer.client.epochs_file import beside, load_epochs, save_epochs
 from mpc_sequencer.client.receipts import ReceiptStore
@@ -401,7 +401,19 @@ def test_nodes_that_were_asked_for_are_started_once_and_in_order(
     processes: Any = SimpleNamespace(nodes=[0, 1])
     assert rehearsing.start_wanted(devnet, processes) == []  # type: ignore[arg-type]
     rehearsing.want_started(tmp_path / "node-3")
-    assert rehearsing.start_wanted(devnet, processes) == [], "node 2 is not complete yet"  # type: ignore[arg-type]
-    rehearsing.want_started(tmp_path / "node-2")
-    assert rehearsing.start_wanted(devnet, processes) == [2, 3]  # type: ignore[arg-type]
-    assert rehearsing.start_wanted(devnet, processes) == [] and started == [2, 3]  # type: ignore[arg-type]
+    assert rehearsing.start_wanted(devnet, processes) == [3], "node 2 is of an earlier run"  # type: ignore[arg-type]
+    assert rehearsing.start_wanted(devnet, processes) == [] and started == [3]  # type: ignore[arg-type]
+    assert processes.nodes == [0, 1, 3]
+
+
+def test_what_most_members_say_of_a_rotation_is_shown() -> None:
+    target = next_committee(3, [person(number).as_next() for number in range(4)])
+    more, most, liar = (
+        EpochsReply(1, (), None, target, 2),
+        EpochsReply(2, (), None, target, 1),
+        EpochsReply(3, (), target, None, 40),
+    )
+    shown = queries._most_said([liar, most, more, msgspec.structs.replace(most, request=9)])
+    assert shown is not None and (shown.approvals, shown.agreed) == (1, None)
+    assert queries._most_said([most, more]) == msgspec.structs.replace(more, request=0), "who has seen most of as many"
+    assert queries._most_said([]) is None
