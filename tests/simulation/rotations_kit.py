@@ -23,12 +23,14 @@ def rotation(
     outages: tuple[Outage, ...] = (),
     generated: bool = False,
     joins_ms: int = 0,
+    jitter_ms: int = 0,
 ) -> RotationPlan:
     """What operators want (else NEXT), liars and outages."""
     wanted = wishes or (Wish(AT_MS, NEXT, 3),)
     people = max(max(one.people) for one in wanted) + 1
     quiet = make_plan(seed, people, frozenset())
     faults = replace(quiet, behaviours=liars, hosts=HostPlan(outages=outages), end_ms=END_MS)
+    faults = replace(faults, jitter_ms=jitter_ms)
     joins = tuple((person, joins_ms) for person in range(MEMBERS, people))
     return RotationPlan("drawn by hand", faults, people - MEMBERS, wanted, joins, generated, 0)
 
