@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.cutover import starts_of, succession
 from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.execution import ResultMismatch
 from mpc_sequencer.core.node import NodeCore
-from mpc_sequencer.core.recovery import restore, starts_of, succession
+from mpc_sequencer.core.recovery import restore
 from mpc_sequencer.core.rotation import follow_all
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.transcript import ChainInput

@@ -21,6 +21,7 @@ from typing import Final
 
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.cutover import starts_of
 from mpc_sequencer.core.effects import (
     Append,
     Approve,
@@ -44,7 +45,6 @@ from mpc_sequencer.core.effects import (
 )
 from mpc_sequencer.core.messages import ClientReply, ClientRequest, PeerMessage
 from mpc_sequencer.core.node import NodeCore
-from mpc_sequencer.core.recovery import starts_of
 from mpc_sequencer.core.rotation import follow_all
 from mpc_sequencer.core.transcript import LogEntry
 from mpc_sequencer.core.types import NextCommittee

@@ -18,6 +18,7 @@ from typing import Final
 
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.cutover import succession
 from mpc_sequencer.core.effects import (
     UNBINDING,
     Append,
@@ -37,7 +38,7 @@ from mpc_sequencer.core.effects import (
 from mpc_sequencer.core.logslice import LogIndex, slice_log
 from mpc_sequencer.core.messages import ExecutedRow, FetchLog, LogSlice, OrderReply
 from mpc_sequencer.core.node import NodeCore
-from mpc_sequencer.core.recovery import Relog, dump, recover, restore, succession, take_up_log
+from mpc_sequencer.core.recovery import Relog, dump, recover, restore, take_up_log
 from mpc_sequencer.core.status import executed_reply
 from mpc_sequencer.core.transcript import LogEntry, entry_key
 

@@ -16,6 +16,7 @@ import trio
 from crash_kit import dead_processes_hold_no_locks, drop_locks, steps_of
 
 from mpc_sequencer.core.codec import encode
+from mpc_sequencer.core.cutover import starts_of
 from mpc_sequencer.core.effects import Approve, Settle
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.execution import ResultMismatch
@@ -24,7 +25,7 @@ from mpc_sequencer.core.limits import KEY_WINDOW_MS
 from mpc_sequencer.core.lognote import log_origin
 from mpc_sequencer.core.messages import Submit
 from mpc_sequencer.core.node import NodeCore
-from mpc_sequencer.core.recovery import recover, starts_of
+from mpc_sequencer.core.recovery import recover
 from mpc_sequencer.core.types import NextCommittee
 from mpc_sequencer.node import keystore, tls
 from mpc_sequencer.node.config import NodeConfig, SubmitterConfig
