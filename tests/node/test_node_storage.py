@@ -117,7 +117,8 @@ def committee_of_the_log(d: Deployment) -> Committee:
 
 
 def open_storage(folder: Path, d: Deployment) -> Storage:
-    origin = partial(log_origin, committee_of_the_log(d).genesis_id, NODE)
+    committee = committee_of_the_log(d)
+    origin = partial(log_origin, committee.genesis_id, committee.genesis.members[NODE].log_key)
     return Storage(folder, origin, LOG_SEED, d.committee.genesis.checkpoint)
 
 
