@@ -19,10 +19,10 @@ from core_kit import (
     refused,
     sign,
 )
-from evidence_kit import Revealed, assert_a_changed_byte_convicts_nobody_else, reveal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
+from offences_kit import Revealed, assert_a_changed_byte_convicts_nobody_else, reveal
 
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee

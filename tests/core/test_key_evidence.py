@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 from core_kit import refused, sign
-from evidence_kit import assert_a_changed_byte_convicts_nobody_else, reveal
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from offences_kit import assert_a_changed_byte_convicts_nobody_else, reveal
 from session_kit import Complainer, Room, WrongDealer, seed_of, with_part
 
 from mpc_sequencer.core.committee import Committee

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rotations_kit import rotation
 
-from mpc_sequencer.core import chain, recovery
+from mpc_sequencer.core import chain, cutover
 from mpc_sequencer.core.keyshares import KeyShares
 from mpc_sequencer.core.ordering import state
 from mpc_sequencer.sim import rotated
@@ -47,7 +47,7 @@ def _keeps_old_shares(patch: Patch) -> None:
 
 
 def _takes_no_orders_along(patch: Patch) -> None:
-    patch.setattr(recovery, "_inherited", lambda core: iter(()))
+    patch.setattr(cutover, "_inherited", lambda core: iter(()))
 
 
 def _drops_the_queue(patch: Patch) -> None:
@@ -56,7 +56,7 @@ def _drops_the_queue(patch: Patch) -> None:
     def epoch_state(last: Any, members: int, *, placed: bool) -> Any:
         return replace(honest(last, members, placed=placed), queue=())
 
-    patch.setattr(recovery, "epoch_state", epoch_state)
+    patch.setattr(cutover, "epoch_state", epoch_state)
 
 
 @dataclass(frozen=True)

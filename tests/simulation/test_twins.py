@@ -85,8 +85,8 @@ def test_a_quorum_of_f_plus_1_is_caught_by_twins_which_no_seed_of_the_other_faul
 ) -> None:
     honest = Committee.__init__
 
-    def weak(self: Committee, genesis: object) -> None:
-        honest(self, genesis)  # type: ignore[arg-type]
+    def weak(self: Committee, genesis: object, origin: object = None) -> None:
+        honest(self, genesis, origin)  # type: ignore[arg-type]
         self.q = self.f + 1
 
     monkeypatch.setattr(Committee, "__init__", weak)
