@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.audit.epoch_kit import (
+from tests.audit.audited_epochs_kit import (
     Log,
     Rotated,
     audited,
