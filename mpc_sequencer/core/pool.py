@@ -142,7 +142,9 @@ class Pool:
         label = envelope.decoded_label()
         order = check_sealed(self._committee, envelope, label, order_id)
         check_sponsor(self._committee, order_id, label.sponsor, envelope.sponsor_signature)
-        return self._hold(order, envelope, now_ms)
+        pooled = self._hold(order, envelope, now_ms)
+        pooled.kept_until_ms = now_ms + KEEP_AFTER_EXPIRY_MS  # it may have expired long ago
+        return pooled
 
     def recall(self, envelope: Envelope, now_ms: int, list_number: int, receipt: Receipt | None) -> None:
         """An order out of this member's own journal: held whatever the door says. Raises as :meth:`admit` where the

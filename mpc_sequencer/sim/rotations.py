@@ -107,7 +107,7 @@ def _wishes(rng: random.Random, kind: str, nodes: int, begin_ms: int) -> tuple[t
     grown = list(range(nodes + GROWS_BY))
     few = rng.randint(2, nodes - 1)
     some = rng.sample(old, nodes - few) + [nodes + one for one in range(few)]
-    one_less = sorted({*old} - {rng.choice(old)}) + [nodes]
+    one_less = [*sorted({*old} - {rng.choice(old)}), nodes]
     match kind:
         case "grow" | "refresh":
             chosen = [grown]
