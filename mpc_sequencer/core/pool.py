@@ -176,14 +176,15 @@ class Pool:
         order = check_sealed(self._committee, envelope, label, order_id)
         check_sponsor(self._committee, order_id, label.sponsor, envelope.sponsor_signature)
         past = self._past.pop(order_id)
-        if past is None:
-            return self._hold(order, envelope, now_ms)
-        # a block lifts it again, after its end: it is charged and executed no second time
-        self._purge_expiry()
+        if past is not None:
+            # a block lifts it again, after its end: it is charged and executed no second time
+            self._purge_expiry()
         pooled = self._hold(order, envelope, now_ms)
-        pooled.sequenced_height, pooled.receipt = past.sequenced_height, past.receipt
-        self._unpend(order.facts.sponsor)
-        self._note_sequenced(order_id, past.sequenced_height)
+        pooled.kept_until_ms = now_ms + KEEP_AFTER_EXPIRY_MS  # it may have expired long ago
+        if past is not None:
+            pooled.sequenced_height, pooled.receipt = past.sequenced_height, past.receipt
+            self._unpend(order.facts.sponsor)
+            self._note_sequenced(order_id, past.sequenced_height)
         return pooled
 
     def recall(self, envelope: Envelope, now_ms: int, list_number: int, receipt: Receipt | None) -> None:

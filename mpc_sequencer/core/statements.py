@@ -78,10 +78,14 @@ class Statements:
         return pooled.receipt, ""
 
     def relist(self, order_ids: Iterable[bytes]) -> None:
-        """A new epoch has begun: list what is pending, for listings of the epoch before count no more."""
+        """A new epoch has begun: list what is pending, for listings of the epoch before count no more. What has expired
+        nobody would fetch."""
+        now_ms = self._core.now_ms
         for order_id in order_ids:
             pooled = self._core.pool.get(order_id)
-            if pooled is not None and not pooled.list_number and self._core.standing.may_list():
+            if pooled is None or pooled.list_number or pooled.order.facts.valid_until_ms <= now_ms:
+                continue
+            if self._core.standing.may_list():
                 self.list_fetched(pooled)
 
     def _check_lists(self) -> None:

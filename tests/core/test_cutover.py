@@ -54,10 +54,13 @@ def test_a_start_after_the_cutover_retires_what_a_crash_has_left() -> None:
     later = cluster._epoch_core(host, host.core.committee.own())
     spare = SecretShare(1, bytes(31) + b"\x07")
     left = {**host.disk.vault, share_name(0): keys.encode_share(spare)}
-    later.keygen.shares._kept = {name: one for name, one in left.items() if name.startswith("share-")}
+    later.keygen.shares._kept = {
+        int(name.removeprefix("share-")): one for name, one in left.items() if name.startswith("share-")
+    }
     assert host.disk.snapshot is not None
     restore(later, host.disk.snapshot, (), cluster.now_ms)
-    assert [one for one in later.collect() if isinstance(one, RetireSecret)] == [RetireSecret(share_name(0))]
+    effects = later.start(cluster.now_ms)
+    assert [one for one in effects if isinstance(one, RetireSecret)] == [RetireSecret(share_name(0))]
 
 
 def test_who_only_says_it_is_in_a_later_epoch_holds_up_nothing() -> None:
