@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 import trio
 
+from mpc_sequencer.client import SealedOrder, limit_order, make_label, seal_order, sign_action
+from mpc_sequencer.core.actions import BUY, GTC
 from mpc_sequencer.core.committee import Committee, Genesis, Member
 from mpc_sequencer.core.keys import establish, session_plan
 from mpc_sequencer.core.messages import ClientReply, ClientRequest, EpochsQuery, EpochsReply, StatusReply
@@ -26,6 +28,7 @@ from threshold.dkg import Message, Participant, Phase, Result, Session
 from threshold.dkg.wire import encode_ready
 
 NODES = 4
+NOW_MS = 1_700_000_000_000
 
 
 @dataclass(frozen=True)
@@ -162,3 +165,30 @@ def status_reply(node: int, request: int, **said: Any) -> StatusReply:
     empty: dict[str, Any] = dict.fromkeys(StatusReply.__struct_fields__, 0)
     empty |= {"peers_connected": (), "convicted": (), "clearing": (), "key_phase": "done"}
     return StatusReply(**empty | {"request": request, "node": node} | said)
+
+
+class OrderMaker:
+    """Seals simple orders of one trader; ``now_ms`` is where their windows start."""
+
+    def __init__(self, committee: Committee, trader: Signer) -> None:
+        self.committee = committee
+        self.trader = trader
+        self._count = 0
+
+    def __call__(self, now_ms: int = NOW_MS, lifetime_ms: int = 60_000) -> SealedOrder:
+        self._count += 1
+        label = make_label(self.committee, self.trader.address, (now_ms, now_ms + lifetime_ms))
+        action = limit_order(
+            self.committee,
+            label,
+            account=self.trader.address,
+            nonce=self._count,
+            market=0,
+            side=BUY,
+            time_in_force=GTC,
+            price_ticks=618_000,
+            quantity_lots=5,
+        )
+        signed = sign_action(self.committee, action, self.trader)
+        sigma = self._count.to_bytes(32, "big")
+        return seal_order(self.committee, label, signed, self.trader, sigma=sigma)

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from client_key_kit import with_key, without_key
+from client_key_kit import OrderMaker, with_key, without_key
 
-from mpc_sequencer.client import SealedOrder, limit_order, make_label, seal_order, sign_action
-from mpc_sequencer.core.actions import BUY, GTC
+from mpc_sequencer.client import SealedOrder
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import NO_SIGNATURE, Receipt, with_signature
@@ -61,33 +60,6 @@ def member_signers(devnet: Devnet) -> tuple[Signer, ...]:
 @pytest.fixture(scope="session")
 def trader() -> Signer:
     return Signer(b"\x11" * 32)
-
-
-class OrderMaker:
-    """Seals simple orders of one trader; ``now_ms`` is where their windows start."""
-
-    def __init__(self, committee: Committee, trader: Signer) -> None:
-        self.committee = committee
-        self.trader = trader
-        self._count = 0
-
-    def __call__(self, now_ms: int = NOW_MS, lifetime_ms: int = 60_000) -> SealedOrder:
-        self._count += 1
-        label = make_label(self.committee, self.trader.address, (now_ms, now_ms + lifetime_ms))
-        action = limit_order(
-            self.committee,
-            label,
-            account=self.trader.address,
-            nonce=self._count,
-            market=0,
-            side=BUY,
-            time_in_force=GTC,
-            price_ticks=618_000,
-            quantity_lots=5,
-        )
-        signed = sign_action(self.committee, action, self.trader)
-        sigma = self._count.to_bytes(32, "big")
-        return seal_order(self.committee, label, signed, self.trader, sigma=sigma)
 
 
 @pytest.fixture

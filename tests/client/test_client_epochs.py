@@ -14,8 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from client_key_kit import status_reply
-from conftest import OrderMaker
+from client_key_kit import OrderMaker, status_reply
 from epoch_kit import Era, Person, first_era, handed_over, next_era, person, resigned
 
 from mpc_sequencer.client import MemberFault, NotConnected, ReceiptStore, membership, read_receipts, tracker
