@@ -26,6 +26,7 @@ from mpc_sequencer.core.types import (
     NextCommittee,
     NodeIndex,
     OrderList,
+    PlaceIndex,
     Receipt,
     SignatureBytes,
     Uint,
@@ -280,7 +281,7 @@ class StatusReply(Value, frozen=True, tag=53):
     has no place there."""
 
     request: Uint
-    node: NodeIndex
+    node: PlaceIndex
     epoch: Uint
     view: Uint
     height_final: Uint

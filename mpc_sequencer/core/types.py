@@ -27,7 +27,8 @@ PointOrNone = Annotated[bytes, Meta(max_length=33)]
 SignatureBytes = Annotated[bytes, Meta(min_length=65, max_length=65)]
 Uint = Annotated[int, Meta(ge=0, le=limits.UINT_MAX)]
 NodeIndex = Annotated[int, Meta(ge=0, lt=limits.COMMITTEE_MEMBERS_MAX)]
-
+PlaceIndex = Annotated[int, Meta(ge=0, le=limits.COMMITTEE_MEMBERS_MAX)]
+"""A member's index, or the committee's size for who follows without a place."""
 KeyAuthor = Annotated[int, Meta(ge=0, lt=2 * limits.COMMITTEE_MEMBERS_MAX)]
 """Who signed a key message: a member's index, or n and the number of a joiner of the next committee."""
 

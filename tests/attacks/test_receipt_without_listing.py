@@ -10,9 +10,9 @@ import msgspec
 from core_kit import all_sequenced, answers, make_list, refused, sign, submit
 from evidence_kit import evidence_left, from_member
 
+from mpc_sequencer.audit.epochs import Epochs
 from mpc_sequencer.audit.receipts import Receipts
 from mpc_sequencer.audit.report import Recorder
-from mpc_sequencer.audit.signatures import Signatures
 from mpc_sequencer.core.evidence import verify
 from mpc_sequencer.core.messages import Bodies, HeadMessage, ListMessage, PeerMessage, Proposal, VoteMessage
 from mpc_sequencer.core.offences import BrokenReceipt
@@ -36,10 +36,11 @@ def test_receipt_and_list_together_convict() -> None:
         one = make_list(d, LIAR, receipt.list_number, ZERO_HASH, entries)
         d.committee.check_value(one)
         recorder = Recorder()
-        audited = Receipts(d.committee, Signatures(d.committee), recorder, LIAR)
+        audited = Receipts(Epochs(d.committee), recorder, d.committee.genesis.members[LIAR].log_key)
         audited.add_list(one)
         audited.add(receipt)
-        assert audited.finish(0, receipt.list_number) == 0
+        audited.end_epoch(0, receipt.list_number)
+        assert audited.finish() == 0
         codes = [finding.code for finding in recorder.findings]
         assert codes == (["receipt.broken"] if broken else [])
         if broken:

@@ -10,20 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.audit.audited_epochs_kit import (
-    Log,
-    Rotated,
-    audited,
-    blocks,
-    codes,
-    first_block,
-    grown,
-    last_block,
-    log_public_key,
-    log_seed,
-    received,
-    shrunk,
-)
 
 from mpc_sequencer.audit import Report, verify_log
 from mpc_sequencer.audit.chain import check_chain
@@ -50,6 +36,20 @@ from mpc_sequencer.core.transcript import (
 from mpc_sequencer.core.types import NO_SIGNATURE, BatchEntry, Bundle, Envelope, KeyMessage, NextCommittee
 from mpc_sequencer.settlement.payloads import BATCH_RESULT, Input
 from mpc_sequencer.sim import Cluster, make_deployment
+from tests.audit.audited_epochs_kit import (
+    Log,
+    Rotated,
+    audited,
+    blocks,
+    codes,
+    first_block,
+    grown,
+    last_block,
+    log_public_key,
+    log_seed,
+    received,
+    shrunk,
+)
 from tests.audit.log_builder import flip, replace, write_log
 from threshold import BundleContext, check, coin_share, prove_bundle, share
 
