@@ -63,7 +63,7 @@ from mpc_sequencer.core.types import (
     Certificate,
     EpochStart,
     Hash32,
-    NodeIndex,
+    PlaceIndex,
     Uint,
     Value,
 )
@@ -90,7 +90,7 @@ class Snapshot(Value, frozen=True):
 
     version: Literal[1]
     genesis: Hash32
-    node: NodeIndex
+    node: PlaceIndex
     time_ms: Uint
     ordering: StateValue
     block: Block | None
