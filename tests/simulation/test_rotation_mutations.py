@@ -77,7 +77,9 @@ def _by(*names: str) -> frozenset[str]:
 MUTATIONS = [
     Mutation("batches after the handover", _batches_after_the_handover, _by("handover")),
     Mutation("counts blocks after the last", _counts_blocks_after_the_last, _by("progress", "epochs")),
-    Mutation("ends before results are certified", _ends_before_results_are_certified, _by("handover"), {"jitter_ms": 80}, 6),
+    Mutation(
+        "ends before results are certified", _ends_before_results_are_certified, _by("handover"), {"jitter_ms": 80}, 6
+    ),
     Mutation("keeps old shares", _keeps_old_shares, _by("vaults"), {"generated": True}),
     Mutation("takes no orders along", _takes_no_orders_along, _by("kept", "progress")),
     Mutation("drops the queue", _drops_the_queue, _by("kept")),
