@@ -19,6 +19,7 @@ from mpc_sequencer.devnet.findings import Finding
 from mpc_sequencer.devnet.layout import BTCUSDT, Devnet
 from mpc_sequencer.devnet.processes import NodeProcesses, steady_ports
 from mpc_sequencer.devnet.seats import Seats
+from mpc_sequencer.node.config import parse_endpoint
 
 ROTATED_S_MAX: Final = 180.0
 """Several phases that wait for a member that is down, on a busy machine."""
@@ -84,7 +85,7 @@ class Rotator:
         await trio.sleep_until(self._began_s + at_s)
         before = self._client.committee
         with trio.move_on_after(ROTATED_S_MAX):
-            self._propose(to)
+            await self._propose(to)
             while self._client.committee.epoch == before.epoch:
                 await trio.sleep(POLL_S)
             await self._answered()
@@ -98,13 +99,16 @@ class Rotator:
             return
         self.findings.append(Finding("rotation.late", f"no committee of {to} members within {ROTATED_S_MAX:g} s"))
 
-    def _propose(self, to: int) -> None:
+    async def _propose(self, to: int) -> None:
+        """Approve for all present members once the new nodes listen, as their operators would."""
         present = layout.nodes_of(self._devnet)
         count = max(0, to - len(present))
         if count:
-            layout.add_joiners(self._devnet, count, steady_ports(count))
+            joiners = await trio.to_thread.run_sync(layout.add_joiners, self._devnet, count, steady_ports(count))
             self._seats.seat_joiners()
             self._processes.join(range(len(present), len(present) + count))
+            for member in joiners:
+                await _listens(*parse_endpoint(member.endpoint, "endpoint"))
         layout.propose_committee(self._devnet, range(to), approving=present)
 
     async def _answered(self) -> None:
@@ -115,4 +119,13 @@ class Rotator:
             over = [one for one in answers.values() if not isinstance(one, str) and one.epoch >= committee.epoch]
             if len(over) >= committee.q:
                 return
+            await trio.sleep(POLL_S)
+
+
+async def _listens(host: str, port: int) -> None:
+    while True:
+        try:
+            await (await trio.open_tcp_stream(host, port)).aclose()
+            return
+        except OSError:
             await trio.sleep(POLL_S)
