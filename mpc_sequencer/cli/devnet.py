@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from mpc_sequencer.cli.options import AsJson, Kdf, Policy, market_names, parse_k
 from mpc_sequencer.cli.output import console, print_fields, print_json, table
 
 if TYPE_CHECKING:
-    from mpc_sequencer.devnet.chaos import ChaosResult
+    from mpc_sequencer.devnet.chaos_result import ChaosResult
 
 app = typer.Typer(no_args_is_help=True)
 ORDER_STATES = ("sent", "final", "executed")
@@ -110,7 +110,9 @@ def chaos(
     nodes: Annotated[int, typer.Option(help="Committee members, 4 or more.")] = 4,
     rate: Annotated[float, typer.Option(min=0.1, max=10_000.0, help="Orders per second.")] = 60.0,
     duration: Annotated[float, typer.Option(min=1.0, max=3600.0, help="Seconds of trading.")] = 180.0,
-    every: Annotated[float, typer.Option(min=0.5, max=3600.0, help="Seconds from one kill to the next.")] = 5.0,
+    every: Annotated[
+        float, typer.Option(min=0.0, max=3600.0, help="Seconds from one kill to the next, from 0.5. 0: no kills.")
+    ] = 5.0,
     down: Annotated[float, typer.Option(min=0.0, max=60.0, help="Seconds until a killed node is started again.")] = 0.5,
     seed: Annotated[int, typer.Option(min=0, help="Chooses orders and victims.")] = 1,
     wipe_every: Annotated[
@@ -120,16 +122,23 @@ def chaos(
     key_refresh: Annotated[
         float, typer.Option(min=0.0, max=3600.0, help="Seconds until the key is shared anew, from 5. 0: never.")
     ] = 30.0,
+    rotate_to: Annotated[
+        int | None, typer.Option(help="Replace the committee amid the load by one of so many: nodes join or leave.")
+    ] = None,
+    rotate_at: Annotated[
+        float | None, typer.Option(help="Seconds of trading until then. Default: a quarter of --duration.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Kill members (kill -9) of a trading committee, start them again, and check that nothing was lost.
 
     Exit status 0 only if every order became final once, every receipt the client holds was kept (or was given up in
     public by a member whose data was removed), all logs agree and pass their audits, the contract's balances are
-    right, and no member was convicted of anything.
+    right (not looked at after a rotation), and no member was convicted of anything.
     """
     from mpc_sequencer.demo.screen import Screen
-    from mpc_sequencer.devnet.chaos import ChaosOptions, run_chaos
+    from mpc_sequencer.devnet.chaos import run_chaos
+    from mpc_sequencer.devnet.chaos_result import ChaosOptions
 
     options = ChaosOptions(
         folder=folder,
@@ -142,6 +151,8 @@ def chaos(
         wipe_every=wipe_every,
         power_cuts=power_cut,
         key_refresh_s=key_refresh,
+        rotate_to=rotate_to,
+        rotate_at_s=rotate_at,
     )
     result = run_chaos(options, Screen(console(stderr=as_json)))
     if as_json:
@@ -167,6 +178,7 @@ def _show_chaos(result: ChaosResult) -> None:
         ("logs compared", f"{logs['compared']}, {logs['heights']} blocks, {sum(logs['entries'])} entries"),
         ("key shared anew", f"{figures['key_refreshes']} times"),
         ("audits", ", ".join(str(one) for one in figures["audits"])),
+        *_rotation_rows(figures),
         ("findings", figures["findings_in_all"]),
     ]
     terminal = console()
@@ -174,3 +186,16 @@ def _show_chaos(result: ChaosResult) -> None:
     for one in figures["findings"]:
         terminal.print(f"{one['code']}: {one['detail']}", markup=False, soft_wrap=True)
     terminal.print(f"everything is in {result.folder}", markup=False, soft_wrap=True)
+
+
+def _rotation_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    if (rotation := figures["rotation"]) is None:
+        return []
+    before = rotation["last_block_of_the_epoch_before"]
+    said = f"to {rotation['to']} members {rotation['at_s']} s after the start, over {rotation['seconds']} s later"
+    return [
+        ("committee replaced", said),
+        ("last block of the epoch before", str(before)),
+        ("orders executed since", str(rotation["orders_executed_since"])),
+        ("settled through", f"height {figures['settled_through']}; later results are held back, balances not compared"),
+    ]

@@ -5,15 +5,20 @@ A devnet on an embedded chain trades at a steady rate through one client while m
 has caught up; then the nodes stop and what they left is compared (:mod:`mpc_sequencer.devnet.findings`): every
 receipt the client holds against the lists in the logs, the logs with each other, each log with the auditor's rules,
 the contract's balances with what the auditor's own execution says, and nobody may hold evidence against anybody.
+
+Amid the load the committee may be replaced (:mod:`mpc_sequencer.devnet.rotating`). Then the same holds of all nodes,
+old and new; but the contract knows the first committee alone, so it is waited for up to that one's last block, and its
+balances are not those of the end.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -21,7 +26,6 @@ from mpc_sequencer.client.errors import ClientError
 from mpc_sequencer.client.link import connector_to
 from mpc_sequencer.client.receipts import ReceiptStore
 from mpc_sequencer.client.sequencer import SequencerClient, open_sequencer
-from mpc_sequencer.client.tracker import OrderRecord
 from mpc_sequencer.client.units import MarketUnits
 from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.limits import HEARTBEAT_MS
@@ -32,16 +36,18 @@ from mpc_sequencer.demo.load import Traders
 from mpc_sequencer.demo.plan import ACCOUNTS, Plan, account_secret, make_plan
 from mpc_sequencer.demo.run import funding_of
 from mpc_sequencer.demo.screen import Screen, Step
-from mpc_sequencer.demo.summary import percentile
 from mpc_sequencer.demo.trace import read_trace
 from mpc_sequencer.devnet import findings as checks
+from mpc_sequencer.devnet.chaos_result import ChaosOptions, ChaosResult, Load
 from mpc_sequencer.devnet.deployment import deploy
-from mpc_sequencer.devnet.findings import Finding, JudgedReceipts
-from mpc_sequencer.devnet.killing import Killed, Killer, plan_turns
-from mpc_sequencer.devnet.layout import ASSETS, BTCUSDT, Devnet, init_devnet, open_devnet
+from mpc_sequencer.devnet.findings import Finding
+from mpc_sequencer.devnet.killing import Killer, plan_turns
+from mpc_sequencer.devnet.layout import ASSETS, BTCUSDT, Devnet, init_devnet, nodes_of, open_devnet
 from mpc_sequencer.devnet.logfacts import AuditedLog, audit_logs, newest_log
 from mpc_sequencer.devnet.processes import NodeProcesses, steady_ports
+from mpc_sequencer.devnet.rotating import Rotated, Rotator, check_rotation
 from mpc_sequencer.devnet.running import dev_account, prepare_folder, terminate_like_interrupt, wait_ready
+from mpc_sequencer.devnet.seats import Seats
 from mpc_sequencer.settlement.chain import ChainClient
 from mpc_sequencer.settlement.devchain import DEV_SECRET
 from mpc_sequencer.settlement.embedded import start_embedded
@@ -54,88 +60,8 @@ QUIET_HEIGHTS: Final = 2
 """Blocks of an idle committee after the last order: they include the last lists of all."""
 STATUS_S_MAX: Final = 5.0
 FAULTS_SHOWN_MAX: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class ChaosOptions:
-    """What ``mpcseq devnet chaos`` was asked for; ``folder`` None means a new temporary one."""
-
-    folder: Path | None
-    nodes: int
-    rate_per_s: float
-    duration_s: float
-    every_s: float
-    down_s: float
-    seed: int
-    wipe_every: int = 0
-    power_cuts: int = 0
-    key_refresh_s: float = 0.0
-    """How often the threshold key is shared anew; 0: never."""
-
-
-@dataclass(slots=True)
-class Load:
-    """What the loaded part leaves behind."""
-
-    records: dict[bytes, OrderRecord] = field(default_factory=dict)
-    killed: list[Killed] = field(default_factory=list)
-    turns: int = 0
-    wiped: frozenset[int] = frozenset()
-    through_height: int = 0
-    """Every member had executed everything up to this height."""
-    late_s_max: float = 0.0
-    findings: list[Finding] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class ChaosResult:
-    """The figures and findings of a run."""
-
-    folder: Path
-    nodes: int
-    every_s: float
-    load: Load
-    receipts: JudgedReceipts
-    logs: tuple[AuditedLog, ...]
-    findings: tuple[Finding, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """The object that `--json` prints."""
-        records = self.load.records.values()
-        back_s = sorted(one.back_s for one in self.load.killed if one.back_s is not None)
-        kinds = [one.kind for one in self.load.killed]
-        return {
-            "folder": str(self.folder),
-            "nodes": self.nodes,
-            "turns_planned": self.load.turns,
-            "kills": sum(len(one.nodes) for one in self.load.killed),
-            "wipes": kinds.count("wipe"),
-            "power_cuts": kinds.count("power cut"),
-            "recovery_s": {
-                "p50": _rounded(percentile(back_s, 0.5)),
-                "max": _rounded(percentile(back_s, 1.0)),
-                "longer_than_every": sum(one > self.every_s for one in back_s),
-            },
-            "orders_sent": len(records),
-            "orders_final": sum(one.final is not None or one.executed is not None for one in records),
-            "orders_executed": sum(one.executed is not None for one in records),
-            "load_late_s_max": round(self.load.late_s_max, 2),
-            "receipts_held": len(checks.receipts_of(records)),
-            "receipts": {name: getattr(self.receipts, name) for name in ("kept", "open", "defaulted")},
-            "logs": {
-                "compared": len(self.logs),
-                "heights": self.load.through_height,
-                "entries": [one.report.get("entries", 0) for one in self.logs],
-            },
-            "key_refreshes": max(((one.report.get("key") or {}).get("refreshes", 0) for one in self.logs), default=0),
-            "audits": [one.report.get("verdict") for one in self.logs],
-            "findings": [{"code": one.code, "detail": one.detail} for one in checks.shown(self.findings)],
-            "findings_in_all": len(self.findings),
-        }
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)
+ROTATE_AT_SHARE: Final = 0.25
+EVERY_S_MIN: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +79,7 @@ class _Session:
 
 def run_chaos(options: ChaosOptions, screen: Screen) -> ChaosResult:
     """The whole run. Raises :class:`ConfigError` and the chain's errors where it cannot even start."""
+    check_options(options)
     trace = read_trace(MarketUnits(BTCUSDT, ASSETS[0], ASSETS[1]))
     plan = make_plan(trace, duration_s=options.duration_s, rate_per_s=options.rate_per_s, seed=options.seed)
     devnet = _folder(options)
@@ -174,11 +101,19 @@ def run_chaos(options: ChaosOptions, screen: Screen) -> ChaosResult:
             statuses = processes.stop()
         load.findings += [Finding("node.status", f"node {n} ended with status {s}") for n, s in statuses.items() if s]
         load.findings += _left_behind(devnet)
-        logs = [(node, newest_log(devnet.node_folder(node) / "data")) for node in range(devnet.file.committee.n)]
+        logs = [(node, newest_log(devnet.node_folder(node) / "data")) for node in nodes_of(devnet)]
         with screen.step("auditing every log", len(logs)) as step:
             audited = audit_logs(logs, devnet.committee_path, chain_process.url, step.advance)
             step.note = ", ".join(str(one.report["verdict"]) for one in audited)
         return _judge(options, devnet, load, audited, chain, signers)
+
+
+def check_options(options: ChaosOptions) -> None:
+    """Refuse what cannot be. Raises :class:`ConfigError`; nothing was written."""
+    check_rotation(options.nodes, options.rotate_to, options.rotate_at_s, options.duration_s)
+    if 0 < options.every_s < EVERY_S_MIN:
+        cause = f"a kill every {options.every_s:g} s comes too soon"
+        raise ConfigError(cause, f"use {EVERY_S_MIN:g} or more for --every, or 0 for none")
 
 
 def _folder(options: ChaosOptions) -> Devnet:
@@ -189,6 +124,8 @@ def _folder(options: ChaosOptions) -> Devnet:
             raise ConfigError(
                 f"the devnet in {folder} has {devnet.file.committee.n} nodes", "choose --nodes or another --folder"
             )
+        if len(nodes_of(devnet)) > devnet.file.committee.n:
+            raise ConfigError(f"{folder} holds nodes that joined in an earlier run", "use a new folder")
         prepare_folder(devnet, fresh=False)
         return devnet
     return init_devnet(
@@ -211,10 +148,13 @@ async def _load(session: _Session) -> Load:
         await client.wait_connected(file.committee.n, CONNECT_S_MAX)
         await wait_key(client, session.devnet, session.screen)
         traders = Traders(client.committee, client, session.signers)
+        seats = Seats(session.devnet, client)
+        rotator = Rotator(session.devnet, session.processes, client, seats, session.screen)
         killer = Killer(
             session.devnet,
             session.processes,
             client,
+            seats,
             down_s=options.down_s,
             seed=options.seed,
             say=session.screen.say,
@@ -222,21 +162,35 @@ async def _load(session: _Session) -> Load:
         turns = plan_turns(options.duration_s, options.every_s, options.wipe_every, options.power_cuts)
         orders = session.plan.orders
         try:
-            with session.screen.step("trading while members are killed", len(orders)) as step:
+            with session.screen.step(_doing(options), len(orders)) as step:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(killer.run, turns, options.duration_s)
+                    if options.rotate_to is not None:
+                        nursery.start_soon(rotator.run, options.rotate_to, rotate_at_s(options))
                     await traders.trade(orders, step.advance)
                     killer.trading = False
+            load.rotated = rotator.done
             await _wait_executed(session, client, load)
             await _wait_quiet(session, client, load)
         except* ClientError as group:
             load.findings += [Finding("load.client", str(error)) for error in group.exceptions]
         load.records = dict(client.tracker.orders)
-        load.killed, load.turns, load.wiped = killer.done, len(turns), frozenset(killer.wiped)
+        load.killed, load.turns, load.wiped = killer.done, len(turns), seats.ever(killer.wiped)
         load.late_s_max = traders.late_s_max
-        load.findings += killer.findings + _blamed(client)
-    _keep_receipts(session.devnet, load)
+        load.findings += killer.findings + rotator.findings + _blamed(client)
+        _keep_receipts(session.devnet, client, load)
     return load
+
+
+def rotate_at_s(options: ChaosOptions) -> float:
+    """When the committee is replaced, in seconds after the load's start."""
+    return ROTATE_AT_SHARE * options.duration_s if options.rotate_at_s is None else options.rotate_at_s
+
+
+def _doing(options: ChaosOptions) -> str:
+    done = ["members are killed"] if options.every_s else []
+    done += [] if options.rotate_to is None else ["the committee is replaced"]
+    return "trading" + (f" while {' and '.join(done)}" if done else "")
 
 
 async def _wait_executed(session: _Session, client: SequencerClient, load: Load) -> None:
@@ -261,15 +215,15 @@ async def _show_executed(client: SequencerClient, step: Step, total: int) -> Non
 async def _wait_quiet(session: _Session, client: SequencerClient, load: Load) -> None:
     """Wait until every member has executed everything, blocks of an idle committee have taken in the last lists, and
     all of it is settled."""
-    reports = [one.executed for one in client.tracker.orders.values() if one.executed is not None]
-    last = max((report[0] for report in reports), default=0)
-    committee = session.devnet.file.committee
+    executed = [one.executed[0] for one in client.tracker.orders.values() if one.executed is not None]
+    last = max(executed, default=0)
+    committee = client.committee
     with session.screen.step("waiting until every member has everything and all is settled") as step:
         await client.wait_connected(committee.n, CONNECT_S_MAX)
         quiet_height = 0
         with trio.move_on_after(QUIET_S_MAX + QUIET_HEIGHTS * HEARTBEAT_MS / 1_000) as scope:
             while True:
-                states = [await client.status(node, STATUS_S_MAX) for node in range(committee.n)]
+                states = [await client.status(node, STATUS_S_MAX) for node in client.roster.places]
                 if all(one.height_executed >= last for one in states):
                     quiet_height = quiet_height or max(one.height_final for one in states) + QUIET_HEIGHTS
                     if all(one.height_final >= quiet_height for one in states):
@@ -283,9 +237,16 @@ async def _wait_quiet(session: _Session, client: SequencerClient, load: Load) ->
             for one in states
             if one.convicted
         ]
-        if not await trio.to_thread.run_sync(settle.wait_settled, session.chain, last):
-            load.findings.append(Finding("load.unsettled", f"height {last} was not settled"))
+        due = last_settled(executed, load.rotated)
+        if not await trio.to_thread.run_sync(settle.wait_settled, session.chain, due):
+            load.findings.append(Finding("load.unsettled", f"height {due} was not settled"))
+        load.settled_through = (await trio.to_thread.run_sync(session.chain.last_posted)).last_height
         step.note = f"{load.through_height} blocks"
+
+
+def last_settled(executed: Sequence[int], rotated: Rotated | None) -> int:
+    """Of the heights that executed orders, the last that the contract is to get: one of its own committee's epoch."""
+    return max((height for height in executed if rotated is None or height <= rotated.anchor_height), default=0)
 
 
 def _blamed(client: SequencerClient) -> list[Finding]:
@@ -298,8 +259,9 @@ def _blamed(client: SequencerClient) -> list[Finding]:
     return found[:FAULTS_SHOWN_MAX]
 
 
-def _keep_receipts(devnet: Devnet, load: Load) -> None:
+def _keep_receipts(devnet: Devnet, client: SequencerClient, load: Load) -> None:
     with ReceiptStore(devnet.folder / "receipts.jsonl", devnet.file.committee) as store:
+        store.follow(client.committee)
         store.append(
             (one.envelope, receipt) for one in load.records.values() for receipt in checks.receipts_of([one])
         )
@@ -309,9 +271,10 @@ def _keep_receipts(devnet: Devnet, load: Load) -> None:
 def _left_behind(devnet: Devnet) -> list[Finding]:
     """Evidence against members, and nodes that failed in a way nobody foresaw."""
     found = []
-    for node in range(devnet.file.committee.n):
+    for node in nodes_of(devnet):
         folder = devnet.node_folder(node)
-        found += [Finding("node.evidence", str(path)) for path in sorted(folder.glob("data/evidence/*"))]
+        kept = (path for path in sorted(folder.glob("data/evidence/**/*")) if path.is_file())  # a folder per epoch
+        found += [Finding("node.evidence", str(path)) for path in kept]
         with (folder / "node.log").open(encoding="utf-8", errors="replace") as log:
             if any(line.startswith("Traceback") or " CRITICAL " in line for line in log):
                 found.append(Finding("node.failed", f"see {folder / 'node.log'}"))
@@ -329,11 +292,15 @@ def _judge(
     facts = [one.facts for one in audited if not one.error]
     receipts = checks.judge_receipts(checks.receipts_of(load.records.values()), facts, load.wiped)
     found = [*load.findings, *receipts.findings]
-    found += checks.compare_logs(facts, load.through_height)
+    rotated = load.rotated
+    left = {} if rotated is None else dict.fromkeys(rotated.leavers, rotated.anchor_height)
+    found += checks.compare_logs(facts, load.through_height, left)
     found += checks.judge_orders(load.records, facts, devnet.file.committee.f + 1)
+    found += judge_rotation(options, load)
     reports = {node: one.report for node, one in enumerate(audited)}
     found += checks.judge_audits(reports, {node: one.error for node, one in enumerate(audited)})
-    found += [Finding("balance", words) for words in _balances(devnet, audited, chain, signers)]
+    if options.rotate_to is None:
+        found += [Finding("balance", words) for words in _balances(devnet, audited, chain, signers)]
     return ChaosResult(
         folder=devnet.folder,
         nodes=options.nodes,
@@ -342,7 +309,23 @@ def _judge(
         receipts=receipts,
         logs=tuple(audited),
         findings=tuple(found),
+        balances_compared=options.rotate_to is None,
     )
+
+
+def judge_rotation(options: ChaosOptions, load: Load) -> list[Finding]:
+    """A rotation under load that nobody traded after shows nothing, and the contract gets nothing of a committee that
+    it does not know."""
+    if options.rotate_to is None or load.rotated is None:
+        return []  # one that did not come to its end is a finding already
+    anchor = load.rotated.anchor_height
+    found = []
+    if not any(one.executed is not None and one.executed[0] > anchor for one in load.records.values()):
+        found.append(Finding("rotation.idle", f"no order was executed after height {anchor}"))
+    if load.settled_through > anchor:
+        words = f"the contract has results up to height {load.settled_through}, its committee ended with {anchor}"
+        found.append(Finding("rotation.settled", words))
+    return found
 
 
 def _balances(

@@ -5,7 +5,8 @@ A receipt that a client holds is
 * *kept* where the list it names is in a final block and holds the order;
 * *defaulted* where its member has announced a new incarnation since: allowed only to a member that lost its disk;
 * *open* where no block holds the list and the latest head of its member in a block is no more than LIST_CUT_MS_MAX
-  younger than the receipt: the promise is not due. A member cuts its open list within milliseconds, so a later head
+  younger than the receipt: the promise is not due. So it stays where the receipt's epoch ended first; then its order is
+  listed again in the next. A member cuts its open list within milliseconds, so a later head
   that names an earlier last list shows that the list will never come: a finding;
 * otherwise *broken*.
 
@@ -16,14 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from mpc_sequencer.client.tracker import OrderRecord
 from mpc_sequencer.core.types import Receipt
-from mpc_sequencer.devnet.logfacts import LastHead, ListPlace, LogFacts
+from mpc_sequencer.devnet.logfacts import LastHead, ListPlace, LogFacts, Seat
 
 LIST_CUT_MS_MAX: Final = 2_000
 PER_CODE_MAX: Final = 20
+NOBODY_LEFT: Final[Mapping[int, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +52,25 @@ def receipts_of(records: Iterable[OrderRecord]) -> list[Receipt]:
     return [receipt for one in records for receipt in (*one.receipts.values(), *one.earlier_receipts)]
 
 
-def judge_receipts(receipts: Iterable[Receipt], logs: Sequence[LogFacts], wiped: Iterable[int]) -> JudgedReceipts:
-    """Judge receipts by the lists and heads in all logs; ``wiped`` are the members whose disks were removed."""
+def judge_receipts(receipts: Iterable[Receipt], logs: Sequence[LogFacts], wiped: Iterable[Seat]) -> JudgedReceipts:
+    """Judge receipts by the lists and heads of their epochs in all logs; ``wiped`` are the seats, in all epochs, of the
+    members whose disks were removed."""
     lists: dict[ListPlace, dict[bytes, frozenset[bytes]]] = {}
-    heads: dict[int, LastHead] = {}
+    heads: dict[Seat, LastHead] = {}
     for log in logs:
         for place, variants in log.lists.items():
             lists.setdefault(place, {}).update(variants)
-        for node, head in log.last_heads.items():
-            if node not in heads or heads[node].time_ms < head.time_ms:
-                heads[node] = head
+        for seat, head in log.last_heads.items():
+            if seat not in heads or heads[seat].time_ms < head.time_ms:
+                heads[seat] = head
     lost = frozenset(wiped)
     counts = {"kept": 0, "open": 0, "defaulted": 0}
     findings: list[Finding] = []
     for receipt in receipts:
         held = lists.get((receipt.epoch, receipt.incarnation, receipt.node, receipt.list_number))
-        verdict = _verdict(receipt, held, heads.get(receipt.node))
-        if verdict == "defaulted" and receipt.node not in lost:
+        seat = (receipt.epoch, receipt.node)
+        verdict = _verdict(receipt, held, heads.get(seat))
+        if verdict == "defaulted" and seat not in lost:
             findings.append(Finding("receipt.defaulted", f"{_words(receipt)}: its member never lost its disk"))
         if verdict in counts:
             counts[verdict] += 1
@@ -85,19 +90,24 @@ def _verdict(receipt: Receipt, held: Mapping[bytes, frozenset[bytes]] | None, he
 
 
 def _words(receipt: Receipt) -> str:
-    place = f"list {receipt.list_number} of member {receipt.node}, incarnation {receipt.incarnation}"
+    place = f"list {receipt.list_number} of member {receipt.node} in epoch {receipt.epoch}"
+    place += f", incarnation {receipt.incarnation}"
     return f"order {receipt.order_id.hex()[:16]} in {place}, received at {receipt.received_ms} ms"
 
 
-def compare_logs(logs: Sequence[LogFacts], through_height: int) -> list[Finding]:
-    """Every log holds every height up to ``through_height``, with the same block and the same result."""
+def compare_logs(
+    logs: Sequence[LogFacts], through_height: int, ended: Mapping[int, int] = NOBODY_LEFT
+) -> list[Finding]:
+    """Every log holds every height up to ``through_height``, with the same block and the same result. Of a node that
+    has left the committee (``ended``: with which block) no more is asked."""
     findings: list[Finding] = []
     blocks: dict[int, tuple[int, bytes]] = {}
     results: dict[int, tuple[int, bytes]] = {}
     counting = {height for log in logs for heights in log.batched.values() for height in heights}
     for log in logs:
-        missing = [height for height in range(1, through_height + 1) if height not in log.blocks]
-        missing += [height for height in sorted(counting) if height <= through_height and height not in log.results]
+        through = min(through_height, ended.get(log.node, through_height))
+        missing = [height for height in range(1, through + 1) if height not in log.blocks]
+        missing += [height for height in sorted(counting) if height <= through and height not in log.results]
         if missing:
             findings.append(Finding("log.short", f"the log of member {log.node} lacks height {missing[0]}"))
         for name, seen, told in (("block", blocks, log.blocks), ("result", results, log.results)):

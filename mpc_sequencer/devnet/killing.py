@@ -6,6 +6,8 @@ BEHIND_HEIGHTS_MAX heights behind the others, and where its disk was removed it 
 incarnation. At a power cut all members are killed at
 once and started again together. SIGKILL ends a process between two instructions, but the system still writes what the
 process had handed to it: torn writes are the simulator's business (:mod:`mpc_sequencer.sim.host`), not this module's.
+
+A *node* here is a folder's number; victims are members of the committee that the client knows when their turn comes.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Literal
@@ -27,6 +29,7 @@ from mpc_sequencer.core.messages import StatusReply
 from mpc_sequencer.devnet.findings import Finding
 from mpc_sequencer.devnet.layout import Devnet
 from mpc_sequencer.devnet.processes import NodeProcesses, log_tail
+from mpc_sequencer.devnet.seats import Seats
 
 BEHIND_HEIGHTS_MAX: Final = 5
 BACK_S_MAX: Final = 90.0
@@ -57,9 +60,9 @@ class Killed:
 
 
 def plan_turns(duration_s: float, every_s: float, wipe_every: int, power_cuts: int) -> list[Turn]:
-    """A turn every ``every_s`` seconds before the load's end; each ``wipe_every``-th (0: none) also removes the disk;
-    ``power_cuts`` of them, spread evenly, take all members."""
-    count = max(0, math.ceil(duration_s / every_s) - 1)
+    """A turn every ``every_s`` seconds (0: never) before the load's end; each ``wipe_every``-th (0: none) also removes
+    the disk; ``power_cuts`` of them, spread evenly, take all members."""
+    count = max(0, math.ceil(duration_s / every_s) - 1) if every_s else 0
     cuts = {round((number + 1) * (count + 1) / (power_cuts + 1)) for number in range(power_cuts)}
     turns = []
     kills = 0
@@ -81,6 +84,7 @@ class Killer:
         devnet: Devnet,
         processes: NodeProcesses,
         client: SequencerClient,
+        seats: Seats,
         *,
         down_s: float,
         seed: int,
@@ -89,6 +93,7 @@ class Killer:
         self._devnet = devnet
         self._processes = processes
         self._client = client
+        self._seats = seats
         self._down_s = down_s
         self._random = random.Random(f"{seed}/victims")
         self._say = say
@@ -109,7 +114,7 @@ class Killer:
             await self._turn(turn.kind, now_s)
 
     async def _turn(self, kind: Kind, now_s: float) -> None:
-        everybody = range(self._devnet.file.committee.n)
+        everybody = sorted(self._seats.folders)
         unwiped = [node for node in everybody if node not in self.wiped]
         if kind == "wipe" and not unwiped:
             kind = "kill"
@@ -140,30 +145,38 @@ class Killer:
 
     async def _back(self, victims: Sequence[int], height: int, *, new_life: bool) -> None:
         """Wait until the victims are back; ``height`` was final before they were killed."""
-        others = [node for node in range(self._devnet.file.committee.n) if node not in victims]
-        missing = list(victims)
+        missing, epoch = list(victims), self._client.committee.epoch
         while missing:
-            heights = await self._heights(others)
-            answers = await ask_status(self._devnet.file, missing, STATUS_S_MAX)
+            heights = await self._heights([node for node in self._seats.folders if node not in victims])
+            folders = self._seats.folders
+            missing = [node for node in missing if node in folders]  # whoever left meanwhile is awaited no more
+            asked = [folders.index(node) for node in missing]
+            answers = await ask_status(self._seats.present(), asked, STATUS_S_MAX) if asked else {}
             highest = max([height, *heights.values()])
-            missing = [node for node in missing if _behind(answers[node], height, highest)]
+            missing = [folders[index] for index in asked if _behind(answers[index], height, highest)]
             if missing:
                 await trio.sleep(POLL_S)
-        while new_life and self.trading and not self._lives_anew(victims[0]):
+        while new_life and self.trading and not self._lives_anew(victims[0], epoch):
             await trio.sleep(POLL_S)
 
-    def _lives_anew(self, node: int) -> bool:
-        """Whether the member gave a receipt under a new incarnation for one of the latest orders."""
+    def _lives_anew(self, node: int, epoch: int) -> bool:
+        """Whether the member gave a receipt under a new incarnation for one of the latest orders, having
+        lost its disk in ``epoch``."""
         latest = islice(reversed(self._client.tracker.orders.values()), RECENT_ORDERS)
-        return any(node in one.receipts and one.receipts[node].incarnation > 0 for one in latest)
+        place = self._seats.place(node)
+        held = [one.receipts[place] for one in latest if place is not None and place in one.receipts]
+        # incarnations are an epoch's own: any receipt of a later epoch is of the new life
+        return place is None or any(one.epoch > epoch or (one.epoch == epoch and one.incarnation > 0) for one in held)
 
-    async def _heights(self, nodes: Sequence[int]) -> dict[int, int]:
+    async def _heights(self, nodes: Iterable[int]) -> dict[int, int]:
         """Final heights of the members that the client reaches now."""
         found: dict[int, int] = {}
 
         async def ask(node: int) -> None:
+            place = self._seats.place(node)
             try:
-                found[node] = (await self._client.status(node, STATUS_S_MAX)).height_final
+                if place is not None:
+                    found[node] = (await self._client.status(place, STATUS_S_MAX)).height_final
             except ClientError:
                 return  # its link is not up again yet
 

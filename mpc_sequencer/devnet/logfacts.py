@@ -28,6 +28,8 @@ from mpc_sequencer.settlement.errors import ChainError
 
 ListPlace = tuple[int, int, int, int]
 """(epoch, incarnation, member, number)"""
+Seat = tuple[int, int]
+"""(epoch, member): numbers of members change from epoch to epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class LogFacts:
     """Heights whose batch holds the order, by order id."""
     lists: dict[ListPlace, dict[bytes, frozenset[bytes]]] = field(default_factory=dict)
     """Order ids by list hash: one hash per place, unless the member equivocated."""
-    last_heads: dict[int, LastHead] = field(default_factory=dict)
+    last_heads: dict[Seat, LastHead] = field(default_factory=dict)
     last_time_ms: int = 0
     """Block time of the last block."""
 
@@ -74,7 +76,7 @@ class LogFacts:
         for one in block.batch:
             self.batched.setdefault(one.order_id, []).append(height)
         for head in block.heads:
-            self.last_heads[head.node] = LastHead(head.time_ms, head.incarnation, head.list_number)
+            self.last_heads[block.header.epoch, head.node] = LastHead(head.time_ms, head.incarnation, head.list_number)
 
 
 @dataclass(frozen=True, slots=True)

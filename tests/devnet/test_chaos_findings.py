@@ -41,7 +41,7 @@ def log(node: int = 0) -> LogFacts:
     facts.results = {2: b"\x22" * 32}
     facts.batched = {ORDER: [2]}
     facts.lists = {(0, 0, 1, 3): {b"\x33" * 32: frozenset({ORDER})}}
-    facts.last_heads = {1: LastHead(RECEIVED_MS + 60_000, 0, 3)}
+    facts.last_heads = {(0, 1): LastHead(RECEIVED_MS + 60_000, 0, 3)}
     facts.last_time_ms = RECEIVED_MS + 60_000
     return facts
 
@@ -79,7 +79,7 @@ def test_a_promise_is_due_once_its_member_has_said_a_later_last_list(
     later_ms: int, last_list: int, verdict: str
 ) -> None:
     facts = log()
-    facts.last_heads[1] = LastHead(RECEIVED_MS + later_ms, 0, last_list)
+    facts.last_heads[0, 1] = LastHead(RECEIVED_MS + later_ms, 0, last_list)
     judged = judge_receipts([receipt(list_number=4)], [facts], ())
     if verdict == "open":
         assert (judged.open, judged.findings) == (1, ())
@@ -89,7 +89,7 @@ def test_a_promise_is_due_once_its_member_has_said_a_later_last_list(
 
 def test_the_latest_head_in_any_log_counts() -> None:
     early = log()
-    early.last_heads[1] = LastHead(RECEIVED_MS, 0, 3)
+    early.last_heads[0, 1] = LastHead(RECEIVED_MS, 0, 3)
     assert judge_receipts([receipt(list_number=4)], [early], ()).open == 1
     for logs in ([early, log(1)], [log(1), early]):
         assert codes(judge_receipts([receipt(list_number=4)], logs, ()).findings) == ["receipt.overdue"]
@@ -97,16 +97,17 @@ def test_the_latest_head_in_any_log_counts() -> None:
 
 def test_a_new_life_gives_up_receipts_only_of_a_member_that_lost_its_disk() -> None:
     facts = log()
-    facts.last_heads[1] = LastHead(RECEIVED_MS + 60_000, 1, 1)
-    wiped = judge_receipts([receipt(list_number=4)], [facts], {1})
+    facts.last_heads[0, 1] = LastHead(RECEIVED_MS + 60_000, 1, 1)
+    wiped = judge_receipts([receipt(list_number=4)], [facts], {(0, 1)})
     assert (wiped.defaulted, wiped.findings) == (1, ())
-    assert codes(judge_receipts([receipt(list_number=4)], [facts], {0, 2}).findings) == ["receipt.defaulted"]
+    others = {(0, 0), (0, 2), (1, 1)}
+    assert codes(judge_receipts([receipt(list_number=4)], [facts], others).findings) == ["receipt.defaulted"]
     kept = judge_receipts([receipt()], [facts], ())
     assert (kept.kept, kept.findings) == (1, ()), "what was listed before stays kept"
 
 
 def test_every_receipt_of_every_life_is_judged() -> None:
-    record = OrderRecord(ORDER, ENVELOPE, frozenset({1}), 0)
+    record = OrderRecord(ORDER, ENVELOPE, frozenset({(0, 1)}), 0)
     record.receipts[1] = receipt(incarnation=1, list_number=1)
     record.earlier_receipts.append(receipt())
     assert receipts_of([record]) == [receipt(incarnation=1, list_number=1), receipt()]
@@ -243,6 +244,6 @@ def test_facts_are_taken_from_entries() -> None:
     assert facts.blocks == {4: header.block_id()} and facts.results == {4: b"\x05" * 32}
     assert facts.batched == {ORDER: [4]} and facts.last_time_ms == 510
     assert facts.lists == {(0, 1, 2, 9): {order_list.struct_hash(): frozenset({ORDER, OTHER})}}
-    assert facts.last_heads == {2: LastHead(500, 1, 9)}
+    assert facts.last_heads == {(0, 2): LastHead(500, 1, 9)}
     facts.add(BlockEntry(msgspec.structs.replace(block, header=msgspec.structs.replace(header, height=5))))
     assert facts.batched[ORDER] == [4, 5]
