@@ -21,9 +21,9 @@ def test_a_body_that_a_block_waits_for_stays_until_the_block_is_looked_at() -> N
     envelope = short_lived(d, core.now_ms)
     late_ms = core.now_ms + LIFE_MS + 2 * KEEP_AFTER_EXPIRY_MS
     core.pool.fetched(envelope, late_ms, needed=True)
-    core.pool.expire(late_ms, 0)
+    core.pool.expire(late_ms, 0, 0)
     assert envelope.order_id() in core.pool
-    core.pool.expire(late_ms + 2 * KEEP_AFTER_EXPIRY_MS, 0)
+    core.pool.expire(late_ms + 2 * KEEP_AFTER_EXPIRY_MS, 0, 0)
     assert envelope.order_id() not in core.pool, "it is not kept for ever"
 
 

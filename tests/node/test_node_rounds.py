@@ -24,6 +24,8 @@ class Core:
         self.application = SimpleNamespace(loaded=lambda: loaded)
         self.board = SimpleNamespace(sequenced_saved=0, sequenced=0)
         self.chain = SimpleNamespace(final_height=0)
+        self.committee = SimpleNamespace(joiners=[])
+        self.over = False
         self.even = True
         self.taken: list[int] = []
         self.waits_s: list[float] = []
