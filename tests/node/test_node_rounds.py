@@ -24,7 +24,7 @@ class Core:
         self.application = SimpleNamespace(loaded=lambda: loaded)
         self.board = SimpleNamespace(sequenced_saved=0, sequenced=0)
         self.chain = SimpleNamespace(final_height=0)
-        self.committee = SimpleNamespace(joiners=[])
+        self.committee = SimpleNamespace(joiners=[], epoch=0)
         self.over = False
         self.even = True
         self.taken: list[int] = []
