@@ -43,7 +43,7 @@ def _ends_before_results_are_certified(patch: Patch) -> None:
 
 
 def _keeps_old_shares(patch: Patch) -> None:
-    patch.setattr(KeyShares, "retire_earlier", lambda self: None)
+    patch.setattr(KeyShares, "retire", lambda self: None)
 
 
 def _takes_no_orders_along(patch: Patch) -> None:
