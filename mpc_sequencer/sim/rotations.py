@@ -16,6 +16,7 @@ import random
 from dataclasses import dataclass, replace
 from typing import Final
 
+from mpc_sequencer.core import limits
 from mpc_sequencer.sim.byzantine import BEHAVIOURS, KEY_BEHAVIOURS, ROTATION_BEHAVIOURS
 from mpc_sequencer.sim.generation import Pace
 from mpc_sequencer.sim.network import FAULTS_BEGIN_MS, FAULTS_END_MS, FaultPlan, make_plan
@@ -83,6 +84,7 @@ def rotated_plan(seed: int, nodes: int, faults: frozenset[str]) -> RotationPlan:
     kind = KINDS[seed % len(KINDS)]
     generated = seed // len(KINDS) % GENERATED_EVERY == 0
     begin_ms = FAULTS_BEGIN_MS + (GENERATION_MS if generated else 0)
+    begin_ms += limits.KEY_REFRESH_MS_MIN if kind == "refresh" else 0  # no refresh comes sooner
     wishes, joiners = _wishes(rng, kind, nodes, begin_ms)
     people = nodes + joiners
     committees = [tuple(range(nodes)), *(one.people for one in wishes)]

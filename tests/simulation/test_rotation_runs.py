@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from rotations_kit import AT_MS, BACK, NEXT, at_cutover, rotation
 
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.rotation import is_same
 from mpc_sequencer.sim.outages import Outage
 from mpc_sequencer.sim.plan import ROTATION_FAULT_KINDS, parse_faults
@@ -91,3 +92,10 @@ def test_another_committee_is_wanted_in_the_middle() -> None:
 
 def test_the_whole_committee_is_replaced_by_people_who_came_late() -> None:
     assert epochs(over(rotation(Wish(AT_MS, (4, 5, 6, 7), 3), joins_ms=600)), (4, 5, 6, 7)) == {1}
+
+
+def test_a_drawn_refresh_interval_is_one_that_a_committee_takes() -> None:
+    plans = [rotated_plan(seed, 4, frozenset()) for seed in range(60)]
+    intervals = [one.refresh_ms for one in plans if one.kind == "refresh"]
+    assert len(intervals) == 6 and min(intervals) >= limits.KEY_REFRESH_MS_MIN
+    assert {one.refresh_ms for one in plans if one.kind != "refresh"} == {0}
