@@ -82,7 +82,10 @@ class Fetcher:
             self._lists[author] = (first, last, last_hash, _Want(source, now_ms))
 
     def want_block(self, block_id: bytes, source: int, now_ms: int) -> None:
-        if block_id not in self._blocks and len(self._blocks) < WANTS_MAX:
+        """A block; of more than VIEWS_AHEAD_MAX those wanted first give way: who lacks so many takes them from logs."""
+        if block_id not in self._blocks:
+            if len(self._blocks) >= limits.VIEWS_AHEAD_MAX:
+                del self._blocks[next(iter(self._blocks))]
             self._blocks[block_id] = _Want(source, now_ms)
 
     def want_bundle(self, block_id: bytes, node: int, now_ms: int) -> None:
