@@ -10,7 +10,6 @@ from mpc_sequencer.core.transcript import INPUT_BOND, INPUT_DEPOSIT, ChainInput
 from mpc_sequencer.market import Engine
 
 
-
 def genesis_engine(committee: Committee, inputs: Sequence[ChainInput]) -> tuple[Engine, dict[bytes, int]]:
     """The market engine with all deposits credited, and the bonds in wei by sponsor.
 
@@ -30,6 +29,13 @@ def genesis_engine(committee: Committee, inputs: Sequence[ChainInput]) -> tuple[
 def genesis_state_root(committee: Committee, inputs: Sequence[ChainInput]) -> bytes:
     """What the settlement contract's ``start`` takes."""
     return genesis_engine(committee, inputs)[0].state_root()
+
+
+def inputs_chain(inputs: Sequence[ChainInput], count: int, inputs_hash: bytes) -> tuple[int, bytes]:
+    """The queue's count and hash after ``inputs``, which follow ``count`` others with that hash."""
+    for one in inputs:
+        inputs_hash = one.chained(inputs_hash)
+    return count + len(inputs), inputs_hash
 
 
 def credit_deposits(engine: Engine, inputs: Sequence[ChainInput]) -> None:
