@@ -45,6 +45,7 @@ class Fetcher:
         self._blocks: dict[bytes, _Want] = {}
         self._bundles: dict[tuple[bytes, int], _Want] = {}
         self._inputs: dict[bytes, _Want] = {}
+        self._inputs_counts: dict[bytes, int] = {}
 
     def want_body(self, key: bytes, source: int, now_ms: int, *, needed: bool = False) -> None:
         """An order id that a list of ``source`` names, or (``needed``) an id or envelope hash a block waits for."""
@@ -94,18 +95,22 @@ class Fetcher:
         if len(self._bundles) < WANTS_MAX:
             self._bundles.setdefault((block_id, node), _Want(node, now_ms))
 
-    def want_inputs(self, inputs_hash: bytes, source: int, now_ms: int) -> None:
-        """Chain inputs that lead up to a hash; of more than VIEWS_AHEAD_MAX those wanted first give way."""
+    def want_inputs(self, count: int, inputs_hash: bytes, source: int, now_ms: int) -> None:
+        """Chain inputs that lead up to a hash, the queue's of ``count`` inputs; of more than VIEWS_AHEAD_MAX those
+        wanted first give way."""
         if inputs_hash not in self._inputs:
             if len(self._inputs) >= limits.VIEWS_AHEAD_MAX:
-                del self._inputs[next(iter(self._inputs))]
+                self.got_inputs(next(iter(self._inputs)))
             self._inputs[inputs_hash] = _Want(source, now_ms)
+            self._inputs_counts[inputs_hash] = count
 
-    def wants_inputs(self, inputs_hash: bytes) -> bool:
-        return inputs_hash in self._inputs
+    def wanted_count(self, inputs_hash: bytes) -> int | None:
+        """How many inputs the queue has at a hash that is wanted; None where it is not."""
+        return self._inputs_counts.get(inputs_hash)
 
     def got_inputs(self, inputs_hash: bytes) -> None:
         self._inputs.pop(inputs_hash, None)
+        self._inputs_counts.pop(inputs_hash, None)
 
     def got_body(self, *keys: bytes) -> None:
         for key in keys:
@@ -212,7 +217,7 @@ class Fetcher:
                 effects.append(Send(peer, FetchBlock(block_id)))
         for inputs_hash, want in list(self._inputs.items()):
             if want.tries >= TRIES_MAX:
-                del self._inputs[inputs_hash]
+                self.got_inputs(inputs_hash)
             elif (peer := self._try(want, now_ms)) is not None:
                 effects.append(Send(peer, FetchInputs(inputs_hash)))
         for (block_id, node), want in list(self._bundles.items()):

@@ -21,14 +21,20 @@ def genesis_engine(committee: Committee, inputs: Sequence[ChainInput]) -> tuple[
     for one in inputs:
         if one.kind == INPUT_DEPOSIT:
             engine.credit(one.account, one.asset, one.amount_units)
-        elif one.kind == INPUT_BOND:
-            bonds_wei[one.account] = bonds_wei.get(one.account, 0) + one.amount_units
+    add_bonds(bonds_wei, inputs)
     return engine, bonds_wei
 
 
 def genesis_state_root(committee: Committee, inputs: Sequence[ChainInput]) -> bytes:
     """What the settlement contract's ``start`` takes."""
     return genesis_engine(committee, inputs)[0].state_root()
+
+
+def add_bonds(bonds_wei: dict[bytes, int], inputs: Sequence[ChainInput]) -> None:
+    """Raise sponsors' bonds by those that a block takes."""
+    for one in inputs:
+        if one.kind == INPUT_BOND:
+            bonds_wei[one.account] = bonds_wei.get(one.account, 0) + one.amount_units
 
 
 def inputs_chain(inputs: Sequence[ChainInput], count: int, inputs_hash: bytes) -> tuple[int, bytes]:

@@ -164,11 +164,10 @@ class FetchInputs(Value, frozen=True, tag=20):
 
 
 class InputsMessage(Value, frozen=True, tag=21):
-    """Chain inputs that lead up to ``inputs_hash``, and the queue's count and hash before them: if the hash is the
-    chain's, so is all of it."""
+    """Chain inputs that lead up to ``inputs_hash``, and the queue's hash before them: if the one is the chain's, so is
+    all of it."""
 
     inputs_hash: Hash32
-    after_count: Uint
     after_hash: Hash32
     inputs: Annotated[tuple[ChainInput, ...], Meta(min_length=1, max_length=256)]
 

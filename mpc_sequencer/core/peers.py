@@ -140,9 +140,10 @@ class PeerHandlers:
                 found = core.chain_view.leading_to(inputs_hash)
                 if found is not None:
                     core.effects.append(Send(node, InputsMessage(inputs_hash, *found)))
-            case InputsMessage(inputs_hash, after_count, after_hash, inputs):
-                if core.fetcher.wants_inputs(inputs_hash):
-                    core.chain_view.add(inputs, after_count, after_hash, inputs_hash)
+            case InputsMessage(inputs_hash, after_hash, inputs):
+                count = core.fetcher.wanted_count(inputs_hash)
+                if count is not None:
+                    core.chain_view.add(inputs, count - len(inputs), after_hash, inputs_hash)
                     core.fetcher.got_inputs(inputs_hash)
                     core.arrivals += 1
             case FetchLog():

@@ -1,7 +1,7 @@
 """Entries of the audit log, in the order a member appends them (docs/protocol-log.md).
 
-The first entry is :class:`GenesisEntry`, then come the chain inputs up to the genesis checkpoint. For every final block,
-in height order: the inputs up to a checkpoint that it is the first to have, the lists it adds, the envelopes of
+The first entry is :class:`GenesisEntry`, then come the chain inputs up to the genesis checkpoint. For every final
+block, in height order: the inputs up to a checkpoint that it is the first to have, the lists it adds, the envelopes of
 the orders it lifts (and any signature variant its batch names beside), the block, and what finalizes it. Bundles,
 openings and results follow when they come about, again in height order for results. Each entry is at most
 65,535 bytes, the bound of C2SP tlog-tiles.

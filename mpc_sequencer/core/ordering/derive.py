@@ -20,6 +20,7 @@ from immutables import Map
 
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.ordering.inputs import (
+    AT_ONCE,
     Between,
     Credit,
     Forced,
@@ -95,6 +96,15 @@ class Derived:
     state: OrderingState
     """Without ``block_id``, which the caller fills in once the header is known."""
 
+    def advances(self, parent: OrderingState) -> bool:
+        """Whether the block takes up another checkpoint than its parent."""
+        return self.state.chain.checkpoint != parent.chain.checkpoint
+
+    @property
+    def counts(self) -> bool:
+        """Whether the height counts: it is executed and has a result."""
+        return self.state.counts
+
 
 def lower_median(values: Sequence[int]) -> int:
     """Of k sorted values number ``(k-1)//2``, counted from 0."""
@@ -120,10 +130,10 @@ def derive(
     solid: int | None = None,
     between: Between = none_between,
     forced: Forced = none_forced,
-    terms: ForcedTerms = ForcedTerms(0, 0),
+    terms: ForcedTerms = AT_ONCE,
 ) -> Derived | Missing:
-    """The block that ``candidate`` makes on ``parent``; pure, the parent's state is untouched. ``bonds_wei`` are those at
-    genesis; ``between`` and ``forced`` tell what the chain holds.
+    """The block that ``candidate`` makes on ``parent``; pure, the parent's state is untouched. ``bonds_wei`` are those
+    at genesis; ``between`` and ``forced`` tell what the chain holds.
 
     ``solid`` is how many members must have listed an order before it is batched where a market orders by receipt
     (``n - 2f``), None where none does.
@@ -173,8 +183,8 @@ def derive(
     )
     if forcing is None:
         return Missing(())
-    for order in forcing.fresh:
-        book.force(order.order_id)
+    for one in forcing.fresh:
+        book.force(one.order_id)
     batch, queue, charged = _batch(parent, waiting, forcing, time_ms, bonds_wei, book, lagging, faults, solid)
     positions = book.take_positions(batch)
     counts = bool(batch or intake.taken) or forcing.counts(parent.chain)

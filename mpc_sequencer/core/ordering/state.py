@@ -101,6 +101,11 @@ class OrderingState:
     last_counting: int = 0
     """The last height that counts; 0 where none does yet."""
 
+    @property
+    def counts(self) -> bool:
+        """Whether this block's height counts: it has a batch or inputs, lets a forced order go, or wakes."""
+        return self.last_counting == self.height > 0
+
     def last_list(self, node: int, incarnation: int) -> tuple[int, bytes] | None:
         """The list (number, hash) that a member's lists of an incarnation follow: its last included one, or none yet
         where it starts its next incarnation. None where a head of that incarnation has no place here."""
@@ -139,8 +144,8 @@ def genesis_state(
 
 def epoch_state(last: OrderingState, members: int, *, placed: bool) -> OrderingState:
     """The state that the next epoch begins with, after its predecessor's ``last`` block: what concerns orders,
-    credit and the chain stays, what concerns the old members' lists, listings and results is gone. ``placed``: a market orders by
-    receipt, so queued orders wait for the new members' places."""
+    credit and the chain stays, what concerns the old members' lists, listings and results is gone. ``placed``: a
+    market orders by receipt, so queued orders wait for the new members' places."""
     return replace(
         last,
         view=0,
