@@ -90,8 +90,8 @@ class OrderRecord:
 
     @property
     def refused(self) -> bool:
-        """Whether every member it was sent to refused it, and none for want of the threshold key, of its place or of the
-        next epoch."""
+        """Whether every member it was sent to refused it, and none for want of the threshold key, of its place or of
+        the next epoch."""
         taken = self.receipts or self.sequenced or self.final or self.executed
         waits = any(refusal.code in NEVER_FINAL for refusal in self.refusals.values())
         return bool(self.nodes) and not taken and not waits and len(self.refusals) >= len(self.nodes)
