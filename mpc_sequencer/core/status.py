@@ -126,4 +126,5 @@ class StatusBoard:
             key_attempt=key_attempt,
             key_heard=key_heard,
             key_expected=key_expected,
+            key_due_ms=None if core.keygen.running is not None else core.keygen.due_ms,
         )
