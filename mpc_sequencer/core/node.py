@@ -193,7 +193,7 @@ class NodeCore:
         except ProtocolError as error:
             self.effects.append(Fault(self.node, error.code, str(error)))
             return
-        self.keygen.say(self.succession.topic, approval)
+        self.keygen.voice.say(self.succession.topic, approval)
 
     def blame(self, node: int, error: ProtocolError | ThresholdError) -> None:
         """Report a refused message; whoever signed what convicts it is named, not who passed it on."""
