@@ -18,7 +18,7 @@ from mpc_sequencer.core.messages import PeerMessage
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.types import NextCommittee
 from mpc_sequencer.sim.byzantine import BEHAVIOURS, KEY_BEHAVIOURS, ROTATION_BEHAVIOURS
-from mpc_sequencer.sim.deployment import START_MS, Deployment, log_key
+from mpc_sequencer.sim.deployment import START_MS, Deployment
 from mpc_sequencer.sim.epochs import STRANGER, Crossing, arrival, hears, meeting, number_of, passes, place_of
 from mpc_sequencer.sim.host import Host
 from mpc_sequencer.sim.network import FAULTS_BEGIN_MS, FAULTS_END_MS, Pair
@@ -83,11 +83,10 @@ class RotatingSimulation(Simulation):
     # --- people -------------------------------------------------------------------------------------------------
     def _fresh_core(self, person: int) -> NodeCore:
         """A core in the first epoch that remembers nothing."""
-        d, members = self.deployment, self.deployment.committee.n
-        if person < members:
+        committee = self.deployment.committee
+        if person < committee.n:
             return self._new_core(person)
-        signer, key = d.joiners[person - members], log_key(d.seed, person)
-        return NodeCore(d.committee, members, signer, None, d.inputs, self._rng.randbytes(32), log_key=key)
+        return self.deployment.core(person, committee, self._rng.randbytes(32))
 
     def _begin_to_follow(self, person: int) -> None:
         host = self.hosts[person]
