@@ -11,14 +11,12 @@ from typing import ClassVar, Final
 
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.effects import (
-    AdmittedRecord,
     Append,
     Broadcast,
     Effect,
     Event,
     FromPeer,
     KeepSecret,
-    ListRecord,
     PeerDown,
     PeerUp,
     Persist,
@@ -40,7 +38,7 @@ from mpc_sequencer.sim.network import (
     Links,
     Pair,
 )
-from mpc_sequencer.sim.outages import AWAITED, KEY_AWAITED, SYNC_MS, Outage, SnapshotTime
+from mpc_sequencer.sim.outages import SYNC_MS, Outage, SnapshotTime
 
 RECORDED: Final = (Persist, KeepSecret)
 """Effects that an outage may strike between."""
@@ -216,7 +214,7 @@ class Simulation(Cluster):
         outage = self._armed.get(host.place)
         written = self._writes[host.node]
         self._writes[host.node] = written + sum(isinstance(one, RECORDED) for one in effects)
-        if outage is None or not _is_struck(outage, effects, written, self._writes[host.node] - written):
+        if outage is None or not outage.strikes(effects, written, self._writes[host.node] - written):
             super()._conclude(host, effects)
             return
         writes = _writes(effects)
@@ -387,19 +385,3 @@ def _writes(effects: Iterable[Effect]) -> list[Effect]:
     listed = list(effects)
     secrets: list[Effect] = [one for one in listed if isinstance(one, KeepSecret)]
     return secrets + [one for one in listed if isinstance(one, Persist)]
-
-
-def _is_struck(outage: Outage, effects: Iterable[Effect], written: int, writes: int) -> bool:
-    """Whether a round that brought this forth is one that the outage waits for: ``writes`` of its effects are secrets
-    and records, ``written`` were before."""
-    if outage.write_number:
-        return written < outage.write_number <= written + writes
-    if outage.awaits == "secret":
-        return any(isinstance(effect, KeepSecret) for effect in effects)
-    awaited = KEY_AWAITED.get(outage.awaits) or AWAITED[outage.awaits]
-    if awaited is None:
-        return any(isinstance(effect, WRITTEN) for effect in effects)
-    records = [effect.record for effect in effects if isinstance(effect, Persist)]
-    if awaited is AdmittedRecord and any(isinstance(record, ListRecord) for record in records):
-        return False
-    return any(isinstance(record, awaited) for record in records)
