@@ -165,10 +165,10 @@ def test_what_a_member_still_knows_does_not_give_an_erased_seed_again() -> None:
     ]
     assert cluster.run(2_000, until=lambda c: all(core.committee.sharings for core in c.cores))
     for core, session, seed in zip(cluster.cores, sessions, seeds, strict=True):
-        known = [core.keygen._entropy, core.reveal._entropy]
+        known = [core.keygen.voice._entropy, core.reveal._entropy]
         known += [domains.KEY_ENTROPY(one) for one in known] + [domains.ENTROPY(one) for one in known]
         assert seed not in {domains.KEY_SEED(one, session or b"") for one in known}
-        assert seed not in core.keygen._seeds.values()
+        assert seed not in core.keygen.voice._seeds.values()
 
 
 def test_an_old_share_stays_until_the_last_height_it_is_for_is_open() -> None:

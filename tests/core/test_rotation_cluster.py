@@ -212,7 +212,7 @@ def test_words_for_another_result_or_before_their_time_end_nothing() -> None:
         digest = handover_hash(1, theirs, bytes((number,)) * 32)
         said = Handover(digest, d.signers[3].sign_digest(d.committee.digest(digest)))
         core = cluster.cores[3]
-        core.keygen.say(core.succession.topic, encode_payload(said))
+        core.keygen.voice.say(core.succession.topic, encode_payload(said))
     approve(cluster, as_it_is(cluster), [3])  # says nothing; the host has a round
     cluster.run(2_000)
     for core in cluster.cores:
@@ -245,7 +245,7 @@ def test_without_q_words_the_old_committee_goes_on_and_nothing_is_shared_anew() 
     wait(cluster, executed(order), places=range(4))
     for node in (2, 3):
         del cluster.cores[node].succession.handover
-        cluster.cores[node].keygen._asked = True
+        cluster.cores[node].keygen.voice.asked = True
     wait(cluster, in_epoch(1))
     same_everywhere(cluster)
 
