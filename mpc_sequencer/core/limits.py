@@ -96,6 +96,13 @@ QUANTITY_LOTS_MAX: Final = (1 << 48) - 1
 AMOUNT_MAX: Final = (1 << 127) - 1  # base units of one asset, so that a delta fits an int128
 NONCE_WINDOW: Final = 1_024
 NONCE_AHEAD_MAX: Final = 1 << 20
+FEE_PPM_MAX: Final = 100_000  # a tenth of what is traded
+PPM: Final = 1_000_000
+CLIENT_IDS_KEPT: Final = 64  # the last accepted client ids of an account, which it may not use again
+OPEN_ORDERS_PER_ACCOUNT_MAX: Final = 512
+FOK_ROUNDS_MAX: Final = 8  # clearings of a market and height that may remove some fill-or-kill orders; then all go
+FOK_LEVELS_MAX: Final = 1_024  # price levels an arriving fill-or-kill order looks at
+TRIGGERED_PER_HEIGHT_MAX: Final = 1_024  # stops that join a height, over all markets
 
 # --- settlement (consensus) ---------------------------------------------------------------------------------------
 SETTLEMENT_RANGE_HEIGHTS: Final = 64

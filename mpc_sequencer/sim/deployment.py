@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from mpc_sequencer.core import domains, eip712, limits
-from mpc_sequencer.core.actions import BUY, GTC, Action, LimitOrder, SignedAction, label_hash
+from mpc_sequencer.core.actions import BUY, GTC, Action, Order, SignedAction, label_hash, plain_order
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee, Genesis, Member
 from mpc_sequencer.core.genesis import INPUT_BOND, INPUT_DEPOSIT
@@ -132,13 +132,13 @@ class Deployment:
         price_ticks: int = 618_000,
         quantity_lots: int = 10,
         time_in_force: int = GTC,
-    ) -> LimitOrder:
+    ) -> Order:
         """An order of ``trader`` with its next nonce."""
         trader.nonce += 1
-        return LimitOrder(
-            account=trader.address,
-            nonce=trader.nonce,
-            label_hash=label_hash(label.encode()),
+        return plain_order(
+            trader.address,
+            trader.nonce,
+            label_hash(label.encode()),
             market=MARKET.id,
             side=side,
             time_in_force=time_in_force,
