@@ -137,6 +137,8 @@ class NodeCore:
         self._pending_final: tuple[bytes, Certificate] | None = None
         self._pending_since_ms = 0
         self.last_final_ms = 0
+        self.last_batch_orders = 0
+        """How many orders the last final block batched."""
         self.farewell: tuple[SettlementShare, ...] = ()
         """This member's signatures over ranges of the epoch before, for members that are still in it."""
         self.offered_ms = 0
@@ -394,6 +396,7 @@ class NodeCore:
         self.last_final_ms = now_ms
         entry = final.entry
         height, batch = entry.state.height, entry.block.batch
+        self.last_batch_orders = len(batch)
         self.publisher.final(final)
         self.keygen.final(height, entry.state.time_ms, entry.key_messages)
         self.execution.certified(entry.block.certified)
