@@ -50,6 +50,7 @@ from mpc_sequencer.core.effects import (
     VoteRecord,
 )
 from mpc_sequencer.core.execution import ExecutionValue
+from mpc_sequencer.core.finalized import open_batch
 from mpc_sequencer.core.keygen import KeySessionsValue
 from mpc_sequencer.core.messages import SettlementShare
 from mpc_sequencer.core.ordering.value import PositionsRow, StateValue, state_of, value_of
@@ -319,7 +320,7 @@ def _restore_batches(core: NodeCore, taken: Snapshot, now_ms: int) -> None:
         pooled.logged.update(logged.intersection(pooled.variants))
     for one in taken.unexecuted:
         parts = (one.block, one.certificate, one.path, dict(one.positions), one.taken)
-        core.open_batch(Finality(one.block.header.block_id(), *parts), now_ms)
+        open_batch(core, Finality(one.block.header.block_id(), *parts), now_ms)
     core.pool.charged_wei = dict(taken.ordering.charged_wei)
 
 

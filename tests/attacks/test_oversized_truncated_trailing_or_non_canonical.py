@@ -120,7 +120,7 @@ def examples() -> tuple[tuple[Any, Any], ...]:
         messages.OrderReply(9, ID, "executed", 3, "filled", 3, 618_000, bytes(16)),
         messages.StatusReply(
             *(1, 2, 0, 9, 3, 3, 2, 1, 5, 7, 0, 4, 1, 21_000, (0, 1), (3,), 5, 6, ((1, 0, 618_000, 3),)),
-            *("deals", 1, 3, 4),
+            *("deals", 1, 3, 4, 300),
         ),
         messages.KeyReply(300, key, "done"),
         messages.EpochsReply(300, (start, start), next_committee, next_committee, 300),
@@ -242,7 +242,10 @@ def declared(kind: Any, tree: Any, path: Path) -> Any:
     for step in (*path, None):
         if isinstance(info, inspect.UnionType):
             structs = [one for one in info.types if isinstance(one, inspect.StructType)]
-            info = next(one for one in structs if one.tag in (None, tree[0]))
+            if structs:
+                info = next(one for one in structs if one.tag in (None, tree[0]))
+            else:  # a plain value that may be absent
+                info = next(one for one in info.types if not isinstance(one, inspect.NoneType))
         if step is None:
             break
         if isinstance(info, inspect.StructType):

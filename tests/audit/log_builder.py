@@ -29,9 +29,9 @@ from mpc_sequencer.core.actions import (
     GTC,
     IOC,
     SELL,
-    LimitOrder,
     Withdrawal,
     label_hash,
+    plain_order,
     with_account_signature,
 )
 from mpc_sequencer.core.codec import encode
@@ -250,7 +250,16 @@ class LogBuilder:
         account = self.house.traders[trader]
         label = self.label(sponsor, **label_changes)
         bound = label_hash(label.encode())
-        action = LimitOrder(account.address, self.nonce(trader), bound, market, side, tif, price, lots)
+        action = plain_order(
+            account.address,
+            self.nonce(trader),
+            bound,
+            market=market,
+            side=side,
+            time_in_force=tif,
+            price_ticks=price,
+            quantity_lots=lots,
+        )
         return self.sealed(self.plaintext(action, account), sponsor, **label_changes)
 
     def withdrawal(self, trader: str, asset: int, amount: int) -> bytes:

@@ -3,7 +3,7 @@ names the epochs; each thing that is wrong with an epoch's end or the next one's
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +20,7 @@ from mpc_sequencer.audit.verify import Audit
 from mpc_sequencer.cli.audit import show_report
 from mpc_sequencer.core import domains, limits, rotation
 from mpc_sequencer.core.codec import encode
+from mpc_sequencer.core.signing import Signer, address_of
 from mpc_sequencer.core.transcript import (
     BlockEntry,
     BundleEntry,
@@ -33,7 +34,7 @@ from mpc_sequencer.core.transcript import (
     ReceiptEntry,
     SettlementEntry,
 )
-from mpc_sequencer.core.types import NO_SIGNATURE, BatchEntry, Bundle, Envelope, KeyMessage, NextCommittee
+from mpc_sequencer.core.types import NO_SIGNATURE, BatchEntry, Bundle, Envelope, KeyMessage, NextCommittee, NextMember
 from mpc_sequencer.settlement.payloads import BATCH_RESULT, Input
 from mpc_sequencer.sim import Cluster, make_deployment
 from tests.audit.audited_epochs_kit import (
@@ -228,20 +229,43 @@ def inserted(run: Rotated, entry: LogEntry, at: int = 60) -> Log:
 
 
 def proposal(run: Rotated) -> NextCommittee:
-    return run.house.next_committee((0, 2, 5, 7), 3)
+    target = run.house.next_committee((0, 2, 5, 7), 3)
+    people = [one.public_key for one in (*run.house.signers, *run.house.joiners)]
+    log_keys = {key: log_public_key(run.house.seed, person) for person, key in enumerate(people)}
+    return replace(target, members=tuple(replace(one, log_key=log_keys[one.consensus_key]) for one in target.members))
+
+
+def sorted_by_address(members: Sequence[NextMember]) -> tuple[NextMember, ...]:
+    return tuple(sorted(members, key=lambda one: address_of(one.consensus_key)))
 
 
 def bent_proposals(run: Rotated) -> dict[str, NextCommittee]:
     """Committees that may not follow."""
     good = proposal(run)
     first, *others = good.members
+    present = {one.consensus_key: one.log_key for one in run.committees[0].genesis.members}
+    left = next(key for key in present.values() if key not in {one.log_key for one in good.members})
+    kept = next(at for at, one in enumerate(good.members) if one.consensus_key in present)
+    joiner = next(at for at, one in enumerate(good.members) if one.consensus_key not in present)
+
+    def bent(place: int, **terms: object) -> NextCommittee:
+        changed = replace(good.members[place], **terms)
+        return replace(good, members=(*good.members[:place], changed, *good.members[place + 1 :]))
+
+    strangers = [
+        replace(one, consensus_key=Signer(bytes((at + 1,)) * 32).public_key, log_key=bytes((min(at, 2),)) * 32)
+        for at, one in enumerate(good.members)
+    ]
     return {
         "as many as may fail have the key": replace(good, threshold=1),
         "more are needed than may be there": replace(good, threshold=4),
         "three members": replace(good, members=good.members[:3], threshold=2),
         "another order": replace(good, members=good.members[::-1]),
         "a member twice": replace(good, members=(first, first, *others[:2])),
-        "one log key for two": replace(good, members=(first, replace(others[0], log_key=first.log_key), *others[1:])),
+        "one log key for two joiners": replace(good, members=sorted_by_address(strangers)),
+        "one endpoint for two": bent(0, endpoint=others[0].endpoint),
+        "a kept member with another log key": bent(kept, log_key=bytes(range(32))),
+        "a joiner with the log key of a member that leaves": bent(joiner, log_key=left),
         "no point": replace(good, members=(replace(first, consensus_key=b"\x02" + b"\xff" * 32), *others)),
         "no port": replace(good, members=(replace(first, endpoint="127.0.0.1"), *others)),
         "port 0": replace(good, members=(replace(first, endpoint="127.0.0.1:0"), *others)),

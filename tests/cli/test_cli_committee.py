@@ -16,6 +16,7 @@ import trio
 from client_key_kit import NODES, House, build_house, certify, certify_refresh, generated, status_reply, with_key
 
 from mpc_sequencer.client.keys import save_assets, write_account_key
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.messages import EpochsQuery, EpochsReply, KeyQuery, KeyReply, StatusQuery, StatusReply
@@ -41,6 +42,7 @@ class Word:
     heard: int = 0
     expected: int = 0
     height: int = 7
+    due_ms: int | None = None
     waits: list[str] = field(default_factory=list)
     starts: tuple[EpochStart, ...] = ()
     agreed: NextCommittee | None = None
@@ -57,6 +59,7 @@ def _status(node: int, request: int, word: Word) -> StatusReply:
         key_attempt=word.attempt,
         key_heard=word.heard,
         key_expected=word.expected,
+        key_due_ms=word.due_ms,
     )
 
 
@@ -310,6 +313,27 @@ def test_the_status_says_how_often_the_key_is_shared_anew(
     arguments = ("committee", "status", "--committee", tmp_path / "committee.json", "--timeout", "0.5")
     assert shown in mpcseq(*arguments).out
     assert mpcseq(*arguments, "--json").json["key_refresh_ms"] == interval_ms
+
+
+@pytest.mark.parametrize(
+    ("told", "due_ms"),
+    [
+        ((1_800_000_000_000, 1_800_000_000_000, 1_800_000_060_000), 1_800_000_000_000),
+        ((1_800_000_000_000, 1_800_000_060_000, None), None),  # one word is nobody's who must be honest
+        ((None, None, 1_800_000_000_000), None),
+        ((limits.UINT_MAX, limits.UINT_MAX), None),
+    ],
+)
+def test_the_status_says_when_the_key_is_shared_anew_next_where_f_plus_1_members_do(
+    mpcseq: Run, good: KeyCertificate, tmp_path: Path, town: Run, told: Sequence[int | None], due_ms: int | None
+) -> None:
+    town(*(Word(good, due_ms=time_ms) for time_ms in told))
+    arguments = ("committee", "status", "--committee", tmp_path / "committee.json", "--timeout", "5")
+    shown = mpcseq(*arguments, "--json").json
+    assert shown["key_due_ms"] == due_ms
+    assert [row["key_due_ms"] for row in shown["nodes"][: len(told)]] == list(told)
+    text = " ".join(mpcseq(*arguments).out.split())
+    assert ("next at 2027-01-15 08:00:00 UTC" in text) is (due_ms is not None) and ("next at" in text) is bool(due_ms)
 
 
 def test_a_key_of_the_committee_file_is_shown_while_it_is_shared_anew(

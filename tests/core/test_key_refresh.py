@@ -6,10 +6,18 @@ import pytest
 
 from mpc_sequencer.core import domains, keys, limits
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.effects import KeyRecord
+from mpc_sequencer.core.effects import FromClient, KeyRecord, Reply
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.keybook import KeyBook
-from mpc_sequencer.core.messages import BundleMessage, LogSlice, PeerMessage, Submit, VoteMessage
+from mpc_sequencer.core.messages import (
+    BundleMessage,
+    LogSlice,
+    PeerMessage,
+    StatusQuery,
+    StatusReply,
+    Submit,
+    VoteMessage,
+)
 from mpc_sequencer.core.transcript import BundleEntry
 from mpc_sequencer.core.types import FINALIZE, NO_SIGNATURE, ZERO_HASH, KeyMessage, with_signature
 from mpc_sequencer.sim import Cluster, make_deployment
@@ -90,6 +98,27 @@ def test_a_refresh_begins_at_its_time_and_not_before() -> None:
     assert began > cluster.cores[0].committee.sharing(0).from_height
 
 
+def test_the_status_says_when_the_next_refresh_is_due_unless_one_runs() -> None:
+    d = make_deployment(4, seed=3, generated=True, key_refresh_ms=REFRESH_MS)
+    assert told_due_ms(Cluster(d, seed=4)) is None, "the generation is under way"
+    cluster = committee_of_four()
+    due_ms = told_due_ms(cluster)
+    assert due_ms is not None and cluster.now_ms < due_ms <= cluster.now_ms + REFRESH_MS
+    assert cluster.run(2 * REFRESH_MS, until=lambda c: c.cores[0].keygen.running is not None)
+    assert cluster.now_ms >= due_ms and told_due_ms(cluster) is None
+    refreshed(cluster, 1)
+    again = told_due_ms(cluster)
+    assert again is not None and again > due_ms + REFRESH_MS
+
+
+def told_due_ms(cluster: Cluster) -> int | None:
+    """What member 0 tells a client."""
+    effects = cluster.cores[0].step(FromClient(7, StatusQuery(1)), cluster.now_ms)
+    [reply] = [one for one in effects if isinstance(one, Reply)]
+    assert isinstance(reply.message, StatusReply)
+    return reply.message.key_due_ms
+
+
 def test_without_an_interval_the_key_is_never_shared_anew() -> None:
     cluster = committee_of_four(refresh_ms=0)
     cluster.run(10 * REFRESH_MS)
@@ -136,10 +165,10 @@ def test_what_a_member_still_knows_does_not_give_an_erased_seed_again() -> None:
     ]
     assert cluster.run(2_000, until=lambda c: all(core.committee.sharings for core in c.cores))
     for core, session, seed in zip(cluster.cores, sessions, seeds, strict=True):
-        known = [core.keygen._entropy, core.reveal._entropy]
+        known = [core.keygen.voice._entropy, core.reveal._entropy]
         known += [domains.KEY_ENTROPY(one) for one in known] + [domains.ENTROPY(one) for one in known]
         assert seed not in {domains.KEY_SEED(one, session or b"") for one in known}
-        assert seed not in core.keygen._seeds.values()
+        assert seed not in core.keygen.voice._seeds.values()
 
 
 def test_an_old_share_stays_until_the_last_height_it_is_for_is_open() -> None:
