@@ -13,8 +13,8 @@ from core_kit import all_sequenced, check_safety, make_head, make_list, submit
 from evidence_kit import evidence_left
 
 from mpc_sequencer.core import limits
-from mpc_sequencer.core.ordering.chainstate import chain_at
 from mpc_sequencer.core.ordering import Candidate, Derived, OrderFacts, OrderingState, derive, genesis_state
+from mpc_sequencer.core.ordering.chainstate import chain_at
 from mpc_sequencer.core.types import ZERO_HASH
 from mpc_sequencer.sim import Cluster, make_deployment
 from mpc_sequencer.sim.deployment import START_MS
