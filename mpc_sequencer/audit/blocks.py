@@ -272,7 +272,7 @@ class Blocks:
         if header.checkpoint != expected:
             detail = f"chain block {header.checkpoint.number}, f+1 heads name {expected.number}"
             self._recorder.fail("block.checkpoint", detail, height=header.height)
-        return self.chain.advance(header.checkpoint, header.height, stands)
+        return self.chain.advance(expected, header.height, stands)
 
     def _check_certified(self, block: Block) -> None:
         """The results that the block certifies."""

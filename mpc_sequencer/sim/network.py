@@ -46,6 +46,7 @@ RETRANSMISSIONS_MAX: Final = 3
 UNACKNOWLEDGED_MS: Final = 60
 """What arrived this long before a break may not be acknowledged yet."""
 UNACKNOWLEDGED_MESSAGES_MAX: Final = 64
+CHAIN_LATE_MS_MAX: Final = 2_500
 SKEW_BEYOND_MS: Final = (limits.BLOCK_TIME_SKEW_MS_MAX * 5 // 4, limits.BLOCK_TIME_SKEW_MS_MAX * 2)
 
 Pair = tuple[int, int]
@@ -110,6 +111,10 @@ class FaultPlan:
     """Members that run twice, both times by the rules and with the same keys: together they are Byzantine."""
 
     hosts: HostPlan = NO_HOST_FAULTS
+    chain_late_ms: tuple[int, ...] = ()
+    """By member: how late its chain node is."""
+    chain_blind: frozenset[int] = frozenset()
+    """Correct members whose chain node is dead."""
     end_ms: int = FAULTS_END_MS
     """When the network is healed."""
 
@@ -159,6 +164,9 @@ class FaultPlan:
         outages = [one for one in self.hosts.outages if not one.lost]
         if outages:
             parts.append(f"{len(outages)} outages of {len({one.node for one in outages})} members")
+        parts += [f"blind@{node}" for node in sorted(self.chain_blind)]
+        if any(self.chain_late_ms):
+            parts.append(f"chain late by {max(self.chain_late_ms)} ms")
         if self.hosts.slow_disks:
             parts.append(f"{len(self.hosts.slow_disks)} slow disks")
         parts += [name for name in ("reorder", "duplicates") if getattr(self, name)]
@@ -206,8 +214,21 @@ def make_plan(
         loss_percent=rng.choice((0, 0, 1, LOSS_PERCENT_MAX)) if "loss" in faults else 0,
         reorder="reorder" in faults and rng.random() < 0.3,
         duplicates="duplicates" in faults and rng.random() < 0.7,
+        chain_late_ms=tuple(_late_ms(seed, node) for node in range(nodes)) if "chain_late" in faults else (),
+        chain_blind=_blind(seed, nodes) if "chain_blind" in faults else frozenset(),
         hosts=draw_hosts(seed, nodes, faults, members, (FAULTS_BEGIN_MS, FAULTS_END_MS), spare=spare),
     )
+
+
+def _late_ms(seed: int, node: int) -> int:
+    rng = random.Random(f"{seed}/{node}/chain")
+    return rng.choice((0, 0, rng.randint(0, 400), rng.randint(0, CHAIN_LATE_MS_MAX)))
+
+
+def _blind(seed: int, nodes: int) -> frozenset[int]:
+    """Up to f members that never see the chain: f+1 others that are correct do."""
+    rng = random.Random(f"{seed}/{nodes}/blind")
+    return frozenset(rng.sample(range(nodes), rng.randint(0, (nodes - 1) // 3)))
 
 
 def _window(rng: random.Random, length_ms_max: int) -> tuple[int, int]:

@@ -25,6 +25,8 @@ NETWORK_FAULTS: Final = frozenset(
         "duplicates",
         "skew",
         "jumps",
+        "chain_late",
+        "chain_blind",
     }
 )
 """What may befall any member, all of them together: each stays correct."""
