@@ -1,4 +1,4 @@
-"""The settlement chain of a run: blocks with deposits, bonds and forced orders, and members' own nodes that tell of them.
+"""The settlement chain of a run: blocks with deposits, bonds and forced orders, and members' nodes that tell of them.
 
 Blocks come every BLOCK_MS until the faults are over. Every member's node is asked now and then; it tells of the newest
 finalized block that is a multiple of the step, some nodes late (*chain_late*), some never (*chain_blind*, at most f of
@@ -137,8 +137,8 @@ class SimulatedChain:
 
 
 class ChainFeed:
-    """Mines until ``end_ms`` and lets every host's node tell its member. ``late_ms`` is by member, ``blind`` those whose
-    node is dead."""
+    """Mines until ``end_ms`` and lets every host's node tell its member. ``late_ms`` is by member, ``blind`` those
+    whose node is dead."""
 
     def __init__(
         self, cluster: Cluster, chain: SimulatedChain, end_ms: int, late_ms: tuple[int, ...], blind: frozenset[int]

@@ -181,8 +181,8 @@ def make_deployment(
 ) -> Deployment:
     """A committee of ``n`` and ``traders`` funded accounts, of which the last ``poor_traders`` have a bond for
     POOR_BOND_ORDERS orders only. ``policy`` is the market's. The members hold a sharing of the threshold key from the
-    start, or (``generated``) generate it in the first blocks. ``joiners`` more people have keys and no place yet. ``chain_terms``
-    are the chain's step, and forced orders' delay and spacing, in its blocks."""
+    start, or (``generated``) generate it in the first blocks. ``joiners`` more people have keys and no place yet.
+    ``chain_terms`` are the chain's step, and forced orders' delay and spacing, in its blocks."""
     t = threshold if threshold is not None else n - (n - 1) // (4 if policy == RECEIVE else 3)
     dealing = deal(n, t, secret=None, entropy=_draw(seed % DEALINGS, "deal"))
     signers = sorted(

@@ -176,7 +176,6 @@ HEADS = {
     "head.order": with_heads(lambda heads: [heads[1], heads[0], heads[2]]),
     "head.member": with_heads(second(incarnation=1)),
     "head.view": with_heads(second(view=0)),
-    "head.checkpoint": with_heads(second(checkpoint=Checkpoint(6, b"\x33" * 32, 8, b"\x00" * 32))),
     "head.stale": with_heads(second(list_number=0)),
     "head.list_hash": with_heads(second(list_hash=secret("another list"))),
 }

@@ -1,5 +1,5 @@
-"""Says of the settlement chain what is not so: its heads name checkpoints with invented inputs, of other blocks, or lower
-than before, another one to every member; and who asks it for inputs gets invented ones.
+"""Says of the settlement chain what is not so: its heads name checkpoints with invented inputs, of other blocks, or
+lower than before, another one to every member; and who asks it for inputs gets invented ones.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.effects import Append, Effect
 from mpc_sequencer.core.transcript import INPUT_BOND, INPUT_DEPOSIT, BlockEntry
 from mpc_sequencer.core.types import Block, Checkpoint
@@ -21,6 +22,8 @@ class ChainTaken(Checker):
         super().__init__(watched)
         self._height = 0
         self._checkpoint: Checkpoint = self.committee.genesis.checkpoint
+        self._taken = self._checkpoint.inputs_count
+        """How many inputs blocks have taken, where none stood still."""
         self._batched: set[bytes] = set()
         self._late: dict[bytes, int] = {}
         """Forced orders that were not batched when they were due, and the height of that block."""
@@ -40,8 +43,9 @@ class ChainTaken(Checker):
             self.report(height, f"checkpoint {seen.number} is no block of the chain")
         if seen.number < self._checkpoint.number:
             self.report(height, f"checkpoint {seen.number} after {self._checkpoint.number}")
-        carried = len(block.batch) and seen.inputs_count - self._checkpoint.inputs_count > 0
         self._checkpoint = seen
+        self._taken = min(seen.inputs_count, self._taken + limits.INPUTS_PER_BLOCK_MAX)
+        carried = self._taken < seen.inputs_count
         self._batched.update(one.order_id for one in block.batch)
         for one in chain.forced:
             if one.due > seen.number:
