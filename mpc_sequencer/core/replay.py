@@ -25,6 +25,7 @@ from mpc_sequencer.core.messages import SettlementShare
 from mpc_sequencer.core.transcript import (
     BlockEntry,
     BundleEntry,
+    ChainInput,
     EnvelopeEntry,
     FinalityEntry,
     InputsEntry,
@@ -182,7 +183,12 @@ class Replay:
         """Hand over the inputs that lead from the last block's checkpoint to that hash; the log has none of before."""
         before = self._core.chain.final_state.chain.checkpoint
         entries = [entry for entry in self._inputs if entry.first_index >= before.inputs_count]
-        inputs = [one for entry in entries for one in entry.inputs]
+        inputs: list[ChainInput] = []
+        for entry in entries:
+            expected = before.inputs_count + len(inputs)
+            if entry.first_index != expected:
+                raise ProtocolError("log.order", "InputsEntry.first_index", entry.first_index, expected)
+            inputs += entry.inputs
         self._inputs = []
         if not inputs:
             return 0

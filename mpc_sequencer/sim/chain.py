@@ -31,6 +31,8 @@ DELAY_BLOCKS: Final = 3
 SPACING_BLOCKS: Final = 1
 BURST_INPUTS: Final = 300
 """A block may hold more inputs than a block of the sequencer takes."""
+MARGIN_MS: Final = 4_000
+"""Who forces an order has it valid for a while already: block time may be behind, and it may be due at once."""
 UNLISTED_ASSET: Final = 9
 FORCED_KINDS: Final = ("valid", "valid", "valid", "listed", "short", "later", "garbage", "bent", "poor", "twice")
 
@@ -113,8 +115,9 @@ class SimulatedChain:
         if kind == "listed" and self._sent:
             return encode(self._sent[self._rng.choice(sorted(self._sent))]), b""
         trader = d.traders[-1] if kind == "poor" else self._trader()
-        begins_ms = now_ms + (60_000 if kind == "later" else 0)
-        label = d.label(trader.address, begins_ms, life_ms=40 if kind == "short" else 120_000)
+        begins_ms = now_ms + (60_000 if kind == "later" else -MARGIN_MS)
+        life_ms = MARGIN_MS + (40 if kind == "short" else 120_000)
+        label = d.label(trader.address, begins_ms, life_ms=life_ms)
         plaintext = d.plaintext(trader, d.limit_order(trader, label, side=BUY, time_in_force=IOC))
         envelope = d.envelope(trader, label, plaintext)
         if kind == "bent":
