@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import cache, partial
-from pathlib import Path
 
 import pytest
-
-from mpc_sequencer.audit.report import Stop
-from mpc_sequencer.audit.verify import Audit
-from mpc_sequencer.core.transcript import BlockEntry, InputsEntry, LogEntry, SettlementEntry
-from mpc_sequencer.core.types import Block
-from mpc_sequencer.sim import Cluster, make_deployment
-
-sys.path.append(str(Path(__file__).parent.parent / "core"))
-
 from chain_kit import HandChain, bond, deposit, forced, taken_up
 from core_kit import submit
 from msgspec.structs import replace
+
+from mpc_sequencer.audit.report import Stop
+from mpc_sequencer.audit.verify import Audit
+from mpc_sequencer.core.codec import decode
+from mpc_sequencer.core.transcript import BlockEntry, InputsEntry, LogEntry, SettlementEntry
+from mpc_sequencer.core.types import Block, Envelope
+from mpc_sequencer.sim import Cluster, make_deployment
 
 D = make_deployment(4, seed=81, chain_terms=(1, 2, 1))
 
@@ -77,9 +73,6 @@ def blocks(change: Callable[[Block], Block | None]) -> Callable[[LogEntry], LogE
 
 
 def forced_ids() -> set[bytes]:
-    from mpc_sequencer.core.codec import decode
-    from mpc_sequencer.core.types import Envelope
-
     bodies = [one.body for entry in clean() if isinstance(entry, InputsEntry) for one in entry.inputs if one.body]
     return {decode(Envelope, body).order_id() for body in bodies if body != b"no envelope"}
 
