@@ -13,7 +13,7 @@ from nacl.signing import SigningKey
 
 from mpc_sequencer.audit.report import Stop
 from mpc_sequencer.audit.verify import Audit
-from mpc_sequencer.core import keys
+from mpc_sequencer.core import domains, keys
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.messages import Submit
 from mpc_sequencer.core.rotation import successor_genesis
@@ -34,6 +34,8 @@ from mpc_sequencer.sim import Cluster, Deployment, make_deployment
 from tests.audit.log_builder import replace
 
 Log = list[LogEntry]
+KEEPER = 0
+"""Whose log a test takes where it names nobody."""
 
 
 def log_seed(seed: int, person: int) -> SigningKey:
@@ -78,6 +80,15 @@ class Rotated:
         )
         certificate = Certificate(FINALIZE, header.epoch, header.view, header.block_id(), votes)
         return FinalityEntry(header.block_id(), certificate, ())
+
+
+def log_of(run: Rotated, person: int = KEEPER) -> Log:
+    return list(run.logs[person])
+
+
+def named_topic(run: Rotated, epoch: int) -> bytes:
+    """The session under which an epoch's members speak of the next one."""
+    return domains.ROTATION_TOPIC(run.house.committee.genesis_id, epoch.to_bytes(8, "big"))
 
 
 def audited(run: Rotated, entries: Sequence[LogEntry]) -> Audit:
