@@ -11,8 +11,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from client_key_kit import OrderMaker, with_key, without_key
+from epoch_world import World, two_epochs
 
-from mpc_sequencer.client import SealedOrder
+from mpc_sequencer.client import SealedOrder, membership
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import NO_SIGNATURE, Receipt, with_signature
@@ -106,3 +107,21 @@ class ReceiptMaker:
 @pytest.fixture
 def make_receipt(committee: Committee, member_signers: tuple[Signer, ...]) -> ReceiptMaker:
     return ReceiptMaker(committee, member_signers)
+
+
+@pytest.fixture
+def world() -> World:
+    return two_epochs()
+
+
+@pytest.fixture
+def quick_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(membership, "EPOCH_POLL_S", 0.05)
+    monkeypatch.setattr(membership, "EPOCH_POLL_DOWN_S", 0.02)
+
+
+@pytest.fixture
+def no_poll(quick_poll: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what members say, or new links, make the client ask."""
+    monkeypatch.setattr(membership, "EPOCH_POLL_S", 1e6)
+    monkeypatch.setattr(membership, "EPOCH_POLL_DOWN_S", 1e6)
