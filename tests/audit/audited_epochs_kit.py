@@ -31,7 +31,7 @@ from mpc_sequencer.core.types import (
 )
 from mpc_sequencer.market import RECEIVE
 from mpc_sequencer.sim import Cluster, Deployment, make_deployment
-from tests.audit.log_builder import replace
+from tests.audit.audited_deployment import replace
 
 Log = list[LogEntry]
 KEEPER = 0

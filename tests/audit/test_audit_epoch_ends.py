@@ -14,6 +14,7 @@ from mpc_sequencer.core import limits, rotation
 from mpc_sequencer.core.transcript import BlockEntry, BundleEntry, EnvelopeEntry, FinalityEntry, ListEntry, OpenedEntry
 from mpc_sequencer.core.types import NO_SIGNATURE, BatchEntry, Bundle, Envelope
 from mpc_sequencer.sim import Cluster, make_deployment
+from tests.audit.audited_deployment import replace
 from tests.audit.audited_epochs_kit import (
     Log,
     Rotated,
@@ -26,7 +27,6 @@ from tests.audit.audited_epochs_kit import (
     log_of,
     shrunk,
 )
-from tests.audit.log_builder import replace
 from threshold import BundleContext, check, coin_share, prove_bundle, share
 
 

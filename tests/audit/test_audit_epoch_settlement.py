@@ -12,8 +12,8 @@ from mpc_sequencer.audit.chain import check_chain
 from mpc_sequencer.audit.report import Recorder
 from mpc_sequencer.core.transcript import ReceiptEntry, SettlementEntry
 from mpc_sequencer.settlement.payloads import BATCH_RESULT, Input
+from tests.audit.audited_deployment import replace
 from tests.audit.audited_epochs_kit import KEEPER, Log, Rotated, audited, codes, grown, log_of, shrunk
-from tests.audit.log_builder import replace
 
 
 def test_a_range_that_counts_no_height_goes_on_into_the_next_epoch_whose_members_sign_it() -> None:

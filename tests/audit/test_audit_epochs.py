@@ -12,6 +12,7 @@ from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.transcript import KeyEntry, LogEntry, ReceiptEntry
 from mpc_sequencer.core.types import NO_SIGNATURE, KeyMessage, NextCommittee
 from mpc_sequencer.sim import Cluster, make_deployment
+from tests.audit.audited_deployment import flip, replace
 from tests.audit.audited_epochs_kit import (
     KEEPER,
     Log,
@@ -27,7 +28,6 @@ from tests.audit.audited_epochs_kit import (
     received,
     shrunk,
 )
-from tests.audit.log_builder import flip, replace
 
 REPLACED, STAYING, PASSING = 3, 1, 6
 """Of those of the first run: a member of the first committee only, one of all three, one of the second only."""

@@ -25,7 +25,8 @@ from mpc_sequencer.core.messages import Submit
 from mpc_sequencer.core.transcript import BlockEntry, BundleEntry, EnvelopeEntry, KeyEntry, LogEntry
 from mpc_sequencer.core.types import NO_SIGNATURE, KeyMessage, with_signature
 from mpc_sequencer.sim import Cluster, Deployment, make_deployment
-from tests.audit.log_builder import flip, replace, write_log
+from tests.audit.audited_deployment import flip, replace
+from tests.audit.log_files import write_log
 from threshold.dkg import MessageType
 
 Log = list[LogEntry]

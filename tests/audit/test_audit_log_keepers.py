@@ -26,7 +26,7 @@ from tests.audit.audited_epochs_kit import (
     named_topic,
     shrunk,
 )
-from tests.audit.log_builder import write_log
+from tests.audit.log_files import write_log
 
 
 def written(folder: Path, run: Rotated, entries: Log, person: int, keeper: int | None = None) -> Report:

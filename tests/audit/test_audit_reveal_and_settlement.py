@@ -14,18 +14,9 @@ from mpc_sequencer.audit.settlement import pack
 from mpc_sequencer.core import transcript
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.core.types import NOTARIZE
-from tests.audit.log_builder import (
-    BASE,
-    QUOTE,
-    LogBuilder,
-    chain_input,
-    deployment,
-    first_batch,
-    flip,
-    replace,
-    secret,
-    standard,
-)
+from tests.audit.audited_deployment import BASE, QUOTE, chain_input, deployment, flip, replace, secret
+from tests.audit.log_builder import LogBuilder
+from tests.audit.log_samples import first_batch, standard
 from threshold import BundleContext, coin_share
 
 
