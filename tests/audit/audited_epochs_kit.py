@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from nacl.signing import SigningKey
 
-from mpc_sequencer.audit.report import Stop
 from mpc_sequencer.audit.verify import Audit
 from mpc_sequencer.core import domains, keys
 from mpc_sequencer.core.committee import Committee
@@ -31,6 +30,7 @@ from mpc_sequencer.core.types import (
 )
 from mpc_sequencer.market import RECEIVE
 from mpc_sequencer.sim import Cluster, Deployment, make_deployment
+from tests.audit import log_samples
 from tests.audit.audited_deployment import replace
 
 Log = list[LogEntry]
@@ -92,15 +92,7 @@ def named_topic(run: Rotated, epoch: int) -> bytes:
 
 
 def audited(run: Rotated, entries: Sequence[LogEntry]) -> Audit:
-    audit = Audit(run.file)
-    try:
-        for index, entry in enumerate(entries):
-            audit.recorder.entry_index = index
-            audit.add(entry)
-        audit.finish()
-    except Stop:
-        pass
-    return audit
+    return log_samples.audited(run.file, entries)
 
 
 def codes(run: Rotated, entries: Sequence[LogEntry]) -> list[str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mpc_sequencer.audit.report import Stop
+from mpc_sequencer.audit.verify import Audit
 from mpc_sequencer.core import transcript
 from mpc_sequencer.core.actions import BUY, IOC, SELL
+from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.transcript import LogEntry
 from tests.audit.audited_deployment import QUOTE, Deployment, secret
 from tests.audit.log_builder import LogBuilder
 
@@ -37,6 +41,19 @@ def first_batch(log: LogBuilder, **options: Any) -> list[bytes]:
 
 
 Build = Callable[[], LogBuilder]
+
+
+def audited(committee: Committee, entries: Sequence[LogEntry]) -> Audit:
+    """The audit of these entries, up to where it stops."""
+    audit = Audit(committee)
+    try:
+        for index, entry in enumerate(entries):
+            audit.recorder.entry_index = index
+            audit.add(entry)
+        audit.finish()
+    except Stop:
+        pass
+    return audit
 
 
 def codes(log: LogBuilder, folder: Path) -> list[str]:
