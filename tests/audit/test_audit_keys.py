@@ -374,7 +374,6 @@ def test_the_report_of_a_log_without_a_key_yet_says_so(tmp_path: Path, capsys: p
     assert "not generated yet" in capsys.readouterr().out
 
 
-
 def test_a_bundle_of_a_height_whose_sharing_is_forgotten_is_a_finding_and_no_crash() -> None:
     house, entries = refreshed(True)
     audit = audited(entries, Committee(house.committee.genesis))
