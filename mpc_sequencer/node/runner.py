@@ -54,7 +54,7 @@ from mpc_sequencer.settlement.submitter import ResultReady, Settled
 CHECKPOINT_INTERVAL_S: Final = 2.0
 ROUND_POLL_S: Final = 0.002
 BEHIND_WORK_S: Final = 0.01
-ROUND_INTERVAL_LOADED_S: Final = 0.025
+ROUND_INTERVAL_LOADED_S: Final = 0.015
 PASSES_IN: Final = 3  # of the scheduler, until what the sockets hold is in the inbox; what is queued leaves in one
 INLINE_SYNC_S_MAX: Final = 0.002  # a journal slower than this is synced in a worker thread
 FAULTS_LOGGED_PER_CODE: Final = 20
