@@ -25,7 +25,7 @@ from typing import Final
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.messages import PeerMessage
 from mpc_sequencer.sim.outages import NO_HOST_FAULTS, HostPlan, draw_hosts
-from mpc_sequencer.sim.plan import ROTATION_FAULT_KINDS, MemberFaults, member_faults
+from mpc_sequencer.sim.plan import ROTATION_FAULT_KINDS, MemberFaults, chain_blind, chain_late_ms, member_faults
 
 FAULTS_BEGIN_MS: Final = 200
 FAULTS_END_MS: Final = 3_000
@@ -46,7 +46,6 @@ RETRANSMISSIONS_MAX: Final = 3
 UNACKNOWLEDGED_MS: Final = 60
 """What arrived this long before a break may not be acknowledged yet."""
 UNACKNOWLEDGED_MESSAGES_MAX: Final = 64
-CHAIN_LATE_MS_MAX: Final = 2_500
 SKEW_BEYOND_MS: Final = (limits.BLOCK_TIME_SKEW_MS_MAX * 5 // 4, limits.BLOCK_TIME_SKEW_MS_MAX * 2)
 
 Pair = tuple[int, int]
@@ -214,21 +213,10 @@ def make_plan(
         loss_percent=rng.choice((0, 0, 1, LOSS_PERCENT_MAX)) if "loss" in faults else 0,
         reorder="reorder" in faults and rng.random() < 0.3,
         duplicates="duplicates" in faults and rng.random() < 0.7,
-        chain_late_ms=tuple(_late_ms(seed, node) for node in range(nodes)) if "chain_late" in faults else (),
-        chain_blind=_blind(seed, nodes) if "chain_blind" in faults else frozenset(),
+        chain_late_ms=chain_late_ms(seed, nodes, faults),
+        chain_blind=chain_blind(seed, nodes, faults),
         hosts=draw_hosts(seed, nodes, faults, members, (FAULTS_BEGIN_MS, FAULTS_END_MS), spare=spare),
     )
-
-
-def _late_ms(seed: int, node: int) -> int:
-    rng = random.Random(f"{seed}/{node}/chain")
-    return rng.choice((0, 0, rng.randint(0, 400), rng.randint(0, CHAIN_LATE_MS_MAX)))
-
-
-def _blind(seed: int, nodes: int) -> frozenset[int]:
-    """Up to f members that never see the chain: f+1 others that are correct do."""
-    rng = random.Random(f"{seed}/{nodes}/blind")
-    return frozenset(rng.sample(range(nodes), rng.randint(0, (nodes - 1) // 3)))
 
 
 def _window(rng: random.Random, length_ms_max: int) -> tuple[int, int]:
