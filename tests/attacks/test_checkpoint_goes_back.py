@@ -3,6 +3,9 @@ are never due.
 
 A block's checkpoint is never below its parent's, whatever its heads name. Members whose node was set back stand alone:
 their own node's older word is refused and told to their operator.
+
+Evidence: none: which checkpoint a head names is its member's own word; a header that goes back gets no vote
+(`block.derived`), an own node that does is not believed (`chain.number`).
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from functools import partial
 
 from chain_kit import HandChain, deposit, taken_up
 from core_kit import make_head
+from evidence_kit import evidence_left
 from msgspec.structs import replace
 
 from mpc_sequencer.core.agreement import Rejected
@@ -45,6 +49,7 @@ def test_heads_that_all_name_an_older_checkpoint_leave_it_where_it_is() -> None:
     back = replace(block, header=replace(block.header, checkpoint=GENESIS))
     verdict = core.chain.check(back, None)
     assert isinstance(verdict, Rejected) and verdict.error.field == "BlockHeader.checkpoint"
+    assert evidence_left(cluster) == set()
 
 
 def test_a_chain_node_that_was_set_back_is_told_to_the_operator() -> None:

@@ -3,7 +3,8 @@
 f members together are one head short of what a block needs. A block that takes one up all the same is not the function
 of its heads, and a member whose own chain has another block there gives a new checkpoint no vote, whoever named it.
 
-Evidence: none. A head binds to nothing: what its member's chain node said, nobody can know.
+Evidence: none: the proposal gets no vote (`block.derived`, `block.checkpoint`), and what its own chain node told a
+member nobody else can know.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import pytest
 from chain_kit import HandChain, deposit, taken_up
 from core_kit import make_head
+from evidence_kit import evidence_left
 from msgspec.structs import replace
 
 from mpc_sequencer.core.agreement import Accepted, Rejected
@@ -111,6 +113,7 @@ def test_a_liar_among_four_changes_nothing_that_is_taken(seed: int) -> None:
     chain.tell(cluster)
     honest = [node for node in range(4) if node != liar]
     assert cluster.run(20_000, lambda c: taken_up(chain, c, *honest))
+    assert evidence_left(cluster) == set()
 
 
 def test_simulated_liars_name_false_checkpoints_and_the_checkers_find_nothing() -> None:

@@ -1,6 +1,9 @@
 """Attack: a deposit that nobody made. A leader cannot credit it, for inputs follow from a checkpoint's hash; a peer
 that is asked for inputs cannot slip it in; a log that holds it convinces neither a member that catches up nor an
 auditor.
+
+Evidence: none: inputs travel unsigned and are judged by the hash they lead to (`chain.inputs`, `log.incomplete`,
+`log.order`); the next member is asked.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from functools import partial
 import pytest
 from chain_kit import HandChain, deposit, taken_up
 from core_kit import refused
+from evidence_kit import evidence_left
 from msgspec.structs import replace
 
 from mpc_sequencer.audit.report import Stop
@@ -47,6 +51,7 @@ def test_a_peer_that_serves_invented_inputs_is_named_and_another_one_asked() -> 
         assert core.execution.engine.balance(ACCOUNT, 0) == (DEPOSIT_UNITS + 9, 0)
     assert bent, "the two members that see no chain have asked"
     assert {(fault.node, fault.code) for _, fault in cluster.faults} == {(bent[0], "chain.inputs")}
+    assert evidence_left(cluster) == set()
 
 
 def bent_log(log: list[LogEntry], change: str) -> list[LogEntry]:
