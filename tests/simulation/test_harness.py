@@ -319,7 +319,9 @@ MUTATIONS = [
     Mutation("skips credit", _skips_credit, frozenset({"audit"})),
     Mutation("drops a listed order", _drops_a_listed_order, frozenset({"inclusion"})),
     Mutation("lets lifted orders wait a block", _lets_orders_wait, frozenset({"inclusion"})),
-    Mutation("takes coin shares unchecked", _takes_coin_shares_unchecked, frozenset({"results"}), "bent_shares", seeds=12),
+    Mutation(
+        "takes coin shares unchecked", _takes_coin_shares_unchecked, frozenset({"results"}), "bent_shares", seeds=12
+    ),
     Mutation("takes any heads", _takes_any_heads, frozenset({"audit", "inclusion"}), "stale_heads"),
     Mutation("leaves a promised order out of its list", _breaks_receipts, frozenset({"receipts"})),
     Mutation("charges nullify after notarize", _charges_nullify_after_notarize, frozenset({"accusation"})),
