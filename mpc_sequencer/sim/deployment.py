@@ -17,10 +17,9 @@ from mpc_sequencer.core import domains, eip712, limits
 from mpc_sequencer.core.actions import BUY, GTC, Action, Order, SignedAction, label_hash, plain_order
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee, Genesis, Member
-from mpc_sequencer.core.genesis import INPUT_BOND, INPUT_DEPOSIT
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.signing import Signer, address_of
-from mpc_sequencer.core.transcript import ChainInput
+from mpc_sequencer.core.transcript import INPUT_BOND, INPUT_DEPOSIT, ChainInput
 from mpc_sequencer.core.types import Checkpoint, Envelope, NextCommittee, NextMember
 from mpc_sequencer.market import AUCTION, RECEIVE, Market
 from mpc_sequencer.market.types import OrderPolicy
@@ -178,10 +177,12 @@ def make_deployment(
     generated: bool = False,
     key_refresh_ms: int = 0,
     joiners: int = 0,
+    chain_terms: tuple[int, int, int] = (1, 0, 0),
 ) -> Deployment:
     """A committee of ``n`` and ``traders`` funded accounts, of which the last ``poor_traders`` have a bond for
     POOR_BOND_ORDERS orders only. ``policy`` is the market's. The members hold a sharing of the threshold key from the
-    start, or (``generated``) generate it in the first blocks. ``joiners`` more people have keys and no place yet."""
+    start, or (``generated``) generate it in the first blocks. ``joiners`` more people have keys and no place yet.
+    ``chain_terms`` are the chain's step, and forced orders' delay and spacing, in its blocks."""
     t = threshold if threshold is not None else n - (n - 1) // (4 if policy == RECEIVE else 3)
     dealing = deal(n, t, secret=None, entropy=_draw(seed % DEALINGS, "deal"))
     signers = sorted(
@@ -211,6 +212,9 @@ def make_deployment(
         checkpoint=Checkpoint(1, _draw(seed, "chain block"), len(inputs), inputs_hash),
         time_ms=START_MS,
         key_refresh_ms=key_refresh_ms,
+        l1_step_blocks=chain_terms[0],
+        forced_delay_blocks=chain_terms[1],
+        forced_spacing_blocks=chain_terms[2],
     )
     committee = Committee(genesis)
     later = tuple(Signer(_draw(seed, "consensus", n + i)) for i in range(joiners))

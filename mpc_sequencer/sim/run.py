@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Final, get_args
 
 from mpc_sequencer.core.effects import Effect
+from mpc_sequencer.sim.chain import DELAY_BLOCKS, SPACING_BLOCKS, STEP_BLOCKS, ChainFeed, SimulatedChain
 from mpc_sequencer.sim.checkers import CHECKERS, GENERATED_CHECKERS, Checker, Watched
 from mpc_sequencer.sim.cluster import Cluster
 from mpc_sequencer.sim.deployment import START_MS, Deployment, make_deployment
@@ -121,6 +122,7 @@ class Harness:
             generated=self.generated,
             key_refresh_ms=key_refresh_ms,
             joiners=joiners,
+            chain_terms=(STEP_BLOCKS, DELAY_BLOCKS, SPACING_BLOCKS),
         )
 
     def _checker_kinds(self) -> tuple[type[Checker], ...]:
@@ -152,6 +154,7 @@ class Harness:
 
     def _run(self) -> RunReport:
         simulation = self.simulation = self._simulation()
+        self._feed(simulation)
         workload = self._workload(simulation)
         began_ms = simulation.now_ms
         try:
@@ -164,6 +167,14 @@ class Harness:
         except CoreFailed as error:
             self.watched.report("core", simulation.hosts[error.node].core.chain.final_height, str(error))
         return self._report(simulation, simulation.now_ms - began_ms)
+
+    def _feed(self, simulation: Simulation) -> None:
+        """Have a settlement chain beside the committee."""
+        rng = random.Random(f"{self.seed}/{self.nodes}/chain")
+        chain = self.watched.chain = SimulatedChain(self.watched.deployment, rng, self.watched.sent)
+        ChainFeed(
+            simulation, chain, START_MS + self.plan.end_ms, self.plan.chain_late_ms, self.plan.chain_blind
+        )
 
     def _generate(self, simulation: Simulation) -> bool:
         """Faults, until a correct member has the key and a client has it from there; False where that takes too long.

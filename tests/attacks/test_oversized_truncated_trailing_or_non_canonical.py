@@ -40,6 +40,7 @@ from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.effects import FromPeer, PeerDown, PeerUp
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import ClientReply, ClientRequest, PeerMessage
+from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.core.types import (
     FINALIZE,
     NO_SIGNATURE,
@@ -103,6 +104,8 @@ def examples() -> tuple[tuple[Any, Any], ...]:
         messages.FetchLog(300, 70_000),
         messages.LogSlice((b"entry", b"another"), 9),
         messages.KeyBodies((key_message, key_message)),
+        messages.FetchInputs(ID),
+        messages.InputsMessage(ID, ID, (ChainInput(3, bytes(20), 0, ID, b"envelope"),) * 2),
     )
     request = (
         messages.Submit(7, (order, order), True),

@@ -10,7 +10,6 @@ import pytest
 
 from mpc_sequencer.core import limits, transcript
 from mpc_sequencer.core.actions import SELL
-from mpc_sequencer.core.types import Checkpoint
 from tests.audit.audited_deployment import replace, secret
 from tests.audit.log_builder import LogBuilder
 from tests.audit.log_samples import Build, codes, first_batch
@@ -156,7 +155,6 @@ HEADS = {
     "head.order": with_heads(lambda heads: [heads[1], heads[0], heads[2]]),
     "head.member": with_heads(second(incarnation=1)),
     "head.view": with_heads(second(view=0)),
-    "head.checkpoint": with_heads(second(checkpoint=Checkpoint(6, b"\x33" * 32, 8, b"\x00" * 32))),
     "head.stale": with_heads(second(list_number=0)),
     "head.list_hash": with_heads(second(list_hash=secret("another list"))),
 }
