@@ -35,6 +35,8 @@ from mpc_sequencer.core.limits import LOG_ENTRY_BYTES_MAX
 from mpc_sequencer.core.transcript import (
     BlockEntry,
     BundleEntry,
+    CommitEntry,
+    DeltasEntry,
     EnvelopeEntry,
     FinalityEntry,
     GenesisEntry,
@@ -240,6 +242,10 @@ class Audit:
         elif isinstance(entry, SettlementEntry):
             self._settlements += 1
             self.settlement.add(entry, self.blocks.certified_height)
+        elif isinstance(entry, CommitEntry):
+            self.settlement.commits.add(entry)
+        elif isinstance(entry, DeltasEntry):
+            self.settlement.add_deltas(entry)
         elif isinstance(entry, SettledEntry):
             self.settlement.add_settled(entry)
         elif isinstance(entry, ReceiptEntry):

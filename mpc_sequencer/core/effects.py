@@ -14,6 +14,7 @@ from typing import Final
 from mpc_sequencer.core.messages import (
     ClientReply,
     ClientRequest,
+    CommitShare,
     ExecutedRow,
     FetchLog,
     OrderReply,
@@ -35,6 +36,8 @@ from mpc_sequencer.core.types import (
     Value,
     Vote,
 )
+from mpc_sequencer.settlement.claims import SignedCommit
+from mpc_sequencer.settlement.payloads import SignedResult
 
 
 # --- events -----------------------------------------------------------------------------------------------------
@@ -185,6 +188,12 @@ class RotationRecord(Value, frozen=True, tag=14):
     target: NextCommittee
 
 
+class CommitRecord(Value, frozen=True, tag=16):
+    """This member's signature over a range's order commit: it signs no other one of that epoch and height."""
+
+    share: CommitShare
+
+
 Record = (
     AdmittedRecord
     | ListRecord
@@ -200,6 +209,7 @@ Record = (
     | HeldKeyRecord
     | KeyRecord
     | RotationRecord
+    | CommitRecord
 )
 UNBINDING: Final = (HeadRecord, CertificateRecord)
 """Records that need no sync of their own: they promise nothing that a later one could break."""
@@ -269,7 +279,15 @@ class Settle:
     """A settlement range with q signatures is ready for the chain."""
 
     number: int
-    signed: object
+    signed: SignedResult
+
+
+@dataclass(frozen=True, slots=True)
+class CommitReady:
+    """The order commit of a settlement range has q signatures."""
+
+    number: int
+    signed: SignedCommit
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +350,7 @@ Effect = (
     | Outcomes
     | Recall
     | Settle
+    | CommitReady
     | Fault
     | Evidence
     | RolledBack

@@ -15,6 +15,7 @@ from mpc_sequencer.core.messages import FetchLog, LogSlice
 from mpc_sequencer.core.transcript import (
     BlockEntry,
     BundleEntry,
+    CommitEntry,
     EnvelopeEntry,
     FinalityEntry,
     KeyEntry,
@@ -33,7 +34,9 @@ PEERS_KEPT_MAX: Final = 256
 """With so many peers, what a visitor has spent is forgotten once it counts no more."""
 SERVED: Final = frozenset(
     kind.__struct_config__.tag
-    for kind in (ListEntry, EnvelopeEntry, KeyEntry, BlockEntry, FinalityEntry, BundleEntry, SettlementEntry)
+    for kind in (
+        ListEntry, EnvelopeEntry, KeyEntry, BlockEntry, FinalityEntry, BundleEntry, SettlementEntry, CommitEntry,
+    )
 )
 
 Read = Callable[[int, int], list[bytes]]

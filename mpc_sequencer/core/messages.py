@@ -33,7 +33,7 @@ from mpc_sequencer.core.types import (
     Value,
     Vote,
 )
-from mpc_sequencer.settlement.claims import ResultClaim
+from mpc_sequencer.settlement.claims import OrderCommit, ResultClaim
 
 ALPN: Final = "mpcseq/1"
 
@@ -91,6 +91,14 @@ class SettlementShare(Value, frozen=True, tag=8):
     """A member's signature over the BatchResult that ``claim`` describes."""
 
     claim: ResultClaim
+    node: NodeIndex
+    signature: SignatureBytes
+
+
+class CommitShare(Value, frozen=True, tag=20):
+    """A member's signature over the order commit of a range."""
+
+    commit: OrderCommit
     node: NodeIndex
     signature: SignatureBytes
 
@@ -165,6 +173,7 @@ PeerMessage = (
     | CertificateMessage
     | BundleMessage
     | SettlementShare
+    | CommitShare
     | FetchBodies
     | Bodies
     | FetchLists

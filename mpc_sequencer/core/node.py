@@ -51,6 +51,7 @@ from mpc_sequencer.core.keygen import KeySessions
 from mpc_sequencer.core.lists import ListStore, OwnLists
 from mpc_sequencer.core.messages import (
     ClientRequest,
+    CommitShare,
     EpochsQuery,
     KeyQuery,
     KeyReply,
@@ -137,7 +138,7 @@ class NodeCore:
         self._pending_final: tuple[bytes, Certificate] | None = None
         self._pending_since_ms = 0
         self.last_final_ms = 0
-        self.farewell: tuple[SettlementShare, ...] = ()
+        self.farewell: tuple[SettlementShare | CommitShare, ...] = ()
         """This member's signatures over ranges of the epoch before, for members that are still in it."""
         self.offered_ms = 0
         """When a joiner last offered its messages; 0 where it has a new one."""
