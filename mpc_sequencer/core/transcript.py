@@ -40,12 +40,15 @@ Amount = Annotated[bytes, Meta(min_length=32, max_length=32)]
 
 
 class ChainInput(Value, frozen=True):
-    """One entry of the contract's input queue: kind 1 deposit, kind 2 bond; amount as 32 bytes big-endian."""
+    """One entry of the contract's input queue: kind 1 deposit, kind 2 bond, kind 3 forced order; amount as 32 bytes
+    big-endian. A forced order's ``body`` is its envelope as queued, its amount the SHA-256 of that; it is empty for the
+    other kinds."""
 
-    kind: Annotated[int, Meta(ge=1, le=2)]
+    kind: Annotated[int, Meta(ge=1, le=3)]
     account: Address
     asset: Annotated[int, Meta(ge=0, lt=1 << 16)]
     amount: Amount
+    body: Annotated[bytes, Meta(max_length=limits.ENVELOPE_BYTES_MAX)] = b""
 
 
 class GenesisEntry(Value, frozen=True, tag=1):
