@@ -17,7 +17,7 @@ from mpc_sequencer.audit.report import Recorder
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.transcript import DeltasEntry, SettledEntry, SettlementEntry
 from mpc_sequencer.core.types import BlockHeader
-from mpc_sequencer.settlement.payloads import BATCH_RESULT, DELTA_BYTES, PART_DELTAS, RESULT_DELTAS_MAX
+from mpc_sequencer.settlement.payloads import BATCH_RESULT, DELTA_BYTES, PART_DELTAS, RESULT_FRESH_DELTAS_MAX
 
 Changes = dict[tuple[int, bytes], tuple[int, int]]
 """Per (asset, account): change of free + locked, change of withdrawable."""
@@ -65,7 +65,7 @@ def pack(changes: Changes) -> bytes:
 
 def packed_hash(packed: bytes) -> bytes:
     """What packed changes are signed as: their SHA-256, or that of their parts' hashes where they take several."""
-    if len(packed) <= RESULT_DELTAS_MAX * DELTA_BYTES:
+    if len(packed) <= RESULT_FRESH_DELTAS_MAX * DELTA_BYTES:
         return hashlib.sha256(packed).digest()
     step = PART_DELTAS * DELTA_BYTES
     parts = (packed[at : at + step] for at in range(0, len(packed), step))

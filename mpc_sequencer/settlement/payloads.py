@@ -3,8 +3,10 @@
 A result's EIP-712 struct is BATCH_RESULT below; its deltas enter as SHA-256 of their packed form. A packed
 delta is ``account 20 || asset u16 || free i128 || withdrawable i128``, big-endian two's complement, 54 bytes.
 Deltas are strictly ascending by (asset, account), none is empty, and per asset the changes sum to zero:
-trading moves money, it makes none. A result of more than RESULT_DELTAS_MAX deltas does not fit one transaction: its
-packed deltas are cut into parts of PART_DELTAS each, and what enters its struct is the SHA-256 of the parts' SHA-256.
+trading moves money, it makes none. A result of more than RESULT_FRESH_DELTAS_MAX deltas may not fit one transaction:
+its packed deltas are cut into parts of PART_DELTAS each, and what enters its struct is the SHA-256 of the parts'
+SHA-256. (The contract takes RESULT_DELTAS_MAX in one transaction; but where most of them open new balances that is
+beyond a transaction's gas, and a result that is signed in one piece and does not fit could never be posted.)
 
 An OrderCommit (ORDER_COMMIT below) says which sealed orders a range has before anybody can read them, and up to which
 forced entry they reach; it is signed as soon as the range's last header is final.
@@ -31,8 +33,8 @@ ADDRESS_BYTES: Final = 20
 HASH_BYTES: Final = 32
 DELTA_BYTES: Final = 54
 RESULT_DELTAS_MAX: Final = 1_500
-PART_DELTAS: Final = 1_000
-PARTS_MAX: Final = 256
+PART_DELTAS: Final = 500
+PARTS_MAX: Final = 64
 RESULT_FRESH_DELTAS_MAX: Final = 600
 """Deltas that open a new (asset, account) balance cost four times the others; this many always fit a
 transaction.
@@ -174,7 +176,7 @@ def _pack(delta: Delta) -> bytes:
 
 def is_staged(deltas: int) -> bool:
     """Whether a result of so many deltas is posted part by part."""
-    return deltas > RESULT_DELTAS_MAX
+    return deltas > RESULT_FRESH_DELTAS_MAX
 
 
 def delta_parts(packed: bytes) -> tuple[bytes, ...]:
