@@ -8,6 +8,7 @@ know; the committee's rule that f+1 members name the same checkpoint is what ans
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -35,6 +36,7 @@ from mpc_sequencer.settlement.payloads import (
     pack_deltas,
     signature_fields,
 )
+from mpc_sequencer.settlement.terms import ZERO_ADDRESS, Terms
 
 LOG_RANGE_BLOCKS_MAX: Final = 5_000
 MINT_GAS: Final = 120_000
@@ -149,14 +151,29 @@ class ChainClient(EthClient):
             raise ChainMismatch(f"the deployment of {contract} has no contract address")
         return receipt.contract, receipt.block_number
 
-    def deploy(self, secret: bytes, signers: Sequence[bytes], quorum: int, tokens: Sequence[bytes]) -> bytes:
+    def deploy(
+        self,
+        secret: bytes,
+        signers: Sequence[bytes],
+        quorum: int,
+        tokens: Sequence[bytes],
+        terms: Terms | None = None,
+    ) -> bytes:
         """Deploy a settlement contract and use it from now on; returns its address.
 
         ``signers``: consensus addresses, strictly ascending. ``tokens``: token contract per asset id.
         """
+        terms = Terms() if terms is None else terms
+        deployer = bytes.fromhex(self._web3.eth.account.from_key(secret).address[2:])
+        fields = dataclasses.asdict(terms)
+        for name in ("governor", "guardian"):
+            fields[name] = checksum(deployer if fields[name] == ZERO_ADDRESS else fields[name])
+        code = load_artifact("Council").bytecode
         members = [checksum(signer) for signer in signers]
         assets = [checksum(token) for token in tokens]
-        self.settlement, self._from_block = self._deploy(secret, "Settlement", members, quorum, assets)
+        self.settlement, self._from_block = self._deploy(
+            secret, "Settlement", members, quorum, assets, tuple(fields.values()), code
+        )
         self._contract = self._web3.eth.contract(address=checksum(self.settlement), abi=self._abi)
         return self.settlement
 
@@ -278,7 +295,7 @@ class ChainClient(EthClient):
         check_result(signed.result)
         bitmap, signatures = signature_fields(signed)
         call = self._call(
-            "post_result", _header(signed.result), bitmap, signatures, pack_deltas(signed.result.deltas)
+            "post_result", result_header(signed.result), bitmap, signatures, pack_deltas(signed.result.deltas)
         )
         return self.prepare(secret, [call])[0]
 
@@ -290,7 +307,7 @@ class ChainClient(EthClient):
 
     def result_digest(self, result: BatchResult) -> bytes:
         """The digest as the contract computes it."""
-        return bytes(self._view("result_digest", _header(result), pack_deltas(result.deltas)))
+        return bytes(self._view("result_digest", result_header(result), pack_deltas(result.deltas)))
 
     def last_posted(self) -> LastPosted:
         """Where the contract's chain of results ends."""
@@ -349,7 +366,8 @@ class ChainClient(EthClient):
         return members, int(self._view("quorum_of", epoch))
 
 
-def _header(result: BatchResult) -> tuple[int | bytes, ...]:
+def result_header(result: BatchResult) -> tuple[int | bytes, ...]:
+    """A result as the contract's struct."""
     return (
         result.epoch,
         result.first_height,
