@@ -74,7 +74,8 @@ class Sender:
         settled = max(0, head - self.confirmations)
         latest = chain.view_at(head)
         confirmed = latest if settled == head else self._confirmed(settled)
-        nonces = [chain.transaction_count(account, at) for at in (head, settled, "pending")]
+        nonce, nonce_confirmed = (chain.transaction_count(account, at) for at in (head, settled))
+        nonce_pending = chain.transaction_count(account, "pending")
         base_fee, priority = chain.fees(head)
         receipts = {}
         for one in hashes:
@@ -83,7 +84,7 @@ class Sender:
                 receipts[one] = Mined(receipt.status == 1, receipt.gas_used, receipt.block_number)
         if chain.block_hash(head) != head_hash:
             raise ChainMismatch(f"block {head} was replaced while it was read")
-        return Answer(latest, confirmed, *nonces, base_fee, priority, receipts)
+        return Answer(latest, confirmed, nonce, nonce_confirmed, nonce_pending, base_fee, priority, receipts)
 
     def _confirmed(self, block: int) -> ContractView:
         """The contract at a block that may be before its deployment."""

@@ -3,8 +3,8 @@
 What is signed comes in as events and is kept on disk first; the state gets as much of it as it has room for, in order,
 and the next once ranges are settled. So a chain that is away for days costs disk space and nothing else.
 
-Cancelling the shell abandons a running request; its thread ends by the client's own time-outs and touches nothing of the
-shell. A transaction that it may have sent is on disk.
+Cancelling the shell abandons a running request; its thread ends by the client's own time-outs and touches nothing of
+the shell. A transaction that it may have sent is on disk.
 """
 
 from __future__ import annotations
