@@ -46,7 +46,7 @@ class Blocks:
         committee = epochs.current.committee
         self._included = [0] * committee.n
         self._final_ids: dict[int, bytes] = {}
-        self.last = BlockRef(0, 0, committee.genesis_id)
+        self.last = BlockRef(0, 0, committee.genesis_id, committee.genesis.time_ms)
         self._view = 0
         """Of the last block in its epoch; 0 before an epoch's first."""
         self.ended = False

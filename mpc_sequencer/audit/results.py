@@ -63,7 +63,7 @@ class Results:
         coin = self._reveal.coin(height)
         batch = self._reveal.take(height)
         precedence = None if self.receive_order is None else self.receive_order(height)
-        executed = self._execution.execute(height, coin, batch, precedence)
+        executed = self._execution.execute(height, self._refs[height].time_ms, coin, batch, precedence)
         self._last_result = result_hash(self._last_result, height, executed.state_root, executed.fills_root)
         self.results[height] = self._last_result
         self.fills += len(executed.fills)

@@ -71,6 +71,8 @@ class Genesis(Value, frozen=True):
     key_refresh_ms: Uint = 0
     """How often the threshold key is shared anew, in block time: KEY_REFRESH_MS_MIN or more, or 0 for never (but where
     a member lacks its share)."""
+    fee_account: Address = bytes(20)
+    """Where trading fees go; zero bytes only where every market trades free of fees."""
 
     def block_id(self) -> bytes:
         """The id of the block of height 0 and view 0."""
@@ -158,6 +160,8 @@ class Committee:
                 f"key_refresh_ms is {genesis.key_refresh_ms}: a sharing would follow the one before too soon",
                 f"share the key anew every {limits.KEY_REFRESH_MS_MIN} ms or more seldom, or never: 0",
             )
+        if not any(genesis.fee_account) and any(m.maker_fee_ppm or m.taker_fee_ppm for m in genesis.markets):
+            raise ConfigError("a market takes fees and no account gets them", "name a fee_account")
         self.epoch = genesis.epoch
         self.origin = origin
         self.genesis_id = genesis.block_id() if origin is None else origin.genesis_id

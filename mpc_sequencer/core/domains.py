@@ -55,12 +55,18 @@ VAULT_ENTRY: Final = Tag("MPCSEQ/v1/vault-entry")  # name || 0 || a data file's 
 
 # --- signatures -------------------------------------------------------------------------------------------------
 SPONSOR_TYPE: Final = StructType("Sponsor(bytes32 orderId)")
-LIMIT_ORDER_TYPE: Final = StructType(
-    "LimitOrder(address account,uint64 nonce,bytes32 labelHash,uint32 market,uint8 side,uint8 timeInForce,"
-    "uint64 priceTicks,uint64 quantityLots)"
+_ORDER_TERMS: Final = (
+    "uint32 market,uint64 clientId,uint8 side,uint8 kind,uint8 timeInForce,uint8 postOnly,uint8 selfTrade,"
+    "uint64 priceTicks,uint64 stopTicks,uint64 quantityLots,uint64 displayLots,uint64 expiresMs"
 )
+ORDER_TYPE: Final = StructType(f"Order(address account,uint64 nonce,bytes32 labelHash,{_ORDER_TERMS})")
 WITHDRAWAL_TYPE: Final = StructType(
     "Withdrawal(address account,uint64 nonce,bytes32 labelHash,uint16 asset,uint128 amount)"
+)
+CANCEL_TYPE: Final = StructType("Cancel(address account,uint64 nonce,bytes32 labelHash,uint64 targetNonce)")
+CANCEL_ALL_TYPE: Final = StructType("CancelAll(address account,uint64 nonce,bytes32 labelHash,uint32 market)")
+REPLACE_TYPE: Final = StructType(
+    f"Replace(address account,uint64 nonce,bytes32 labelHash,uint64 targetNonce,{_ORDER_TERMS})"
 )
 RECEIPT_TYPE: Final = StructType(
     "Receipt(uint64 epoch,uint64 incarnation,bytes32 orderId,uint16 node,uint64 listNumber,uint64 receivedMs)"

@@ -39,6 +39,7 @@ CODES: Final[Mapping[str, str]] = {
     "intake.sponsor_full": "the sponsor has as many pending orders as it may",
     "intake.lists_full": "the member has too many lists outside finalized blocks",
     "intake.recovering": "the member lost its journal and gives no receipts yet",
+    "intake.cutover": "the epoch is over and the next one begins here in a moment",
     "intake.sequenced": "the order has been sequenced already",
     "intake.leaving": "the member is not in the next committee and gives no receipts any more",
     "member.unknown": "no such member in the committee",

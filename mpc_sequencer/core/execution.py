@@ -114,7 +114,8 @@ class Execution:
             return None
         del self._preparing[0]
         height = batch.final.height
-        outcome = self.engine.execute(height, batch.coin, prepared, self._precedence(batch.final))
+        time_ms = batch.final.block.header.time_ms
+        outcome = self.engine.execute(height, time_ms, batch.coin, prepared, self._precedence(batch.final))
         result = result_hash(self._last_result, height, outcome.state_root, outcome.fills_root)
         self._last_result = result
         self.executed_height = height

@@ -19,7 +19,7 @@ def genesis_engine(committee: Committee, inputs: Sequence[ChainInput]) -> tuple[
     Raises ``ValueError`` for a deposit of an asset the genesis does not list, or beyond the supply bound.
     """
     genesis = committee.genesis
-    engine = Engine(genesis.markets, range(len(genesis.assets)), committee.separator)
+    engine = Engine(genesis.markets, range(len(genesis.assets)), committee.separator, genesis.fee_account)
     bonds_wei: dict[bytes, int] = {}
     for one in inputs:
         amount = int.from_bytes(one.amount, "big")

@@ -45,11 +45,11 @@ SHARINGS_KEPT: Final = 16
 
 # --- timing (local) -----------------------------------------------------------------------------------------------
 LIST_INTERVAL_MS_MIN: Final = 20
-LIST_INTERVAL_LOADED_MS: Final = 90  # after a list of LIST_LOADED_ENTRIES or more
+LIST_INTERVAL_LOADED_MS: Final = 110  # after a list of LIST_LOADED_ENTRIES or more
 LIST_LOADED_ENTRIES: Final = 4
 BLOCK_INTERVAL_MS_MIN: Final = 60  # a leader waits this long after entering the view before its own
-BLOCK_INTERVAL_LOADED_MS: Final = 200  # with BLOCK_LOADED_ORDERS pending or more: what a view takes with its wait
-BLOCK_LOADED_WAIT_MS_MAX: Final = 170  # in its own view
+BLOCK_INTERVAL_LOADED_MS: Final = 250  # while BLOCK_LOADED_ORDERS wait, or came with the last block: a view and wait
+BLOCK_LOADED_WAIT_MS_MAX: Final = 210  # in its own view
 BLOCK_LOADED_WAIT_INACTIVE_MS_MAX: Final = 100  # below VIEW_TIMEOUT_INACTIVE_MS, or waiting would nullify it again
 BLOCK_LOADED_ORDERS: Final = 24
 VIEW_TIMEOUT_MS: Final = 1_500
@@ -96,6 +96,13 @@ QUANTITY_LOTS_MAX: Final = (1 << 48) - 1
 AMOUNT_MAX: Final = (1 << 127) - 1  # base units of one asset, so that a delta fits an int128
 NONCE_WINDOW: Final = 1_024
 NONCE_AHEAD_MAX: Final = 1 << 20
+FEE_PPM_MAX: Final = 100_000  # a tenth of what is traded
+PPM: Final = 1_000_000
+CLIENT_IDS_KEPT: Final = 64  # the last accepted client ids of an account, which it may not use again
+OPEN_ORDERS_PER_ACCOUNT_MAX: Final = 512
+FOK_ROUNDS_MAX: Final = 8  # clearings of a market and height that may remove some fill-or-kill orders; then all go
+FOK_LEVELS_MAX: Final = 1_024  # price levels an arriving fill-or-kill order looks at
+TRIGGERED_PER_HEIGHT_MAX: Final = 1_024  # stops that join a height, over all markets
 
 # --- settlement (consensus) ---------------------------------------------------------------------------------------
 SETTLEMENT_RANGE_HEIGHTS: Final = 64

@@ -317,6 +317,8 @@ class StatusReply(Value, frozen=True, tag=53):
     key_heard: Uint
     key_expected: Uint
     """Members that have spoken in this phase, and members that are to."""
+    key_due_ms: Uint | None
+    """The key is shared anew from the first block of this time on; None where a session runs or none is planned."""
 
 
 class KeyReply(Value, frozen=True, tag=55):

@@ -18,11 +18,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from mpc_sequencer.core import domains, limits
+from mpc_sequencer.core import domains, finalized, limits
 from mpc_sequencer.core.agreement import Simplex
 from mpc_sequencer.core.application import NodeApplication
 from mpc_sequencer.core.catchup import CatchUp
-from mpc_sequencer.core.chain import Chain, FinalBlock, Finality
+from mpc_sequencer.core.chain import Chain
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.convictions import Convictions
 from mpc_sequencer.core.effects import (
@@ -37,29 +37,17 @@ from mpc_sequencer.core.effects import (
     PeerAhead,
     PeerDown,
     PeerUp,
-    Recall,
-    Reply,
     SettlementSeen,
 )
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.execution import Executed, Execution
+from mpc_sequencer.core.execution import Execution
 from mpc_sequencer.core.fetch import Fetcher
 from mpc_sequencer.core.gateway import Gateway
 from mpc_sequencer.core.genesis import genesis_engine
 from mpc_sequencer.core.keybook import KeyBook
 from mpc_sequencer.core.keygen import KeySessions
 from mpc_sequencer.core.lists import ListStore, OwnLists
-from mpc_sequencer.core.messages import (
-    ClientRequest,
-    CommitShare,
-    EpochsQuery,
-    KeyQuery,
-    KeyReply,
-    OrderQuery,
-    SettlementShare,
-    StatusQuery,
-    Submit,
-)
+from mpc_sequencer.core.messages import CommitShare, SettlementShare, Submit
 from mpc_sequencer.core.offences import accused
 from mpc_sequencer.core.peers import PeerHandlers
 from mpc_sequencer.core.pool import Pool
@@ -69,14 +57,10 @@ from mpc_sequencer.core.rotation import check_next
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.standing import Standing
 from mpc_sequencer.core.statements import Statements
-from mpc_sequencer.core.status import StatusBoard
+from mpc_sequencer.core.status import StatusBoard, answer
 from mpc_sequencer.core.succession import Succession
 from mpc_sequencer.core.transcript import ChainInput, GenesisEntry, InputsEntry, SettledEntry
-from mpc_sequencer.core.types import (
-    ZERO_HASH,
-    Certificate,
-    NextCommittee,
-)
+from mpc_sequencer.core.types import ZERO_HASH, Certificate, NextCommittee
 from mpc_sequencer.settlement.ranges import Ranges
 from threshold import SecretShare, ThresholdError
 
@@ -138,6 +122,8 @@ class NodeCore:
         self._pending_final: tuple[bytes, Certificate] | None = None
         self._pending_since_ms = 0
         self.last_final_ms = 0
+        self.last_batch_orders = 0
+        """How many orders the last final block batched."""
         self.farewell: tuple[SettlementShare | CommitShare, ...] = ()
         """This member's signatures over ranges of the epoch before, for members that are still in it."""
         self.offered_ms = 0
@@ -177,7 +163,10 @@ class NodeCore:
                 except (ProtocolError, ThresholdError) as error:
                     self.blame(node, error)
             case FromClient(client, request):
-                self._on_client(client, request)
+                if isinstance(request, Submit):
+                    self.gateway.submit(client, request)
+                else:
+                    self.effects.append(answer(self, client, request))
             case ClientGone(client):
                 self.gateway.gone(client)
             case PeerUp(node):
@@ -206,7 +195,7 @@ class NodeCore:
         except ProtocolError as error:
             self.effects.append(Fault(self.node, error.code, str(error)))
             return
-        self.keygen.say(self.succession.topic, approval)
+        self.keygen.voice.say(self.succession.topic, approval)
 
     def blame(self, node: int, error: ProtocolError | ThresholdError) -> None:
         """Report a refused message; whoever signed what convicts it is named, not who passed it on."""
@@ -241,7 +230,7 @@ class NodeCore:
             self.effects += part.effects
             part.effects = []
         if executed is not None:
-            self._on_executed(executed)
+            finalized.on_executed(self, executed)
         self.gateway.work()
         self.peers.work(now_ms)
         self.catchup.work(now_ms)
@@ -357,25 +346,6 @@ class NodeCore:
         self.effects = []
         return collected
 
-    # --- clients ------------------------------------------------------------------------------------------------
-    def _on_client(self, client: int, request: ClientRequest) -> None:
-        match request:
-            case Submit():
-                self.gateway.submit(client, request)
-            case OrderQuery(number, order_id):
-                height = self.pool.sequenced_height(order_id)
-                reply = self.board.order(number, order_id, height)
-                # what this member has forgotten, or executed some time ago, its shell may still have
-                executed = reply.state == "final" and reply.height <= self.execution.executed_height
-                recalls = executed or reply.state == "unknown"
-                self.effects.append(Recall(client, reply) if recalls else Reply(client, reply))
-            case KeyQuery(number):
-                self.effects.append(Reply(client, KeyReply(number, self.keygen.certificate, self.keygen.phase)))
-            case EpochsQuery(number, after_epoch):
-                self.effects.append(Reply(client, self.succession.reply(number, after_epoch)))
-            case StatusQuery(number):
-                self.effects.append(Reply(client, self.board.status(number, self)))
-
     # --- finality -----------------------------------------------------------------------------------------------
     def retry_final(self, now_ms: int) -> None:
         """Finalize what a certificate is held for, once it is at hand."""
@@ -387,53 +357,11 @@ class NodeCore:
             return
         self._pending_final = None
         for one in final:
-            self.on_final(one, now_ms)
+            finalized.on_final(self, one, now_ms)
         self.reveal.forget_before(self.simplex.final_view - limits.VIEWS_AHEAD_MAX)
-
-    def on_final(self, final: FinalBlock, now_ms: int) -> None:
-        """A block is final: what was waiting for it goes on. Blocks come in height order."""
-        self.last_final_ms = now_ms
-        entry = final.entry
-        height, batch = entry.state.height, entry.block.batch
-        self.publisher.final(final)
-        self.keygen.final(height, entry.state.time_ms, entry.key_messages)
-        self.execution.certified(entry.block.certified)
-        if entry.block.certified:
-            self.statements.results_changed()
-        self.ranges.final(entry.block.header, entry.block_id, bool(batch), last=entry.state.ended)
-        if batch:
-            self.keygen.drain()
-            order_ids = [one.order_id for one in batch]
-            self.gateway.final(height, entry.block_id, order_ids)
-            self.board.sequenced += len(batch)
-            self.open_batch(final.finality, now_ms)
-        if entry.state.ended:
-            self.keygen.drain()
-            self.own_lists_end()
-        self.publisher.settle()
-
-    def own_lists_end(self) -> None:
-        """The epoch is over: receipts given in it are kept by the list that is cut now."""
-        self.statements.cut_list()
-
-    def open_batch(self, final: Finality, now_ms: int) -> None:
-        """Hand a final batch, whose bodies are held, to the reveal."""
-        orders = []
-        for one in final.block.batch:
-            self.pool.sequence(one.order_id, final.height)
-            pooled = self.pool.get(one.order_id)
-            assert pooled is not None, "no block is accepted without the bodies it batches"
-            orders.append(pooled.order)
-        self.reveal.final(final, orders, now_ms)
 
     def pend_final(self, certificate: Certificate) -> None:
         """A finalization whose block may not be at hand yet."""
         if self._pending_final is None:
             self._pending_since_ms = self.now_ms
         self._pending_final = (certificate.block_id, certificate)
-
-    def _on_executed(self, executed: Executed) -> None:
-        self.statements.results_changed()
-        self.ranges.executed(executed.outcome)
-        self.publisher.executed(executed.outcome)
-        self.publisher.settle()

@@ -68,12 +68,12 @@ class Publisher:
             rows[one.order_id] = ExecutedRow(
                 one.order_id, one.code, one.filled_lots, one.price_ticks or 0, notional
             )
-            if core.execution.engine.resting(one.order_id) is not None:
+            if core.execution.engine.open_order(one.order_id) is not None:
                 lasting.add(one.order_id)
         earlier: dict[bytes, ExecutedRow] = {}
         for fill in outcome.fills:
             if fill.order_id not in rows:
-                still = core.execution.engine.resting(fill.order_id) is not None
+                still = core.execution.engine.open_order(fill.order_id) is not None
                 code = "partly_filled" if still else "filled"
                 # Its only fill of the height: an order that rests trades at one price, an auction's or its own.
                 notional = (fill.price_ticks * fill.quantity_lots).to_bytes(AMOUNT_BYTES, "big")

@@ -51,6 +51,7 @@ from mpc_sequencer.core.effects import (
     VoteRecord,
 )
 from mpc_sequencer.core.execution import ExecutionValue
+from mpc_sequencer.core.finalized import open_batch
 from mpc_sequencer.core.keygen import KeySessionsValue
 from mpc_sequencer.core.messages import CommitShare, SettlementShare
 from mpc_sequencer.core.ordering.value import PositionsRow, StateValue, state_of, value_of
@@ -320,7 +321,7 @@ def _restore_batches(core: NodeCore, taken: Snapshot, now_ms: int) -> None:
         pooled.logged.update(logged.intersection(pooled.variants))
     for one in taken.unexecuted:
         final = Finality(one.block.header.block_id(), one.block, one.certificate, one.path, dict(one.positions))
-        core.open_batch(final, now_ms)
+        open_batch(core, final, now_ms)
     core.pool.charged_wei = dict(taken.ordering.charged_wei)
 
 

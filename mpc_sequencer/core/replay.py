@@ -19,6 +19,7 @@ from mpc_sequencer.core.agreement import Accepted, Rejected
 from mpc_sequencer.core.codec import decode
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.evidence import check_certified
+from mpc_sequencer.core.finalized import on_final
 from mpc_sequencer.core.limits import LOG_ENTRY_BYTES_MAX
 from mpc_sequencer.core.messages import CommitShare, SettlementShare
 from mpc_sequencer.core.transcript import (
@@ -148,7 +149,7 @@ class Replay:
         core.fetcher.got_block(entry.block_id)
         core.arrivals += 1
         for one in final or ():
-            core.on_final(one, now_ms)
+            on_final(core, one, now_ms)
         core.keygen.drain()  # orders of the next block may be sealed to the key that this one gives
         if not entry.path:
             core.simplex.recall_final(entry.certificate)

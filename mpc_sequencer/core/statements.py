@@ -92,6 +92,9 @@ class Statements:
         target = self._core.succession.leaving_for()
         if target is not None:
             raise ProtocolError("intake.leaving", "member", self._core.node, "a member of the next epoch too")
+        if self._core.chain.ended:
+            expected = f"{self._core.committee.epoch + 1}, in a moment"
+            raise ProtocolError("intake.cutover", "epoch", self._core.committee.epoch, expected)
         if not self._core.standing.may_list():
             raise ProtocolError("intake.recovering", "member", self._core.node, "one that gives receipts")
         unfinal = self._core.lists.unfinal(self._core.node)

@@ -86,7 +86,10 @@ def deploy(devnet: Devnet, chain: ChainClient, secret: bytes, funding: Sequence[
 def genesis_state_root(genesis: Genesis, chain: ChainClient) -> bytes:
     """The state root after the deposits up to the genesis checkpoint."""
     engine = Engine(
-        genesis.markets, range(len(genesis.assets)), domain_separator(genesis.chain_id, genesis.settlement)
+        genesis.markets,
+        range(len(genesis.assets)),
+        domain_separator(genesis.chain_id, genesis.settlement),
+        genesis.fee_account,
     )
     for item in chain.inputs(genesis.checkpoint.number)[: genesis.checkpoint.inputs_count]:
         if item.kind == INPUT_DEPOSIT:

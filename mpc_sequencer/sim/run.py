@@ -19,7 +19,7 @@ from typing import Any, Final, get_args
 from mpc_sequencer.core.effects import Effect
 from mpc_sequencer.sim.checkers import CHECKERS, GENERATED_CHECKERS, Checker, Watched
 from mpc_sequencer.sim.cluster import Cluster
-from mpc_sequencer.sim.deployment import START_MS, make_deployment
+from mpc_sequencer.sim.deployment import START_MS, Deployment, make_deployment
 from mpc_sequencer.sim.generation import KEY_MS_MAX, establish, generated_plan, key_at
 from mpc_sequencer.sim.host import Host
 from mpc_sequencer.sim.network import FAULTS_END_MS, FaultPlan, make_plan
@@ -110,14 +110,18 @@ class Harness:
 
     # --- parts --------------------------------------------------------------------------------------------------
     def _watch(self) -> Watched:
-        deployment = make_deployment(
+        return Watched(self._deployment(), self.plan, {})
+
+    def _deployment(self, *, key_refresh_ms: int = 0, joiners: int = 0) -> Deployment:
+        return make_deployment(
             self.nodes,
             seed=self.seed,
             traders=RICH_TRADERS + POOR_TRADERS,
             poor_traders=POOR_TRADERS,
             generated=self.generated,
+            key_refresh_ms=key_refresh_ms,
+            joiners=joiners,
         )
-        return Watched(deployment, self.plan, {})
 
     def _checker_kinds(self) -> tuple[type[Checker], ...]:
         return GENERATED_CHECKERS if self.generated else CHECKERS
@@ -173,8 +177,7 @@ class Harness:
                     establish(simulation.deployment, certificate)
                     self._key_ms = simulation.now_ms - START_MS
                     return True
-            for checker in self.checkers:
-                checker.at_interval(simulation)
+            self._look(simulation)
         phases = [core.keygen.phase for core in simulation.cores]
         self.watched.report("progress", 0, f"no key {KEY_MS_MAX} ms after the heal; phases {phases}")
         return False
@@ -188,8 +191,11 @@ class Harness:
     def _advance(self, simulation: Simulation, duration_ms: int) -> None:
         for _ in range(duration_ms // INTERVAL_MS):
             simulation.run(INTERVAL_MS)
-            for checker in self.checkers:
-                checker.at_interval(simulation)
+            self._look(simulation)
+
+    def _look(self, simulation: Simulation) -> None:
+        for checker in self.checkers:
+            checker.at_interval(simulation)
 
     def _probe(self, simulation: Simulation, workload: Workload) -> None:
         """Orders to all, until who lost its journal lists again as well; then one that it must execute too."""
