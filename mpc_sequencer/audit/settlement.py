@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from mpc_sequencer.audit.chaininputs import ChainInputs
 from mpc_sequencer.audit.commits import Commits
 from mpc_sequencer.audit.epochs import Epoch, Epochs
 from mpc_sequencer.audit.execution import Executed
@@ -33,6 +34,8 @@ class Range:
     data_hash: bytes
     epoch: Epoch
     """The one it ends in."""
+    inputs: tuple[int, bytes]
+    """How many of the chain's inputs are taken at its end, and the queue's hash there."""
     prev_state_root: bytes = b""
     state_root: bytes = b""
     fills_root: bytes = b""
@@ -98,9 +101,9 @@ class Settlement:
         """The state root the first range builds on."""
         self._state_root = genesis_state_root
 
-    def add_block(self, header: BlockHeader, *, counts: bool, last: bool = False, forced_head: int = 0) -> None:
+    def add_block(self, header: BlockHeader, *, counts: bool, chain: ChainInputs, last: bool = False) -> None:
         """Lengthen the last range by a final header, the ``last`` of its epoch or not; close it where the rule says
-        so. ``forced_head``: how many forced entries the blocks up to it have consumed."""
+        so. ``chain``: what the blocks up to it have taken of the chain."""
         growing = self._growing
         growing.block_ids.append(header.block_id())
         if counts:
@@ -115,11 +118,12 @@ class Settlement:
         ):
             return
         data_hash = domains.RANGE_DATA(*growing.block_ids)
-        closed = Range(growing.first_height, header.height, growing.counting, data_hash, self._epochs.current)
+        closed = Range(growing.first_height, header.height, growing.counting, data_hash, self._epochs.current,
+                       (chain.taken_count, chain.taken_hash))
         self.ranges[closed.first_height] = closed
         self._waiting.append(closed)
         root = domains.RANGE_ORDERS(*growing.batch_roots)
-        self.commits.close(self._epochs.current, header.height, root, header.checkpoint.number, forced_head)
+        self.commits.close(self._epochs.current, header.height, root, chain.cleared_number, chain.forced_done)
         self._growing = _Growing(header.height + 1)
         self._complete()
 
@@ -187,18 +191,17 @@ class Settlement:
         return None
 
     def _difference(self, entry: SettlementEntry, deltas: bytes, expected: Range) -> tuple[str, str] | None:
-        checkpoint = self._epochs.current.committee.genesis.checkpoint
         for code, seen, wanted in (
             ("state_root", entry.prev_state_root, expected.prev_state_root),
             ("state_root", entry.state_root, expected.state_root),
             ("fills_root", entry.fills_root, expected.fills_root),
             ("data_hash", entry.data_hash, expected.data_hash),
-            ("inputs", entry.inputs_hash, checkpoint.inputs_hash),
+            ("inputs", entry.inputs_hash, expected.inputs[1]),
         ):
             if seen != wanted:
                 return code, f"{seen.hex()}, expected {wanted.hex()}"
-        if entry.inputs_count != checkpoint.inputs_count:
-            return "inputs", f"count {entry.inputs_count}, expected {checkpoint.inputs_count}"
+        if entry.inputs_count != expected.inputs[0]:
+            return "inputs", f"count {entry.inputs_count}, expected {expected.inputs[0]}"
         changes = pack(expected.changes)
         if deltas != changes:
             return "deltas", f"{len(deltas)} bytes, expected {len(changes)}: other changes"

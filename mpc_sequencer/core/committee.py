@@ -71,6 +71,11 @@ class Genesis(Value, frozen=True):
     key_refresh_ms: Uint = 0
     """How often the threshold key is shared anew, in block time: KEY_REFRESH_MS_MIN or more, or 0 for never (but where
     a member lacks its share)."""
+    l1_step_blocks: Annotated[int, Meta(ge=1, le=limits.UINT_MAX)] = 1
+    """Chain checkpoints are blocks of the chain whose number is a multiple of it."""
+    forced_delay_blocks: Uint = 0
+    forced_spacing_blocks: Uint = 0
+    """When forced orders are due, in blocks of the chain: as the settlement contract's terms, or less."""
     fee_account: Address = bytes(20)
     """Where trading fees go; zero bytes only where every market trades free of fees."""
 

@@ -23,6 +23,7 @@ GENESIS: Final = Tag("MPCSEQ/v1/genesis")  # canonical encoding of what a deploy
 BLOCK_ID: Final = Tag("MPCSEQ/v1/block")  # canonical encoding of a block header
 BLOCK_INPUTS: Final = Tag("MPCSEQ/v1/block-inputs")  # struct hashes of the heads, then of the lists
 CARRY: Final = Tag("MPCSEQ/v1/carry")  # inputs_root || order_id: place in the queue after an overflow
+BARE_COIN: Final = Tag("MPCSEQ/v1/bare-coin")  # block id: the coin of a counting height without a batch
 BATCH_LEAF: Final = Tag("MPCSEQ/v1/batch-leaf")  # order_id || envelope_hash
 BATCH_NODE: Final = Tag("MPCSEQ/v1/batch-node")
 CERTIFIED: Final = Tag("MPCSEQ/v1/certified")  # canonical encoding of the results a block certifies
@@ -76,7 +77,7 @@ LIST_TYPE: Final = StructType(
 )
 HEAD_TYPE: Final = StructType(
     "Head(uint64 epoch,uint64 incarnation,uint16 node,uint64 view,uint64 timeMs,uint64 listNumber,"
-    "bytes32 listHash,bytes32 resultsHash,bytes32 checkpointHash)"
+    "bytes32 listHash,bytes32 resultsHash,bytes32 checkpointHash,uint64 dueHeight)"
 )
 KEY_MESSAGE_TYPE: Final = StructType("KeyMessage(uint64 epoch,bytes32 session,uint16 node,bytes32 payloadHash)")
 ROTATION_TYPE: Final = StructType(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mpc_sequencer.core.chain import FinalBlock, Finality
 from mpc_sequencer.core.execution import Executed
+from mpc_sequencer.core.genesis import add_bonds
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
@@ -27,7 +28,12 @@ def on_final(core: NodeCore, final: FinalBlock, now_ms: int) -> None:
     core.execution.certified(entry.block.certified)
     if entry.block.certified:
         core.statements.results_changed()
-    core.ranges.final(entry.block.header, entry.block_id, bool(batch), last=entry.state.ended)
+    add_bonds(core.bonds_wei, entry.taken)
+    core.arrivals += 1  # the block may bring the key or the bodies that another waits for
+    state = entry.state
+    core.ranges.final(entry.block.header, entry.block_id, state.counts, state.chain, last=state.ended)
+    if state.counts and not batch:
+        core.reveal.final(final.finality, (), now_ms)  # inputs, or what is due, in its turn
     if batch:
         core.keygen.drain()
         order_ids = [one.order_id for one in batch]

@@ -26,6 +26,7 @@ INCARNATIONS_MAX: Final = 1  # new incarnations of a member in an epoch
 BATCH_ORDERS_MAX: Final = 512
 RECEIVE_WINDOW_ORDERS: Final = 1_024  # solid orders, and as many shaded ones, compared at a time
 BLOCK_TIME_SKEW_MS_MAX: Final = 2_000
+INPUTS_PER_BLOCK_MAX: Final = 256  # chain inputs; the rest of what a checkpoint covers is carried
 RESULT_LAG_HEIGHTS: Final = 64  # uncertified counting heights past which batches are empty
 HEAD_RESULTS_MAX: Final = 8  # the lowest uncertified heights; the next follow when these are certified
 CERTIFIED_PER_BLOCK_MAX: Final = 128
@@ -71,6 +72,10 @@ PENDING_ORDERS_PER_SPONSOR_MAX: Final = 5_000
 KEY_MESSAGES_PER_MEMBER_MAX: Final = 16  # of one author, held and in no list of this member
 KEY_MESSAGES_LISTED_MAX: Final = 12  # of one author in one session: each of six types, and one more
 ORPHAN_LISTS_MAX: Final = 512  # lists of a member that arrived before their predecessor
+
+# --- chain inputs (local) -----------------------------------------------------------------------------------------
+INPUTS_KEPT: Final = 4_096  # taken ones that are kept to serve peers; who lags further reads logs
+CHECKPOINTS_KEPT: Final = 256  # of this member's own chain, to hold a block's checkpoint against
 
 # --- messages -----------------------------------------------------------------------------------------------------
 FRAME_BYTES_MAX: Final = 4 << 20

@@ -1,7 +1,8 @@
 """Serving one's audit log to members that are behind: where the entries of a height start, and which of them count.
 
-A log grows by whole blocks (lists, bodies, block, finality: docs/protocol-log.md), so the first list or body after a
-block belongs to the next. Receipts, openings and results are left out of what is served: a member makes its own.
+A log grows by whole blocks (inputs, lists, bodies, block, finality: docs/protocol-log.md), so the first input, list or
+body after a block belongs to the next. Receipts, openings and results are left out of what is served: a member
+makes its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from mpc_sequencer.core.transcript import (
     CommitEntry,
     EnvelopeEntry,
     FinalityEntry,
+    InputsEntry,
     KeyEntry,
     ListEntry,
     LogEntry,
@@ -35,7 +37,8 @@ PEERS_KEPT_MAX: Final = 256
 SERVED: Final = frozenset(
     kind.__struct_config__.tag
     for kind in (
-        ListEntry, EnvelopeEntry, KeyEntry, BlockEntry, FinalityEntry, BundleEntry, SettlementEntry, CommitEntry,
+        InputsEntry, ListEntry, EnvelopeEntry, KeyEntry, BlockEntry, FinalityEntry, BundleEntry, SettlementEntry,
+        CommitEntry,
     )
 )
 
@@ -71,7 +74,7 @@ class LogIndex:
     def observe(self, position: int, entry: LogEntry) -> None:
         """The entry at ``position`` was appended."""
         match entry:
-            case ListEntry() | EnvelopeEntry() | KeyEntry():
+            case InputsEntry() | ListEntry() | EnvelopeEntry() | KeyEntry():
                 if self._start is None:
                     self._start = position
             case BlockEntry(block) if block.header.height == len(self.starts) + 1:

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.actions import AMOUNT_BYTES
+from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.core.types import (
     Block,
     Bundle,
@@ -95,7 +96,7 @@ class SettlementShare(Value, frozen=True, tag=8):
     signature: SignatureBytes
 
 
-class CommitShare(Value, frozen=True, tag=20):
+class CommitShare(Value, frozen=True, tag=18):
     """A member's signature over the order commit of a range."""
 
     commit: OrderCommit
@@ -164,6 +165,21 @@ class KeyBodies(Value, frozen=True, tag=17):
     messages: Annotated[tuple[KeyMessage, ...], Meta(min_length=1, max_length=limits.FETCH_IDS_MAX)]
 
 
+class FetchInputs(Value, frozen=True, tag=20):
+    """Ask for the chain inputs that lead up to a hash of the queue."""
+
+    inputs_hash: Hash32
+
+
+class InputsMessage(Value, frozen=True, tag=21):
+    """Chain inputs that lead up to ``inputs_hash``, and the queue's hash before them: if the one is the chain's, so is
+    all of it."""
+
+    inputs_hash: Hash32
+    after_hash: Hash32
+    inputs: Annotated[tuple[ChainInput, ...], Meta(min_length=1, max_length=256)]
+
+
 PeerMessage = (
     PeerHello
     | ListMessage
@@ -183,6 +199,8 @@ PeerMessage = (
     | FetchLog
     | LogSlice
     | KeyBodies
+    | FetchInputs
+    | InputsMessage
 )
 
 

@@ -28,6 +28,7 @@ from mpc_sequencer.core.convictions import Convictions
 from mpc_sequencer.core.effects import (
     Append,
     Approve,
+    ChainSeen,
     ClientGone,
     Effect,
     Event,
@@ -37,6 +38,7 @@ from mpc_sequencer.core.effects import (
     PeerAhead,
     PeerDown,
     PeerUp,
+    Persist,
     SettlementSeen,
 )
 from mpc_sequencer.core.errors import ProtocolError
@@ -94,13 +96,15 @@ class NodeCore:
         self._inputs = tuple(inputs)
         self.log_opened = False
         engine, bonds_wei = genesis_engine(committee, self._inputs)
-        self.bonds_wei = bonds_wei
-        self.pool = Pool(committee, bonds_wei)
+        self.bonds_wei = dict(bonds_wei)
+        """By sponsor, with the inputs that final blocks have taken: what the door goes by."""
+        self.pool = Pool(committee, self.bonds_wei)
         self.keybook = KeyBook(committee)
         self.succession = Succession(self, signer)
         self.lists = ListStore(committee)
         self.own_lists = OwnLists(committee, node, signer)
-        self.chain = Chain(committee, self.pool, self.keybook, self.lists, bonds_wei)
+        self.chain = Chain(committee, self.pool, self.keybook, self.lists, bonds_wei, self._inputs)
+        self.chain_view = self.chain.view
         self.application = NodeApplication(self)
         self.simplex = Simplex(committee, node, signer, self.application)
         self.reveal = Reveal(committee, node, signer, domains.ENTROPY(entropy))
@@ -181,11 +185,23 @@ class NodeCore:
                 if node < self.committee.n:
                     self.board.down(node)
                     self.standing.lost(node)
+            case ChainSeen():
+                self._on_chain(event)
             case SettlementSeen(last_height, transaction, gas_used):
                 self.ranges.settled(last_height)
                 if self.board.settled(last_height, gas_used) and transaction != ZERO_HASH:
                     self.effects.append(Append(SettledEntry(last_height, transaction, gas_used)))
         return self.collect()
+
+    def _on_chain(self, event: ChainSeen) -> None:
+        """Take the own chain node's word; one that contradicts itself is told to the operator, and not taken."""
+        try:
+            records = self.chain_view.seen(event)
+        except ProtocolError as error:
+            self.effects.append(Fault(self.node, error.code, f"the own chain node: {error}"))
+            return
+        self.effects += [Persist(record) for record in records]
+        self.arrivals += 1
 
     def _approve(self, target: NextCommittee) -> None:
         """Say that this member's operator wants ``target`` to follow, once."""
@@ -365,3 +381,7 @@ class NodeCore:
         if self._pending_final is None:
             self._pending_since_ms = self.now_ms
         self._pending_final = (certificate.block_id, certificate)
+
+    def due_height(self, now_ms: int) -> int:
+        """What a head says of it: the last executed counting height, where triggered stops or due expiries wait."""
+        return self.execution.executed_height if self.execution.engine.due(now_ms) else 0

@@ -20,6 +20,7 @@ from mpc_sequencer.core.transcript import (
     ListEntry,
     LogEntry,
     SettlementEntry,
+    input_entries,
 )
 from mpc_sequencer.market import HeightResult
 from mpc_sequencer.settlement.payloads import SignedResult, deltas_hash, pack_deltas
@@ -40,6 +41,8 @@ class Publisher:
     def final(self, final: FinalBlock) -> None:
         """The entries of a final block."""
         core, entry = self._core, final.entry
+        first_index = entry.state.chain.checkpoint.inputs_count - len(entry.told)
+        core.effects += [Append(one) for one in input_entries(first_index, entry.told)]
         core.effects += [Append(ListEntry(one)) for one in entry.lists]
         for order_id in entry.lifted:
             pooled = core.pool.get(order_id)

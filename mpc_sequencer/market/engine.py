@@ -107,6 +107,11 @@ class Engine:
             raise ValueError("an order id is not 32 bytes")
         return HeightRun(self._state, height, coin).run(prepared, precedence)
 
+    def due(self, time_ms: int) -> bool:
+        """Whether a height at block time ``time_ms`` would change an order though its batch were empty: no order of
+        these markets waits for a price or a time."""
+        return False
+
     def state_root(self) -> bytes:
         """The root over accounts, resting orders and reference prices, 32 bytes."""
         return self._state.root()

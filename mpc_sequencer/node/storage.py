@@ -288,7 +288,7 @@ class Storage:
             return None
         for data in first:
             entry: LogEntry = decode(LogEntry, data, bytes_max=LOG_ENTRY_BYTES_MAX)
-            if isinstance(entry, InputsEntry):
+            if isinstance(entry, InputsEntry) and len(found) < self._checkpoint.inputs_count:
                 found.extend(entry.inputs)
             elif not isinstance(entry, GenesisEntry):
                 break

@@ -24,8 +24,8 @@ from mpc_sequencer.settlement.payloads import (
 
 class OrderCommit(Value, frozen=True):
     """The sealed orders of the range that ends at ``height``: ``ciphertext_root`` over its batches, ``l1_head`` the
-    number of the chain's block that its last header names, ``forced_head`` how many forced entries of the queue are
-    consumed by then, ``prev_hash`` the struct hash of the range's before (zero: there is none)."""
+    number of the chain's block up to which nothing is owed at its end, ``forced_head`` how many forced entries of the
+    queue are consumed by then, ``prev_hash`` the struct hash of the range's before (zero: there is none)."""
 
     epoch: Uint
     height: Uint

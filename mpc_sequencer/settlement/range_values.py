@@ -21,15 +21,6 @@ class HeightTotals:
     deltas: tuple[tuple[bytes, int, int, int], ...]
 
 
-class Consumed(Value, frozen=True):
-    """The chain inputs that the final blocks have taken in: how many, the queue's hash there, and how many of them are
-    forced entries."""
-
-    inputs_count: Uint
-    inputs_hash: Hash32
-    forced_head: Uint
-
-
 class TotalsValue(Value, frozen=True):
     """:class:`HeightTotals` in a snapshot; changes are 17 bytes, signed and big-endian."""
 
@@ -47,7 +38,7 @@ class RangeValue(Value, frozen=True):
     counting: tuple[Uint, ...]
     block_ids: tuple[Hash32, ...]
     quorum: Uint
-    consumed: Consumed
+    inputs: tuple[Uint, Hash32]
     commit: OrderCommit
     commit_signatures: tuple[tuple[NodeIndex, SignatureBytes], ...]
     signatures: tuple[tuple[NodeIndex, SignatureBytes], ...]

@@ -17,6 +17,7 @@ from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import CommitShare, SettlementShare
 from mpc_sequencer.core.offences import CommitEquivocation, Offence, ResultEquivocation
+from mpc_sequencer.core.ordering.chainstate import ChainState
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import ZERO_HASH, BlockHeader
 from mpc_sequencer.market import HeightResult
@@ -25,7 +26,6 @@ from mpc_sequencer.settlement.errors import PayloadError
 from mpc_sequencer.settlement.gathering import Gathering, Kind
 from mpc_sequencer.settlement.payloads import BatchResult, SignedResult
 from mpc_sequencer.settlement.range_values import (
-    Consumed,
     HeightTotals,
     RangesValue,
     RangeValue,
@@ -61,7 +61,8 @@ class _Range:
     block_ids: tuple[bytes, ...]
     quorum: int
     """Of its epoch's committee."""
-    consumed: Consumed
+    inputs: tuple[int, bytes]
+    """How many of the queue's inputs its blocks and those before them take, and the queue's hash there."""
     commit: OrderCommit
     commit_signatures: dict[int, bytes] = field(default_factory=dict)
     commit_told: bool = False
@@ -122,12 +123,12 @@ class Ranges:
         header: BlockHeader,
         block_id: bytes,
         counts: bool,
+        chain: ChainState,
         *,
         last: bool = False,
-        consumed: Consumed | None = None,
     ) -> None:
-        """The next final header, in height order; closes the range where the rule says so. ``last``: of its epoch,
-        which no range that counts a height outlives. ``consumed``: the chain inputs taken in up to it."""
+        """The next final header, in height order, and where its block stands with the chain; closes the range where the
+        rule says so. ``last``: of its epoch, which no range that counts a height outlives."""
         self._block_ids.append(block_id)
         if counts:
             self._counting.append((header.height, header.time_ms, header.batch_root))
@@ -136,21 +137,17 @@ class Ranges:
             or header.time_ms - self._counting[0][1] >= limits.SETTLEMENT_RANGE_MS
             or last
         ):
-            self._close(header, self._genesis_inputs() if consumed is None else consumed)
+            self._close(header, chain)
 
-    def _genesis_inputs(self) -> Consumed:
-        checkpoint = self._committee.genesis.checkpoint
-        return Consumed(checkpoint.inputs_count, checkpoint.inputs_hash, 0)
-
-    def _close(self, header: BlockHeader, consumed: Consumed) -> None:
+    def _close(self, header: BlockHeader, chain: ChainState) -> None:
         self._number += 1
         commit = OrderCommit(
             epoch=self._committee.epoch,
             height=header.height,
             prev_hash=self._commit_hash,
             ciphertext_root=domains.RANGE_ORDERS(*(root for _, _, root in self._counting)),
-            l1_head=header.checkpoint.number,
-            forced_head=consumed.forced_head,
+            l1_head=chain.cleared_number,
+            forced_head=chain.forced_head,
         )
         self._commit_hash = commit.struct_hash()
         closed = _Range(
@@ -159,7 +156,7 @@ class Ranges:
             counting=tuple(height for height, _, _ in self._counting),
             block_ids=tuple(self._block_ids),
             quorum=self._committee.q,
-            consumed=consumed,
+            inputs=(chain.inputs_count, chain.inputs_hash),
             commit=commit,
         )
         self._closed.append(closed)
@@ -285,8 +282,8 @@ class Ranges:
             state_root=outcomes[-1].state_root,
             fills_root=domains.RANGE_FILLS(*(outcome.fills_root for outcome in outcomes)),
             data_hash=domains.RANGE_DATA(*closed.block_ids),
-            inputs_count=closed.consumed.inputs_count,
-            inputs_hash=closed.consumed.inputs_hash,
+            inputs_count=closed.inputs[0],
+            inputs_hash=closed.inputs[1],
             deltas=net_deltas(outcomes),
         )
 
@@ -363,7 +360,7 @@ class Ranges:
                     counting=r.counting,
                     block_ids=r.block_ids,
                     quorum=r.quorum,
-                    consumed=r.consumed,
+                    inputs=r.inputs,
                     commit=r.commit,
                     commit_signatures=tuple(sorted(r.commit_signatures.items())),
                     signatures=tuple(sorted(r.signatures.items())),
@@ -387,7 +384,7 @@ class Ranges:
                 one.counting,
                 one.block_ids,
                 one.quorum,
-                one.consumed,
+                one.inputs,
                 one.commit,
                 dict(one.commit_signatures),
             )

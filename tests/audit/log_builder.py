@@ -183,7 +183,7 @@ class LogBuilder:
             )
         last_hash = own[-1].struct_hash() if own else ZERO_HASH
         checkpoint = self.committee.genesis.checkpoint
-        return Head(0, 0, node, view, time_ms, len(own), last_hash, results, checkpoint, NO_SIGNATURE)
+        return Head(0, 0, node, view, time_ms, len(own), last_hash, results, checkpoint, 0, NO_SIGNATURE)
 
     def block(
         self,

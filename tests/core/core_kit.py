@@ -83,6 +83,7 @@ def make_head(d: Deployment, node: int, view: int, time_ms: int, last: OrderList
         "list_hash": list_hash,
         "results": (),
         "checkpoint": d.committee.genesis.checkpoint,
+        "due_height": 0,
         "signature": NO_SIGNATURE,
     }
     return sign(d, node, Head(**{**fields, **terms}))

@@ -8,15 +8,16 @@ from itertools import pairwise
 import msgspec
 import pytest
 from core_kit import make_commit_share, submit
+from msgspec.structs import replace
 
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.effects import Broadcast, CommitReady, CommitRecord, Effect, Persist
 from mpc_sequencer.core.messages import BundleMessage, CommitShare, LogSlice, PeerMessage
+from mpc_sequencer.core.ordering.chainstate import ChainState, chain_at
 from mpc_sequencer.core.recovery import dump, restore
 from mpc_sequencer.core.transcript import BlockEntry, CommitEntry, SettlementEntry
 from mpc_sequencer.core.types import ZERO_HASH, BlockHeader, Checkpoint
 from mpc_sequencer.settlement.claims import OrderCommit, check_follows
-from mpc_sequencer.settlement.range_values import Consumed
 from mpc_sequencer.settlement.ranges import Ranges
 from mpc_sequencer.sim import Cluster, make_deployment
 
@@ -63,7 +64,7 @@ def test_a_commit_covers_the_batches_of_its_range() -> None:
             inside = [one for one in headers if first <= one.height <= entry.commit.height]
             roots = [one.batch_root for one in inside if one.height in counting]
             assert entry.commit.ciphertext_root == domains.RANGE_ORDERS(*roots)
-            assert entry.commit.l1_head == inside[-1].checkpoint.number
+            assert entry.commit.l1_head == inside[-1].checkpoint.number, "nothing is owed here"
             first = entry.commit.height + 1
 
 
@@ -94,15 +95,20 @@ def watch(core: object, found: list[CommitReady]) -> None:
     core.collect = told  # type: ignore[attr-defined]
 
 
-def header(height: int, time_ms: int, number: int = 7) -> BlockHeader:
-    return BlockHeader(1, 0, height, height, ID, time_ms, ID, ID, ID, Checkpoint(number, ID, 3, ID))
+def header(height: int, time_ms: int) -> BlockHeader:
+    return BlockHeader(1, 0, height, height, ID, time_ms, ID, ID, ID, Checkpoint(7, ID, 3, ID))
+
+
+def chain(number: int = 7, forced_head: int = 0) -> ChainState:
+    """Where a block stands with the chain: nothing is owed up to ``number``."""
+    standing = chain_at(Checkpoint(9, ID, 3, ID))
+    return replace(standing, cleared_number=number, forced_head=forced_head)
 
 
 def closed(ranges: Ranges, **terms: int) -> OrderCommit:
     """Close the first range at height 2; its order commit."""
-    consumed = Consumed(3, ID, terms.get("forced_head", 0))
-    ranges.final(header(1, 1_000), ID, True)
-    ranges.final(header(2, 9_000, terms.get("number", 7)), ID, False, consumed=consumed)
+    ranges.final(header(1, 1_000), ID, True, chain())
+    ranges.final(header(2, 9_000), ID, False, chain(**terms))
     [(share, _)] = ranges.take_commits()
     return share.commit
 
@@ -125,8 +131,8 @@ def test_it_is_on_disk_before_it_is_sent() -> None:
     order: list[type] = []
     core = cluster._new_core(0)
     core.ranges = fresh()
-    core.ranges.final(header(1, 1_000), ID, True)
-    core.ranges.final(header(2, 9_000), ID, False)
+    core.ranges.final(header(1, 1_000), ID, True, chain())
+    core.ranges.final(header(2, 9_000), ID, False, chain())
     core.publisher.settle()
     order = [type(one) for one in core.effects]
     assert order == [Persist, Broadcast]
@@ -136,14 +142,14 @@ def test_a_member_that_comes_back_signs_nothing_against_its_word() -> None:
     ranges = fresh()
     said = make_commit_share(D, ME, closed(fresh(), number=11))
     ranges.recall_commit(said)
-    ranges.final(header(1, 1_000), ID, True)
-    ranges.final(header(2, 9_000), ID, False)
+    ranges.final(header(1, 1_000), ID, True, chain())
+    ranges.final(header(2, 9_000), ID, False, chain())
     assert ranges.take_commits() == []
     assert ranges.stopped is not None and ranges.stopped.code == "commit.contradiction"
     again = fresh()
     again.recall_commit(said)
-    again.final(header(1, 1_000), ID, True)
-    again.final(header(2, 9_000, 11), ID, False)
+    again.final(header(1, 1_000), ID, True, chain())
+    again.final(header(2, 9_000), ID, False, chain(11))
     assert again.take_commits() == [(said, True)], "what it said is said again, and not journalled twice"
     assert again.stopped is None
 

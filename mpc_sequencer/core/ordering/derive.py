@@ -12,25 +12,30 @@ is not at hand it returns :class:`Missing`, and the caller fetches before it goe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from immutables import Map
-from msgspec import Struct
 
 from mpc_sequencer.core import domains, limits
+from mpc_sequencer.core.ordering.inputs import (
+    AT_ONCE,
+    Between,
+    Credit,
+    Forced,
+    ForcedTerms,
+    Forcing,
+    Intake,
+    force,
+    none_between,
+    none_forced,
+    take_inputs,
+    wakes,
+)
 from mpc_sequencer.core.ordering.listings import ListingBook
-from mpc_sequencer.core.ordering.state import OrderingState, Positions, Queued
-from mpc_sequencer.core.types import Head, OrderList, ResultRef
-
-
-class OrderFacts(Struct, frozen=True, gc=False):
-    """What ordering needs of an order's label."""
-
-    valid_from_ms: int
-    valid_until_ms: int
-    sponsor: bytes
+from mpc_sequencer.core.ordering.state import OrderFacts, OrderingState, Positions, Queued
+from mpc_sequencer.core.types import Checkpoint, Head, OrderList, ResultRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +63,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Orders that the candidate lifts and whose bodies are not at hand."""
+    """Orders that the candidate lifts and whose bodies are not at hand, or the checkpoint whose inputs are not. Neither
+    where a forced order cannot be judged yet."""
 
     order_ids: tuple[bytes, ...]
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +83,20 @@ class Derived:
     batch: tuple[bytes, ...]
     positions: Mapping[bytes, Positions]
     """Of the batch's orders, as far as this block and its ancestors include them; empty without receive order."""
+    intake: Intake
+    forced: Mapping[bytes, bytes]
+    """Forced orders of the batch that no list has lifted: their envelopes as queued, by order."""
     state: OrderingState
     """Without ``block_id``, which the caller fills in once the header is known."""
+
+    def advances(self, parent: OrderingState) -> bool:
+        """Whether the block takes up another checkpoint than its parent."""
+        return self.state.chain.checkpoint != parent.chain.checkpoint
+
+    @property
+    def counts(self) -> bool:
+        """Whether the height counts: it is executed and has a result."""
+        return self.state.counts
 
 
 def lower_median(values: Sequence[int]) -> int:
@@ -85,11 +104,12 @@ def lower_median(values: Sequence[int]) -> int:
     return sorted(values)[(len(values) - 1) // 2]
 
 
-def inputs_root(candidate: Candidate) -> bytes:
-    """The hash that pins heads and lists of a block, and that the carry hash starts from."""
+def inputs_root(candidate: Candidate, taken: Iterable[bytes] = ()) -> bytes:
+    """The hash that pins heads and lists of a block and the chain inputs it takes (:meth:`Intake.root_part`), and that
+    the carry hash starts from."""
     count = len(candidate.heads).to_bytes(2, "big")
     lists = [one for member in candidate.list_hashes for one in member]
-    return domains.BLOCK_INPUTS(count, *candidate.head_hashes, *lists)
+    return domains.BLOCK_INPUTS(count, *candidate.head_hashes, *lists, *taken)
 
 
 def derive(
@@ -101,19 +121,29 @@ def derive(
     bonds_wei: Mapping[bytes, int],
     facts: Callable[[bytes], OrderFacts | KeyFacts | None],
     solid: int | None = None,
+    between: Between = none_between,
+    forced: Forced = none_forced,
+    terms: ForcedTerms = AT_ONCE,
 ) -> Derived | Missing:
-    """The block that ``candidate`` makes on ``parent``; pure, the parent's state is untouched.
+    """The block that ``candidate`` makes on ``parent``; pure, the parent's state is untouched. ``bonds_wei`` are those
+    at genesis; ``between`` and ``forced`` tell what the chain holds.
 
     ``solid`` is how many members must have listed an order before it is batched where a market orders by receipt
     (``n - 2f``), None where none does.
     """
     time_ms = max(parent.time_ms, lower_median([head.time_ms for head in candidate.heads]))
-    root = inputs_root(candidate)
     height = parent.height + 1
     certified, reports = _certify(parent, candidate.heads, quorum)
     certified_height = certified[-1].height if certified else parent.certified_height
     counting = tuple(h for h in parent.counting if h > certified_height)
     reports = _drop_reports(reports, certified_height)
+    lagging = bool(parent.handover) or len(counting) >= limits.RESULT_LAG_HEIGHTS
+    intake = take_inputs(parent.chain, candidate.heads, faults, lagging, between, terms)
+    if isinstance(intake, Checkpoint):
+        return Missing((), intake)
+    root = inputs_root(candidate, intake.root_part())
+    if parent.bonded_wei:
+        bonds_wei = Credit(bonds_wei, parent.bonded_wei)
 
     book = ListingBook(parent, time_ms, placed=solid is not None)
     newly_lifted = book.count(candidate.heads, candidate.lists, faults + 1)
@@ -140,15 +170,18 @@ def derive(
     fresh.sort(key=lambda order: order.carry)
     key_messages.sort(key=lambda message_id: domains.CARRY(root, message_id))
 
-    lagging = bool(parent.handover) or len(counting) >= limits.RESULT_LAG_HEIGHTS
     waiting = (*parent.queue, *fresh)
-    if solid is not None:
-        taken = [] if lagging else _settled(parent, waiting, time_ms, bonds_wei, book, faults, solid)
-        batch, _, charged = _fill_batch(parent, taken, time_ms, bonds_wei, lagging)
-        queue = _without(waiting, batch, time_ms)
-    else:
-        batch, queue, charged = _fill_batch(parent, waiting, time_ms, bonds_wei, lagging)
+    forcing = force(
+        intake.chain, waiting, book.is_lifted, bonds_wei, parent.charged_wei, time_ms, lagging, forced
+    )
+    if forcing is None:
+        return Missing(())
+    for one in forcing.fresh:
+        book.force(one.order_id)
+    batch, queue, charged = _batch(parent, waiting, forcing, time_ms, bonds_wei, book, lagging, faults, solid)
     positions = book.take_positions(batch)
+    counts = bool(batch or intake.taken) or forcing.counts(parent.chain)
+    counts = counts or wakes(parent.last_counting, candidate.heads, faults, lagging)
     last_lists, incarnations = list(parent.last_lists), list(parent.incarnations)
     for head in candidate.heads:
         last_lists[head.node] = (head.list_number, head.list_hash)
@@ -162,15 +195,49 @@ def derive(
         incarnations=tuple(incarnations),
         queue=queue,
         charged_wei=charged,
-        counting=(*counting, height) if batch else counting,
+        counting=(*counting, height) if counts else counting,
         reports=reports,
         certified_height=certified_height,
         sequenced=parent.sequenced + len(batch),
+        chain=forcing.chain,
+        bonded_wei=parent.bonded_wei.update(intake.bonds_wei(bonds_wei)),
+        last_counting=height if counts else parent.last_counting,
         **_hand_over(parent, words, quorum),
-        **book.finish(fresh, key_messages),
+        **book.finish((*fresh, *forcing.fresh), key_messages),
     )
-    lifted = tuple(newly_lifted)
-    return Derived(time_ms, root, certified, lifted, tuple(key_messages), batch, positions, state)
+    lifted = (*newly_lifted, *(order.order_id for order in forcing.fresh))
+    return Derived(
+        time_ms, root, certified, lifted, tuple(key_messages), batch, positions, intake, forcing.bodies, state
+    )
+
+
+def _batch(
+    parent: OrderingState,
+    waiting: Sequence[Queued],
+    forcing: Forcing,
+    time_ms: int,
+    bonds_wei: Mapping[bytes, int],
+    book: ListingBook,
+    lagging: bool,
+    faults: int,
+    solid: int | None,
+) -> tuple[tuple[bytes, ...], tuple[Queued, ...], Map[bytes, int]]:
+    """Forced orders first, then the rest as far as there is room: the batch, the queue after it, and what sponsors have
+    been charged."""
+    if forcing.batch:
+        first = frozenset(forcing.batch)
+        waiting = [order for order in waiting if order.order_id not in first]
+        parent = replace(parent, charged_wei=parent.charged_wei.update(forcing.charged_wei))
+    room = limits.BATCH_ORDERS_MAX - len(forcing.batch)
+    if solid is None:
+        rest, queue, charged = _fill_batch(parent, waiting, time_ms, bonds_wei, lagging, room)
+    else:
+        taken: list[Queued] = []
+        if room and not lagging:
+            taken = _settled(parent, waiting, time_ms, bonds_wei, book, faults, solid, room)
+        rest, _, charged = _fill_batch(parent, taken, time_ms, bonds_wei, lagging, room)
+        queue = _without(waiting, rest, time_ms)
+    return (*forcing.batch, *rest), queue, charged
 
 
 def _certify(
@@ -222,6 +289,7 @@ def _fill_batch(
     time_ms: int,
     bonds_wei: Mapping[bytes, int],
     lagging: bool,
+    room: int,
 ) -> tuple[tuple[bytes, ...], tuple[Queued, ...], Map[bytes, int]]:
     """Steps 5 and 6: the batch, the queue after it, and what sponsors have been charged."""
     batch: list[bytes] = []
@@ -230,7 +298,7 @@ def _fill_batch(
     for order in queue:
         if order.valid_until_ms <= time_ms:
             continue
-        if lagging or len(batch) >= limits.BATCH_ORDERS_MAX or order.valid_from_ms > time_ms:
+        if lagging or len(batch) >= room or order.valid_from_ms > time_ms:
             rest.append(order)
             continue
         sponsor = order.sponsor
@@ -251,13 +319,14 @@ def _settled(
     book: ListingBook,
     faults: int,
     solid: int,
+    room: int,
 ) -> list[Queued]:
     """The orders that receive order lets into the batch, in queue order."""
     from mpc_sequencer.core.ordering import receive  # numpy is loaded only where a market orders by receipt
 
     positions = {order.order_id: book.positions[order.order_id] for order in _ready(parent, queue, time_ms, bonds_wei)}
     settled = receive.eligible(positions, positions, faults=faults, solid=solid)
-    chosen = frozenset(receive.prefix(settled, positions, faults, limits.BATCH_ORDERS_MAX))
+    chosen = frozenset(receive.prefix(settled, positions, faults, room))
     return [order for order in queue if order.order_id in chosen]
 
 

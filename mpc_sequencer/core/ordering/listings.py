@@ -123,7 +123,17 @@ class ListingBook:
 
     def take_positions(self, order_ids: Iterable[bytes]) -> dict[bytes, Positions]:
         """The positions of a batch's orders, which are kept here no longer: nothing can change them now."""
-        return {order_id: self.positions.pop(order_id) for order_id in order_ids} if self._placed else {}
+        return {order_id: self.positions.pop(order_id, ()) for order_id in order_ids} if self._placed else {}
+
+    def is_lifted(self, order_id: bytes) -> bool:
+        """Whether this block or an ancestor has lifted the id, and its order has not expired."""
+        return order_id in self._lifted_now or self._lifted.get(order_id, 0) > self._time_ms
+
+    def force(self, order_id: bytes) -> None:
+        """A forced order joins the batch though no f+1 members list it: it is as one that was lifted."""
+        for member, _ in self._listings.pop(order_id, ()):
+            self._listed[member] -= 1
+        self._lifted_now.add(order_id)
 
     def _expire(self, order_id: bytes, at_ms: int) -> None:
         self._expiring.setdefault(at_ms // EXPIRY_BUCKET_MS, []).append(order_id)
