@@ -265,8 +265,12 @@ class ChainClient(EthClient):
         return inputs
 
     def _events(self, name: str, up_to_block: int) -> list[Any]:
+        return self.events(name, self._from_block, up_to_block)
+
+    def events(self, name: str, from_block: int, up_to_block: int) -> list[Any]:
+        """The contract's events of that name in a range of blocks, both included, in order."""
         found: list[Any] = []
-        for first in range(self._from_block, up_to_block + 1, LOG_RANGE_BLOCKS_MAX):
+        for first in range(max(from_block, self._from_block), up_to_block + 1, LOG_RANGE_BLOCKS_MAX):
             last = min(first + LOG_RANGE_BLOCKS_MAX - 1, up_to_block)
             try:
                 event: Any = self._contract.events[name]
