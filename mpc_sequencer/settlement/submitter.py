@@ -81,6 +81,8 @@ class SubmitterState:
         self._answer: Answer | None = None
         self._settled_through = 0
         """Heights, as confirmed."""
+        self._told_number = 0
+        """The last range that was told of as settled."""
         self._done: dict[int, tuple[bytes, int]] = {}
         """By last height: the transaction of ours that completed the range, and its gas."""
         self._next: tuple[object, ...] | None = None
@@ -169,7 +171,8 @@ class SubmitterState:
         known = self._ranges.get(number)
         if known is None:
             if last <= self._settled_through:
-                if result is not None:
+                if result is not None and number > self._told_number:
+                    self._told_number = number
                     effects.append(Settled(number, last, None, None))
                 return
             self._require(not self.full, f"{len(self._ranges)} ranges wait already")
@@ -232,6 +235,7 @@ class SubmitterState:
             _, done = self._ranges.popitem(last=False)
             transaction, gas_used = self._done.get(done.last, (None, None))
             self._commit_since_ms.pop(done.number, None)
+            self._told_number = done.number
             effects.append(Settled(done.number, done.last, transaction, gas_used))
         for height in [height for height in self._done if height <= through]:
             del self._done[height]

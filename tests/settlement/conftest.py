@@ -13,6 +13,7 @@ from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.settlement.chain import Bond, ChainClient, Deposit
 from mpc_sequencer.settlement.devchain import DEV_SECRET
 from mpc_sequencer.settlement.embedded import EmbeddedChain, start_embedded
+from mpc_sequencer.settlement.ethrpc import Call
 from mpc_sequencer.settlement.payloads import BatchResult, Delta, SignedResult, batch_result_digest
 
 GENESIS_ROOT = hashlib.sha256(b"genesis").digest()
@@ -27,10 +28,22 @@ class Deployment:
     traders: list[bytes]
     tokens: list[bytes]
 
-    def result(self, first: int, last: int, previous: bytes, *deltas: Delta) -> SignedResult:
+    def push(self, secret: bytes) -> None:
+        """Have the embedded chain make a block."""
+        self.chain.transact(secret, [Call(self.traders[0], b"", 0, 21_000)])
+
+    def result(
+        self,
+        first: int,
+        last: int,
+        previous: bytes,
+        *deltas: Delta,
+        epoch: int = 0,
+        members: list[Signer] | None = None,
+    ) -> SignedResult:
         head = self.chain.checkpoint(self.chain.block_number())
         result = BatchResult(
-            epoch=0,
+            epoch=epoch,
             first_height=first,
             last_height=last,
             prev_state_root=previous,
@@ -44,7 +57,7 @@ class Deployment:
         assert self.chain.settlement is not None
         digest = batch_result_digest(domain_separator(self.chain.chain_id(), self.chain.settlement), result)
         return SignedResult(
-            result, tuple((index, self.members[index].sign_digest(digest)) for index in (0, 2, 3))
+            result, tuple((index, (members or self.members)[index].sign_digest(digest)) for index in (0, 2, 3))
         )
 
 

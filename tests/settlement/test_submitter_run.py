@@ -1,0 +1,239 @@
+"""The submitter's shell on the embedded chain, over restarts, and with a chain that hangs."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.settlement.contract import SettlementContract
+from mpc_sequencer.settlement.devchain import DEV_SECRET
+from mpc_sequencer.settlement.errors import ChainMismatch, ChainUnreachable
+from mpc_sequencer.settlement.kept import KeptRanges, KeptTransactions
+from mpc_sequencer.settlement.payloads import Delta, SignedResult
+from mpc_sequencer.settlement.sender import Sender
+from mpc_sequencer.settlement.steps import Kind, Step
+from mpc_sequencer.settlement.submitter import SubmitterState
+from mpc_sequencer.settlement.submitter_events import CommitKnown, ResultKnown, RotationKnown, Settled, SubmitterTerms
+from mpc_sequencer.settlement.submitter_run import News, run_submitter
+from tests.settlement.settled_kit import signed_commits, signed_rotation
+
+if TYPE_CHECKING:
+    from conftest import Deployment
+
+ROOT = hashlib.sha256(b"genesis").digest()
+TERMS = SubmitterTerms(turn_ms=3_000, ask_ms=100, stuck_ms=2_000)
+
+
+def known(deployment: Deployment, results: Sequence[SignedResult]) -> list[News]:
+    """Commits and results as a core gives them out."""
+    news: list[News] = []
+    for number, (commit, result) in enumerate(zip(signed_commits(deployment, results), results, strict=True), 1):
+        news += [CommitKnown(number, commit), ResultKnown(number, result)]
+    return news
+
+
+def post(
+    deployment: Deployment,
+    news: Sequence[News],
+    folder: Path,
+    expected: int,
+    *,
+    chain: Any = None,
+    secret: bytes = DEV_SECRET,
+    confirmations: int = 0,
+) -> tuple[list[Settled], list[str]]:
+    """Run one submitter of one until ``expected`` ranges are settled; what it reported."""
+    assert deployment.chain.settlement is not None
+    client = SettlementContract(deployment.chain.url, deployment.chain.settlement) if chain is None else chain
+    kept = KeptTransactions(folder, Signer(secret).address, deployment.chain.chain_id())
+    slots, problem = kept.load()
+    assert not problem
+    reported: list[Settled] = []
+    warnings: list[str] = []
+
+    async def main() -> None:
+        send_news, receive_news = trio.open_memory_channel[News](len(news) + 1)
+        send_settled, receive_settled = trio.open_memory_channel[Settled](100)
+        for one in news:
+            send_news.send_nowait(one)
+        state = SubmitterState(1, 0, TERMS, slots)
+        sender = Sender(client, secret, kept, confirmations)
+        with trio.fail_after(40):
+            async with trio.open_nursery() as nursery:
+
+                async def run() -> None:
+                    await run_submitter(
+                        state, sender, KeptRanges(folder), receive_news, send_settled, warn=warnings.append
+                    )
+
+                nursery.start_soon(run)
+                while len(reported) < expected:
+                    reported.append(await receive_settled.receive())
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    return reported, warnings
+
+
+def three(deployment: Deployment) -> list[SignedResult]:
+    alice, bob = deployment.traders
+    first = deployment.result(1, 3, ROOT, Delta(alice, 0, -1, 0), Delta(bob, 0, 1, 0))
+    second = deployment.result(4, 4, first.result.state_root)
+    third = deployment.result(5, 9, second.result.state_root, Delta(alice, 1, -9, 9))
+    return [first, second, third]
+
+
+def test_it_posts_commits_and_results_in_order(deployment: Deployment, tmp_path: Path) -> None:
+    results = three(deployment)
+    reported, warnings = post(deployment, known(deployment, results), tmp_path, 3)
+    assert [(one.range_number, one.last_height) for one in reported] == [(1, 3), (2, 4), (3, 9)]
+    assert warnings == []
+    posted = deployment.chain.results()
+    assert [entry.transaction_hash for entry in posted] == [one.transaction_hash for one in reported]
+    for one in reported:
+        receipt = deployment.chain.receipt(one.transaction_hash or b"")
+        assert receipt is not None and receipt.gas_used == one.gas_used
+    assert KeptRanges(tmp_path).numbers() == [], "what is settled is not kept"
+
+
+def test_results_that_others_posted_are_reported_without_a_transaction(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    results = three(deployment)[:2]
+    news = known(deployment, results)
+    post(deployment, news[:2], tmp_path / "other", 1)
+    reported, _ = post(deployment, news, tmp_path / "own", 2)
+    assert reported[0].transaction_hash is None and reported[1].transaction_hash is not None
+
+
+def test_what_is_kept_is_posted_after_a_restart_and_nothing_twice(deployment: Deployment, tmp_path: Path) -> None:
+    results = three(deployment)
+    for one in known(deployment, results):
+        assert isinstance(one, CommitKnown | ResultKnown)
+        KeptRanges(tmp_path).put(one)
+    before = deployment.chain.transaction_count(Signer(DEV_SECRET).address, "latest")
+    reported, _ = post(deployment, [], tmp_path, 3)
+    assert [one.range_number for one in reported] == [1, 2, 3]
+    assert deployment.chain.transaction_count(Signer(DEV_SECRET).address, "latest") == before + 3
+    again, _ = post(deployment, known(deployment, results)[-2:], tmp_path, 1)
+    assert again[0].transaction_hash is None or again[0].transaction_hash == reported[2].transaction_hash
+    assert deployment.chain.transaction_count(Signer(DEV_SECRET).address, "latest") == before + 3
+
+
+def test_a_crash_between_keeping_and_sending_sends_the_kept_bytes(deployment: Deployment, tmp_path: Path) -> None:
+    results = three(deployment)[:1]
+
+    class Dying(SettlementContract):
+        def broadcast(self, prepared: Any) -> None:
+            raise ChainUnreachable("the process ended here")
+
+    dying = Dying(deployment.chain.url, deployment.chain.settlement)
+    with pytest.raises((trio.TooSlowError, ExceptionGroup)):
+        post_briefly(deployment, known(deployment, results), tmp_path, dying)
+    kept = KeptTransactions(tmp_path, Signer(DEV_SECRET).address, deployment.chain.chain_id())
+    (slot,), _ = kept.load()
+    assert slot.attempts[0].step == Step(Kind.BOTH, 3)
+    reported, _ = post(deployment, [], tmp_path, 1)
+    assert reported[0].transaction_hash in slot.hashes
+
+
+def post_briefly(deployment: Deployment, news: Sequence[News], folder: Path, chain: Any) -> None:
+    original = trio.fail_after
+    try:
+        trio.fail_after = lambda seconds: original(1.0)  # type: ignore[assignment]
+        post(deployment, news, folder, 1, chain=chain)
+    finally:
+        trio.fail_after = original
+
+
+def test_transactions_of_another_account_or_damaged_are_put_aside(deployment: Deployment, tmp_path: Path) -> None:
+    chain_id = deployment.chain.chain_id()
+    kept = KeptTransactions(tmp_path, b"\x01" * 20, chain_id)
+    kept.load()
+    kept._write()
+    _, problem = KeptTransactions(tmp_path, b"\x02" * 20, chain_id).load()
+    assert "of another account" in problem and (tmp_path / "transactions.set-aside").exists()
+    (tmp_path / "transactions.json").write_text("{")
+    _, problem = KeptTransactions(tmp_path, b"\x02" * 20, chain_id).load()
+    assert "put aside" in problem
+
+
+def many(deployment: Deployment, count: int) -> SignedResult:
+    """A result of more rows than one transaction takes, most of them new balances."""
+    alice, _ = deployment.traders
+    fresh = sorted(hashlib.sha256(b"%d" % i).digest()[:20] for i in range(count - 1))
+    rows = sorted([Delta(alice, 0, -(count - 1), 0), *(Delta(account, 0, 1, 0) for account in fresh)],
+                  key=lambda one: one.account)  # fmt: skip
+    return deployment.result(1, 3, ROOT, *rows)
+
+
+def test_a_result_of_many_rows_is_posted_part_by_part(deployment: Deployment, tmp_path: Path) -> None:
+    result = many(deployment, 1_100)
+    (reported,), warnings = post(deployment, known(deployment, [result]), tmp_path, 1)
+    assert warnings == [] and reported.last_height == 3
+    assert deployment.chain.balance(hashlib.sha256(b"7").digest()[:20], 0) == (1, 0)
+    assert deployment.chain.last_posted().last_height == 3
+
+
+def test_the_next_committee_is_told_to_the_contract_before_its_results(deployment: Deployment, tmp_path: Path) -> None:
+    results = three(deployment)[:1]
+    rotation, successors = signed_rotation(deployment, 1)
+    second = deployment.result(4, 9, results[0].result.state_root, epoch=1, members=successors)
+    commits = signed_commits(deployment, [*results, second], {1: successors})
+    news: list[News] = [
+        RotationKnown(rotation),
+        CommitKnown(1, commits[0]), ResultKnown(1, results[0]), CommitKnown(2, commits[1]), ResultKnown(2, second),
+    ]  # fmt: skip
+    stop = threading.Event()
+    pushing = threading.Thread(target=push_blocks, args=(deployment, stop))
+    pushing.start()
+    try:
+        reported, warnings = post(deployment, news, tmp_path, 2)
+    finally:
+        stop.set()
+        pushing.join()
+    assert [one.last_height for one in reported] == [3, 9], warnings
+    assert deployment.chain.last_posted().epoch == 1
+    assert deployment.chain.signers(1)[0] == [one.address for one in successors]
+
+
+def push_blocks(deployment: Deployment, stop: threading.Event) -> None:
+    """The embedded chain has a block only where somebody sends something."""
+    secret = hashlib.sha256(b"block pusher").digest()
+    while not stop.wait(0.3):
+        deployment.push(secret)
+
+
+def test_a_wrong_chain_id_stops_everything_and_says_so(deployment: Deployment, tmp_path: Path) -> None:
+    client = SettlementContract(deployment.chain.url, deployment.chain.settlement)
+    with pytest.raises(ChainMismatch, match="serves chain"):
+        client.check_chain_id(deployment.chain.chain_id() + 1)
+    kept = KeptTransactions(tmp_path, Signer(DEV_SECRET).address, deployment.chain.chain_id() + 1)
+    kept.load()
+    event = Sender(client, DEV_SECRET, kept, 0).ask(())
+    assert "serves chain" in event.detail  # type: ignore[union-attr]
+
+
+def test_cancelling_does_not_wait_for_a_chain_that_hangs(deployment: Deployment, tmp_path: Path) -> None:
+    release = threading.Event()
+
+    class Hanging(SettlementContract):
+        def check_chain_id(self, expected: int) -> None:
+            release.wait(20)
+
+    started = time.monotonic()
+    with pytest.raises((trio.TooSlowError, ExceptionGroup)):
+        hanging = Hanging(deployment.chain.url, deployment.chain.settlement)
+        post_briefly(deployment, known(deployment, three(deployment)[:1]), tmp_path, hanging)
+    assert time.monotonic() - started < 8
+    release.set()
+
+
