@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,35 @@ from mpc_sequencer.settlement.payloads import (
     pack_deltas,
     signature_fields,
 )
+from mpc_sequencer.settlement.terms import Terms
 
 ROOT = Path(__file__).resolve().parents[2]
+COUNCIL = ROOT / "contracts" / "Council.vy"
 TOKENS = Path(__file__).resolve().parent / "tokens"
 GENESIS_ROOT = hashlib.sha256(b"genesis").digest()
 ALICE = bytes.fromhex("a1" * 20)
 BOB = bytes.fromhex("b0" * 20)
 CAROL = bytes.fromhex("ca" * 20)
+
+
+ZERO_ADDRESS = "0x" + "00" * 20
+GOVERNOR = bytes.fromhex("60" * 20)
+GUARDIAN = bytes.fromhex("61" * 20)
+TERMS = Terms(
+    forced_delay_blocks=10,
+    forced_spacing_blocks=2,
+    grace_blocks=20,
+    rotation_delay_blocks=5,
+    pause_blocks=8,
+    timelock_blocks=40,
+    forced_fee_wei=1_000,
+    forced_per_block_max=2,
+    bond_min_wei=100,
+    quorum_divisor=3,
+    governor=GOVERNOR,
+    guardian=GUARDIAN,
+    commits_required=False,
+)
 
 
 def as_address(account: bytes) -> str:
@@ -45,6 +67,7 @@ class House:
     quorum: int
     tokens: list[Any]
     contract: Any
+    council: Any
     height: int = 0
     state_root: bytes = GENESIS_ROOT
     posted: list[BatchResult] = field(default_factory=list)
@@ -118,20 +141,43 @@ _DEPLOYERS: dict[Path, Any] = {}
 
 
 def load(path: Path, *arguments: Any) -> Any:
+    return load_deployer(path).deploy(*arguments)
+
+
+def creation_code(path: Path) -> bytes:
+    load_deployer(path)
+    return bytes(_DEPLOYERS[path].compiler_data.bytecode)
+
+
+def load_deployer(path: Path) -> Any:
     if path not in _DEPLOYERS:
         _DEPLOYERS[path] = boa.load_partial(str(path))
-    return _DEPLOYERS[path].deploy(*arguments)
+    return _DEPLOYERS[path]
 
 
-def deploy_house(n: int = 4, quorum: int = 3, tokens: list[Any] | None = None) -> House:
+def terms_fields(terms: Terms) -> tuple[Any, ...]:
+    return tuple(as_address(one) if isinstance(one, bytes) else one for one in astuple(terms))
+
+
+def deploy_contract(signers: list[str], quorum: int, tokens: list[str], terms: Terms = TERMS) -> Any:
+    return load(
+        ROOT / "contracts" / "Settlement.vy", signers, quorum, tokens, terms_fields(terms), creation_code(COUNCIL)
+    )
+
+
+def deploy_house(
+    n: int = 4, quorum: int = 3, tokens: list[Any] | None = None, terms: Terms = TERMS, native: bool = False
+) -> House:
+    """A deployment; where ``native`` is set the chain's coin is its last asset."""
     if tokens is None:
         tokens = [load(ROOT / "contracts" / "TestToken.vy", f"token {i}", "TOK", 6) for i in range(2)]
     members = committee(n)
     boa.env.set_balance(boa.env.eoa, 10**30)
-    contract = load(
-        ROOT / "contracts" / "Settlement.vy",
+    contract = deploy_contract(
         [as_address(member.address) for member in members],
         quorum,
-        [token.address for token in tokens],
+        [token.address for token in tokens] + [ZERO_ADDRESS] * native,
+        terms,
     )
-    return House(members, quorum, tokens, contract)
+    council = load_deployer(COUNCIL).at(contract.council())
+    return House(members, quorum, tokens, contract, council)
