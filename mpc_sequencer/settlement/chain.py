@@ -365,6 +365,8 @@ class ChainClient(EthClient):
         )
         try:
             members = [bytes.fromhex(signer[2:]) for signer in council.functions.signers_of(epoch).call()]
+        except ChainError:
+            raise
         except ANSWER_ERRORS as error:
             raise chain_error(error) from error
         return members, int(self._view("quorum_of", epoch))
