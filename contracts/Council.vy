@@ -302,6 +302,19 @@ def _is_serving(account: address) -> bool:
 
 @external
 @view
+def signers_of(epoch: uint64) -> DynArray[address, SIGNERS_MAX]:
+    """
+    @return The consensus addresses of `epoch` by signer index; empty for an unknown epoch.
+    """
+    members: DynArray[address, SIGNERS_MAX] = []
+    signer_set: uint256 = staticcall SETTLEMENT.signer_set(epoch)
+    for i: uint256 in range((signer_set >> 160) & 65535, bound=SIGNERS_MAX):
+        members.append(self._signer(signer_set, i))
+    return members
+
+
+@external
+@view
 def is_signer(epoch: uint64, account: address) -> bool:
     """
     @return Whether `account` is a signer of `epoch`.
@@ -522,6 +535,15 @@ def scheduled(name: String[32]) -> (uint256, uint256):
     if self.change_blocks[key] == 0:
         return 0, 0
     return self.change_values[key], self.change_blocks[key]
+
+
+@external
+@view
+def commit_digest(header: OrderCommit) -> bytes32:
+    """
+    @return The digest the committee signs for this order commit.
+    """
+    return self._typed(keccak256(abi_encode(ORDER_COMMIT_TYPE_HASH, header)))
 
 
 @external

@@ -8,9 +8,8 @@ know; the committee's rule that f+1 members name the same checkpoint is what ans
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Final
 
 from mpc_sequencer.core.eip712 import domain_separator
@@ -36,7 +35,7 @@ from mpc_sequencer.settlement.payloads import (
     pack_deltas,
     signature_fields,
 )
-from mpc_sequencer.settlement.terms import ZERO_ADDRESS, Terms
+from mpc_sequencer.settlement.terms import Terms
 
 LOG_RANGE_BLOCKS_MAX: Final = 5_000
 MINT_GAS: Final = 120_000
@@ -159,20 +158,19 @@ class ChainClient(EthClient):
         tokens: Sequence[bytes],
         terms: Terms | None = None,
     ) -> bytes:
-        """Deploy a settlement contract and use it from now on; returns its address.
+        """Deploy a settlement contract, with its council, and use it from now on; returns its address.
 
-        ``signers``: consensus addresses, strictly ascending. ``tokens``: token contract per asset id.
+        ``signers``: consensus addresses, strictly ascending. ``tokens``: token contract per asset id, zero for the
+        chain's own coin. Without ``terms``: those of a development chain, with the deployer as governor and guardian.
         """
-        terms = Terms() if terms is None else terms
-        deployer = bytes.fromhex(self._web3.eth.account.from_key(secret).address[2:])
-        fields = dataclasses.asdict(terms)
-        for name in ("governor", "guardian"):
-            fields[name] = checksum(deployer if fields[name] == ZERO_ADDRESS else fields[name])
-        code = load_artifact("Council").bytecode
         members = [checksum(signer) for signer in signers]
         assets = [checksum(token) for token in tokens]
+        if terms is None:
+            deployer = bytes.fromhex(self._web3.eth.account.from_key(secret).address[2:])
+            terms = Terms(governor=deployer, guardian=deployer)
+        council = load_artifact("Council").bytecode
         self.settlement, self._from_block = self._deploy(
-            secret, "Settlement", members, quorum, assets, tuple(fields.values()), code
+            secret, "Settlement", members, quorum, assets, _terms(terms), council
         )
         self._contract = self._web3.eth.contract(address=checksum(self.settlement), abi=self._abi)
         return self.settlement
@@ -366,8 +364,20 @@ class ChainClient(EthClient):
 
     def signers(self, epoch: int = 0) -> tuple[list[bytes], int]:
         """(consensus addresses by signer index, quorum) of an epoch."""
-        members = [bytes.fromhex(signer[2:]) for signer in self._view("signers_of", epoch)]
+        council: Any = self._web3.eth.contract(
+            address=self._view("council"), abi=load_artifact("Council").abi
+        )
+        try:
+            members = [bytes.fromhex(signer[2:]) for signer in council.functions.signers_of(epoch).call()]
+        except ChainError:
+            raise
+        except ANSWER_ERRORS as error:
+            raise chain_error(error) from error
         return members, int(self._view("quorum_of", epoch))
+
+
+def _terms(terms: Terms) -> tuple[Any, ...]:
+    return tuple(checksum(each) if isinstance(each, bytes) else each for each in astuple(terms))
 
 
 def result_header(result: BatchResult) -> tuple[int | bytes, ...]:

@@ -13,8 +13,8 @@ from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.settlement.chain import Bond, ChainClient, Deposit
 from mpc_sequencer.settlement.devchain import DEV_SECRET
 from mpc_sequencer.settlement.embedded import EmbeddedChain, start_embedded
-from mpc_sequencer.settlement.ethrpc import Call
 from mpc_sequencer.settlement.payloads import BatchResult, Delta, SignedResult, batch_result_digest
+from mpc_sequencer.settlement.terms import Terms
 
 GENESIS_ROOT = hashlib.sha256(b"genesis").digest()
 
@@ -27,10 +27,6 @@ class Deployment:
     members: list[Signer]
     traders: list[bytes]
     tokens: list[bytes]
-
-    def push(self, secret: bytes) -> None:
-        """Have the embedded chain make a block."""
-        self.chain.transact(secret, [Call(self.traders[0], b"", 0, 21_000)])
 
     def result(
         self,
@@ -74,7 +70,9 @@ def deployment(embedded: EmbeddedChain) -> Iterator[Deployment]:
     keys = [Signer(hashlib.sha256(b"member %d" % index).digest()) for index in range(4)]
     members = sorted(keys, key=lambda member: member.address)
     tokens = [chain.deploy_token(DEV_SECRET, name, name, 6) for name in ("BTC", "USDT")]
-    chain.deploy(DEV_SECRET, [member.address for member in members], 3, tokens)
+    deployer = Signer(DEV_SECRET).address
+    terms = Terms(governor=deployer, guardian=deployer, commits_required=True)
+    chain.deploy(DEV_SECRET, [member.address for member in members], 3, tokens, terms)
     traders = [bytes([index]) * 20 for index in (0x51, 0x52)]
     deposits = [Deposit(trader, asset, 1_000) for trader in traders for asset in (0, 1)]
     chain.fund(DEV_SECRET, deposits, [Bond(trader, 10**15) for trader in traders])

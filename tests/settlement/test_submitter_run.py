@@ -176,7 +176,7 @@ def many(deployment: Deployment, count: int) -> SignedResult:
 
 
 def test_a_result_of_many_rows_is_posted_part_by_part(deployment: Deployment, tmp_path: Path) -> None:
-    result = many(deployment, 1_100)
+    result = many(deployment, 1_001)
     (reported,), warnings = post(deployment, known(deployment, [result]), tmp_path, 1)
     assert warnings == [] and reported.last_height == 3
     assert deployment.chain.balance(hashlib.sha256(b"7").digest()[:20], 0) == (1, 0)
@@ -192,24 +192,10 @@ def test_the_next_committee_is_told_to_the_contract_before_its_results(deploymen
         RotationKnown(rotation),
         CommitKnown(1, commits[0]), ResultKnown(1, results[0]), CommitKnown(2, commits[1]), ResultKnown(2, second),
     ]  # fmt: skip
-    stop = threading.Event()
-    pushing = threading.Thread(target=push_blocks, args=(deployment, stop))
-    pushing.start()
-    try:
-        reported, warnings = post(deployment, news, tmp_path, 2)
-    finally:
-        stop.set()
-        pushing.join()
+    reported, warnings = post(deployment, news, tmp_path, 2)
     assert [one.last_height for one in reported] == [3, 9], warnings
     assert deployment.chain.last_posted().epoch == 1
     assert deployment.chain.signers(1)[0] == [one.address for one in successors]
-
-
-def push_blocks(deployment: Deployment, stop: threading.Event) -> None:
-    """The embedded chain has a block only where somebody sends something."""
-    secret = hashlib.sha256(b"block pusher").digest()
-    while not stop.wait(0.3):
-        deployment.push(secret)
 
 
 def test_a_wrong_chain_id_stops_everything_and_says_so(deployment: Deployment, tmp_path: Path) -> None:
