@@ -15,6 +15,7 @@ from mpc_sequencer.settlement.devchain import DEV_SECRET
 from mpc_sequencer.settlement.embedded import EmbeddedChain, start_embedded
 from mpc_sequencer.settlement.payloads import BatchResult, Delta, SignedResult, batch_result_digest
 from mpc_sequencer.settlement.terms import Terms
+from tests.anvil_node import Anvil, anvil
 
 GENESIS_ROOT = hashlib.sha256(b"genesis").digest()
 
@@ -63,19 +64,40 @@ def embedded() -> Iterator[EmbeddedChain]:
         yield chain
 
 
-@pytest.fixture
-def deployment(embedded: EmbeddedChain) -> Iterator[Deployment]:
-    chain = ChainClient(embedded.url)
+def deploy(url: str, **terms: int) -> Deployment:
+    """A started contract with funded traders on the chain at ``url``."""
+    chain = ChainClient(url)
     chain.connect()
     keys = [Signer(hashlib.sha256(b"member %d" % index).digest()) for index in range(4)]
     members = sorted(keys, key=lambda member: member.address)
     tokens = [chain.deploy_token(DEV_SECRET, name, name, 6) for name in ("BTC", "USDT")]
     deployer = Signer(DEV_SECRET).address
-    terms = Terms(governor=deployer, guardian=deployer, commits_required=True)
-    chain.deploy(DEV_SECRET, [member.address for member in members], 3, tokens, terms)
+    made = Terms(governor=deployer, guardian=deployer, commits_required=True, **terms)
+    chain.deploy(DEV_SECRET, [member.address for member in members], 3, tokens, made)
     traders = [bytes([index]) * 20 for index in (0x51, 0x52)]
     deposits = [Deposit(trader, asset, 1_000) for trader in traders for asset in (0, 1)]
     chain.fund(DEV_SECRET, deposits, [Bond(trader, 10**15) for trader in traders])
     chain.start(DEV_SECRET, GENESIS_ROOT, 6)
-    yield Deployment(chain, members, traders, tokens)
-    chain.close()
+    return Deployment(chain, members, traders, tokens)
+
+
+@pytest.fixture
+def deployment(embedded: EmbeddedChain) -> Iterator[Deployment]:
+    made = deploy(embedded.url)
+    yield made
+    made.chain.close()
+
+
+@pytest.fixture
+def anvil_node() -> Iterator[Anvil]:
+    """A node of its own for a test that takes blocks back or stops them."""
+    with anvil("--slots-in-an-epoch", "1") as node:
+        node.give(Signer(DEV_SECRET).address, 10**24)
+        yield node
+
+
+@pytest.fixture
+def on_anvil(anvil_node: Anvil) -> Iterator[Deployment]:
+    made = deploy(anvil_node.url, rotation_delay_blocks=3)
+    yield made
+    made.chain.close()

@@ -20,69 +20,14 @@ from mpc_sequencer.settlement.kept import KeptRanges, KeptTransactions
 from mpc_sequencer.settlement.payloads import Delta, SignedResult
 from mpc_sequencer.settlement.sender import Sender
 from mpc_sequencer.settlement.steps import Kind, Step
-from mpc_sequencer.settlement.submitter import SubmitterState
-from mpc_sequencer.settlement.submitter_events import CommitKnown, ResultKnown, RotationKnown, Settled, SubmitterTerms
-from mpc_sequencer.settlement.submitter_run import News, run_submitter
-from tests.settlement.settled_kit import signed_commits, signed_rotation
+from mpc_sequencer.settlement.submitter_events import CommitKnown, ResultKnown, RotationKnown
+from mpc_sequencer.settlement.submitter_run import News
+from tests.settlement.settled_kit import known, post, signed_commits, signed_rotation
 
 if TYPE_CHECKING:
     from conftest import Deployment
 
 ROOT = hashlib.sha256(b"genesis").digest()
-TERMS = SubmitterTerms(turn_ms=3_000, ask_ms=100, stuck_ms=2_000)
-
-
-def known(deployment: Deployment, results: Sequence[SignedResult]) -> list[News]:
-    """Commits and results as a core gives them out."""
-    news: list[News] = []
-    for number, (commit, result) in enumerate(zip(signed_commits(deployment, results), results, strict=True), 1):
-        news += [CommitKnown(number, commit), ResultKnown(number, result)]
-    return news
-
-
-def post(
-    deployment: Deployment,
-    news: Sequence[News],
-    folder: Path,
-    expected: int,
-    *,
-    chain: Any = None,
-    secret: bytes = DEV_SECRET,
-    confirmations: int = 0,
-) -> tuple[list[Settled], list[str]]:
-    """Run one submitter of one until ``expected`` ranges are settled; what it reported."""
-    assert deployment.chain.settlement is not None
-    client = SettlementContract(deployment.chain.url, deployment.chain.settlement) if chain is None else chain
-    kept = KeptTransactions(folder, Signer(secret).address, deployment.chain.chain_id())
-    slots, problem = kept.load()
-    assert not problem
-    reported: list[Settled] = []
-    warnings: list[str] = []
-
-    async def main() -> None:
-        send_news, receive_news = trio.open_memory_channel[News](len(news) + 1)
-        send_settled, receive_settled = trio.open_memory_channel[Settled](100)
-        for one in news:
-            send_news.send_nowait(one)
-        state = SubmitterState(1, 0, TERMS, slots)
-        sender = Sender(client, secret, kept, confirmations)
-        with trio.fail_after(40):
-            async with trio.open_nursery() as nursery:
-
-                async def run() -> None:
-                    await run_submitter(
-                        state, sender, KeptRanges(folder), receive_news, send_settled, warn=warnings.append
-                    )
-
-                nursery.start_soon(run)
-                while len(reported) < expected:
-                    reported.append(await receive_settled.receive())
-                nursery.cancel_scope.cancel()
-
-    trio.run(main)
-    return reported, warnings
-
-
 def three(deployment: Deployment) -> list[SignedResult]:
     alice, bob = deployment.traders
     first = deployment.result(1, 3, ROOT, Delta(alice, 0, -1, 0), Delta(bob, 0, 1, 0))
