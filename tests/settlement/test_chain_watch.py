@@ -21,7 +21,7 @@ from mpc_sequencer.settlement.queue import read_queue
 from tests.anvil_node import Anvil
 
 if TYPE_CHECKING:
-    from conftest import Deployment
+    from tests.settlement.deployed_kit import Deployment
 
 ENVELOPE = b"an envelope"
 

@@ -20,7 +20,7 @@ from tests.anvil_node import Anvil
 from tests.settlement.settled_kit import known, post, signed_commits, signed_rotation
 
 if TYPE_CHECKING:
-    from conftest import Deployment
+    from tests.settlement.deployed_kit import Deployment
 
 ROOT = hashlib.sha256(b"genesis").digest()
 ACCOUNT = Signer(DEV_SECRET).address

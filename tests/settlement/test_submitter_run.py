@@ -25,7 +25,7 @@ from mpc_sequencer.settlement.submitter_run import News
 from tests.settlement.settled_kit import known, post, signed_commits, signed_rotation
 
 if TYPE_CHECKING:
-    from conftest import Deployment
+    from tests.settlement.deployed_kit import Deployment
 
 ROOT = hashlib.sha256(b"genesis").digest()
 def three(deployment: Deployment) -> list[SignedResult]:
@@ -36,57 +36,57 @@ def three(deployment: Deployment) -> list[SignedResult]:
     return [first, second, third]
 
 
-def test_it_posts_commits_and_results_in_order(deployment: Deployment, tmp_path: Path) -> None:
-    results = three(deployment)
-    reported, warnings = post(deployment, known(deployment, results), tmp_path, 3)
+def test_it_posts_commits_and_results_in_order(bound: Deployment, tmp_path: Path) -> None:
+    results = three(bound)
+    reported, warnings = post(bound, known(bound, results), tmp_path, 3)
     assert [(one.range_number, one.last_height) for one in reported] == [(1, 3), (2, 4), (3, 9)]
     assert warnings == []
-    posted = deployment.chain.results()
+    posted = bound.chain.results()
     assert [entry.transaction_hash for entry in posted] == [one.transaction_hash for one in reported]
     for one in reported:
-        receipt = deployment.chain.receipt(one.transaction_hash or b"")
+        receipt = bound.chain.receipt(one.transaction_hash or b"")
         assert receipt is not None and receipt.gas_used == one.gas_used
     assert KeptRanges(tmp_path).numbers() == [], "what is settled is not kept"
 
 
 def test_results_that_others_posted_are_reported_without_a_transaction(
-    deployment: Deployment, tmp_path: Path
+    bound: Deployment, tmp_path: Path
 ) -> None:
-    results = three(deployment)[:2]
-    news = known(deployment, results)
-    post(deployment, news[:2], tmp_path / "other", 1)
-    reported, _ = post(deployment, news, tmp_path / "own", 2)
+    results = three(bound)[:2]
+    news = known(bound, results)
+    post(bound, news[:2], tmp_path / "other", 1)
+    reported, _ = post(bound, news, tmp_path / "own", 2)
     assert reported[0].transaction_hash is None and reported[1].transaction_hash is not None
 
 
-def test_what_is_kept_is_posted_after_a_restart_and_nothing_twice(deployment: Deployment, tmp_path: Path) -> None:
-    results = three(deployment)
-    for one in known(deployment, results):
+def test_what_is_kept_is_posted_after_a_restart_and_nothing_twice(bound: Deployment, tmp_path: Path) -> None:
+    results = three(bound)
+    for one in known(bound, results):
         assert isinstance(one, CommitKnown | ResultKnown)
         KeptRanges(tmp_path).put(one)
-    before = deployment.chain.transaction_count(Signer(DEV_SECRET).address, "latest")
-    reported, _ = post(deployment, [], tmp_path, 3)
+    before = bound.chain.transaction_count(Signer(DEV_SECRET).address, "latest")
+    reported, _ = post(bound, [], tmp_path, 3)
     assert [one.range_number for one in reported] == [1, 2, 3]
-    assert deployment.chain.transaction_count(Signer(DEV_SECRET).address, "latest") == before + 3
-    again, _ = post(deployment, known(deployment, results)[-2:], tmp_path, 1)
+    assert bound.chain.transaction_count(Signer(DEV_SECRET).address, "latest") == before + 3
+    again, _ = post(bound, known(bound, results)[-2:], tmp_path, 1)
     assert again[0].transaction_hash is None or again[0].transaction_hash == reported[2].transaction_hash
-    assert deployment.chain.transaction_count(Signer(DEV_SECRET).address, "latest") == before + 3
+    assert bound.chain.transaction_count(Signer(DEV_SECRET).address, "latest") == before + 3
 
 
-def test_a_crash_between_keeping_and_sending_sends_the_kept_bytes(deployment: Deployment, tmp_path: Path) -> None:
-    results = three(deployment)[:1]
+def test_a_crash_between_keeping_and_sending_sends_the_kept_bytes(bound: Deployment, tmp_path: Path) -> None:
+    results = three(bound)[:1]
 
     class Dying(SettlementContract):
         def broadcast(self, prepared: Any) -> None:
             raise ChainUnreachable("the process ended here")
 
-    dying = Dying(deployment.chain.url, deployment.chain.settlement)
+    dying = Dying(bound.chain.url, bound.chain.settlement)
     with pytest.raises((trio.TooSlowError, ExceptionGroup)):
-        post_briefly(deployment, known(deployment, results), tmp_path, dying)
-    kept = KeptTransactions(tmp_path, Signer(DEV_SECRET).address, deployment.chain.chain_id())
+        post_briefly(bound, known(bound, results), tmp_path, dying)
+    kept = KeptTransactions(tmp_path, Signer(DEV_SECRET).address, bound.chain.chain_id())
     (slot,), _ = kept.load()
     assert slot.attempts[0].step == Step(Kind.BOTH, 3)
-    reported, _ = post(deployment, [], tmp_path, 1)
+    reported, _ = post(bound, [], tmp_path, 1)
     assert reported[0].transaction_hash in slot.hashes
 
 
@@ -99,8 +99,8 @@ def post_briefly(deployment: Deployment, news: Sequence[News], folder: Path, cha
         trio.fail_after = original
 
 
-def test_transactions_of_another_account_or_damaged_are_put_aside(deployment: Deployment, tmp_path: Path) -> None:
-    chain_id = deployment.chain.chain_id()
+def test_transactions_of_another_account_or_damaged_are_put_aside(bound: Deployment, tmp_path: Path) -> None:
+    chain_id = bound.chain.chain_id()
     kept = KeptTransactions(tmp_path, b"\x01" * 20, chain_id)
     kept.load()
     kept._write()
@@ -120,40 +120,40 @@ def many(deployment: Deployment, count: int) -> SignedResult:
     return deployment.result(1, 3, ROOT, *rows)
 
 
-def test_a_result_of_many_rows_is_posted_part_by_part(deployment: Deployment, tmp_path: Path) -> None:
-    result = many(deployment, 1_001)
-    (reported,), warnings = post(deployment, known(deployment, [result]), tmp_path, 1)
+def test_a_result_of_many_rows_is_posted_part_by_part(bound: Deployment, tmp_path: Path) -> None:
+    result = many(bound, 1_001)
+    (reported,), warnings = post(bound, known(bound, [result]), tmp_path, 1)
     assert warnings == [] and reported.last_height == 3
-    assert deployment.chain.balance(hashlib.sha256(b"7").digest()[:20], 0) == (1, 0)
-    assert deployment.chain.last_posted().last_height == 3
+    assert bound.chain.balance(hashlib.sha256(b"7").digest()[:20], 0) == (1, 0)
+    assert bound.chain.last_posted().last_height == 3
 
 
-def test_the_next_committee_is_told_to_the_contract_before_its_results(deployment: Deployment, tmp_path: Path) -> None:
-    results = three(deployment)[:1]
-    rotation, successors = signed_rotation(deployment, 1)
-    second = deployment.result(4, 9, results[0].result.state_root, epoch=1, members=successors)
-    commits = signed_commits(deployment, [*results, second], {1: successors})
+def test_the_next_committee_is_told_to_the_contract_before_its_results(bound: Deployment, tmp_path: Path) -> None:
+    results = three(bound)[:1]
+    rotation, successors = signed_rotation(bound, 1)
+    second = bound.result(4, 9, results[0].result.state_root, epoch=1, members=successors)
+    commits = signed_commits(bound, [*results, second], {1: successors})
     news: list[News] = [
         RotationKnown(rotation),
         CommitKnown(1, commits[0]), ResultKnown(1, results[0]), CommitKnown(2, commits[1]), ResultKnown(2, second),
     ]  # fmt: skip
-    reported, warnings = post(deployment, news, tmp_path, 2)
+    reported, warnings = post(bound, news, tmp_path, 2)
     assert [one.last_height for one in reported] == [3, 9], warnings
-    assert deployment.chain.last_posted().epoch == 1
-    assert deployment.chain.signers(1)[0] == [one.address for one in successors]
+    assert bound.chain.last_posted().epoch == 1
+    assert bound.chain.signers(1)[0] == [one.address for one in successors]
 
 
-def test_a_wrong_chain_id_stops_everything_and_says_so(deployment: Deployment, tmp_path: Path) -> None:
-    client = SettlementContract(deployment.chain.url, deployment.chain.settlement)
+def test_a_wrong_chain_id_stops_everything_and_says_so(bound: Deployment, tmp_path: Path) -> None:
+    client = SettlementContract(bound.chain.url, bound.chain.settlement)
     with pytest.raises(ChainMismatch, match="serves chain"):
-        client.check_chain_id(deployment.chain.chain_id() + 1)
-    kept = KeptTransactions(tmp_path, Signer(DEV_SECRET).address, deployment.chain.chain_id() + 1)
+        client.check_chain_id(bound.chain.chain_id() + 1)
+    kept = KeptTransactions(tmp_path, Signer(DEV_SECRET).address, bound.chain.chain_id() + 1)
     kept.load()
     event = Sender(client, DEV_SECRET, kept, 0).ask(())
     assert "serves chain" in event.detail  # type: ignore[union-attr]
 
 
-def test_cancelling_does_not_wait_for_a_chain_that_hangs(deployment: Deployment, tmp_path: Path) -> None:
+def test_cancelling_does_not_wait_for_a_chain_that_hangs(bound: Deployment, tmp_path: Path) -> None:
     release = threading.Event()
 
     class Hanging(SettlementContract):
@@ -162,8 +162,8 @@ def test_cancelling_does_not_wait_for_a_chain_that_hangs(deployment: Deployment,
 
     started = time.monotonic()
     with pytest.raises((trio.TooSlowError, ExceptionGroup)):
-        hanging = Hanging(deployment.chain.url, deployment.chain.settlement)
-        post_briefly(deployment, known(deployment, three(deployment)[:1]), tmp_path, hanging)
+        hanging = Hanging(bound.chain.url, bound.chain.settlement)
+        post_briefly(bound, known(bound, three(bound)[:1]), tmp_path, hanging)
     assert time.monotonic() - started < 8
     release.set()
 
