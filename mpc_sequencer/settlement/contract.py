@@ -77,6 +77,22 @@ class SettlementContract(ChainClient):
             commits_required=self._commits_required,
         )
 
+    # --- what anybody may do ---------------------------------------------------------------------------------------
+    def queue_count(self, function: str) -> int:
+        """``inputs_count`` or ``forced_count``."""
+        return int(self._view(function))
+
+    def force(self, secret: bytes, envelope: bytes, fee_wei: int) -> int:
+        """Queue an envelope for ``fee_wei``; the block at which it is due."""
+        self.transact(secret, [self._call("force", envelope, value_wei=fee_wei)])
+        _, _, due_block = self._view("forced_entry", self.queue_count("forced_count") - 1)
+        return int(due_block)
+
+    def send(self, secret: bytes, function: str, *arguments: object) -> None:
+        """Send a transaction of that name and wait for it; addresses as 20 bytes."""
+        shown = [checksum(one) if isinstance(one, bytes) and len(one) == 20 else one for one in arguments]
+        self.transact(secret, [self._call(function, *shown)])
+
     # --- steps -----------------------------------------------------------------------------------------------------
     def call_of(
         self, step: Step, commit: SignedCommit | None, result: SignedResult | None, rotation: Rotation | None
