@@ -15,9 +15,8 @@ one live member the chain goes on.
                sent again. What is in a slot is never put into another nonce until the slot is used up for good
     settled    only what the contract says at a block that counts as confirmed; receipts are only told of
 
-Whatever is decided follows from the newest answer of the chain, never from what a transaction was thought to have done.
-A Send or Resend effect is answered by exactly one Sent or SendFailed, an Ask by one Answer or AskFailed. An event that
-does not fit raises SubmitterMisuse and changes nothing. Time enters by Tick alone.
+Decisions follow from the newest answer of the chain, never from what a transaction was thought to have done. A Send or
+Resend is answered by one Sent or SendFailed, an Ask by one Answer or AskFailed. Time enters by Tick alone.
 """
 
 from __future__ import annotations
@@ -96,16 +95,10 @@ class SubmitterState:
         self._paused_until_ms = self._failed_ms = 0
         self._told: dict[str, int] = {}
 
-    # --- what its owner asks ---------------------------------------------------------------------------------------
     @property
     def waiting(self) -> int:
         """Ranges known and not settled."""
         return len(self._ranges)
-
-    @property
-    def full(self) -> bool:
-        """Whether a further range would be refused."""
-        return len(self._ranges) >= RANGES_WAITING_MAX
 
     @property
     def idle(self) -> bool:
@@ -175,7 +168,7 @@ class SubmitterState:
                     self._told_number = number
                     effects.append(Settled(number, last, None, None))
                 return
-            self._require(not self.full, f"{len(self._ranges)} ranges wait already")
+            self._require(len(self._ranges) < RANGES_WAITING_MAX, f"{len(self._ranges)} ranges wait already")
             newest = next(reversed(self._ranges.values()), None)
             follows = newest is None or (number == newest.number + 1 and last > newest.last)
             self._require(follows, f"range {number} does not follow range {newest.number if newest else 0}")
