@@ -49,22 +49,25 @@ class Backlog:
         self._kept = kept
         self._numbers = kept.numbers()
         self._given: set[int] = set()
+        """Ranges that the state knows and has not told of as settled."""
+        self._newest = 0
+        """The last range that was given; 0 before the first, which may have any number."""
 
     def take(self, known: CommitKnown | ResultKnown) -> None:
         """Something is signed: keep it, or pass it over where its range was settled. Raises OSError."""
-        if known.number in self._given or not self._given or known.number > min(self._given):
-            self._kept.put(known)
-            if known.number not in self._numbers and known.number not in self._given:
-                self._numbers = sorted([*self._numbers, known.number])
+        if known.number not in self._given and known.number <= self._newest:
+            return
+        self._kept.put(known)
+        if known.number not in self._given and known.number not in self._numbers:
+            self._numbers = sorted([*self._numbers, known.number])
 
     def give(self, room: int) -> list[CommitKnown | ResultKnown]:
         """What is kept of the next ranges, in order, as far as there is room."""
         found: list[CommitKnown | ResultKnown] = []
         while self._numbers and room > 0:
-            newest = max(self._given, default=None)
-            if newest is not None and self._numbers[0] != newest + 1:
+            if self._newest and self._numbers[0] != self._newest + 1:
                 break  # one between is not signed yet
-            number = self._numbers.pop(0)
+            number = self._newest = self._numbers.pop(0)
             self._given.add(number)
             found += self._kept.events(number)
             room -= 1
@@ -76,9 +79,7 @@ class Backlog:
     def settled(self, number: int) -> None:
         """The chain has the range for good. Raises OSError."""
         self._kept.forget([number])
-        if len(self._given) > 1:
-            self._given.discard(number)  # the newest is kept: the next one follows it
-        self._numbers = [one for one in self._numbers if one > number]
+        self._given.discard(number)
 
 
 async def run_submitter(

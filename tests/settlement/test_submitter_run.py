@@ -21,8 +21,9 @@ from mpc_sequencer.settlement.payloads import Delta, SignedResult
 from mpc_sequencer.settlement.sender import Sender
 from mpc_sequencer.settlement.steps import Kind, Step
 from mpc_sequencer.settlement.submitter_events import CommitKnown, ResultKnown, RotationKnown
-from mpc_sequencer.settlement.submitter_run import News
+from mpc_sequencer.settlement.submitter_run import Backlog, News
 from tests.settlement.settled_kit import known, post, signed_commits, signed_rotation
+from tests.settlement.submitter_kit import commit
 
 if TYPE_CHECKING:
     from tests.settlement.deployed_kit import Deployment
@@ -168,3 +169,22 @@ def test_cancelling_does_not_wait_for_a_chain_that_hangs(bound: Deployment, tmp_
     release.set()
 
 
+
+
+def test_ranges_go_on_whether_or_not_the_one_before_is_settled_when_they_come(tmp_path: Path) -> None:
+    for settled_first in (True, False):
+        folder = tmp_path / str(settled_first)
+        backlog = Backlog(KeptRanges(folder))
+        given = []
+        for number in range(1, 6):
+            backlog.take(commit(number))
+            given += [one.number for one in backlog.give(10)]
+            if settled_first:
+                backlog.settled(number)
+        for number in () if settled_first else range(1, 6):
+            backlog.settled(number)
+        backlog.take(commit(6))
+        given += [one.number for one in backlog.give(10)]
+        assert given == [1, 2, 3, 4, 5, 6]
+        backlog.take(commit(2))
+        assert KeptRanges(folder).numbers() == [6], "what is settled is not kept again"
