@@ -33,9 +33,11 @@ $(VENV)/runtime.stamp: requirements.lock
 	$(link_project)
 	@touch $@
 
-$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
+$(VENV)/dev.stamp: requirements-dev.lock tests/anvil/package-lock.json $(VENV)/runtime.stamp
 	@echo "installing the locked development dependencies ..."
 	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@command -v npm >/dev/null || { echo "error: npm is needed for the chain node of the tests"; echo "hint: install Node.js 20 or newer"; exit 2; }
+	@cd tests/anvil && npm ci --ignore-scripts --silent
 	@touch $@
 
 setup: $(VENV)/dev.stamp

@@ -22,7 +22,7 @@ import vyper
 ROOT: Final = Path(__file__).resolve().parent.parent
 SOURCES: Final = ROOT / "contracts"
 ARTIFACTS: Final = ROOT / "mpc_sequencer" / "settlement" / "artifacts"
-CONTRACTS: Final = ("Settlement", "TestToken")
+CONTRACTS: Final = ("Settlement", "Council", "TestToken")
 
 
 def artifact_text(name: str) -> str:

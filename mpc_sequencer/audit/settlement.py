@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from mpc_sequencer.audit.chaininputs import ChainInputs
+from mpc_sequencer.audit.commits import Commits
 from mpc_sequencer.audit.epochs import Epoch, Epochs
 from mpc_sequencer.audit.execution import Executed
 from mpc_sequencer.audit.report import Recorder
 from mpc_sequencer.core import domains, limits
-from mpc_sequencer.core.transcript import SettledEntry, SettlementEntry
+from mpc_sequencer.core.transcript import DeltasEntry, SettledEntry, SettlementEntry
 from mpc_sequencer.core.types import BlockHeader
-from mpc_sequencer.settlement.payloads import BATCH_RESULT
+from mpc_sequencer.settlement.payloads import BATCH_RESULT, DELTA_BYTES, PART_DELTAS, RESULT_FRESH_DELTAS_MAX
 
 Changes = dict[tuple[int, bytes], tuple[int, int]]
 """Per (asset, account): change of free + locked, change of withdrawable."""
@@ -48,6 +50,7 @@ class _Growing:
     first_height: int
     block_ids: list[bytes] = field(default_factory=list)
     counting: list[int] = field(default_factory=list)
+    batch_roots: list[bytes] = field(default_factory=list)
     first_counting_ms: int = 0
 
 
@@ -63,6 +66,15 @@ def pack(changes: Changes) -> bytes:
     )
 
 
+def packed_hash(packed: bytes) -> bytes:
+    """What packed changes are signed as: their SHA-256, or that of their parts' hashes where they take several."""
+    if len(packed) <= RESULT_FRESH_DELTAS_MAX * DELTA_BYTES:
+        return hashlib.sha256(packed).digest()
+    step = PART_DELTAS * DELTA_BYTES
+    parts = (packed[at : at + step] for at in range(0, len(packed), step))
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
+
+
 class Settlement:
     """The ranges of the log so far."""
 
@@ -73,6 +85,9 @@ class Settlement:
         self._executed: dict[int, Executed] = {}
         self._waiting: list[Range] = []
         self._state_root = b""
+        self._parts: dict[int, list[bytes]] = {}
+        """Packed changes that came before their range's settlement, by first height."""
+        self.commits = Commits(recorder)
         self.ranges: dict[int, Range] = {}
         self.transactions: dict[int, bytes] = {}
         """Per range end: the transaction in which the member posted it."""
@@ -86,17 +101,16 @@ class Settlement:
         """The state root the first range builds on."""
         self._state_root = genesis_state_root
 
-    def add_block(
-        self, header: BlockHeader, *, counts: bool, inputs: tuple[int, bytes], last: bool = False
-    ) -> None:
+    def add_block(self, header: BlockHeader, *, counts: bool, chain: ChainInputs, last: bool = False) -> None:
         """Lengthen the last range by a final header, the ``last`` of its epoch or not; close it where the rule says
-        so."""
+        so. ``chain``: what the blocks up to it have taken of the chain."""
         growing = self._growing
         growing.block_ids.append(header.block_id())
         if counts:
             if not growing.counting:
                 growing.first_counting_ms = header.time_ms
             growing.counting.append(header.height)
+            growing.batch_roots.append(header.batch_root)
         if not growing.counting or not (
             len(growing.block_ids) >= limits.SETTLEMENT_RANGE_HEIGHTS
             or header.time_ms - growing.first_counting_ms >= limits.SETTLEMENT_RANGE_MS
@@ -104,9 +118,12 @@ class Settlement:
         ):
             return
         data_hash = domains.RANGE_DATA(*growing.block_ids)
-        closed = Range(growing.first_height, header.height, growing.counting, data_hash, self._epochs.current, inputs)
+        closed = Range(growing.first_height, header.height, growing.counting, data_hash, self._epochs.current,
+                       (chain.taken_count, chain.taken_hash))
         self.ranges[closed.first_height] = closed
         self._waiting.append(closed)
+        root = domains.RANGE_ORDERS(*growing.batch_roots)
+        self.commits.close(self._epochs.current, header.height, root, chain.cleared_number, chain.forced_done)
         self._growing = _Growing(header.height + 1)
         self._complete()
 
@@ -127,8 +144,19 @@ class Settlement:
             closed.state_root = self._state_root = heights[-1].state_root
             closed.fills_root = domains.RANGE_FILLS(*[executed.fills_root for executed in heights])
 
+    def add_deltas(self, entry: DeltasEntry) -> None:
+        """Keep the changes that one entry of a settlement cannot hold."""
+        expected = self.ranges.get(entry.first_height)
+        parts = self._parts.setdefault(entry.first_height, [])
+        if expected is None or expected.settled or len(parts) * PART_DELTAS > len(expected.changes):
+            self._parts.pop(entry.first_height)
+            return self._recorder.fail("settlement.range", f"changes of a range from {entry.first_height}")
+        parts.append(entry.deltas)
+        return None
+
     def add(self, entry: SettlementEntry, certified_height: int) -> None:
         """Judge a signed result."""
+        parts = self._parts.pop(entry.first_height, [])
         expected = self.ranges.get(entry.first_height)
         height = entry.last_height
         if expected is None or expected.last_height != entry.last_height:
@@ -145,10 +173,14 @@ class Settlement:
         if certified_height < expected.counting[-1]:
             detail = f"height {expected.counting[-1]} is not certified"
             return self._recorder.fail("settlement.uncertified", detail, height=height)
+        if expected.last_height not in self.commits.seen:
+            detail = f"no order commit at height {expected.last_height}"
+            return self._recorder.fail("settlement.uncommitted", detail, height=height)
         self._recorder.done("settlements")
-        problem = self._difference(entry, expected)
+        deltas = b"".join((*parts, entry.deltas))
+        problem = self._difference(entry, deltas, expected)
         votes_problem = expected.epoch.signatures.check_quorum(
-            entry.signatures, _struct_hash(entry, expected.epoch.number)
+            entry.signatures, _struct_hash(entry, packed_hash(deltas), expected.epoch.number)
         )
         self._recorder.done("settlement_signatures", len(entry.signatures))
         if problem is not None:
@@ -158,7 +190,7 @@ class Settlement:
             self._recorder.fail(f"settlement.{votes_problem[0]}", votes_problem[1], height=height)
         return None
 
-    def _difference(self, entry: SettlementEntry, expected: Range) -> tuple[str, str] | None:
+    def _difference(self, entry: SettlementEntry, deltas: bytes, expected: Range) -> tuple[str, str] | None:
         for code, seen, wanted in (
             ("state_root", entry.prev_state_root, expected.prev_state_root),
             ("state_root", entry.state_root, expected.state_root),
@@ -170,11 +202,11 @@ class Settlement:
                 return code, f"{seen.hex()}, expected {wanted.hex()}"
         if entry.inputs_count != expected.inputs[0]:
             return "inputs", f"count {entry.inputs_count}, expected {expected.inputs[0]}"
-        if entry.deltas != pack(expected.changes):
-            return (
-                "deltas",
-                f"{len(entry.deltas)} bytes, expected {len(pack(expected.changes))}: other changes",
-            )
+        changes = pack(expected.changes)
+        if deltas != changes:
+            return "deltas", f"{len(deltas)} bytes, expected {len(changes)}: other changes"
+        if entry.deltas_hash != packed_hash(changes):
+            return "deltas", f"hash {entry.deltas_hash.hex()}, expected {packed_hash(changes).hex()}"
         return None
 
     def add_settled(self, entry: SettledEntry) -> None:
@@ -185,8 +217,8 @@ class Settlement:
         self.transactions[entry.last_height] = entry.transaction
 
 
-def _struct_hash(entry: SettlementEntry, epoch: int) -> bytes:
-    """What the members of an epoch sign for the entry as it is."""
+def _struct_hash(entry: SettlementEntry, deltas_hash: bytes, epoch: int) -> bytes:
+    """What the members of an epoch sign for the entry as it is, with the changes that the log holds."""
     return BATCH_RESULT(
         epoch,
         entry.first_height,
@@ -197,5 +229,5 @@ def _struct_hash(entry: SettlementEntry, epoch: int) -> bytes:
         entry.data_hash,
         entry.inputs_count,
         entry.inputs_hash,
-        hashlib.sha256(entry.deltas).digest(),
+        deltas_hash,
     )

@@ -36,6 +36,8 @@ from mpc_sequencer.core.limits import LOG_ENTRY_BYTES_MAX
 from mpc_sequencer.core.transcript import (
     BlockEntry,
     BundleEntry,
+    CommitEntry,
+    DeltasEntry,
     EnvelopeEntry,
     FinalityEntry,
     GenesisEntry,
@@ -246,6 +248,10 @@ class Audit:
         elif isinstance(entry, SettlementEntry):
             self._settlements += 1
             self.settlement.add(entry, self.blocks.certified_height)
+        elif isinstance(entry, CommitEntry):
+            self.settlement.commits.add(entry)
+        elif isinstance(entry, DeltasEntry):
+            self.settlement.add_deltas(entry)
         elif isinstance(entry, SettledEntry):
             self.settlement.add_settled(entry)
         elif isinstance(entry, ReceiptEntry):
@@ -260,8 +266,7 @@ class Audit:
         counts, chain = self.blocks.counts, self.blocks.chain
         self.reveal.add_block(block, counts)
         self.results.certify(block.certified)
-        inputs = (chain.taken_count, chain.taken_hash)
-        self.settlement.add_block(block.header, counts=counts, inputs=inputs, last=self.blocks.ended)
+        self.settlement.add_block(block.header, counts=counts, chain=chain, last=self.blocks.ended)
         self._execute()
         if self.blocks.ended:
             self._begin_epoch(receipts)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from mpc_sequencer import __version__
-from mpc_sequencer.cli import audit, bench, committee, demo, devnet, evidence, key, node, order, sim
+from mpc_sequencer.cli import audit, bench, chain, committee, demo, devnet, evidence, key, node, order, sim
 from mpc_sequencer.cli.errors import EXIT_PIPE, explain, report
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.add_typer(key.app, name="key", help="Make, show, move and serve a member's k
 app.add_typer(committee.app, name="committee", help="Who the members are, their key, and who is to follow.")
 app.add_typer(order.app, name="order", help="Seal, inspect, submit and follow orders.")
 app.add_typer(audit.app, name="audit", help="Verify a member's log, independently of the code that wrote it.")
+app.add_typer(chain.app, name="chain", help="Look at the settlement contract, deposit, claim, force, exit.")
 app.add_typer(evidence.app, name="evidence", help="Judge evidence against members; find broken receipts.")
 app.add_typer(sim.app, name="sim", help="Simulate committees under faults, check what must hold, draw a run.")
 app.add_typer(bench.app, name="bench", help="Measure what an order costs.")

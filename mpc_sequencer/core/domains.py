@@ -47,6 +47,7 @@ FILL_NODE: Final = Tag("MPCSEQ/v1/fill-node")
 RESULT: Final = Tag("MPCSEQ/v1/result")  # previous result || height u64 || state_root || fills_root
 RANGE_FILLS: Final = Tag("MPCSEQ/v1/range-fills")  # fills roots of a settlement range in height order
 RANGE_DATA: Final = Tag("MPCSEQ/v1/range-data")  # block ids of a settlement range in height order
+RANGE_ORDERS: Final = Tag("MPCSEQ/v1/range-orders")  # batch roots of a range's counting heights in height order
 
 # --- at rest ----------------------------------------------------------------------------------------------------
 KEYSTORE_HEADER: Final = Tag("MPCSEQ/v1/keystore-header")  # canonical encoding of a keystore's public fields

@@ -14,6 +14,7 @@ from typing import Final
 from mpc_sequencer.core.messages import (
     ClientReply,
     ClientRequest,
+    CommitShare,
     ExecutedRow,
     FetchLog,
     OrderReply,
@@ -37,6 +38,8 @@ from mpc_sequencer.core.types import (
     Value,
     Vote,
 )
+from mpc_sequencer.settlement.claims import SignedCommit
+from mpc_sequencer.settlement.payloads import SignedResult
 
 
 # --- events -----------------------------------------------------------------------------------------------------
@@ -198,6 +201,12 @@ class RotationRecord(Value, frozen=True, tag=14):
     target: NextCommittee
 
 
+class CommitRecord(Value, frozen=True, tag=16):
+    """This member's signature over a range's order commit: it signs no other one of that epoch and height."""
+
+    share: CommitShare
+
+
 class InputsRecord(Value, frozen=True, tag=15):
     """Chain inputs that continue the queue's hash chain from ``after_hash``; ``checkpoint`` is the one of this member's
     own chain that they lead to, None where it was not told of one with them."""
@@ -223,6 +232,7 @@ Record = (
     | HeldKeyRecord
     | KeyRecord
     | RotationRecord
+    | CommitRecord
     | InputsRecord
 )
 UNBINDING: Final = (HeadRecord, CertificateRecord)
@@ -293,7 +303,15 @@ class Settle:
     """A settlement range with q signatures is ready for the chain."""
 
     number: int
-    signed: object
+    signed: SignedResult
+
+
+@dataclass(frozen=True, slots=True)
+class CommitReady:
+    """The order commit of a settlement range has q signatures."""
+
+    number: int
+    signed: SignedCommit
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,6 +374,7 @@ Effect = (
     | Outcomes
     | Recall
     | Settle
+    | CommitReady
     | Fault
     | Evidence
     | RolledBack

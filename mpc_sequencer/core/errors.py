@@ -78,6 +78,7 @@ CODES: Final[Mapping[str, str]] = {
     "bundle.block": "the bundle is for another block or has another number of shares",
     "bundle.path": "the bundle's certificate does not finalize its block",
     "settlement.equivocation": "a second, different result of one first height",
+    "commit.equivocation": "a second, different order commit of one height",
     "log.size": "the log has more entries before a block than a block can need",
     "log.order": "the log's finality entry does not follow its block",
     "log.gap": "the log's block does not continue the chain",

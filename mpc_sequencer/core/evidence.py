@@ -41,6 +41,7 @@ from mpc_sequencer.core.offences import (
     BadDeal,
     BadShares,
     BrokenReceipt,
+    CommitEquivocation,
     CopiedDeal,
     FalseComplaint,
     FalseFinality,
@@ -129,6 +130,8 @@ def verify(offence: Offence, committee: Committee) -> Verdict:
             detail = judge_shares(offence, committee)
         case ResultEquivocation():
             detail = _results(offence, committee)
+        case CommitEquivocation():
+            detail = _commits(offence, committee)
         case LogFork():
             detail = _log_fork(offence, committee)
         case BadCoinShare():
@@ -264,6 +267,19 @@ def _results(offence: ResultEquivocation, committee: Committee) -> str:
         _check_signature(share.node, share.claim.struct_hash(), share.signature, "SettlementShare", committee)
     _differ("SettlementShare.claim", first.claim.struct_hash(), second.claim.struct_hash())
     return f"two results of the range from height {first.claim.first_height}"
+
+
+def _commits(offence: CommitEquivocation, committee: Committee) -> str:
+    first, second = offence.first, offence.second
+    _same("CommitShare.node", first.node, second.node)
+    for name in ("epoch", "height"):
+        _same(f"OrderCommit.{name}", getattr(first.commit, name), getattr(second.commit, name))
+    if first.commit.epoch != committee.epoch:
+        raise ProtocolError("evidence.epoch", "OrderCommit.epoch", first.commit.epoch, committee.epoch)
+    for share in (first, second):
+        _check_signature(share.node, share.commit.struct_hash(), share.signature, "CommitShare", committee)
+    _differ("CommitShare.commit", first.commit.struct_hash(), second.commit.struct_hash())
+    return f"two order commits at height {first.commit.height}"
 
 
 def _log_fork(offence: LogFork, committee: Committee) -> str:

@@ -16,6 +16,7 @@ from mpc_sequencer.core.messages import FetchLog, LogSlice
 from mpc_sequencer.core.transcript import (
     BlockEntry,
     BundleEntry,
+    CommitEntry,
     EnvelopeEntry,
     FinalityEntry,
     InputsEntry,
@@ -36,7 +37,8 @@ PEERS_KEPT_MAX: Final = 256
 SERVED: Final = frozenset(
     kind.__struct_config__.tag
     for kind in (
-        InputsEntry, ListEntry, EnvelopeEntry, KeyEntry, BlockEntry, FinalityEntry, BundleEntry, SettlementEntry
+        InputsEntry, ListEntry, EnvelopeEntry, KeyEntry, BlockEntry, FinalityEntry, BundleEntry, SettlementEntry,
+        CommitEntry,
     )
 )
 

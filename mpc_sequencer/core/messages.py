@@ -34,7 +34,7 @@ from mpc_sequencer.core.types import (
     Value,
     Vote,
 )
-from mpc_sequencer.settlement.claims import ResultClaim
+from mpc_sequencer.settlement.claims import OrderCommit, ResultClaim
 
 ALPN: Final = "mpcseq/1"
 
@@ -92,6 +92,14 @@ class SettlementShare(Value, frozen=True, tag=8):
     """A member's signature over the BatchResult that ``claim`` describes."""
 
     claim: ResultClaim
+    node: NodeIndex
+    signature: SignatureBytes
+
+
+class CommitShare(Value, frozen=True, tag=18):
+    """A member's signature over the order commit of a range."""
+
+    commit: OrderCommit
     node: NodeIndex
     signature: SignatureBytes
 
@@ -181,6 +189,7 @@ PeerMessage = (
     | CertificateMessage
     | BundleMessage
     | SettlementShare
+    | CommitShare
     | FetchBodies
     | Bodies
     | FetchLists

@@ -49,7 +49,7 @@ from mpc_sequencer.core.genesis import genesis_engine
 from mpc_sequencer.core.keybook import KeyBook
 from mpc_sequencer.core.keygen import KeySessions
 from mpc_sequencer.core.lists import ListStore, OwnLists
-from mpc_sequencer.core.messages import SettlementShare, Submit
+from mpc_sequencer.core.messages import CommitShare, SettlementShare, Submit
 from mpc_sequencer.core.offences import accused
 from mpc_sequencer.core.peers import PeerHandlers
 from mpc_sequencer.core.pool import Pool
@@ -128,7 +128,7 @@ class NodeCore:
         self.last_final_ms = 0
         self.last_batch_orders = 0
         """How many orders the last final block batched."""
-        self.farewell: tuple[SettlementShare, ...] = ()
+        self.farewell: tuple[SettlementShare | CommitShare, ...] = ()
         """This member's signatures over ranges of the epoch before, for members that are still in it."""
         self.offered_ms = 0
         """When a joiner last offered its messages; 0 where it has a new one."""

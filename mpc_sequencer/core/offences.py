@@ -11,7 +11,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from mpc_sequencer.core import domains, limits
-from mpc_sequencer.core.messages import SettlementShare
+from mpc_sequencer.core.messages import CommitShare, SettlementShare
 from mpc_sequencer.core.types import (
     BatchEntry,
     BlockHeader,
@@ -161,6 +161,13 @@ class CopiedDeal(Value, frozen=True, tag=13):
     dealt: DealtShare
 
 
+class CommitEquivocation(Value, frozen=True, tag=14):
+    """Signatures under two different OrderCommits of one epoch and height."""
+
+    first: CommitShare
+    second: CommitShare
+
+
 Offence = (
     ListEquivocation
     | NotarizeEquivocation
@@ -175,6 +182,7 @@ Offence = (
     | BadDeal
     | FalseComplaint
     | CopiedDeal
+    | CommitEquivocation
 )
 
 KIND_NAMES: Final[dict[type, str]] = {
@@ -191,13 +199,16 @@ KIND_NAMES: Final[dict[type, str]] = {
     BadDeal: "bad-deal",
     FalseComplaint: "false-complaint",
     CopiedDeal: "copied-deal",
+    CommitEquivocation: "commit-equivocation",
 }
 
 
 def accused(offence: Offence) -> int:
     """The member an offence names; ``evidence.verify`` says whether it is guilty."""
     match offence:
-        case ListEquivocation() | NotarizeEquivocation() | FinalizeEquivocation() | ResultEquivocation():
+        case ListEquivocation() | NotarizeEquivocation() | FinalizeEquivocation():
+            return offence.first.node
+        case ResultEquivocation() | CommitEquivocation():
             return offence.first.node
         case NullifyAndFinalize():
             return offence.nullify.node

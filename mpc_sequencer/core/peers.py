@@ -21,6 +21,7 @@ from mpc_sequencer.core.messages import (
     Bodies,
     BundleMessage,
     CertificateMessage,
+    CommitShare,
     FetchBlock,
     FetchBodies,
     FetchBundle,
@@ -69,7 +70,7 @@ FULL_CODES: Final = frozenset({"key.full"})
 UNCHECKED_BLOCKS_MAX: Final = 64
 VISITORS_MESSAGES: Final = (FetchBodies, FetchLists, FetchBlock, FetchBundle, FetchLog, FetchInputs, KeyBodies)
 """What who is no member of the epoch may say: it asks, and a joiner offers what it owes to its key session."""
-ACROSS_EPOCHS: Final = (FetchLog, LogSlice, SettlementShare)
+ACROSS_EPOCHS: Final = (FetchLog, LogSlice, SettlementShare, CommitShare)
 """What passes between members in different epochs."""
 
 
@@ -116,6 +117,12 @@ class PeerHandlers:
             case SettlementShare():
                 _require_sender(node, message.node, "SettlementShare.node")
                 core.ranges.on_share(message)
+                core.publisher.settle()
+            case CommitShare(commit) if commit.epoch != core.committee.epoch:
+                pass
+            case CommitShare():
+                _require_sender(node, message.node, "CommitShare.node")
+                core.ranges.on_commit(message)
                 core.publisher.settle()
             case Bodies(envelopes):
                 self._on_bodies(node, envelopes)

@@ -6,20 +6,24 @@ from typing import TYPE_CHECKING
 
 from mpc_sequencer.core.actions import AMOUNT_BYTES
 from mpc_sequencer.core.chain import FinalBlock
-from mpc_sequencer.core.effects import Append, Broadcast, Fault, Outcomes, Settle
+from mpc_sequencer.core.effects import Append, Broadcast, CommitReady, CommitRecord, Fault, Outcomes, Persist, Settle
 from mpc_sequencer.core.messages import ExecutedRow
 from mpc_sequencer.core.pool import PooledOrder
 from mpc_sequencer.core.transcript import (
+    SETTLEMENT_DELTAS_BYTES_MAX,
     BlockEntry,
+    CommitEntry,
+    DeltasEntry,
     EnvelopeEntry,
     FinalityEntry,
     KeyEntry,
     ListEntry,
+    LogEntry,
     SettlementEntry,
     input_entries,
 )
 from mpc_sequencer.market import HeightResult
-from mpc_sequencer.settlement.payloads import SignedResult, pack_deltas
+from mpc_sequencer.settlement.payloads import SignedResult, deltas_hash, pack_deltas
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
@@ -90,6 +94,10 @@ class Publisher:
     def settle(self) -> None:
         """Sign ranges that are certified, and hand over those with q signatures."""
         core = self._core
+        for commit, recalled in core.ranges.take_commits():
+            if not recalled:
+                core.effects.append(Persist(CommitRecord(commit)))
+            core.effects.append(Broadcast(commit))
         core.effects += [
             Broadcast(share) for share in core.ranges.sign(core.execution.certified_height)
         ]
@@ -97,13 +105,25 @@ class Publisher:
         if stopped is not None and not self._told_stopped:
             self._told_stopped = True
             core.effects.append(Fault(core.node, stopped.code, f"settlement stops: {stopped}"))
+        for number, signed_commit in core.ranges.ready_commits():
+            core.effects.append(Append(CommitEntry(signed_commit.commit, signed_commit.signatures)))
+            core.effects.append(CommitReady(number, signed_commit))
         for number, signed in core.ranges.ready():
-            core.effects.append(Append(settlement_entry(signed)))
+            core.effects += [Append(entry) for entry in settlement_entries(signed)]
             core.effects.append(Settle(number, signed))
 
 
-def settlement_entry(signed: SignedResult) -> SettlementEntry:
-    """The log's form of a signed result."""
+def settlement_entries(signed: SignedResult) -> list[LogEntry]:
+    """The log's form of a signed result: as many deltas before as one entry cannot hold."""
+    result = signed.result
+    packed = pack_deltas(result.deltas)
+    size = SETTLEMENT_DELTAS_BYTES_MAX
+    parts = [packed[start : start + size] for start in range(0, len(packed), size)] or [b""]
+    entries: list[LogEntry] = [DeltasEntry(result.first_height, part) for part in parts[:-1]]
+    return [*entries, _settlement_entry(signed, deltas_hash(packed), parts[-1])]
+
+
+def _settlement_entry(signed: SignedResult, signed_hash: bytes, deltas: bytes) -> SettlementEntry:
     result = signed.result
     return SettlementEntry(
         first_height=result.first_height,
@@ -114,6 +134,7 @@ def settlement_entry(signed: SignedResult) -> SettlementEntry:
         data_hash=result.data_hash,
         inputs_count=result.inputs_count,
         inputs_hash=result.inputs_hash,
-        deltas=pack_deltas(result.deltas),
+        deltas_hash=signed_hash,
+        deltas=deltas,
         signatures=signed.signatures,
     )

@@ -30,6 +30,8 @@ from mpc_sequencer.core.effects import (
     Append,
     Broadcast,
     CertificateRecord,
+    CommitReady,
+    CommitRecord,
     Effect,
     HeldKeyRecord,
     HeldRecord,
@@ -52,7 +54,7 @@ from mpc_sequencer.core.effects import (
 from mpc_sequencer.core.execution import ExecutionValue
 from mpc_sequencer.core.finalized import open_batch
 from mpc_sequencer.core.keygen import KeySessionsValue
-from mpc_sequencer.core.messages import SettlementShare
+from mpc_sequencer.core.messages import CommitShare, SettlementShare
 from mpc_sequencer.core.ordering.value import PositionsRow, StateValue, state_of, value_of
 from mpc_sequencer.core.replay import Replay
 from mpc_sequencer.core.status import BoardValue
@@ -69,7 +71,7 @@ from mpc_sequencer.core.types import (
     Uint,
     Value,
 )
-from mpc_sequencer.settlement.ranges import RangesValue
+from mpc_sequencer.settlement.range_values import RangesValue
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
@@ -108,7 +110,7 @@ class Snapshot(Value, frozen=True):
     succession: SuccessionValue
     starts: tuple[EpochStart, ...]
     """How this epoch and those before it, but for the first, began."""
-    farewell: tuple[SettlementShare, ...]
+    farewell: tuple[SettlementShare | CommitShare, ...]
     logged: tuple[Hash32, ...]
     """Signature variants of held orders that are in the log, by envelope hash."""
     records: Annotated[tuple[Record, ...], Meta(max_length=1 << 24)]
@@ -173,6 +175,8 @@ def _records(core: NodeCore) -> Iterable[Record]:
         yield CertificateRecord(certificate)
     for vote in core.simplex.kept_votes():
         yield VoteRecord(vote)
+    for share in core.ranges.own_commits():
+        yield CommitRecord(share)
 
 
 def _held_orders(core: NodeCore) -> Iterator[Record]:
@@ -264,7 +268,9 @@ def _restore_state(core: NodeCore, taken: Snapshot) -> None:
     core.board.restore(taken.board)
     core.reveal.malformed = taken.board.malformed
     core.reveal.restore(state.height)
-    core.effects += [Settle(number, signed) for number, signed in core.ranges.restore(taken.ranges)]
+    commits, results = core.ranges.restore(taken.ranges)
+    core.effects += [CommitReady(number, signed) for number, signed in commits]
+    core.effects += [Settle(number, signed) for number, signed in results]
     if taken.certificate is not None:
         core.simplex.recall_final(taken.certificate)
         if taken.certificate.block_id != state.block_id:
@@ -307,6 +313,8 @@ def _recall(core: NodeCore, record: Record, open_ids: dict[bytes, int], now_ms: 
                 core.pend_final(certificate)
         case MutedRecord() | ResumedRecord():
             core.standing.recall(record)
+        case CommitRecord(share) if share.commit.epoch == core.committee.epoch:
+            core.ranges.recall_commit(share)
         case ProposalRecord(block):
             core.peers.hold_block(block, core.node)
         case _:

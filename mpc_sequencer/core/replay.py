@@ -21,11 +21,12 @@ from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.evidence import check_certified
 from mpc_sequencer.core.finalized import on_final
 from mpc_sequencer.core.limits import LOG_ENTRY_BYTES_MAX
-from mpc_sequencer.core.messages import SettlementShare
+from mpc_sequencer.core.messages import CommitShare, SettlementShare
 from mpc_sequencer.core.transcript import (
     BlockEntry,
     BundleEntry,
     ChainInput,
+    CommitEntry,
     EnvelopeEntry,
     FinalityEntry,
     InputsEntry,
@@ -36,9 +37,7 @@ from mpc_sequencer.core.transcript import (
     SettlementEntry,
 )
 from mpc_sequencer.core.types import Block, Envelope, KeyMessage, OrderList
-from mpc_sequencer.settlement.claims import claim_of
-from mpc_sequencer.settlement.errors import PayloadError
-from mpc_sequencer.settlement.payloads import BatchResult, unpack_deltas
+from mpc_sequencer.settlement.claims import ResultClaim
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
@@ -84,6 +83,11 @@ class Replay:
                 for share in _shares(entry, core.committee.epoch):
                     self._apart(share.node, partial(core.ranges.on_share, share))
                 core.publisher.settle()
+            case CommitEntry(commit, signatures):
+                for node, signature in signatures:
+                    one = CommitShare(commit, node, signature)
+                    self._apart(node, partial(core.ranges.on_commit, one))
+                core.publisher.settle()
             case SettledEntry(last_height, _, gas_used) if self._own:
                 core.board.settled(last_height, gas_used)
                 core.ranges.settled(last_height)
@@ -102,6 +106,8 @@ class Replay:
             case SettlementEntry(last_height=last_height):
                 after = core.chain.ended and last_height > core.chain.final_height
                 return after or last_height <= core.committee.anchor_height
+            case CommitEntry(commit):
+                return commit.epoch != core.committee.epoch
             case _:
                 return False
 
@@ -210,20 +216,16 @@ class Replay:
 
 def _shares(entry: SettlementEntry, epoch: int) -> list[SettlementShare]:
     """The signatures of a settled range as their members sent them."""
-    try:
-        result = BatchResult(
-            epoch=epoch,
-            first_height=entry.first_height,
-            last_height=entry.last_height,
-            prev_state_root=entry.prev_state_root,
-            state_root=entry.state_root,
-            fills_root=entry.fills_root,
-            data_hash=entry.data_hash,
-            inputs_count=entry.inputs_count,
-            inputs_hash=entry.inputs_hash,
-            deltas=unpack_deltas(entry.deltas),
-        )
-        claim = claim_of(result)
-    except PayloadError as error:
-        raise ProtocolError("log.settlement", "SettlementEntry", error.code, "a result the contract takes") from None
+    claim = ResultClaim(
+        epoch=epoch,
+        first_height=entry.first_height,
+        last_height=entry.last_height,
+        prev_state_root=entry.prev_state_root,
+        state_root=entry.state_root,
+        fills_root=entry.fills_root,
+        data_hash=entry.data_hash,
+        inputs_count=entry.inputs_count,
+        inputs_hash=entry.inputs_hash,
+        deltas_hash=entry.deltas_hash,
+    )
     return [SettlementShare(claim, node, signature) for node, signature in entry.signatures]

@@ -34,14 +34,16 @@ from mpc_sequencer.core.types import (
     Unopenable,
     Value,
 )
+from mpc_sequencer.settlement.claims import OrderCommit
 
-SETTLEMENT_DELTAS_BYTES_MAX = 60_000
+SETTLEMENT_DELTAS_BYTES_MAX = 54_000
 INPUTS_PER_ENTRY_MAX = 256
 INPUTS_ENTRY_BYTES_MAX = 48_000
 INPUT_DEPOSIT = 1
 INPUT_BOND = 2
 INPUT_FORCED = 3
 
+PackedDeltas = Annotated[bytes, Meta(max_length=SETTLEMENT_DELTAS_BYTES_MAX)]
 Amount = Annotated[bytes, Meta(min_length=32, max_length=32)]
 
 
@@ -146,7 +148,8 @@ class ResultEntry(Value, frozen=True, tag=10):
 
 
 class SettlementEntry(Value, frozen=True, tag=11):
-    """A BatchResult with q signatures: header fields, packed deltas (54 bytes each), signer bitmap order."""
+    """A BatchResult with q signatures, ascending by member: header fields, ``deltas_hash`` as signed, and the packed
+    deltas (54 bytes each), or what :class:`DeltasEntry` before has left of them."""
 
     first_height: Uint
     last_height: Uint
@@ -156,7 +159,22 @@ class SettlementEntry(Value, frozen=True, tag=11):
     data_hash: Hash32
     inputs_count: Uint
     inputs_hash: Hash32
-    deltas: Annotated[bytes, Meta(max_length=SETTLEMENT_DELTAS_BYTES_MAX)]
+    deltas_hash: Hash32
+    deltas: PackedDeltas
+    signatures: tuple[tuple[NodeIndex, SignatureBytes], ...]
+
+
+class DeltasEntry(Value, frozen=True, tag=16):
+    """The next packed deltas of the range whose SettlementEntry follows: as many entries as it takes."""
+
+    first_height: Uint
+    deltas: PackedDeltas
+
+
+class CommitEntry(Value, frozen=True, tag=17):
+    """A range's order commit with q signatures, in ascending order of their members."""
+
+    commit: OrderCommit
     signatures: tuple[tuple[NodeIndex, SignatureBytes], ...]
 
 
@@ -195,6 +213,8 @@ LogEntry = (
     | ReceiptEntry
     | SettledEntry
     | KeyEntry
+    | DeltasEntry
+    | CommitEntry
 )
 
 
@@ -223,6 +243,10 @@ def entry_key(entry: LogEntry) -> tuple[object, ...]:
             return ("result", height)
         case SettlementEntry(first_height):
             return ("settlement", first_height)
+        case DeltasEntry(first_height, deltas):
+            return ("deltas", first_height, deltas)
+        case CommitEntry(commit):
+            return ("commit", commit.height)
         case ReceiptEntry(receipt):
             return ("receipt", receipt.incarnation, receipt.order_id)
         case SettledEntry(last_height):

@@ -45,7 +45,7 @@ from mpc_sequencer.devnet.killing import Killer, plan_turns
 from mpc_sequencer.devnet.layout import ASSETS, BTCUSDT, Devnet, init_devnet, nodes_of, open_devnet
 from mpc_sequencer.devnet.logfacts import AuditedLog, audit_logs, newest_log
 from mpc_sequencer.devnet.processes import NodeProcesses, steady_ports
-from mpc_sequencer.devnet.rotating import Rotated, Rotator, check_rotation
+from mpc_sequencer.devnet.rotating import Rotator, check_rotation
 from mpc_sequencer.devnet.running import dev_account, prepare_folder, terminate_like_interrupt, wait_ready
 from mpc_sequencer.devnet.seats import Seats
 from mpc_sequencer.settlement.chain import ChainClient
@@ -237,16 +237,16 @@ async def _wait_quiet(session: _Session, client: SequencerClient, load: Load) ->
             for one in states
             if one.convicted
         ]
-        due = last_settled(executed, load.rotated)
+        due = last_settled(executed)
         if not await trio.to_thread.run_sync(settle.wait_settled, session.chain, due):
             load.findings.append(Finding("load.unsettled", f"height {due} was not settled"))
         load.settled_through = (await trio.to_thread.run_sync(session.chain.last_posted)).last_height
         step.note = f"{load.through_height} blocks"
 
 
-def last_settled(executed: Sequence[int], rotated: Rotated | None) -> int:
-    """Of the heights that executed orders, the last that the contract is to get: one of its own committee's epoch."""
-    return max((height for height in executed if rotated is None or height <= rotated.anchor_height), default=0)
+def last_settled(executed: Sequence[int]) -> int:
+    """The last height that executed orders, which the contract is to get."""
+    return max(executed, default=0)
 
 
 def _blamed(client: SequencerClient) -> list[Finding]:
@@ -309,21 +309,21 @@ def _judge(
         receipts=receipts,
         logs=tuple(audited),
         findings=tuple(found),
-        balances_compared=options.rotate_to is None,
+        balances_compared=True,
     )
 
 
 def judge_rotation(options: ChaosOptions, load: Load) -> list[Finding]:
-    """A rotation under load that nobody traded after shows nothing, and the contract gets nothing of a committee that
-    it does not know."""
+    """A rotation under load that nobody traded after shows nothing, and the contract gets the new committee's results
+    too."""
     if options.rotate_to is None or load.rotated is None:
         return []  # one that did not come to its end is a finding already
     anchor = load.rotated.anchor_height
     found = []
     if not any(one.executed is not None and one.executed[0] > anchor for one in load.records.values()):
         found.append(Finding("rotation.idle", f"no order was executed after height {anchor}"))
-    if load.settled_through > anchor:
-        words = f"the contract has results up to height {load.settled_through}, its committee ended with {anchor}"
+    elif load.settled_through <= anchor:
+        words = f"the contract has results up to height {load.settled_through}, the first committee ended with {anchor}"
         found.append(Finding("rotation.settled", words))
     return found
 

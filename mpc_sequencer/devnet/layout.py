@@ -297,5 +297,6 @@ def _save_node_config(
         data=folder / "data",
         chain_url=chain_url,
         submitter=submitter,
+        chain=config.ChainConfig(poll_ms=500, confirmations=0, turn_ms=3_000, stuck_ms=10_000),
     )
     config.save_node_config(folder / "node.json", options)

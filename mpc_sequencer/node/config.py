@@ -14,6 +14,7 @@ that agreement depends on.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import types
@@ -32,6 +33,8 @@ from mpc_sequencer.node import files, tls
 
 FILE_BYTES_MAX: Final = 4 << 20
 FILE_VERSION: Final = 1
+CHAIN_VALUE_MAX: Final = 1_000_000_000
+CHAIN_VALUES_MIN: Final = {"poll_ms": 50, "confirmations": 0, "turn_ms": 100, "stuck_ms": 100, "fee_max_gwei": 1}
 HOST_CHARACTERS_MAX: Final = 253
 _HINT_COMMITTEE: Final = "take the committee file of your deployment, or write one with `mpcseq devnet init`"
 _HINT_NODE: Final = "correct node.json, or write one with `mpcseq devnet init`"
@@ -61,6 +64,20 @@ class SubmitterConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ChainConfig:
+    """How this member uses its chain node. The chain is asked every ``poll_ms``; ``confirmations`` blocks upon a block
+    make it count as settled, and as finalized where the chain does not say. A turn at posting lasts ``turn_ms``, a
+    transaction is stuck after ``stuck_ms`` and offers ``fee_max_gwei`` per gas at most (docs/settlement-operations.md).
+    """
+
+    poll_ms: int = 2_000
+    confirmations: int = 12
+    turn_ms: int = 60_000
+    stuck_ms: int = 120_000
+    fee_max_gwei: int = 500
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """A member's node.json. Relative paths in the file are relative to its folder; here they are resolved."""
 
@@ -74,6 +91,7 @@ class NodeConfig:
     chain_url: str | None
     submitter: SubmitterConfig
     signer_socket: Path | None = None
+    chain: ChainConfig = ChainConfig()
     """The Unix domain socket of the process that holds the consensus secret; None where the keystore does."""
 
     @property
@@ -194,6 +212,7 @@ def load_node_config(path: Path) -> NodeConfig:
     ):
         raise reader.wrong("chain_url", chain_url, "an http(s) URL or null")
     index = reader.take(document, "", "index")
+    chain = _chain_config(reader, document.pop("chain", {}))
     config = NodeConfig(
         index=None if index is None else reader.value(int, index, "index"),
         listen_host=host,
@@ -208,11 +227,26 @@ def load_node_config(path: Path) -> NodeConfig:
         signer_socket=(
             None if signer is None else reader.path(reader.take(signer, "signer", "socket"), "signer.socket")
         ),
+        chain=chain,
     )
     reader.check_empty(submitter, "submitter")
     reader.check_empty(signer or {}, "signer")
     reader.check_empty(document, "")
     return config
+
+
+def _chain_config(reader: _Reader, given: object) -> ChainConfig:
+    """The object ``chain`` of node.json, each of whose fields may be left out."""
+    if not isinstance(given, dict):
+        raise reader.wrong("chain", given, "an object")
+    row, values = dict(given), dict[str, int]()
+    for name, least in CHAIN_VALUES_MIN.items():
+        if name in row:
+            values[name] = reader.value(int, row.pop(name), f"chain.{name}")
+            if not least <= values[name] <= CHAIN_VALUE_MAX:
+                raise reader.wrong(f"chain.{name}", values[name], f"{least} .. {CHAIN_VALUE_MAX}")
+    reader.check_empty(row, "chain")
+    return ChainConfig(**values)
 
 
 def save_node_config(path: Path, config: NodeConfig) -> None:
@@ -230,6 +264,7 @@ def save_node_config(path: Path, config: NodeConfig) -> None:
             "enabled": config.submitter.enabled,
             "key_file": None if key_file is None else _relative(key_file, path.parent),
         },
+        "chain": dataclasses.asdict(config.chain),
         "signer": None if socket is None else {"socket": _relative(socket, path.parent)},
     }
     files.write_atomically(path, files.to_json_text(document), mode=0o644)

@@ -46,7 +46,8 @@ from mpc_sequencer.node.startup import (
 )
 from mpc_sequencer.node.storage import Storage
 from mpc_sequencer.node.vault import Vault
-from mpc_sequencer.settlement.submitter import ResultReady, Settled
+from mpc_sequencer.settlement.submitter_events import Settled
+from mpc_sequencer.settlement.submitter_run import News
 from threshold import SecretShare, ThresholdError
 
 RESULTS_BUFFERED_MAX: Final = 1_024
@@ -221,21 +222,19 @@ async def _serve(
     file: CommitteeFile,
     phases: StartPhases,
 ) -> int:
-    results_in: trio.MemorySendChannel[ResultReady] | None = None
+    submits = config.submitter.enabled and config.submitter.key_file is not None and config.chain_url is not None
+    news_in, news_out = trio.open_memory_channel[News](RESULTS_BUFFERED_MAX)
+    settled_in, settled_out = trio.open_memory_channel[Settled](RESULTS_BUFFERED_MAX)
     status = 0
     try:
         async with trio.open_nursery() as nursery:
-            if config.submitter.enabled and config.index is None:
-                logger.warning("this node posts no results: the contract knows the first committee")
-            elif config.submitter.enabled and config.submitter.key_file is not None and config.chain_url:
-                results_in, results_out = trio.open_memory_channel[ResultReady](RESULTS_BUFFERED_MAX)
-                settled_in, settled_out = trio.open_memory_channel[Settled](RESULTS_BUFFERED_MAX)
-            runner = runner_of(results=results_in, evidence=config.data / EVIDENCE_FOLDER)
+            runner = runner_of(news=news_in if submits else None, evidence=config.data / EVIDENCE_FOLDER)
             came_back_at = runner.core.chain.final_height
-            if results_in is not None:
+            if config.chain_url is not None:
                 delay_s = 0.0 if storage.fresh else CHAIN_DELAY_S
+                chain = partial(serve_chain, config, file, news_out, settled_in, delay_s=delay_s)
                 nursery.start_soon(runner.settled, settled_out)
-                nursery.start_soon(partial(serve_chain, config, file, results_out, settled_in, delay_s=delay_s))
+                nursery.start_soon(chain, runner.chain_told, runner.chain_seen)
             nursery.start_soon(_until_signal, nursery.cancel_scope)
             nursery.start_soon(transport.run)
             nursery.start_soon(runner.checkpoints)

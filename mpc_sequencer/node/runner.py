@@ -39,8 +39,9 @@ from mpc_sequencer.core.messages import StatusReply
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.peers import ACROSS_EPOCHS
 from mpc_sequencer.core.status import executed_reply
-from mpc_sequencer.core.types import ZERO_HASH, NextCommittee
+from mpc_sequencer.core.types import ZERO_HASH, Checkpoint, NextCommittee
 from mpc_sequencer.node import transport as wires
+from mpc_sequencer.node.chain_side import standing
 from mpc_sequencer.node.epochs import Cores, evidence_folder
 from mpc_sequencer.node.evidence_files import write_evidence
 from mpc_sequencer.node.inbox import Inbox
@@ -48,8 +49,8 @@ from mpc_sequencer.node.proposals import Proposals
 from mpc_sequencer.node.snapshots import Snapshots
 from mpc_sequencer.node.storage import Storage
 from mpc_sequencer.node.vault import Vault
-from mpc_sequencer.settlement.payloads import SignedResult
-from mpc_sequencer.settlement.submitter import ResultReady, Settled
+from mpc_sequencer.settlement.submitter_events import CommitKnown, ResultKnown, Settled
+from mpc_sequencer.settlement.submitter_run import News
 
 CHECKPOINT_INTERVAL_S: Final = 2.0
 ROUND_POLL_S: Final = 0.002
@@ -88,7 +89,7 @@ class Runner:
         storage: Storage,
         vault: Vault,
         transport: wires.NodeTransport,
-        results: trio.MemorySendChannel[ResultReady] | None,
+        news: trio.MemorySendChannel[News] | None,
         evidence: Path,
         cores: Cores | None = None,
         proposals: Proposals | None = None,
@@ -102,12 +103,11 @@ class Runner:
         self._vault = vault
         self._snapshot = Snapshots(core, storage)
         self._transport = transport
-        self._results = results
+        self._news = news
         self._faults: Counter[tuple[int, str]] = Counter()
         self._evidence = evidence
-        self._settled_through = 0
-        """The last settlement range that was handed out."""
-        self._held_back = False
+        self._settled_through = self._committed_through = 0
+        """The last settlement range whose result, or order commit, was handed out."""
         self._writing = trio.Lock()
         """Whose turn it is to write checkpoint or snapshot."""
         self._retired: list[str] = []
@@ -131,6 +131,7 @@ class Runner:
     async def run(self, recovered: list[core_effects.Effect]) -> None:
         """Rounds, until cancelled; ``recovered`` is what the core's recovery brought forth. Raises
         :class:`ResultMismatch`."""
+        self._tell_submitter(*standing(self._core.committee, self._core.node))
         await self._carry_out(recovered + self._core.start(self.now_ms()))
         while True:
             began_s = time.perf_counter()
@@ -190,6 +191,7 @@ class Runner:
             core.gateway.inherit(before.gateway)
             self.inbox.enter(core.committee.epoch, self._transport.enter(core.committee))
         tell_place(core)
+        self._tell_submitter(*standing(core.committee, core.node))
         await self._carry_out(core.collect() + core.start(self.now_ms()))
         self.erase_retired()
 
@@ -293,26 +295,36 @@ class Runner:
                 known = self._storage.outcomes.get(otherwise.order_id)
                 found = otherwise if known is None else executed_reply(otherwise.request, *known)
                 self._transport.clients.reply(client, encode(found))
-            case core_effects.Settle(number, signed):
-                self._settle(number, signed)
+            case core_effects.CommitReady(number, commit):
+                if number > self._committed_through:
+                    self._committed_through = number
+                    self._tell_submitter(CommitKnown(number, commit))
+            case core_effects.Settle(number, result):
+                if number > self._settled_through:  # a core that begins an epoch says again what it was not told of
+                    self._settled_through = number
+                    self._tell_submitter(ResultKnown(number, result))
             case core_effects.Fault(node, code, detail):
                 self._faults[node, code] += 1
                 if self._faults[node, code] <= FAULTS_LOGGED_PER_CODE:
                     logger.warning("member %d: %s", node, detail)
 
-    def _settle(self, number: int, signed: object) -> None:
-        if self._results is None or not isinstance(signed, SignedResult) or number <= self._settled_through:
-            return  # a core that begins an epoch says again what the chain was not seen to have
-        self._settled_through = number
-        if self._cores is not None and signed.result.epoch != self._cores.first.epoch:
-            if not self._held_back:
-                logger.warning("results from range %d on are held back: the contract knows the first committee", number)
-            self._held_back = True
+    def _tell_submitter(self, *news: News) -> None:
+        """Hand on what is to be posted; the submitter keeps it on its disk."""
+        if self._news is None:
             return
-        try:
-            self._results.send_nowait(ResultReady(number - 1, signed))
-        except trio.WouldBlock:
-            logger.error("settlement range %d is dropped: the chain has not answered for too long", number)
+        for one in news:
+            try:
+                self._news.send_nowait(one)
+            except trio.WouldBlock:
+                logger.error("%s is not posted by this member: its submitter does not keep up", type(one).__name__)
+
+    def chain_told(self) -> Checkpoint:
+        """Up to where the core knows the chain."""
+        return self._core.chain_view.newest
+
+    def chain_seen(self, seen: core_effects.ChainSeen) -> None:
+        """This member's own chain node has something new."""
+        self.inbox.put(self.inbox.peers, seen)
 
     async def checkpoints(self) -> None:
         """Sign the audit log every CHECKPOINT_INTERVAL_S; write a snapshot instead where one is due."""

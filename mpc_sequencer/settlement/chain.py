@@ -9,7 +9,7 @@ know; the committee's rule that f+1 members name the same checkpoint is what ans
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Final
 
 from mpc_sequencer.core.eip712 import domain_separator
@@ -35,6 +35,7 @@ from mpc_sequencer.settlement.payloads import (
     pack_deltas,
     signature_fields,
 )
+from mpc_sequencer.settlement.terms import Terms
 
 LOG_RANGE_BLOCKS_MAX: Final = 5_000
 MINT_GAS: Final = 120_000
@@ -149,14 +150,28 @@ class ChainClient(EthClient):
             raise ChainMismatch(f"the deployment of {contract} has no contract address")
         return receipt.contract, receipt.block_number
 
-    def deploy(self, secret: bytes, signers: Sequence[bytes], quorum: int, tokens: Sequence[bytes]) -> bytes:
-        """Deploy a settlement contract and use it from now on; returns its address.
+    def deploy(
+        self,
+        secret: bytes,
+        signers: Sequence[bytes],
+        quorum: int,
+        tokens: Sequence[bytes],
+        terms: Terms | None = None,
+    ) -> bytes:
+        """Deploy a settlement contract, with its council, and use it from now on; returns its address.
 
-        ``signers``: consensus addresses, strictly ascending. ``tokens``: token contract per asset id.
+        ``signers``: consensus addresses, strictly ascending. ``tokens``: token contract per asset id, zero for the
+        chain's own coin. Without ``terms``: those of a development chain, with the deployer as governor and guardian.
         """
         members = [checksum(signer) for signer in signers]
         assets = [checksum(token) for token in tokens]
-        self.settlement, self._from_block = self._deploy(secret, "Settlement", members, quorum, assets)
+        if terms is None:
+            deployer = bytes.fromhex(self._web3.eth.account.from_key(secret).address[2:])
+            terms = Terms(governor=deployer, guardian=deployer)
+        council = load_artifact("Council").bytecode
+        self.settlement, self._from_block = self._deploy(
+            secret, "Settlement", members, quorum, assets, _terms(terms), council
+        )
         self._contract = self._web3.eth.contract(address=checksum(self.settlement), abi=self._abi)
         return self.settlement
 
@@ -248,8 +263,12 @@ class ChainClient(EthClient):
         return inputs
 
     def _events(self, name: str, up_to_block: int) -> list[Any]:
+        return self.events(name, self._from_block, up_to_block)
+
+    def events(self, name: str, from_block: int, up_to_block: int) -> list[Any]:
+        """The contract's events of that name in a range of blocks, both included, in order."""
         found: list[Any] = []
-        for first in range(self._from_block, up_to_block + 1, LOG_RANGE_BLOCKS_MAX):
+        for first in range(max(from_block, self._from_block), up_to_block + 1, LOG_RANGE_BLOCKS_MAX):
             last = min(first + LOG_RANGE_BLOCKS_MAX - 1, up_to_block)
             try:
                 event: Any = self._contract.events[name]
@@ -278,7 +297,7 @@ class ChainClient(EthClient):
         check_result(signed.result)
         bitmap, signatures = signature_fields(signed)
         call = self._call(
-            "post_result", _header(signed.result), bitmap, signatures, pack_deltas(signed.result.deltas)
+            "post_result", result_header(signed.result), bitmap, signatures, pack_deltas(signed.result.deltas)
         )
         return self.prepare(secret, [call])[0]
 
@@ -290,7 +309,7 @@ class ChainClient(EthClient):
 
     def result_digest(self, result: BatchResult) -> bytes:
         """The digest as the contract computes it."""
-        return bytes(self._view("result_digest", _header(result), pack_deltas(result.deltas)))
+        return bytes(self._view("result_digest", result_header(result), pack_deltas(result.deltas)))
 
     def last_posted(self) -> LastPosted:
         """Where the contract's chain of results ends."""
@@ -345,11 +364,24 @@ class ChainClient(EthClient):
 
     def signers(self, epoch: int = 0) -> tuple[list[bytes], int]:
         """(consensus addresses by signer index, quorum) of an epoch."""
-        members = [bytes.fromhex(signer[2:]) for signer in self._view("signers_of", epoch)]
+        council: Any = self._web3.eth.contract(
+            address=self._view("council"), abi=load_artifact("Council").abi
+        )
+        try:
+            members = [bytes.fromhex(signer[2:]) for signer in council.functions.signers_of(epoch).call()]
+        except ChainError:
+            raise
+        except ANSWER_ERRORS as error:
+            raise chain_error(error) from error
         return members, int(self._view("quorum_of", epoch))
 
 
-def _header(result: BatchResult) -> tuple[int | bytes, ...]:
+def _terms(terms: Terms) -> tuple[Any, ...]:
+    return tuple(checksum(each) if isinstance(each, bytes) else each for each in astuple(terms))
+
+
+def result_header(result: BatchResult) -> tuple[int | bytes, ...]:
+    """A result as the contract's struct."""
     return (
         result.epoch,
         result.first_height,

@@ -20,7 +20,7 @@ class Artifact:
 
 @cache
 def load_artifact(contract: str) -> Artifact:
-    """The artifact of ``Settlement`` or ``TestToken``."""
+    """The artifact of ``Settlement``, ``Council`` or ``TestToken``."""
     text = (files(__package__) / "artifacts" / f"{contract}.json").read_text(encoding="utf-8")
     content = json.loads(text)
     return Artifact(content["contract"], tuple(content["abi"]), bytes.fromhex(content["bytecode"][2:]))

@@ -205,9 +205,30 @@ class EthClient:
             raise ChainMismatch(f"the chain has no block {number}")
         return _bytes32(block.get("hash"), "block hash")
 
-    def code(self, address: bytes) -> bytes:
+    def code(self, address: bytes, block: int | str = "latest") -> bytes:
         """Code at an address; empty for none."""
-        return bytes.fromhex(str(self.request("eth_getCode", "0x" + address.hex(), "latest"))[2:])
+        at = hex(block) if isinstance(block, int) else block
+        return bytes.fromhex(str(self.request("eth_getCode", "0x" + address.hex(), at))[2:])
+
+    def fees(self, number: int) -> tuple[int, int]:
+        """(base fee of a block, what the node advises for its maker) in wei per gas."""
+        block = self.request("eth_getBlockByNumber", hex(number), False)
+        try:
+            base_fee = int(block["baseFeePerGas"], 16)
+        except (TypeError, KeyError, ValueError):
+            raise ChainMismatch(f"block {number} has no base fee: the chain must know EIP-1559") from None
+        return base_fee, self._quantity("eth_maxPriorityFeePerGas")
+
+    def transaction_count(self, address: bytes, block: int | str) -> int:
+        """How many transactions an account had sent at a block, or, at ``pending``, with those that wait."""
+        at = hex(block) if isinstance(block, int) else block
+        return self._quantity("eth_getTransactionCount", "0x" + address.hex(), at)
+
+    def check_chain_id(self, expected: int) -> None:
+        """Ask for the chain's id anew. Raises ChainMismatch where it is another: the endpoint serves another chain."""
+        seen = self._quantity("eth_chainId")
+        if seen != expected:
+            raise ChainMismatch(f"{self.url} serves chain {seen}, not chain {expected}")
 
     def balance_wei(self, address: bytes) -> int:
         """Wei an address holds."""
@@ -245,6 +266,25 @@ class EthClient:
             signed = account.sign_transaction(fields)
             prepared.append(PreparedTransaction(bytes(signed.raw_transaction), bytes(signed.hash), nonce))
         return prepared
+
+    def sign(
+        self, secret: bytes, call: Call, nonce: int, max_fee_wei: int, priority_wei: int
+    ) -> PreparedTransaction:
+        """Sign one call under a nonce and fees of the caller's choice. A call with gas 0 is estimated on the newest
+        state; raises as :meth:`prepare` does."""
+        account = Account.from_key(secret)
+        fields: dict[str, Any] = {
+            "chainId": self.chain_id(),
+            "nonce": nonce,
+            "to": checksum(call.to),
+            "value": call.value_wei,
+            "data": "0x" + call.data.hex(),
+            "gas": call.gas or self._estimate(account.address, call),
+            "maxFeePerGas": max_fee_wei,
+            "maxPriorityFeePerGas": priority_wei,
+        }
+        signed = account.sign_transaction(fields)
+        return PreparedTransaction(bytes(signed.raw_transaction), bytes(signed.hash), nonce)
 
     def _estimate(self, sender: str, call: Call) -> int:
         fields = {"from": sender, "data": "0x" + call.data.hex(), "value": hex(call.value_wei)}

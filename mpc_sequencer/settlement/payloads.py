@@ -3,7 +3,13 @@
 A result's EIP-712 struct is BATCH_RESULT below; its deltas enter as SHA-256 of their packed form. A packed
 delta is ``account 20 || asset u16 || free i128 || withdrawable i128``, big-endian two's complement, 54 bytes.
 Deltas are strictly ascending by (asset, account), none is empty, and per asset the changes sum to zero:
-trading moves money, it makes none.
+trading moves money, it makes none. A result of more than RESULT_FRESH_DELTAS_MAX deltas may not fit one transaction:
+its packed deltas are cut into parts of PART_DELTAS each, and what enters its struct is the SHA-256 of the parts'
+SHA-256. (The contract takes RESULT_DELTAS_MAX in one transaction; but where most of them open new balances that is
+beyond a transaction's gas, and a result that is signed in one piece and does not fit could never be posted.)
+
+An OrderCommit (ORDER_COMMIT below) says which sealed orders a range has before anybody can read them, and up to which
+forced entry they reach; it is signed as soon as the range's last header is final.
 
 The contract's input queue is hash-chained: ``hash(i + 1) = sha256(hash(i) || kind u8 || account || asset u16
 || amount u256)`` from 32 zero bytes.
@@ -17,7 +23,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from mpc_sequencer.core.eip712 import StructType, digest
 from mpc_sequencer.core.signing import SIGNATURE_BYTES, recover_address
@@ -27,6 +33,8 @@ ADDRESS_BYTES: Final = 20
 HASH_BYTES: Final = 32
 DELTA_BYTES: Final = 54
 RESULT_DELTAS_MAX: Final = 1_500
+PART_DELTAS: Final = 500
+PARTS_MAX: Final = 64
 RESULT_FRESH_DELTAS_MAX: Final = 600
 """Deltas that open a new (asset, account) balance cost four times the others; this many always fit a
 transaction.
@@ -46,6 +54,9 @@ INPUT_BOND: Final = 2
 BATCH_RESULT: Final = StructType(
     "BatchResult(uint64 epoch,uint64 firstHeight,uint64 lastHeight,bytes32 prevStateRoot,bytes32 stateRoot,"
     "bytes32 fillsRoot,bytes32 dataHash,uint64 inputsCount,bytes32 inputsHash,bytes32 deltasHash)"
+)
+ORDER_COMMIT: Final = StructType(
+    "OrderCommit(uint64 epoch,uint64 height,bytes32 prevHash,bytes32 ciphertextRoot,uint64 l1Head,uint64 forcedHead)"
 )
 
 
@@ -87,6 +98,13 @@ class SignedResult:
     signatures: tuple[tuple[int, bytes], ...]
 
 
+class Signatures(Protocol):
+    """Whatever carries (signer index, 65-byte signature) pairs."""
+
+    @property
+    def signatures(self) -> tuple[tuple[int, bytes], ...]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
     """Entry ``index`` of the contract's input queue; ``amount`` in base units, or wei for a bond, whose asset
@@ -112,8 +130,8 @@ def next_inputs_hash(inputs_hash: bytes, kind: int, account: bytes, asset: int, 
 
 def check_deltas(deltas: Sequence[Delta]) -> None:
     """Every rule on deltas that needs no state. Raises PayloadError, one code per rule."""
-    if len(deltas) > RESULT_DELTAS_MAX:
-        raise PayloadError("deltas.count", "deltas", len(deltas), f"at most {RESULT_DELTAS_MAX}")
+    if len(deltas) > PARTS_MAX * PART_DELTAS:
+        raise PayloadError("deltas.count", "deltas", len(deltas), f"at most {PARTS_MAX * PART_DELTAS}")
     previous: tuple[int, bytes] | None = None
     sums: dict[int, int] = {}
     for index, delta in enumerate(deltas):
@@ -144,20 +162,47 @@ def check_deltas(deltas: Sequence[Delta]) -> None:
 def pack_deltas(deltas: Sequence[Delta]) -> bytes:
     """The packed form the contract reads. Raises PayloadError as :func:`check_deltas` does."""
     check_deltas(deltas)
-    return b"".join(
+    return b"".join(_pack(delta) for delta in deltas)
+
+
+def _pack(delta: Delta) -> bytes:
+    return (
         delta.account
         + delta.asset.to_bytes(2, "big")
         + delta.free.to_bytes(16, "big", signed=True)
         + delta.withdrawable.to_bytes(16, "big", signed=True)
-        for delta in deltas
     )
+
+
+def is_staged(deltas: int) -> bool:
+    """Whether a result of so many deltas is posted part by part."""
+    return deltas > RESULT_FRESH_DELTAS_MAX
+
+
+def delta_parts(packed: bytes) -> tuple[bytes, ...]:
+    """The parts of packed deltas as the contract takes them: all in one, or PART_DELTAS each."""
+    if not is_staged(len(packed) // DELTA_BYTES):
+        return (packed,)
+    size = PART_DELTAS * DELTA_BYTES
+    return tuple(packed[start : start + size] for start in range(0, len(packed), size))
+
+
+def part_hashes(packed: bytes) -> tuple[bytes, ...]:
+    """The SHA-256 of each part of packed deltas."""
+    return tuple(hashlib.sha256(part).digest() for part in delta_parts(packed))
+
+
+def deltas_hash(packed: bytes) -> bytes:
+    """What packed deltas enter a result's struct as: their SHA-256, or of staged ones that of the parts' hashes."""
+    hashes = part_hashes(packed)
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(b"".join(hashes)).digest()
 
 
 def unpack_deltas(packed: bytes) -> tuple[Delta, ...]:
     """The deltas of a packed form, by the same rules. Raises PayloadError."""
-    if len(packed) > RESULT_DELTAS_MAX * DELTA_BYTES:
+    if len(packed) > PARTS_MAX * PART_DELTAS * DELTA_BYTES:
         raise PayloadError(
-            "deltas.count", "packed length", len(packed), f"at most {RESULT_DELTAS_MAX * DELTA_BYTES}"
+            "deltas.count", "packed length", len(packed), f"at most {PARTS_MAX * PART_DELTAS * DELTA_BYTES}"
         )
     if len(packed) % DELTA_BYTES:
         raise PayloadError("deltas.length", "packed length", len(packed), f"a multiple of {DELTA_BYTES}")
@@ -211,7 +256,7 @@ def batch_result_digest(separator: bytes, result: BatchResult) -> bytes:
         result.data_hash,
         result.inputs_count,
         result.inputs_hash,
-        hashlib.sha256(pack_deltas(result.deltas)).digest(),
+        deltas_hash(pack_deltas(result.deltas)),
     )
     return digest(separator, struct_hash)
 
@@ -239,8 +284,8 @@ def check_signed(signed: SignedResult, separator: bytes, signers: Sequence[bytes
         raise PayloadError("signatures.quorum", "signatures", len(signed.signatures), f"at least {quorum}")
 
 
-def signature_fields(signed: SignedResult) -> tuple[int, bytes]:
-    """(bitmap, joined signatures) as post_result takes them. Raises PayloadError."""
+def signature_fields(signed: Signatures) -> tuple[int, bytes]:
+    """(bitmap, joined signatures) as the contract takes them. Raises PayloadError."""
     bitmap = 0
     previous = -1
     for index, signature in signed.signatures:

@@ -1,88 +1,54 @@
-"""Settlement ranges and their signatures: which heights one BatchResult covers, and when it may be posted.
-Pure.
+"""Settlement ranges and their signatures: which heights one BatchResult covers, and when it may be posted. Pure.
 
 The rule over the log (docs/protocol.md, "Results and settlement") fixes every range's ends from final headers
-alone, so an honest member never signs two results with one first height. A range is signed once its last
-counting height is certified; q members' signatures make it ready for the chain.
+alone, so an honest member never signs two results with one first height, nor two order commits of one height. A
+range's order commit is signed as soon as its last header is final, before anything of it is executed; its result once
+its last counting height is certified. q members' signatures under both make the range ready for the chain.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.messages import SettlementShare
-from mpc_sequencer.core.offences import Offence, ResultEquivocation
+from mpc_sequencer.core.messages import CommitShare, SettlementShare
+from mpc_sequencer.core.offences import CommitEquivocation, Offence, ResultEquivocation
 from mpc_sequencer.core.ordering.chainstate import ChainState
 from mpc_sequencer.core.signing import Signer
-from mpc_sequencer.core.transcript import SETTLEMENT_DELTAS_BYTES_MAX
-from mpc_sequencer.core.types import Address, BlockHeader, Hash32, NodeIndex, SignatureBytes, Uint, Value
+from mpc_sequencer.core.types import ZERO_HASH, BlockHeader
 from mpc_sequencer.market import HeightResult
-from mpc_sequencer.settlement.claims import ResultClaim, claim_of
+from mpc_sequencer.settlement.claims import OrderCommit, ResultClaim, SignedCommit, claim_of
 from mpc_sequencer.settlement.errors import PayloadError
-from mpc_sequencer.settlement.payloads import (
-    DELTA_BYTES,
-    BatchResult,
-    Delta,
-    SignedResult,
+from mpc_sequencer.settlement.gathering import Gathering, Kind
+from mpc_sequencer.settlement.payloads import BatchResult, SignedResult
+from mpc_sequencer.settlement.range_values import (
+    HeightTotals,
+    RangesValue,
+    RangeValue,
+    net_deltas,
+    totals_of,
+    totals_value,
 )
 
 UNSETTLED_MAX: Final = 256
-SHARES_KEPT_PER_MEMBER: Final = 64
-EARLY_RANGES_MAX: Final = 16
-"""How many ranges of other members beyond the first one not signed here are kept, per member."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeightTotals:
-    """What a range needs of an executed height. Deltas: (account, asset, change of free, of withdrawable)."""
-
-    height: int
-    state_root: bytes
-    fills_root: bytes
-    deltas: tuple[tuple[bytes, int, int, int], ...]
-
-
-class TotalsValue(Value, frozen=True):
-    """:class:`HeightTotals` in a snapshot; changes are 17 bytes, signed and big-endian."""
-
-    height: Uint
-    state_root: Hash32
-    fills_root: Hash32
-    deltas: tuple[tuple[Address, Uint, bytes, bytes], ...]
-
-
-class RangeValue(Value, frozen=True):
-    """A closed range in a snapshot, with the signatures counted so far. Its result is computed again."""
-
-    number: Uint
-    first: Uint
-    last: Uint
-    counting: tuple[Uint, ...]
-    block_ids: tuple[Hash32, ...]
-    signatures: tuple[tuple[NodeIndex, SignatureBytes], ...]
-    epoch: Uint
-    quorum: Uint
-    inputs: tuple[Uint, Hash32]
-
-
-class RangesValue(Value, frozen=True):
-    """:class:`Ranges` in a snapshot. ``state_root`` is that before the first of ``closed``."""
-
-    number: Uint
-    first: Uint
-    block_ids: tuple[Hash32, ...]
-    counting: tuple[tuple[Uint, Uint], ...]
-    state_root: Hash32
-    closed: tuple[RangeValue, ...]
-    totals: tuple[TotalsValue, ...]
-    signed: Uint
-    """How many of ``closed`` this member had signed."""
+RESULTS: Final[Kind[SettlementShare]] = Kind(
+    "SettlementShare",
+    "settlement.equivocation",
+    lambda share: share.claim.first_height,
+    lambda share: share.claim.struct_hash(),
+    ResultEquivocation,
+)
+COMMITS: Final[Kind[CommitShare]] = Kind(
+    "CommitShare",
+    "commit.equivocation",
+    lambda share: share.commit.height,
+    lambda share: share.commit.struct_hash(),
+    CommitEquivocation,
+)
 
 
 @dataclass(slots=True)
@@ -91,22 +57,39 @@ class _Range:
 
     number: int
     first: int
-    last: int
     counting: tuple[int, ...]
     block_ids: tuple[bytes, ...]
-    epoch: int
     quorum: int
-    """Of that epoch's committee."""
+    """Of its epoch's committee."""
     inputs: tuple[int, bytes]
     """How many of the queue's inputs its blocks and those before them take, and the queue's hash there."""
+    commit: OrderCommit
+    commit_signatures: dict[int, bytes] = field(default_factory=dict)
+    commit_told: bool = False
+    """Its order commit was given out as ready."""
     result: BatchResult | None = None
     claim: ResultClaim | None = None
     signatures: dict[int, bytes] = field(default_factory=dict)
     prev_state_root: bytes = b""
 
+    @property
+    def last(self) -> int:
+        return self.commit.height
+
+    @property
+    def epoch(self) -> int:
+        return self.commit.epoch
+
+    @property
+    def committed(self) -> bool:
+        return len(self.commit_signatures) >= self.quorum
+
+    def signed_commit(self) -> SignedCommit:
+        return SignedCommit(self.commit, tuple(sorted(self.commit_signatures.items())[: self.quorum]))
+
 
 class Ranges:
-    """Closes ranges, computes and signs their results, gathers signatures."""
+    """Closes ranges, signs their order commits, computes and signs their results, gathers signatures."""
 
     def __init__(self, committee: Committee, node: int, signer: Signer, genesis_state_root: bytes) -> None:
         self._committee = committee
@@ -114,52 +97,72 @@ class Ranges:
         self._signer = signer
         self._first = 1
         self._block_ids: list[bytes] = []
-        self._counting: list[tuple[int, int]] = []
+        self._counting: list[tuple[int, int, bytes]] = []
         self._state_root = genesis_state_root
+        self._commit_hash = ZERO_HASH
         self._closed: list[_Range] = []
         self._unsettled: deque[_Range] = deque()
         """Ranges given out as ready that the chain was not seen to have, the latest UNSETTLED_MAX."""
         self._totals: dict[int, HeightTotals] = {}
         """Executed heights of ranges not settled yet."""
-        self._seen: dict[int, dict[int, SettlementShare]] = {}
-        """Every member's verified signatures by first height, its latest SHARES_KEPT_PER_MEMBER: what comes early is
-        counted later, and a second result of one first height convicts."""
+        self._results = Gathering(committee, RESULTS)
+        self._commits = Gathering(committee, COMMITS)
         self.offences: list[Offence] = []
         self._number = 0
         self._own_shares: list[SettlementShare] = []
+        self._own_commits: list[CommitShare] = []
+        self._new_commits: list[CommitShare] = []
+        self._recalled: dict[int, CommitShare] = {}
+        """Own signatures over order commits that the journal holds, by height."""
         self.stopped: PayloadError | None = None
-        """Why no range is signed any more: one has no form the contract takes."""
+        """Why no range is signed any more: one has no form the contract takes, or contradicts this member's word."""
 
-    # --- the rule
-    # -----------------------------------------------------------------------------------------------
+    # --- the rule ------------------------------------------------------------------------------------------------
     def final(
-        self, header: BlockHeader, block_id: bytes, counts: bool, chain: ChainState, *, last: bool = False
+        self,
+        header: BlockHeader,
+        block_id: bytes,
+        counts: bool,
+        chain: ChainState,
+        *,
+        last: bool = False,
     ) -> None:
         """The next final header, in height order, and where its block stands with the chain; closes the range where the
         rule says so. ``last``: of its epoch, which no range that counts a height outlives."""
         self._block_ids.append(block_id)
         if counts:
-            self._counting.append((header.height, header.time_ms))
+            self._counting.append((header.height, header.time_ms, header.batch_root))
         if self._counting and (
             header.height - self._first + 1 >= limits.SETTLEMENT_RANGE_HEIGHTS
             or header.time_ms - self._counting[0][1] >= limits.SETTLEMENT_RANGE_MS
             or last
         ):
-            self._number += 1
-            self._closed.append(
-                _Range(
-                    number=self._number,
-                    first=self._first,
-                    last=header.height,
-                    counting=tuple(height for height, _ in self._counting),
-                    block_ids=tuple(self._block_ids),
-                    epoch=self._committee.epoch,
-                    quorum=self._committee.q,
-                    inputs=(chain.inputs_count, chain.inputs_hash),
-                )
-            )
-            self._first = header.height + 1
-            self._block_ids, self._counting = [], []
+            self._close(header, chain)
+
+    def _close(self, header: BlockHeader, chain: ChainState) -> None:
+        self._number += 1
+        commit = OrderCommit(
+            epoch=self._committee.epoch,
+            height=header.height,
+            prev_hash=self._commit_hash,
+            ciphertext_root=domains.RANGE_ORDERS(*(root for _, _, root in self._counting)),
+            l1_head=chain.cleared_number,
+            forced_head=chain.forced_head,
+        )
+        self._commit_hash = commit.struct_hash()
+        closed = _Range(
+            number=self._number,
+            first=self._first,
+            counting=tuple(height for height, _, _ in self._counting),
+            block_ids=tuple(self._block_ids),
+            quorum=self._committee.q,
+            inputs=(chain.inputs_count, chain.inputs_hash),
+            commit=commit,
+        )
+        self._closed.append(closed)
+        self._first = header.height + 1
+        self._block_ids, self._counting = [], []
+        self._sign_commit(closed)
 
     @property
     def all_signed(self) -> bool:
@@ -181,8 +184,59 @@ class Ranges:
             outcome.height, outcome.state_root, outcome.fills_root, outcome.deltas
         )
 
-    # --- signing
-    # ------------------------------------------------------------------------------------------------
+    # --- order commits ---------------------------------------------------------------------------------------------
+    def _sign_commit(self, closed: _Range) -> None:
+        """Sign a range's order commit, unless the journal has this member's signature; count those that came early. (An
+        observer has none to give.)"""
+        struct_hash = closed.commit.struct_hash()
+        for share in self._commits.at(closed.last):
+            if share.commit == closed.commit:
+                closed.commit_signatures[share.node] = share.signature
+        if self._node >= self._committee.n or self.stopped:
+            return
+        recalled = self._recalled.get(closed.last)
+        if recalled is not None and recalled.commit != closed.commit:
+            expected = f"what was signed at height {closed.last}"
+            self.stopped = PayloadError("commit.contradiction", "OrderCommit", struct_hash.hex(), expected)
+            return
+        own = recalled
+        if own is None:
+            own = CommitShare(closed.commit, self._node, self._signer.sign_digest(self._committee.digest(struct_hash)))
+        closed.commit_signatures[self._node] = own.signature
+        self._new_commits.append(own)
+        self._own_commits.append(own)
+        del self._own_commits[: -limits.SETTLEMENT_RANGE_HEIGHTS]
+
+    def take_commits(self) -> list[tuple[CommitShare, bool]]:
+        """Own new signatures over order commits, to be sent; whether each is in the journal already."""
+        taken = [(share, share.commit.height in self._recalled) for share in self._new_commits]
+        self._new_commits = []
+        return taken
+
+    def recall_commit(self, share: CommitShare) -> None:
+        """This member's journal says that it signed this."""
+        self._recalled[share.commit.height] = share
+        while len(self._recalled) > limits.SETTLEMENT_RANGE_HEIGHTS:
+            del self._recalled[min(self._recalled)]
+
+    def on_commit(self, share: CommitShare) -> None:
+        """A member's signature over an order commit, as :meth:`on_share`."""
+        commit = share.commit
+        self._check_epoch("CommitShare.commit.epoch", commit.epoch)
+        closed = next((one for one in self._closed if one.last == commit.height), None)
+        if not self._commits.take(share, known=closed is not None, next_place=self._first):
+            return
+        if closed is not None and closed.commit == commit:
+            closed.commit_signatures[share.node] = share.signature
+
+    def ready_commits(self) -> list[tuple[int, SignedCommit]]:
+        """Order commits that have q signatures now, each given out once: (range number, signed commit)."""
+        found = [one for one in self._closed if one.committed and not one.commit_told]
+        for one in found:
+            one.commit_told = True
+        return [(one.number, one.signed_commit()) for one in found]
+
+    # --- results ---------------------------------------------------------------------------------------------------
     def sign(self, certified_height: int) -> list[SettlementShare]:
         """Sign every closed range whose last counting height is certified; the shares to send."""
         shares: list[SettlementShare] = []
@@ -194,9 +248,6 @@ class Ranges:
                 break
             result = self._result(closed)
             try:
-                if len(result.deltas) * DELTA_BYTES > SETTLEMENT_DELTAS_BYTES_MAX:
-                    expected = f"at most {SETTLEMENT_DELTAS_BYTES_MAX // DELTA_BYTES}"
-                    raise PayloadError("deltas.count", "deltas", len(result.deltas), expected)
                 claim = claim_of(result)
             except PayloadError as error:
                 self.stopped = error
@@ -207,27 +258,21 @@ class Ranges:
                 continue  # its own committee has signed it
             if self._node < self._committee.n:
                 shares.append(self._own_share(closed, claim))
-            for seen in self._seen.values():
-                found = seen.get(closed.first)
-                if found is not None and found.claim == claim:
+            for found in self._results.at(closed.first):
+                if found.claim == claim:
                     closed.signatures[found.node] = found.signature
         self._own_shares += shares
         del self._own_shares[: -limits.SETTLEMENT_RANGE_HEIGHTS]
         return shares
 
     def _own_share(self, closed: _Range, claim: ResultClaim) -> SettlementShare:
-        """This member's signature, counted. (An observer has none to give.)"""
+        """This member's signature, counted."""
         signature = self._signer.sign_digest(self._committee.digest(claim.struct_hash()))
         closed.signatures[self._node] = signature
         return SettlementShare(claim, self._node, signature)
 
     def _result(self, closed: _Range) -> BatchResult:
         outcomes = [self._totals[height] for height in closed.counting]
-        sums: dict[tuple[int, bytes], tuple[int, int]] = {}
-        for outcome in outcomes:
-            for account, asset, free, withdrawable in outcome.deltas:
-                before = sums.get((asset, account), (0, 0))
-                sums[asset, account] = (before[0] + free, before[1] + withdrawable)
         closed.prev_state_root = self._state_root
         return BatchResult(
             epoch=closed.epoch,
@@ -239,7 +284,7 @@ class Ranges:
             data_hash=domains.RANGE_DATA(*closed.block_ids),
             inputs_count=closed.inputs[0],
             inputs_hash=closed.inputs[1],
-            deltas=_deltas(sums),
+            deltas=net_deltas(outcomes),
         )
 
     def on_share(self, share: SettlementShare) -> None:
@@ -247,48 +292,29 @@ class Ranges:
         with the evidence. One for a range not signed here yet is kept.
         """
         claim = share.claim
-        if claim.epoch != self._committee.epoch:
-            raise ProtocolError("epoch.unknown", "SettlementShare.claim.epoch", claim.epoch, self._committee.epoch)
-        seen = self._seen.get(share.node, {})
-        held = seen.get(claim.first_height)
-        if held is not None:
-            if held.claim == claim:
-                return
-            self._check(share)
-            raise ProtocolError(
-                "settlement.equivocation",
-                "SettlementShare.claim",
-                claim.struct_hash(),
-                f"one result from height {claim.first_height}",
-                offence=ResultEquivocation(held, share),
-            )
+        self._check_epoch("SettlementShare.claim.epoch", claim.epoch)
         closed = next((one for one in self._closed if one.first == claim.first_height), None)
-        if closed is None or closed.claim is None:
-            next_first = self._next_first()
-            early = sum(1 for first_height in seen if first_height >= next_first)
-            if claim.first_height < next_first or early >= EARLY_RANGES_MAX:
-                return
-        self._check(share)
-        seen = self._seen.setdefault(share.node, {})
-        seen[claim.first_height] = share
-        if len(seen) > SHARES_KEPT_PER_MEMBER:
-            del seen[min(seen)]
+        known = closed is not None and closed.claim is not None
+        if not self._results.take(share, known=known, next_place=self._next_first()):
+            return
         if closed is not None and closed.claim == claim:
             closed.signatures[share.node] = share.signature
+
+    def _check_epoch(self, field_name: str, epoch: int) -> None:
+        if epoch != self._committee.epoch:
+            raise ProtocolError("epoch.unknown", field_name, epoch, self._committee.epoch)
 
     def _next_first(self) -> int:
         unsigned = [closed.first for closed in self._closed if closed.result is None]
         return min(unsigned, default=self._first)
 
-    def _check(self, share: SettlementShare) -> None:
-        self._committee.check_signature(
-            share.node, share.claim.struct_hash(), share.signature, "SettlementShare"
-        )
-
     def ready(self) -> list[tuple[int, SignedResult]]:
-        """Ranges that have q signatures now, in order, each given out once: (range number, signed result)."""
+        """Ranges that have q signatures under both now, in order, each given out once: (range number, signed
+        result)."""
         found: list[tuple[int, SignedResult]] = []
-        while self._closed and len(self._closed[0].signatures) >= self._closed[0].quorum:
+        while (
+            self._closed and self._closed[0].commit_told and len(self._closed[0].signatures) >= self._closed[0].quorum
+        ):
             closed = self._closed.pop(0)
             assert closed.result is not None  # signatures are counted only for a computed result
             signatures = tuple(sorted(closed.signatures.items())[: closed.quorum])
@@ -307,13 +333,15 @@ class Ranges:
         for height in gone.counting:
             del self._totals[height]
 
-    def own_shares(self) -> list[SettlementShare]:
+    def own_shares(self) -> list[SettlementShare | CommitShare]:
         """The latest own signatures, to send again to a peer whose link was down."""
-        return list(self._own_shares)
+        return [*self._own_commits, *self._own_shares]
 
+    def own_commits(self) -> list[CommitShare]:
+        """The latest own signatures over order commits, for the journal's next beginning."""
+        return list({**self._recalled, **{one.commit.height: one for one in self._own_commits}}.values())
 
-    # --- snapshots
-    # ----------------------------------------------------------------------------------------------
+    # --- snapshots -------------------------------------------------------------------------------------------------
     def dump(self) -> RangesValue:
         """Everything but other members' early signatures, which they send again."""
         ranges = [*self._unsettled, *self._closed]
@@ -324,68 +352,50 @@ class Ranges:
             block_ids=tuple(self._block_ids),
             counting=tuple(self._counting),
             state_root=ranges[0].prev_state_root if signed else self._state_root,
+            commit_hash=self._commit_hash,
             closed=tuple(
                 RangeValue(
                     number=r.number,
                     first=r.first,
-                    last=r.last,
                     counting=r.counting,
                     block_ids=r.block_ids,
-                    signatures=tuple(sorted(r.signatures.items())),
-                    epoch=r.epoch,
                     quorum=r.quorum,
                     inputs=r.inputs,
+                    commit=r.commit,
+                    commit_signatures=tuple(sorted(r.commit_signatures.items())),
+                    signatures=tuple(sorted(r.signatures.items())),
                 )
                 for r in ranges
             ),
-            totals=tuple(_totals_value(one) for one in self._totals.values()),
+            totals=tuple(totals_value(one) for one in self._totals.values()),
             signed=signed,
         )
 
-    def restore(self, value: RangesValue) -> list[tuple[int, SignedResult]]:
-        """Go on from a snapshot; the ranges that were ready and not on the chain, to be given out again."""
+    def restore(self, value: RangesValue) -> tuple[list[tuple[int, SignedCommit]], list[tuple[int, SignedResult]]]:
+        """Go on from a snapshot; the commits and ranges that were ready and not on the chain, to be given out again."""
         self._number, self._first = value.number, value.first
         self._block_ids, self._counting = list(value.block_ids), list(value.counting)
-        self._state_root = value.state_root
-        self._totals = {one.height: _totals(one) for one in value.totals}
+        self._state_root, self._commit_hash = value.state_root, value.commit_hash
+        self._totals = {one.height: totals_of(one) for one in value.totals}
         self._closed = [
-            _Range(one.number, one.first, one.last, one.counting, one.block_ids, one.epoch, one.quorum, one.inputs)
+            _Range(
+                one.number,
+                one.first,
+                one.counting,
+                one.block_ids,
+                one.quorum,
+                one.inputs,
+                one.commit,
+                dict(one.commit_signatures),
+            )
             for one in value.closed
         ]
         if value.signed:
             self.sign(self._closed[value.signed - 1].counting[-1])
         for closed, one in zip(self._closed, value.closed, strict=True):
             closed.signatures.update(one.signatures)
-        return self.ready()
-
-
-_CHANGE_BYTES: Final = 17
-
-
-def _totals_value(totals: HeightTotals) -> TotalsValue:
-    deltas = tuple(
-        (
-            account,
-            asset,
-            free.to_bytes(_CHANGE_BYTES, "big", signed=True),
-            withdrawable.to_bytes(_CHANGE_BYTES, "big", signed=True),
-        )
-        for account, asset, free, withdrawable in totals.deltas
-    )
-    return TotalsValue(totals.height, totals.state_root, totals.fills_root, deltas)
-
-
-def _totals(value: TotalsValue) -> HeightTotals:
-    deltas = tuple(
-        (account, asset, int.from_bytes(free, "big", signed=True), int.from_bytes(withdrawable, "big", signed=True))
-        for account, asset, free, withdrawable in value.deltas
-    )
-    return HeightTotals(value.height, value.state_root, value.fills_root, deltas)
-
-
-def _deltas(sums: Mapping[tuple[int, bytes], tuple[int, int]]) -> tuple[Delta, ...]:
-    return tuple(
-        Delta(account, asset, free, withdrawable)
-        for (asset, account), (free, withdrawable) in sorted(sums.items())
-        if free or withdrawable
-    )
+        for closed in self._closed:
+            if closed.epoch == self._committee.epoch and (own := closed.commit_signatures.get(self._node)) is not None:
+                self._own_commits.append(CommitShare(closed.commit, self._node, own))
+        del self._own_commits[: -limits.SETTLEMENT_RANGE_HEIGHTS]
+        return self.ready_commits(), self.ready()

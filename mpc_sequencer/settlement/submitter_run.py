@@ -1,136 +1,110 @@
-"""The trio shell around :class:`SubmitterState`: it carries out effects with a chain client in worker
-threads.
+"""The trio shell around :class:`SubmitterState`: it carries out effects with a chain client in worker threads.
 
-A transaction is signed once per result and the same bytes are sent again after an unclear failure, so that
-one result is never in two transactions of ours. It is signed anew only when the chain's node refuses those
-bytes for good.
+What is signed comes in as events and is kept on disk first; the state gets as much of it as it has room for, in order,
+and the next once ranges are settled. So a chain that is away for days costs disk space and nothing else.
 
-Cancelling the shell abandons a running request; its thread ends by the client's own time-outs and touches
-nothing of the shell.
+Cancelling the shell abandons a running request; its thread ends by the client's own time-outs and touches nothing of
+the shell. A transaction that it may have sent is on disk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final
 
 import trio
 
-from mpc_sequencer.settlement.errors import (
-    ALREADY_POSTED_REASON,
-    ChainError,
-    TransactionRejected,
-    TransactionReverted,
-)
-from mpc_sequencer.settlement.payloads import SignedResult
-from mpc_sequencer.settlement.submitter import (
-    RESULTS_WAITING_MAX,
+from mpc_sequencer.settlement.kept import KeptRanges
+from mpc_sequencer.settlement.sender import Sender
+from mpc_sequencer.settlement.submitter import SubmitterState
+from mpc_sequencer.settlement.submitter_events import (
     Ask,
-    AskFailed,
+    CommitKnown,
     Effect,
     Event,
-    FailReason,
-    Posted,
-    ResultReady,
+    Forget,
+    Place,
+    Resend,
+    ResultKnown,
+    RotationKnown,
+    Send,
     Settled,
-    Submit,
-    SubmitFailed,
-    Submitted,
-    SubmitterState,
     Tick,
     Warn,
 )
 
-if TYPE_CHECKING:  # web3 takes a second to import, which a member that comes back should not wait for
-    from mpc_sequencer.settlement.chain import LastPosted
-    from mpc_sequencer.settlement.ethrpc import PreparedTransaction, Receipt
-
 TICK_INTERVAL_S: Final = 0.1
 EVENTS_BUFFERED_MAX: Final = 64
+WINDOW_RANGES: Final = 256
+"""How many ranges the state knows at once."""
+
+News = Place | CommitKnown | ResultKnown | RotationKnown
 
 
-class ResultChain(Protocol):
-    """What the shell needs of a chain client."""
+class Backlog:
+    """Ranges on their way from the disk to the state. Blocking where it touches the disk."""
 
-    def last_posted(self) -> LastPosted: ...
-    def prepare_result(self, signed: SignedResult, secret: bytes) -> PreparedTransaction: ...
-    def broadcast(self, prepared: list[PreparedTransaction]) -> None: ...
-    def wait_receipt(self, transaction_hash: bytes) -> Receipt: ...
+    def __init__(self, kept: KeptRanges) -> None:
+        self._kept = kept
+        self._numbers = kept.numbers()
+        self._given: set[int] = set()
+        """Ranges that the state knows and has not told of as settled."""
+        self._newest = 0
+        """The last range that was given; 0 before the first, which may have any number."""
 
+    def take(self, known: CommitKnown | ResultKnown) -> None:
+        """Something is signed: keep it, or pass it over where its range was settled. Raises OSError."""
+        if known.number not in self._given and known.number <= self._newest:
+            return
+        self._kept.put(known)
+        if known.number not in self._given and known.number not in self._numbers:
+            self._numbers = sorted([*self._numbers, known.number])
 
-@dataclass(slots=True)
-class _Sender:
-    """Blocking work of the shell; one submission at a time, so no lock is needed."""
+    def give(self, room: int) -> list[CommitKnown | ResultKnown]:
+        """What is kept of the next ranges, in order, as far as there is room."""
+        found: list[CommitKnown | ResultKnown] = []
+        while self._numbers and room > 0:
+            if self._newest and self._numbers[0] != self._newest + 1:
+                break  # one between is not signed yet
+            number = self._newest = self._numbers.pop(0)
+            self._given.add(number)
+            found += self._kept.events(number)
+            room -= 1
+        return found
 
-    chain: ResultChain
-    secret: bytes
-    prepared_range: int | None = None
-    prepared: PreparedTransaction | None = None
+    def is_given(self, number: int) -> bool:
+        return number in self._given
 
-    def ask(self) -> Event:
-        try:
-            return Posted(self.chain.last_posted().last_height)
-        except ChainError as error:
-            return AskFailed(str(error))
-
-    def submit(self, range_number: int, signed: SignedResult) -> Event:
-        try:
-            if self.prepared is None or self.prepared_range != range_number:
-                self.prepared = self.chain.prepare_result(signed, self.secret)
-                self.prepared_range = range_number
-            self.chain.broadcast([self.prepared])
-            receipt = self.chain.wait_receipt(self.prepared.transaction_hash)
-        except TransactionReverted as error:
-            return self._reverted(error.reason)
-        except TransactionRejected as error:
-            self.prepared = None
-            return SubmitFailed(FailReason.REJECTED, str(error))
-        except ChainError as error:
-            return SubmitFailed(FailReason.UNREACHABLE, str(error))
-        if receipt.status != 1:
-            self.prepared = None
-            return SubmitFailed(FailReason.REVERTED, f"transaction {receipt.transaction_hash.hex()} reverted")
-        return Submitted(receipt.transaction_hash, receipt.gas_used)
-
-    def _reverted(self, reason: str) -> Event:
-        self.prepared = None
-        if reason == ALREADY_POSTED_REASON:
-            return SubmitFailed(FailReason.ALREADY_POSTED, reason)
-        return SubmitFailed(FailReason.REVERTED, reason)
+    def settled(self, number: int) -> None:
+        """The chain has the range for good. Raises OSError."""
+        self._kept.forget([number])
+        self._given.discard(number)
 
 
 async def run_submitter(
     state: SubmitterState,
-    chain: ResultChain,
-    secret: bytes,
-    results: trio.MemoryReceiveChannel[ResultReady],
+    sender: Sender,
+    ranges: KeptRanges,
+    news: trio.MemoryReceiveChannel[News],
     settled: trio.MemorySendChannel[Settled],
     *,
     warn: Callable[[str], None],
 ) -> None:
-    """Post results until ``results`` is closed and nothing waits, or cancelled.
+    """Post what comes by ``news`` until that is closed and nothing waits, or cancelled.
 
-    ``secret`` (32 bytes) pays for the transactions. A Settled goes to ``settled`` for every range that is on
-    the chain, whoever posted it. ``warn`` gets one line per problem. Results are taken only while the state
-    has room, so a full state shows to the sender as back pressure.
+    A Settled goes to ``settled`` for every range that is on the chain for good, whoever posted it. ``warn`` gets one
+    line per problem. Raises OSError where the disk fails.
     """
-    sender = _Sender(chain, secret)
     send_event, receive_event = trio.open_memory_channel[Event | None](EVENTS_BUFFERED_MAX)
-    room = trio.Event()
+    backlog = await trio.to_thread.run_sync(Backlog, ranges)
 
     async def carry_out(work: Callable[[], Event]) -> None:
         await send_event.send(await trio.to_thread.run_sync(work, abandon_on_cancel=True))
 
-    async def take_results() -> None:
-        nonlocal room
-        async for ready in results:
-            # What is on its way to the state counts too, or two results could meet one free place.
-            while state.waiting + receive_event.statistics().current_buffer_used >= RESULTS_WAITING_MAX:
-                room = trio.Event()
-                await room.wait()
-            await send_event.send(ready)
+    async def take_news() -> None:
+        async for one in news:
+            await send_event.send(one)
         await send_event.send(None)
 
     async def tick() -> None:
@@ -140,30 +114,46 @@ async def run_submitter(
 
     async def perform(effect: Effect) -> None:
         match effect:
-            case Ask():
-                nursery.start_soon(carry_out, sender.ask)
-            case Submit(range_number, signed):
-                nursery.start_soon(carry_out, partial(sender.submit, range_number, signed))
-            case Settled():
+            case Ask(hashes):
+                nursery.start_soon(carry_out, partial(sender.ask, hashes))
+            case Send():
+                nursery.start_soon(carry_out, partial(sender.send, effect))
+            case Resend():
+                nursery.start_soon(carry_out, partial(sender.resend, effect))
+            case Forget(nonce):
+                await trio.to_thread.run_sync(sender.kept.forget, nonce)
+            case Settled(number):
+                await trio.to_thread.run_sync(backlog.settled, number)
                 await settled.send(effect)
             case Warn(message):
                 warn(message)
 
+    async def feed() -> None:
+        """Give the state what it has room for."""
+        room = WINDOW_RANGES - state.waiting
+        if room > 0:
+            for known in await trio.to_thread.run_sync(backlog.give, room):
+                for effect in state.step(known):
+                    await perform(effect)
+
     closed = False
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(take_results)
+        nursery.start_soon(take_news)
         nursery.start_soon(tick)
-        while not (closed and state.waiting == 0):
+        while not (closed and state.idle):
             event = await receive_event.receive()
+            effects = state.step(Tick(_now_ms()))
             if event is None:
                 closed = True
-                continue
-            effects = state.step(Tick(_now_ms()))
-            if not isinstance(event, Tick):
+            elif isinstance(event, CommitKnown | ResultKnown):
+                await trio.to_thread.run_sync(backlog.take, event)
+                if backlog.is_given(event.number):
+                    effects += state.step(event)
+            elif not isinstance(event, Tick):
                 effects += state.step(event)
             for effect in effects:
                 await perform(effect)
-            room.set()
+            await feed()
         nursery.cancel_scope.cancel()
 
 

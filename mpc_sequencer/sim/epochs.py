@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from mpc_sequencer.core.effects import Event, FromPeer, PeerAhead, PeerUp
-from mpc_sequencer.core.messages import FetchLog, LogSlice, PeerMessage, SettlementShare
-from mpc_sequencer.core.peers import VISITORS_MESSAGES
+from mpc_sequencer.core.messages import FetchLog, PeerMessage
+from mpc_sequencer.core.peers import ACROSS_EPOCHS, VISITORS_MESSAGES
 from mpc_sequencer.sim.host import Host
 
 STRANGER: Final = 1_000
 """Numbers of who is neither a member nor a joiner: this and the place."""
-ACROSS: Final = (FetchLog, LogSlice, SettlementShare)
-"""What passes between members in different epochs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ def hears(hosts: Sequence[Host], sender: Host) -> list[int]:
 
 def passes(sender: Host, receiver: Host, message: PeerMessage) -> bool:
     """Whether a message that is sent to one host leaves at all: a link knows the epoch of its other end."""
-    return sender.epoch == receiver.epoch or isinstance(message, ACROSS)
+    return sender.epoch == receiver.epoch or isinstance(message, ACROSS_EPOCHS)
 
 
 def arrival(crossing: Crossing, hosts: Sequence[Host], receiver: Host) -> Event | None:
@@ -70,7 +68,7 @@ def arrival(crossing: Crossing, hosts: Sequence[Host], receiver: Host) -> Event 
     number = number_of(hosts[crossing.sender], receiver)
     member = number < receiver.core.committee.n
     if crossing.epoch > receiver.epoch:
-        return FromPeer(number, crossing.message) if member and isinstance(crossing.message, ACROSS) else None
+        return FromPeer(number, crossing.message) if member and isinstance(crossing.message, ACROSS_EPOCHS) else None
     if crossing.epoch < receiver.epoch:
         if not isinstance(crossing.message, FetchLog):
             return None

@@ -6,7 +6,6 @@ A :class:`LogBuilder` feeds what it appends to an audit of its own, so that it k
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -15,7 +14,7 @@ from typing import Any
 
 from mpc_sequencer.audit import Report, ordering, verify_log
 from mpc_sequencer.audit.report import Stop
-from mpc_sequencer.audit.settlement import Range, pack
+from mpc_sequencer.audit.settlement import Range, pack, packed_hash
 from mpc_sequencer.audit.verify import Audit
 from mpc_sequencer.core import domains, transcript
 from mpc_sequencer.core.actions import GTC, Withdrawal, label_hash, plain_order, with_account_signature
@@ -41,6 +40,7 @@ from mpc_sequencer.core.types import (
     vote_struct_hash,
     with_signature,
 )
+from mpc_sequencer.settlement.claims import OrderCommit
 from mpc_sequencer.settlement.payloads import BATCH_RESULT
 from tests.audit.audited_deployment import START_MS, Deployment, deployment, replace, secret
 from tests.audit.log_files import write_log
@@ -329,7 +329,7 @@ class LogBuilder:
     def range(self, first_height: int = 1) -> Range:
         return self.audit.settlement.ranges[first_height]
 
-    def settlement(
+    def commit(
         self,
         range_start: int = 1,
         /,
@@ -338,8 +338,35 @@ class LogBuilder:
         after: Edit = lambda entry: entry,
         **changes: Any,
     ) -> None:
-        """A range's result signed by ``nodes`` with ``changes``; ``after`` edits the signed entry."""
+        """A range's order commit signed by ``nodes`` with ``changes``; ``after`` edits the signed entry."""
+        expected = self.audit.settlement.commits.expected[self.range(range_start).last_height]
+        commit = OrderCommit(
+            epoch=expected.epoch.number,
+            height=expected.height,
+            prev_hash=expected.prev_hash,
+            ciphertext_root=expected.ciphertext_root,
+            l1_head=expected.l1_head,
+            forced_head=expected.forced_head,
+        )
+        commit = replace(commit, **changes)
+        signatures = tuple((node, self.sign(node, commit.struct_hash())) for node in nodes)
+        self.append(after(transcript.CommitEntry(commit, signatures)))
+
+    def settlement(
+        self,
+        range_start: int = 1,
+        /,
+        *,
+        nodes: Sequence[int] = (0, 1, 2),
+        after: Edit = lambda entry: entry,
+        committed: bool = True,
+        **changes: Any,
+    ) -> None:
+        """A range's result signed by ``nodes`` with ``changes``, after its order commit; ``after`` edits the signed
+        entry."""
         made = self.range(range_start)
+        if committed and made.last_height not in self.audit.settlement.commits.seen:
+            self.commit(range_start)
         checkpoint = self.committee.genesis.checkpoint
         entry = transcript.SettlementEntry(
             first_height=made.first_height,
@@ -350,10 +377,13 @@ class LogBuilder:
             data_hash=made.data_hash,
             inputs_count=checkpoint.inputs_count,
             inputs_hash=checkpoint.inputs_hash,
+            deltas_hash=packed_hash(pack(made.changes)),
             deltas=pack(made.changes),
             signatures=(),
         )
         entry = replace(entry, **changes)
+        if "deltas" in changes:
+            entry = replace(entry, deltas_hash=packed_hash(entry.deltas))
         struct_hash = BATCH_RESULT(
             0,
             entry.first_height,
@@ -364,7 +394,7 @@ class LogBuilder:
             entry.data_hash,
             entry.inputs_count,
             entry.inputs_hash,
-            hashlib.sha256(entry.deltas).digest(),
+            entry.deltas_hash,
         )
         signatures = tuple((node, self.sign(node, struct_hash)) for node in nodes)
         self.append(after(replace(entry, signatures=signatures)))

@@ -3,7 +3,6 @@ members, and one of another epoch is a finding of its own."""
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -35,7 +34,7 @@ def resettled(run: Rotated, at: int, epoch: int, signers: int, **changes: Any) -
     entry: Any = replace(log_of(run)[at], **changes)
     digest = BATCH_RESULT(
         epoch, entry.first_height, entry.last_height, entry.prev_state_root, entry.state_root, entry.fills_root,
-        entry.data_hash, entry.inputs_count, entry.inputs_hash, sha256(entry.deltas).digest(),
+        entry.data_hash, entry.inputs_count, entry.inputs_hash, entry.deltas_hash,
     )  # fmt: skip
     digest = run.house.committee.digest(digest)
     committee = run.committees[signers]

@@ -97,7 +97,8 @@ def test_digest_of_python_is_the_contracts(house: House) -> None:
 
 
 HEADER_MISSES = [
-    ({"epoch": 1}, "result: wrong epoch"),
+    ({"epoch": 1}, "signatures: unknown epoch"),
+    ({"epoch": 2}, "result: wrong epoch"),
     ({"first_height": 2}, "result: wrong first height"),
     ({"prev_state_root": hashlib.sha256(b"genesis ").digest()}, "result: wrong predecessor"),
     ({"inputs_count": 5}, "result: inputs not queued"),
@@ -154,9 +155,9 @@ def test_no_result_before_start() -> None:
     with boa.env.anchor():
         house = deploy_house()
         house.fund(ALICE, 0, 1_000)
-        with boa.reverts("result: not started"):
+        with boa.reverts("settlement: not started"):
             house.post(house.sign(house.result()))
-        with boa.reverts("result: not started"):
+        with boa.reverts("settlement: not started"):
             house.post(house.sign(house.result(prev_state_root=bytes(32))))
 
 
@@ -168,19 +169,19 @@ def test_signer_repeated(house: House) -> None:
     digest = batch_result_digest(house.separator, result)
     zero, one = (house.members[index].sign_digest(digest) for index in (0, 1))
     packed = pack_deltas(result.deltas)
-    with boa.reverts("result: bad signature"):
+    with boa.reverts("signatures: bad signature"):
         house.post_raw(result, 0b0111, zero + one + one, packed)
-    with boa.reverts("result: signature left over"):
+    with boa.reverts("signatures: one left over"):
         house.post_raw(result, 0b0011, zero + one + one, packed)
-    with boa.reverts("result: signature missing"):
+    with boa.reverts("signatures: one missing"):
         house.post_raw(result, 0b0111, zero + one, packed)
     assert house.balance(ALICE, 0) == (1_000, 0)
 
 
 def test_one_signature_short_of_the_quorum(house: House) -> None:
-    with boa.reverts("result: no quorum"):
+    with boa.reverts("signatures: no quorum"):
         house.post(house.sign(house.result(*TRADE), 0, 1))
-    with boa.reverts("result: no quorum"):
+    with boa.reverts("signatures: no quorum"):
         house.post_raw(house.result(), 0, b"", b"")
 
 
@@ -188,7 +189,7 @@ def test_signatures_in_the_wrong_order(house: House) -> None:
     signed = house.sign(house.result(*TRADE))
     bitmap, signatures = signature_fields(signed)
     swapped = signatures[65:130] + signatures[:65] + signatures[130:]
-    with boa.reverts("result: bad signature"):
+    with boa.reverts("signatures: bad signature"):
         house.post_raw(signed.result, bitmap, swapped, pack_deltas(signed.result.deltas))
 
 
@@ -198,7 +199,7 @@ def test_high_s(house: House) -> None:
     s = GROUP_ORDER - int.from_bytes(signature[32:64], "big")
     flipped = signature[:32] + s.to_bytes(32, "big") + bytes([55 - signature[64]])
     bent = replace(signed, signatures=(signed.signatures[0], (index, flipped), signed.signatures[2]))
-    with boa.reverts("result: high s"):
+    with boa.reverts("signatures: high s"):
         house.post(bent)
 
 
@@ -209,7 +210,7 @@ def test_v_out_of_range_or_the_other(house: House, v: int | None, reason: str) -
     signed = house.sign(house.result(*TRADE))
     bitmap, signatures = signature_fields(signed)
     bent = signatures[:64] + bytes([55 - signatures[64] if v is None else v]) + signatures[65:]
-    with boa.reverts("result: " + reason):
+    with boa.reverts("signatures: " + reason):
         house.post_raw(signed.result, bitmap, bent, pack_deltas(signed.result.deltas))
 
 
@@ -219,7 +220,7 @@ def test_v_out_of_range_or_the_other(house: House, v: int | None, reason: str) -
 def test_a_signature_that_recovers_to_nobody(house: House, r_and_s: bytes) -> None:
     signed = house.sign(house.result(*TRADE))
     bitmap, signatures = signature_fields(signed)
-    with boa.reverts("result: bad signature"):
+    with boa.reverts("signatures: bad signature"):
         bent = r_and_s + bytes([27]) + signatures[65:]
         house.post_raw(signed.result, bitmap, bent, pack_deltas(signed.result.deltas))
 
@@ -230,10 +231,10 @@ def test_an_outsider_signs(house: House) -> None:
     outsider = committee(9)[8] if committee(9)[8] not in house.members else committee(9)[0]
     signed = house.sign(result)
     bent = replace(signed, signatures=(*signed.signatures[:2], (2, outsider.sign_digest(digest))))
-    with boa.reverts("result: bad signature"):
+    with boa.reverts("signatures: bad signature"):
         house.post(bent)
     beyond = replace(signed, signatures=(*signed.signatures, (4, outsider.sign_digest(digest))))
-    with boa.reverts("result: unknown signer"):
+    with boa.reverts("signatures: unknown signer"):
         house.post(beyond)
 
 
@@ -241,7 +242,7 @@ def test_signatures_cut_off(house: House) -> None:
     signed = house.sign(house.result(*TRADE))
     bitmap, signatures = signature_fields(signed)
     for bent in (signatures[:-1], signatures + b"\x00"):
-        with boa.reverts("result: signatures cut off"):
+        with boa.reverts("signatures: cut off"):
             house.post_raw(signed.result, bitmap, bent, pack_deltas(signed.result.deltas))
 
 
@@ -249,7 +250,7 @@ def test_wrong_chain_or_contract(house: House) -> None:
     chain_id = boa.env.evm.patch.chain_id
     here = bytes.fromhex(house.contract.address[2:])
     for separator in (domain_separator(chain_id + 1, here), domain_separator(chain_id, here[:-1] + b"\x00")):
-        with boa.reverts("result: bad signature"):
+        with boa.reverts("signatures: bad signature"):
             house.post(house.sign(house.result(*TRADE), separator=separator))
 
 
@@ -258,7 +259,7 @@ def test_a_fork_of_the_chain_changes_the_domain(house: House) -> None:
     chain_id = boa.env.evm.patch.chain_id
     boa.env.evm.patch.chain_id = chain_id + 1
     try:
-        with boa.reverts("result: bad signature"):
+        with boa.reverts("signatures: bad signature"):
             house.post(before)
         house.post(house.sign(house.result(*TRADE)))
     finally:
@@ -269,10 +270,10 @@ def test_any_signed_field_changed_after_signing_is_refused(house: House) -> None
     signed = house.sign(house.result(*TRADE))
     other = hashlib.sha256(b"other").digest()
     for changes in ({"last_height": 4}, {"state_root": other}, {"fills_root": other}, {"data_hash": other}):
-        with boa.reverts("result: bad signature"):
+        with boa.reverts("signatures: bad signature"):
             house.post(replace(signed, result=replace(signed.result, **changes)))
     cheaper = (Delta(ALICE, 0, -99, 0), Delta(BOB, 0, 99, 0), *TRADE[2:])
-    with boa.reverts("result: bad signature"):
+    with boa.reverts("signatures: bad signature"):
         house.post(replace(signed, result=replace(signed.result, deltas=cheaper)))
 
 

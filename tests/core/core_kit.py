@@ -18,7 +18,7 @@ from mpc_sequencer.core import domains
 from mpc_sequencer.core.blocks import batch_root
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.messages import Proposal, SettlementShare, Submit, SubmitReply, SubmitResult
+from mpc_sequencer.core.messages import CommitShare, Proposal, SettlementShare, Submit, SubmitReply, SubmitResult
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.signing import GROUP_ORDER
 from mpc_sequencer.core.transcript import (
@@ -44,7 +44,7 @@ from mpc_sequencer.core.types import (
     vote_struct_hash,
     with_signature,
 )
-from mpc_sequencer.settlement.claims import ResultClaim
+from mpc_sequencer.settlement.claims import OrderCommit, ResultClaim
 from mpc_sequencer.sim import Cluster, Deployment
 from threshold import ThresholdError
 
@@ -112,6 +112,15 @@ def make_claim(first_height: int, last_height: int, **terms: Any) -> ResultClaim
 
 def make_share(d: Deployment, node: int, claim: ResultClaim) -> SettlementShare:
     return SettlementShare(claim, node, d.signers[node].sign_digest(d.committee.digest(claim.struct_hash())))
+
+
+def make_commit(height: int, **terms: Any) -> OrderCommit:
+    """The order commit of the range that ends at ``height``, its hashes made up."""
+    return msgspec.structs.replace(OrderCommit(0, height, b"\x01" * 32, b"\x02" * 32, 1, 0), **terms)
+
+
+def make_commit_share(d: Deployment, node: int, commit: OrderCommit) -> CommitShare:
+    return CommitShare(commit, node, d.signers[node].sign_digest(d.committee.digest(commit.struct_hash())))
 
 
 # --- a frozen picture -----------------------------------------------------------------------------------------------

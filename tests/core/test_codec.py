@@ -19,6 +19,7 @@ from mpc_sequencer.core.messages import (
     CertificateMessage,
     ClientReply,
     ClientRequest,
+    CommitShare,
     FetchBodies,
     FetchLists,
     HeadMessage,
@@ -41,7 +42,7 @@ from mpc_sequencer.core.types import (
     ResultRef,
     Vote,
 )
-from mpc_sequencer.settlement.claims import ResultClaim
+from mpc_sequencer.settlement.claims import OrderCommit, ResultClaim
 from mpc_sequencer.sim import make_deployment
 from mpc_sequencer.sim.deployment import START_MS
 
@@ -62,6 +63,7 @@ MESSAGES: list[Any] = [
     CertificateMessage(CERTIFICATE),
     BundleMessage(Bundle(0, 1, ID, 2, ID, CERTIFICATE, (HEADER,), (b"\x02" + ID,), bytes(98), bytes(97), bytes(65))),
     SettlementShare(ResultClaim(0, 1, 64, ID, ID, ID, ID, 3, ID, ID), 2, bytes(65)),
+    CommitShare(OrderCommit(0, 64, ID, ID, 12, 3), 2, bytes(65)),
     FetchBodies((ID,)),
     FetchLists(1, 1, 300, ID),
     Bodies((ORDER,)),

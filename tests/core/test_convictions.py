@@ -11,6 +11,8 @@ from core_kit import (
     all_sequenced,
     make_certificate,
     make_claim,
+    make_commit,
+    make_commit_share,
     make_list,
     make_share,
     make_vote,
@@ -34,9 +36,10 @@ from mpc_sequencer.core.messages import (
     StatusQuery,
     VoteMessage,
 )
-from mpc_sequencer.core.offences import ListEquivocation, ResultEquivocation
+from mpc_sequencer.core.offences import CommitEquivocation, ListEquivocation, ResultEquivocation
 from mpc_sequencer.core.types import FINALIZE, NOTARIZE, NULLIFY, ZERO_HASH
-from mpc_sequencer.settlement.ranges import EARLY_RANGES_MAX, SHARES_KEPT_PER_MEMBER, Ranges
+from mpc_sequencer.settlement.gathering import EARLY_RANGES_MAX, SHARES_KEPT_PER_MEMBER
+from mpc_sequencer.settlement.ranges import Ranges
 from mpc_sequencer.sim import Cluster, make_deployment
 
 D = make_deployment(4)
@@ -277,11 +280,32 @@ def test_two_results_of_one_first_height_are_found() -> None:
     assert picture(ranges) == before  # type: ignore[arg-type]
 
 
+def test_two_order_commits_of_one_height_are_found() -> None:
+    ranges = Ranges(D.committee, ME, D.signers[ME], ID)
+    ranges.on_commit(make_commit_share(D, LIAR, make_commit(64)))
+    ranges.on_commit(make_commit_share(D, LIAR, make_commit(64)))
+    ranges.on_commit(make_commit_share(D, LIAR, make_commit(128)))
+    before = picture(ranges)  # type: ignore[arg-type]
+    second = make_commit(64, ciphertext_root=Y)
+    with refused("commit.equivocation") as caught:
+        ranges.on_commit(make_commit_share(D, LIAR, second))
+    offence = caught[0].offence  # type: ignore[union-attr]
+    assert isinstance(offence, CommitEquivocation)
+    assert verify(offence, D.committee).node == LIAR
+    forged = msgspec.structs.replace(make_commit_share(D, 2, second), node=LIAR)
+    with refused("signature.signer") as caught:
+        ranges.on_commit(forged)
+    assert caught[0].offence is None  # type: ignore[union-attr]
+    with refused("epoch.unknown"):
+        ranges.on_commit(make_commit_share(D, LIAR, make_commit(64, epoch=1)))
+    assert picture(ranges) == before  # type: ignore[arg-type]
+
+
 def test_signatures_for_ranges_far_ahead_are_bounded() -> None:
     ranges = Ranges(D.committee, ME, D.signers[ME], ID)
     for number in range(EARLY_RANGES_MAX + 5):
         ranges.on_share(make_share(D, LIAR, make_claim(1 + number, 1 + number)))
-    assert len(ranges._seen[LIAR]) == EARLY_RANGES_MAX < SHARES_KEPT_PER_MEMBER
+    assert len(ranges._results._seen[LIAR]) == EARLY_RANGES_MAX < SHARES_KEPT_PER_MEMBER
 
 
 def heal(cluster: Cluster) -> None:

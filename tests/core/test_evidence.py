@@ -16,6 +16,8 @@ import pytest
 from core_kit import (
     make_certificate,
     make_claim,
+    make_commit,
+    make_commit_share,
     make_list,
     make_share,
     make_vote,
@@ -32,12 +34,14 @@ from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.evidence import MAGIC, decode_file, encode_file, file_name, verify, verify_file
 from mpc_sequencer.core.lognote import log_origin
+from mpc_sequencer.core.messages import CommitShare
 from mpc_sequencer.core.offences import (
     KIND_NAMES,
     BadCoinShare,
     BadDeal,
     BadShares,
     BrokenReceipt,
+    CommitEquivocation,
     CopiedDeal,
     FalseComplaint,
     FalseFinality,
@@ -125,6 +129,10 @@ def a_share(first: int = 1, last: int = 64, node: int = GUILTY, **terms: Any) ->
     return make_share(D, node, make_claim(first, last, **terms))
 
 
+def a_commit(height: int = 64, node: int = GUILTY, **terms: Any) -> CommitShare:
+    return make_commit_share(D, node, make_commit(height, **terms))
+
+
 CONVICTING: dict[str, Callable[[], Offence]] = {
     "two lists of one number": lambda: ListEquivocation(a_list(), a_list(entries=(IDS[1],))),
     "two lists that differ only in their predecessor": lambda: ListEquivocation(a_list(), a_list(prev_hash=Y)),
@@ -166,6 +174,10 @@ CONVICTING: dict[str, Callable[[], Offence]] = {
     "a proof cut short": lambda: bad_shares(signed_bundle(proof=revealed()[0].proof[:-1])),
     "a share too few": lambda: bad_shares(signed_bundle(shares=revealed()[0].shares[1:])),
     "shares under another height": lambda: bad_shares(signed_bundle(height=99)),
+    "two order commits of one height": lambda: CommitEquivocation(a_commit(), a_commit(ciphertext_root=Y)),
+    "two order commits of one height with other forced heads": lambda: CommitEquivocation(
+        a_commit(), a_commit(forced_head=1)
+    ),
     "two results of one first height": lambda: ResultEquivocation(a_share(), a_share(state_root=Y)),
     "two results of one first height and other ends": lambda: ResultEquivocation(a_share(), a_share(last=65)),
     "two roots of one log": lambda: LogFork(GUILTY, a_note(), a_note(root=Y)),
@@ -356,6 +368,21 @@ NEAR_MISSES: dict[str, tuple[Callable[[], Offence], str]] = {
     ),
     "a result with a root put in": (
         lambda: ResultEquivocation(a_share(), replace(a_share(), claim=make_claim(1, 64, state_root=Y))),
+        "evidence.signature",
+    ),
+    "one order commit twice": (lambda: CommitEquivocation(a_commit(), a_commit()), "evidence.same"),
+    "order commits of two heights": (lambda: CommitEquivocation(a_commit(), a_commit(128)), "evidence.unrelated"),
+    "order commits of two epochs": (lambda: CommitEquivocation(a_commit(), a_commit(epoch=1)), "evidence.unrelated"),
+    "order commits of another epoch than the committee's": (
+        lambda: CommitEquivocation(a_commit(epoch=1), a_commit(epoch=1, l1_head=2)),
+        "evidence.epoch",
+    ),
+    "order commits of two members": (
+        lambda: CommitEquivocation(a_commit(), a_commit(node=OTHER, l1_head=2)),
+        "evidence.unrelated",
+    ),
+    "an order commit with a root put in": (
+        lambda: CommitEquivocation(a_commit(), replace(a_commit(), commit=make_commit(64, ciphertext_root=Y))),
         "evidence.signature",
     ),
     # log

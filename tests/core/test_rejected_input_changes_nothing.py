@@ -10,6 +10,7 @@ import pytest
 from core_kit import (
     make_certificate,
     make_claim,
+    make_commit,
     make_head,
     make_list,
     make_vote,
@@ -26,6 +27,7 @@ from mpc_sequencer.core.messages import (
     Bodies,
     BundleMessage,
     CertificateMessage,
+    CommitShare,
     FetchLists,
     HeadMessage,
     ListMessage,
@@ -205,6 +207,14 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "settlement share of another member": (
         lambda s: SettlementShare(make_claim(1, 99), 2, s.bundle.signature),
         "member.sender",
+    ),
+    "commit share of another member": (
+        lambda s: CommitShare(make_commit(99), 2, s.bundle.signature),
+        "member.sender",
+    ),
+    "commit share that is no signature": (
+        lambda s: CommitShare(make_commit(1 << 20), PEER, bytes(65)),
+        "signature.encoding",
     ),
     "settlement share that is no signature": (
         lambda s: SettlementShare(make_claim(1 << 20, 1 << 21), PEER, bytes(65)),

@@ -17,9 +17,10 @@ PURE = [
     *(ROOT / "mpc_sequencer" / "core").rglob("*.py"),
     *(ROOT / "mpc_sequencer" / "market").rglob("*.py"),
     *(ROOT / "threshold").rglob("*.py"),
-    ROOT / "mpc_sequencer" / "settlement" / "payloads.py",
-    ROOT / "mpc_sequencer" / "settlement" / "ranges.py",
-    ROOT / "mpc_sequencer" / "settlement" / "errors.py",
+    *(
+        ROOT / "mpc_sequencer" / "settlement" / f"{name}.py"
+        for name in ("payloads", "claims", "gathering", "ranges", "range_values", "errors")
+    ),
 ]
 CALLS = {"open", "input", "print", "exec", "eval", "__import__", "breakpoint"}
 

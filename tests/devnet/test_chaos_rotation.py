@@ -84,20 +84,19 @@ def test_the_command_refuses_before_it_writes_anything(asked: list[str], said: s
 
 # --- what is judged -----------------------------------------------------------------------------------------------
 def test_a_rotation_that_nobody_traded_after_shows_nothing() -> None:
-    assert judge_rotation(options(), load(5, ANCHOR + 1, settled_through=ANCHOR)) == []
+    assert judge_rotation(options(), load(5, ANCHOR + 1, settled_through=ANCHOR + 1)) == []
     assert [one.code for one in judge_rotation(options(), load(5, ANCHOR))] == ["rotation.idle"]
     assert judge_rotation(options(rotate_to=None), load(5, rotated=None)) == []
 
 
 def test_results_of_a_committee_that_the_contract_does_not_know_are_not_settled() -> None:
-    found = judge_rotation(options(), load(5, ANCHOR + 1, settled_through=ANCHOR + 1))
+    found = judge_rotation(options(), load(5, ANCHOR + 1, settled_through=ANCHOR))
     assert [one.code for one in found] == ["rotation.settled"]
 
 
 def test_the_contract_is_waited_for_up_to_its_own_committees_last_orders() -> None:
-    assert last_settled([3, ANCHOR, ANCHOR + 9], None) == ANCHOR + 9
-    assert last_settled([3, ANCHOR, ANCHOR + 9], ROTATED) == ANCHOR
-    assert last_settled([ANCHOR + 9], ROTATED) == 0
+    assert last_settled([3, ANCHOR, ANCHOR + 9]) == ANCHOR + 9
+    assert last_settled([]) == 0
 
 
 def test_a_receipt_is_judged_by_the_seat_that_gave_it() -> None:

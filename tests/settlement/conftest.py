@@ -1,51 +1,17 @@
-"""An embedded chain for the whole session of the settlement tests, and a fresh deployment on it."""
+"""An embedded chain for the whole session of the settlement tests, a node of its own where one is needed, and a fresh
+deployment on either."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
-from mpc_sequencer.core.eip712 import domain_separator
 from mpc_sequencer.core.signing import Signer
-from mpc_sequencer.settlement.chain import Bond, ChainClient, Deposit
 from mpc_sequencer.settlement.devchain import DEV_SECRET
 from mpc_sequencer.settlement.embedded import EmbeddedChain, start_embedded
-from mpc_sequencer.settlement.payloads import BatchResult, Delta, SignedResult, batch_result_digest
-
-GENESIS_ROOT = hashlib.sha256(b"genesis").digest()
-
-
-@dataclass
-class Deployment:
-    """A started contract with four signers, two assets, two funded traders, and what signs results for it."""
-
-    chain: ChainClient
-    members: list[Signer]
-    traders: list[bytes]
-    tokens: list[bytes]
-
-    def result(self, first: int, last: int, previous: bytes, *deltas: Delta) -> SignedResult:
-        head = self.chain.checkpoint(self.chain.block_number())
-        result = BatchResult(
-            epoch=0,
-            first_height=first,
-            last_height=last,
-            prev_state_root=previous,
-            state_root=hashlib.sha256(b"state %d" % last).digest(),
-            fills_root=hashlib.sha256(b"fills").digest(),
-            data_hash=hashlib.sha256(b"data").digest(),
-            inputs_count=head.inputs_count,
-            inputs_hash=head.inputs_hash,
-            deltas=deltas,
-        )
-        assert self.chain.settlement is not None
-        digest = batch_result_digest(domain_separator(self.chain.chain_id(), self.chain.settlement), result)
-        return SignedResult(
-            result, tuple((index, self.members[index].sign_digest(digest)) for index in (0, 2, 3))
-        )
+from tests.anvil_node import Anvil, anvil
+from tests.settlement.deployed_kit import Deployment, deploy
 
 
 @pytest.fixture(scope="session")
@@ -56,15 +22,30 @@ def embedded() -> Iterator[EmbeddedChain]:
 
 @pytest.fixture
 def deployment(embedded: EmbeddedChain) -> Iterator[Deployment]:
-    chain = ChainClient(embedded.url)
-    chain.connect()
-    keys = [Signer(hashlib.sha256(b"member %d" % index).digest()) for index in range(4)]
-    members = sorted(keys, key=lambda member: member.address)
-    tokens = [chain.deploy_token(DEV_SECRET, name, name, 6) for name in ("BTC", "USDT")]
-    chain.deploy(DEV_SECRET, [member.address for member in members], 3, tokens)
-    traders = [bytes([index]) * 20 for index in (0x51, 0x52)]
-    deposits = [Deposit(trader, asset, 1_000) for trader in traders for asset in (0, 1)]
-    chain.fund(DEV_SECRET, deposits, [Bond(trader, 10**15) for trader in traders])
-    chain.start(DEV_SECRET, GENESIS_ROOT, 6)
-    yield Deployment(chain, members, traders, tokens)
-    chain.close()
+    """Results need no order commits here."""
+    made = deploy(embedded.url, commits_required=False)
+    yield made
+    made.chain.close()
+
+
+@pytest.fixture
+def bound(embedded: EmbeddedChain) -> Iterator[Deployment]:
+    """Results need order commits here."""
+    made = deploy(embedded.url)
+    yield made
+    made.chain.close()
+
+
+@pytest.fixture
+def anvil_node() -> Iterator[Anvil]:
+    """A node of its own for a test that takes blocks back or stops them."""
+    with anvil("--slots-in-an-epoch", "1") as node:
+        node.give(Signer(DEV_SECRET).address, 10**24)
+        yield node
+
+
+@pytest.fixture
+def on_anvil(anvil_node: Anvil) -> Iterator[Deployment]:
+    made = deploy(anvil_node.url, rotation_delay_blocks=3)
+    yield made
+    made.chain.close()

@@ -38,7 +38,7 @@ from mpc_sequencer.settlement.payloads import (
 )
 
 if TYPE_CHECKING:
-    from conftest import Deployment
+    from tests.settlement.deployed_kit import Deployment
 
 GENESIS_ROOT = hashlib.sha256(b"genesis").digest()
 

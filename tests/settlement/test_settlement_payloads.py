@@ -5,24 +5,30 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpc_sequencer.core.eip712 import domain_separator
+from mpc_sequencer.core.eip712 import domain_separator, keccak256
 from mpc_sequencer.core.signing import GROUP_ORDER, Signer
+from mpc_sequencer.settlement.claims import OrderCommit, check_commit, check_follows
 from mpc_sequencer.settlement.errors import PayloadError
 from mpc_sequencer.settlement.payloads import (
     CHANGE_MAX,
     CHANGE_MIN,
     DELTA_BYTES,
-    RESULT_DELTAS_MAX,
+    PART_DELTAS,
+    PARTS_MAX,
+    RESULT_FRESH_DELTAS_MAX,
     BatchResult,
     Delta,
     SignedResult,
     batch_result_digest,
     check_result,
     check_signed,
+    delta_parts,
+    deltas_hash,
     next_inputs_hash,
     pack_deltas,
     signature_fields,
@@ -90,7 +96,7 @@ REFUSED_DELTAS = [
     ((Delta(A, 0, 5, 0), Delta(B, 0, -4, 0)), "deltas.sum"),
     ((Delta(A, 0, 5, 0), Delta(B, 1, -5, 0)), "deltas.sum"),
     (
-        tuple(Delta((i + 1).to_bytes(20, "big"), 0, 1, -1) for i in range(RESULT_DELTAS_MAX + 1)),
+        tuple(Delta((i + 1).to_bytes(20, "big"), 0, 1, -1) for i in range(PARTS_MAX * PART_DELTAS + 1)),
         "deltas.count",
     ),
 ]
@@ -111,7 +117,7 @@ def test_packed_lengths() -> None:
             unpack_deltas(bent)
         assert code_of(error) == code
     with pytest.raises(PayloadError) as error:
-        unpack_deltas(bytes(DELTA_BYTES * (RESULT_DELTAS_MAX + 1)))
+        unpack_deltas(bytes(DELTA_BYTES * (PARTS_MAX * PART_DELTAS + 1)))
     assert code_of(error) == "deltas.count"
 
 
@@ -197,3 +203,72 @@ def test_signature_fields_are_a_bitmap_and_the_joined_signatures() -> None:
 def test_inputs_hash_byte_for_byte() -> None:
     expected = hashlib.sha256(bytes(32) + b"\x01" + A + b"\x00\x03" + (7).to_bytes(32, "big")).digest()
     assert next_inputs_hash(bytes(32), 1, A, 3, 7) == expected
+
+
+def many(count: int) -> tuple[Delta, ...]:
+    """``count`` deltas, an even number, that sum to zero."""
+    return tuple(Delta((i + 1).to_bytes(20, "big"), 0, 1 if i % 2 else -1, 0) for i in range(count))
+
+
+@pytest.mark.parametrize("count", [600, 602, 1_000, 3_002])
+def test_deltas_beyond_one_transaction_are_signed_over_the_hashes_of_their_parts(count: int) -> None:
+    packed = pack_deltas(many(count))
+    assert unpack_deltas(packed) == many(count)
+    if count <= RESULT_FRESH_DELTAS_MAX:
+        assert delta_parts(packed) == (packed,)
+        assert deltas_hash(packed) == hashlib.sha256(packed).digest()
+        return
+    size = 54 * 500
+    parts = [packed[at : at + size] for at in range(0, len(packed), size)]
+    assert list(delta_parts(packed)) == parts
+    joined = b"".join(hashlib.sha256(part).digest() for part in parts)
+    assert deltas_hash(packed) == hashlib.sha256(joined).digest()
+    digest = batch_result_digest(SEPARATOR, replace(RESULT, deltas=many(count)))
+    assert digest != batch_result_digest(SEPARATOR, replace(RESULT, deltas=many(count - 2)))
+
+
+COMMIT = OrderCommit(1, 64, ROOT, hashlib.sha256(b"orders").digest(), 40, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [({"height": 0}, "commit.height"), ({"ciphertext_root": bytes(32)}, "commit.ciphertext_root")],
+)
+def test_each_rule_on_order_commits_has_its_code(changes: dict[str, object], code: str) -> None:
+    check_commit(COMMIT)
+    with pytest.raises(PayloadError) as error:
+        check_commit(msgspec.structs.replace(COMMIT, **changes))
+    assert code_of(error) == code
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({}, None),
+        ({"epoch": 2, "l1_head": 99, "forced_head": 9}, None),
+        ({"prev_hash": ROOT}, "commit.prev_hash"),
+        ({"epoch": 0}, "commit.epoch"),
+        ({"l1_head": 39}, "commit.l1_head"),
+        ({"forced_head": 2}, "commit.forced_head"),
+        ({"height": 64}, "commit.height"),
+    ],
+)
+def test_what_may_follow_an_order_commit(changes: dict[str, object], code: str | None) -> None:
+    after = OrderCommit(1, 65, COMMIT.struct_hash(), ROOT, 40, 3)
+    after = msgspec.structs.replace(after, **changes)
+    if code is None:
+        return check_follows(COMMIT, after)
+    with pytest.raises(PayloadError) as error:
+        check_follows(COMMIT, after)
+    assert code_of(error) == code
+    return None
+
+
+def test_an_order_commit_s_struct_hash_is_eip_712_by_hand() -> None:
+    kind = (
+        b"OrderCommit(uint64 epoch,uint64 height,bytes32 prevHash,bytes32 ciphertextRoot,uint64 l1Head,"
+        b"uint64 forcedHead)"
+    )
+    words = [(1).to_bytes(32, "big"), (64).to_bytes(32, "big"), ROOT, COMMIT.ciphertext_root]
+    words += [(40).to_bytes(32, "big"), (3).to_bytes(32, "big")]
+    assert COMMIT.struct_hash() == keccak256(keccak256(kind) + b"".join(words))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mpc_sequencer.core.messages import BundleMessage, PeerMessage, SettlementShare
+from mpc_sequencer.core.messages import BundleMessage, CommitShare, PeerMessage, SettlementShare
 from mpc_sequencer.sim.byzantine.base import Behaviour
 
 
@@ -12,6 +12,6 @@ class WithholdsShares(Behaviour):
     name = "withholds_shares"
 
     def outgoing(self, receiver: int, message: PeerMessage) -> Iterable[PeerMessage]:
-        if isinstance(message, BundleMessage | SettlementShare):
+        if isinstance(message, BundleMessage | SettlementShare | CommitShare):
             return ()
         return (message,)
