@@ -313,7 +313,14 @@ def __init__(
     @param terms Times in blocks of the chain, amounts in wei. Who means to exit has the time of the timelock.
     @param council_code The creation code of the Council contract, which this contract creates for itself.
     """
+    previous: uint256 = 0
+    for signer: address in committee:
+        assert convert(signer, uint256) > previous, "deploy: signers not ascending"
+        previous = convert(signer, uint256)
     assert quorum <= len(committee) and 3 * quorum > 2 * len(committee), "deploy: quorum out of range"
+    encoded: Bytes[32 * SIGNERS_MAX + 64] = abi_encode(committee)
+    keeper: address = raw_create(concat(KEEPER_CODE, slice(encoded, 64, 32 * len(committee))))
+    self.signer_sets[0] = (quorum << 176) | (len(committee) << 160) | convert(keeper, uint256)
     assert len(asset_tokens) > 0, "deploy: no assets"
     for blocks: uint256 in [
         terms.forced_delay_blocks,
@@ -334,13 +341,6 @@ def __init__(
         for i: uint256 in range(self.queue >> 208, bound=ASSETS_MAX):
             assert self.tokens[i] & MASK160 != convert(token, uint256), "deploy: asset listed twice"
         self._list_asset(token)
-    previous: uint256 = 0
-    for signer: address in committee:
-        assert convert(signer, uint256) > previous, "deploy: signers not ascending"
-        previous = convert(signer, uint256)
-    encoded: Bytes[32 * SIGNERS_MAX + 64] = abi_encode(committee)
-    keeper: address = raw_create(concat(KEEPER_CODE, slice(encoded, 64, 32 * len(committee))))
-    self.signer_sets[0] = (quorum << 176) | (len(committee) << 160) | convert(keeper, uint256)
     COUNCIL = Council(
         raw_create(council_code, terms)
     )
