@@ -1,5 +1,5 @@
-"""Whatever anybody does, in whatever order: what is held covers what is owed, nothing leaves twice, nothing moves without
-a quorum, everybody gets out of a frozen contract, no pause stops money on its way out.
+"""Whatever anybody does, in whatever order: what is held covers what is owed, nothing leaves twice, nothing moves
+without a quorum, everybody gets out of a frozen contract, no pause stops money on its way out.
 
 The model is a dictionary of what is owed, the forced entries with their blocks, and the pauses.
 """
