@@ -258,6 +258,7 @@ FROZEN: constant(uint256) = 2
 CHECKING: constant(uint256) = 4  # a result in parts is begun, nothing of it is applied
 APPLYING: constant(uint256) = 8  # all its parts are checked
 PAUSED: constant(uint256) = 16  # a pause was called; `pauses` knows whether it lasts
+FORCED: constant(uint256) = 32  # there may be forced entries that no commit covers; spares a commit the look
 
 # flags 8 || commit epoch 28 || epoch 28 || forced head 48 || l1 head 48 || commit height 48 || result height 48
 head: uint256
@@ -297,7 +298,6 @@ staged_sum: int256
 pauses: uint256
 
 
-
 @deploy
 def __init__(
     committee: DynArray[address, SIGNERS_MAX],
@@ -313,7 +313,14 @@ def __init__(
     @param terms Times in blocks of the chain, amounts in wei. Who means to exit has the time of the timelock.
     @param council_code The creation code of the Council contract, which this contract creates for itself.
     """
+    previous: uint256 = 0
+    for signer: address in committee:
+        assert convert(signer, uint256) > previous, "deploy: signers not ascending"
+        previous = convert(signer, uint256)
     assert quorum <= len(committee) and 3 * quorum > 2 * len(committee), "deploy: quorum out of range"
+    encoded: Bytes[32 * SIGNERS_MAX + 64] = abi_encode(committee)
+    keeper: address = raw_create(concat(KEEPER_CODE, slice(encoded, 64, 32 * len(committee))))
+    self.signer_sets[0] = (quorum << 176) | (len(committee) << 160) | convert(keeper, uint256)
     assert len(asset_tokens) > 0, "deploy: no assets"
     for blocks: uint256 in [
         terms.forced_delay_blocks,
@@ -334,16 +341,7 @@ def __init__(
         for i: uint256 in range(self.queue >> 208, bound=ASSETS_MAX):
             assert self.tokens[i] & MASK160 != convert(token, uint256), "deploy: asset listed twice"
         self._list_asset(token)
-    previous: uint256 = 0
-    for signer: address in committee:
-        assert convert(signer, uint256) > previous, "deploy: signers not ascending"
-        previous = convert(signer, uint256)
-    encoded: Bytes[32 * SIGNERS_MAX + 64] = abi_encode(committee)
-    keeper: address = raw_create(concat(KEEPER_CODE, slice(encoded, 64, 32 * len(committee))))
-    self.signer_sets[0] = (quorum << 176) | (len(committee) << 160) | convert(keeper, uint256)
-    COUNCIL = Council(
-        raw_create(council_code, terms)
-    )
+    COUNCIL = Council(raw_create(council_code, terms))
     FORCED_DELAY = terms.forced_delay_blocks
     FORCED_SPACING = terms.forced_spacing_blocks
     FORCED_PER_BLOCK_MAX = terms.forced_per_block_max
@@ -497,7 +495,9 @@ def force(envelope: Bytes[ENVELOPE_BYTES_MAX]):
     @notice Queues a sealed order that the committee must sequence once it is due, whatever it thinks of it.
     @dev The fee stays here; it only makes a flood dear. Anyone who meets an empty queue can freeze a dead deployment.
     """
-    self._not_frozen()
+    slot: uint256 = self.head
+    assert (slot >> 248) & FROZEN == 0, "settlement: frozen"
+    self.head = slot | (FORCED << 248)
     assert len(envelope) > 0, "force: empty envelope"
     assert msg.value >= staticcall COUNCIL.forced_fee_wei(), "force: fee too small"
     queue: uint256 = self.queue
@@ -579,19 +579,19 @@ def start(genesis_state_root: bytes32, genesis_inputs_count: uint64):
 
 
 @external
-@nonreentrant
 def post_commit(header: OrderCommit, bitmap: uint256, signatures: Bytes[SIGNATURES_BYTES_MAX]):
     """
     @notice Records what the committee has bound itself to for the range that ends at header.height. Anyone may post.
+    @dev Needs no lock: it calls nobody and touches no money.
     @param header What was signed.
     @param bitmap Bit i is set when the signer with index i signed.
     @param signatures One signature (r, s, v) per set bit, by ascending index.
     """
-    self._commit(header, bitmap, signatures)
+    self._commit(header, bitmap, len(signatures))
 
 
 @internal
-def _commit(header: OrderCommit, bitmap: uint256, signatures: Bytes[SIGNATURES_BYTES_MAX]):
+def _commit(header: OrderCommit, bitmap: uint256, size: uint256):
     head: Head = self._running()
     height: uint256 = convert(header.height, uint256)
     epoch: uint256 = convert(header.epoch, uint256)
@@ -607,10 +607,14 @@ def _commit(header: OrderCommit, bitmap: uint256, signatures: Bytes[SIGNATURES_B
     if forced_head > head.forced_head:
         entry: uint256 = self.forced_entries[forced_head - 1]
         assert entry != 0 and entry & MASK64 <= l1_head, "commit: forced entry not queued"
-    uncovered: uint256 = self.forced_entries[forced_head]
-    assert uncovered == 0 or (uncovered >> 64) & MASK64 > l1_head, "commit: due entry not covered"
+    if head.flags & FORCED != 0:
+        uncovered: uint256 = self.forced_entries[forced_head]
+        if uncovered == 0:
+            head.flags ^= FORCED
+        else:
+            assert (uncovered >> 64) & MASK64 > l1_head, "commit: due entry not covered"
     struct_hash: bytes32 = keccak256(abi_encode(ORDER_COMMIT_TYPE_HASH, header))
-    self._check_signatures(self._typed(struct_hash), epoch, bitmap, signatures)
+    self._check_signatures(self._typed(struct_hash), epoch, bitmap, self._bytes_at(7), size)
 
     if head.commit_height > head.result_height:
         self.earlier_commits[head.commit_height >> 8] |= 1 << (head.commit_height & 255)
@@ -648,9 +652,7 @@ def post_result(
     @param signatures One signature (r, s, v) per set bit, by ascending index.
     @param deltas Net changes, 54 bytes each, strictly ascending by (asset, account), summing to zero per asset.
     """
-    assets: uint256 = self._open_result(header, sha256(deltas), bitmap, signatures)
-    self._apply_all(self._deltas_at(11), len(deltas), assets)
-    self._close_result(header)
+    self._result(header, sha256(deltas), bitmap, 10, len(signatures), len(deltas))
 
 
 @external
@@ -667,9 +669,25 @@ def post_both(
     """
     @notice post_commit, then post_result, in one transaction.
     """
-    self._commit(commit, commit_bitmap, commit_signatures)
-    assets: uint256 = self._open_result(header, sha256(deltas), bitmap, signatures)
-    self._apply_all(self._deltas_at(19), len(deltas), assets)
+    self._commit(commit, commit_bitmap, len(commit_signatures))
+    self._result(header, sha256(deltas), bitmap, 18, len(signatures), len(deltas))
+
+
+@internal
+def _result(
+    header: ResultHeader, deltas_hash: bytes32, bitmap: uint256, word: uint256, size: uint256, deltas_size: uint256
+):
+    """
+    Posts a result; the argument words `word` and the next tell where its signatures and its deltas are. An external
+    function that takes long bytes has no variable of its own: it would lie above the room for 81,000 bytes, and memory
+    up to there costs 20,000 gas.
+    """
+    assets: uint256 = self._open_result(header, deltas_hash, bitmap, self._bytes_at(word), size)
+    assert deltas_size % DELTA_BYTES == 0, "result: deltas cut off"
+    key: uint256 = 0
+    asset_sum: int256 = 0
+    key, asset_sum = self._rows(self._bytes_at(word + 1), deltas_size // DELTA_BYTES, assets, 0, 0, True)
+    assert asset_sum == 0, "result: deltas do not sum to zero"
     self._close_result(header)
 
 
@@ -687,7 +705,7 @@ def begin_result(
     assert len(part_hashes) > 1, "result: one part is no parts"
     encoded: Bytes[32 * PARTS_MAX + 64] = abi_encode(part_hashes)
     deltas_hash: bytes32 = sha256(slice(encoded, 64, 32 * len(part_hashes)))
-    self._open_result(header, deltas_hash, bitmap, signatures)
+    self._open_result(header, deltas_hash, bitmap, self._bytes_at(11), len(signatures))
     head: Head = self._running()
     head.flags |= CHECKING
     self._put_head(head)
@@ -713,7 +731,7 @@ def stage_part(part: uint256, deltas: Bytes[PART_BYTES_MAX]):
     key: uint256 = self.staged_key
     asset_sum: int256 = self.staged_sum
     assert len(deltas) > 0 and len(deltas) % DELTA_BYTES == 0, "result: deltas cut off"
-    key, asset_sum = self._rows(self._deltas_at(1), len(deltas) // DELTA_BYTES, assets, key, asset_sum, False)
+    key, asset_sum = self._rows(self._bytes_at(1), len(deltas) // DELTA_BYTES, assets, key, asset_sum, False)
     self.staged_key = key
     self.staged_sum = asset_sum
     log PartChecked(first_height=self.staged_header.first_height, part=part)
@@ -741,7 +759,7 @@ def apply_part(part: uint256, deltas: Bytes[PART_BYTES_MAX], rows: uint256):
     first: uint256 = (progress >> 64) & MASK64
     last: uint256 = len(deltas) // DELTA_BYTES
     taken: uint256 = min(rows, last - first)
-    at: uint256 = self._deltas_at(1) + first * DELTA_BYTES
+    at: uint256 = self._bytes_at(1) + first * DELTA_BYTES
     for i: uint256 in range(taken, bound=PART_DELTAS_MAX):
         row: Bytes[DELTA_BYTES] = slice(msg.data, at + i * DELTA_BYTES, DELTA_BYTES)
         prefix: uint256 = extract32(row, 0, output_type=uint256)
@@ -771,21 +789,12 @@ def _expect_part(part: uint256, part_hash: bytes32):
 
 @internal
 @view
-def _deltas_at(word: uint256) -> uint256:
+def _bytes_at(word: uint256) -> uint256:
     """
-    Where in the call's data the bytes begin whose place the given argument word tells. Reading rows there is what
-    keeps 81,000 bytes out of memory, which would cost 20,000 gas however few rows there are.
+    Where in the call's data the bytes begin whose place the given argument word tells: signatures and rows are read
+    there.
     """
     return convert(slice(msg.data, 4 + 32 * word, 32), uint256) + 36
-
-
-@internal
-def _apply_all(at: uint256, size: uint256, assets: uint256):
-    assert size % DELTA_BYTES == 0, "result: deltas cut off"
-    key: uint256 = 0
-    asset_sum: int256 = 0
-    key, asset_sum = self._rows(at, size // DELTA_BYTES, assets, 0, 0, True)
-    assert asset_sum == 0, "result: deltas do not sum to zero"
 
 
 @internal
@@ -837,7 +846,7 @@ def _change(asset: uint256, account: uint256, change: int256, write: bool) -> in
 @internal
 @view
 def _open_result(
-    header: ResultHeader, deltas_hash: bytes32, bitmap: uint256, signatures: Bytes[SIGNATURES_BYTES_MAX]
+    header: ResultHeader, deltas_hash: bytes32, bitmap: uint256, at: uint256, size: uint256
 ) -> uint256:
     """
     Checks all of a result but its deltas. Returns the number of assets.
@@ -862,7 +871,7 @@ def _open_result(
     # Without this bound a count beyond the queue would meet the zero hash of an unwritten slot.
     assert count <= queue & MASK48, "result: inputs not queued"
     assert header.inputs_hash == self.inputs_hash_at[count], "result: wrong inputs hash"
-    self._check_signatures(self._digest(header, deltas_hash), epoch, bitmap, signatures)
+    self._check_signatures(self._digest(header, deltas_hash), epoch, bitmap, at, size)
     return queue >> 208
 
 
@@ -893,29 +902,41 @@ def _close_result(header: ResultHeader):
 
 @internal
 @view
-def _check_signatures(
-    digest: bytes32, epoch: uint256, bitmap: uint256, signatures: Bytes[SIGNATURES_BYTES_MAX]
-):
+def _check_signatures(digest: bytes32, epoch: uint256, bitmap: uint256, at: uint256, size: uint256):
+    """
+    Checks the `size` bytes of signatures that begin at `at` in the call's data.
+    """
     signer_set: uint256 = self.signer_sets[epoch]
     assert signer_set != 0, "signatures: unknown epoch"
     assert block.number >= signer_set >> 192, "signatures: signers not usable yet"
-    members: uint256 = (signer_set >> 160) & 65535
-    assert bitmap >> members == 0, "signatures: unknown signer"
-    assert len(signatures) % SIGNATURE_BYTES == 0, "signatures: cut off"
-    given: uint256 = len(signatures) // SIGNATURE_BYTES
+    assert bitmap >> ((signer_set >> 160) & 65535) == 0, "signatures: unknown signer"
+    assert size % SIGNATURE_BYTES == 0, "signatures: cut off"
+    given: uint256 = size // SIGNATURE_BYTES
+    left: uint256 = bitmap
+    place: uint256 = at
     used: uint256 = 0
-    for i: uint256 in range(members, bound=SIGNERS_MAX):
-        if (bitmap >> i) & 1 == 0:
-            continue
-        assert used < given, "signatures: one missing"
-        r: uint256 = extract32(signatures, used * SIGNATURE_BYTES, output_type=uint256)
-        s: uint256 = extract32(signatures, used * SIGNATURE_BYTES + 32, output_type=uint256)
-        v: uint256 = extract32(signatures, used * SIGNATURE_BYTES + 33, output_type=uint256) & 255
-        assert s <= SIGNATURE_S_MAX, "signatures: high s"
-        assert v == 27 or v == 28, "signatures: bad v"
-        # Signers are never zero, so that a failed recovery, which gives zero, cannot match.
-        assert ecrecover(digest, v, r, s) == self._signer(signer_set, i), "signatures: bad signature"
-        used += 1
+    for i: uint256 in range(SIGNERS_MAX):
+        if left == 0:
+            break
+        if left & 1 == 1:
+            assert used < given, "signatures: one missing"
+            signature: Bytes[SIGNATURE_BYTES] = slice(msg.data, place, SIGNATURE_BYTES)
+            s: uint256 = extract32(signature, 32, output_type=uint256)
+            assert s <= SIGNATURE_S_MAX, "signatures: high s"
+            # Signers are never zero, so that a failed recovery, which gives zero, cannot match; a v that is not 27 or
+            # 28 fails.
+            assert (
+                ecrecover(
+                    digest,
+                    extract32(signature, 33, output_type=uint256) & 255,
+                    extract32(signature, 0, output_type=uint256),
+                    s,
+                )
+                == self._signer(signer_set, i)
+            ), "signatures: bad signature"
+            used = unsafe_add(used, 1)
+            place = unsafe_add(place, SIGNATURE_BYTES)
+        left >>= 1
     assert used == given, "signatures: one left over"
     assert used >= (signer_set >> 176) & 65535, "signatures: no quorum"
 

@@ -362,11 +362,13 @@ class ChainClient(EthClient):
         """Token contract of each asset id."""
         return [bytes.fromhex(token[2:]) for token in self._view("asset_tokens")]
 
+    def council(self) -> bytes:
+        """The address of the contract's council: rotation, members' bonds, announced changes."""
+        return bytes.fromhex(self._view("council")[2:])
+
     def signers(self, epoch: int = 0) -> tuple[list[bytes], int]:
         """(consensus addresses by signer index, quorum) of an epoch."""
-        council: Any = self._web3.eth.contract(
-            address=self._view("council"), abi=load_artifact("Council").abi
-        )
+        council: Any = self._web3.eth.contract(checksum(self.council()), abi=load_artifact("Council").abi)
         try:
             members = [bytes.fromhex(signer[2:]) for signer in council.functions.signers_of(epoch).call()]
         except ChainError:

@@ -1,7 +1,7 @@
 """What a settlement contract is deployed with: times in blocks of its chain, amounts in wei, and who may do what.
 
-The timelock is longer than it takes to exit (the contract refuses other terms): who dislikes an announced change has the
-time to force an order, to wait out a pause and a committee that ignores both, and to take everything out.
+The timelock is longer than it takes to exit (the contract refuses other terms): who dislikes an announced change has
+the time to force an order, to wait out a pause and a committee that ignores both, and to take everything out.
 """
 
 from __future__ import annotations

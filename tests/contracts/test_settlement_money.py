@@ -18,13 +18,13 @@ from settlement_house import (
     House,
     as_address,
     committee,
+    deploy_contract,
     deploy_house,
     load,
 )
 
 from mpc_sequencer.settlement.payloads import INPUT_BOND, INPUT_DEPOSIT, Delta, next_inputs_hash
 
-SETTLEMENT = ROOT / "contracts" / "Settlement.vy"
 ZERO = "0x" + "00" * 20
 
 
@@ -54,7 +54,7 @@ def test_a_stale_artifact_is_noticed(tmp_path: Path) -> None:
 
 
 def deploy(members: list[str], quorum: int, tokens: list[str]) -> object:
-    return load(SETTLEMENT, members, quorum, tokens)
+    return deploy_contract(members, quorum, tokens)
 
 
 def test_deployment_refuses_a_bad_committee_or_asset_list(base_house: House) -> None:

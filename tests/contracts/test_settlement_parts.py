@@ -201,7 +201,7 @@ def test_what_waits_and_what_does_not(house: House) -> None:
     house.contract.bond(as_address(BOB), value=3)
     check_all(house, PARTS)
     house.contract.apply_part(0, PARTS[0], 1)
-    for act in [*waiting, lambda: house.contract.freeze()]:
+    for act in [*waiting, house.contract.freeze]:
         with boa.reverts(WAITS):
             act()
     house.post_commit(house.commit())
@@ -263,7 +263,7 @@ def test_many_parts_of_many_rows() -> None:
                 if round_number == 0 and index == 0:
                     house.contract.apply_part(index, part, 1_000)
                     assert fits(house, part)
-            epoch, house.height, house.state_root, _ = house.contract.last_posted()
+            _, house.height, house.state_root, _ = house.contract.last_posted()
         assert house.balance(fresh[999].account, 0) == house.balance(fresh[-1].account, 0) == (2, 0)
         assert house.balance(ALICE, 0) == (2_600, 0) and house.state_root != GENESIS_ROOT
 

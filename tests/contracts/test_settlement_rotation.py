@@ -162,7 +162,7 @@ def test_the_handover_that_members_sign_is_the_contracts() -> None:
             key=lambda key: Signer(key.secret).address,
         )
         joined = tuple(
-            NextMember(key.public_key.format(), bytes([index]) * 32, f"member{index}:1")
+            NextMember(key.public_key.format(), bytes([index]) * 32, f"member{index}:1", b"")
             for index, key in enumerate(secrets)
         )
         target = NextCommittee(threshold=2, members=joined)
