@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.market import Engine, PreparedOrder, genesis_result, result_hash
-from mpc_sequencer.market.state import Snapshot
+from mpc_sequencer.market.snapshot import Snapshot
 from tests.market import desk, naive
 
 MOST = 2**127 - 1
