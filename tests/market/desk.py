@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from mpc_sequencer.core import eip712
 from mpc_sequencer.core.actions import (
     BUY,
+    EVERY_MARKET,
     GTC,
     IOC,
     LIMIT,
     SELL,
     Action,
+    Cancel,
+    CancelAll,
     Order,
+    Replace,
     Withdrawal,
     label_hash,
     plain_order,
@@ -44,6 +48,7 @@ MARKETS = (SPOT, CROSS)
 POLICIES = (AUCTION, SHUFFLE, RECEIVE)
 SIGNERS = tuple(Signer(hashlib.sha256(bytes((i,))).digest()) for i in range(1, 6))
 ACCOUNTS = tuple(signer.address for signer in SIGNERS)
+FEES = b"\xfe" * 20
 LABEL = bytes((1,)) + bytes(100)
 TIME_MS = 1_700_000_000_000
 COIN = hashlib.sha256(b"coin").digest()
@@ -64,10 +69,13 @@ def order_id(name: object) -> bytes:
 
 
 def engine(
-    markets: Sequence[Market] = MARKETS, amount: int = 10**9, accounts: Iterable[bytes] = ACCOUNTS
+    markets: Sequence[Market] = MARKETS,
+    amount: int = 10**9,
+    accounts: Iterable[bytes] = ACCOUNTS,
+    fee_account: bytes = FEES,
 ) -> Engine:
     """An engine whose accounts hold ``amount`` of every asset."""
-    made = Engine(markets, ASSETS, SEPARATOR)
+    made = Engine(markets, ASSETS, SEPARATOR, fee_account)
     for account in accounts:
         for asset in ASSETS:
             made.credit(account, asset, amount)
@@ -84,8 +92,9 @@ def limit(  # one order of account number ``who``
     time_in_force: int = GTC,
     market: int = SPOT.id,
     label: bytes = LABEL,
+    **terms: int,
 ) -> Order:
-    return plain_order(
+    made = plain_order(
         ACCOUNTS[who],
         nonce,
         label_hash(label),
@@ -95,14 +104,29 @@ def limit(  # one order of account number ``who``
         price_ticks=price_ticks,
         quantity_lots=quantity_lots,
     )
+    return replace(made, **terms) if terms else made
 
 
-def buy(who: int, nonce: int, price_ticks: int, quantity_lots: int, *, ioc: bool = False) -> Order:
-    return limit(who, nonce, BUY, price_ticks, quantity_lots, time_in_force=IOC if ioc else GTC)
+def replacement(target_nonce: int, order: Order) -> Replace:
+    """The replacement of an earlier order by ``order``, under its nonce."""
+    account, nonce, bound, *terms = astuple(order)
+    return Replace(account, nonce, bound, target_nonce, *terms)
 
 
-def sell(who: int, nonce: int, price_ticks: int, quantity_lots: int, *, ioc: bool = False) -> Order:
-    return limit(who, nonce, SELL, price_ticks, quantity_lots, time_in_force=IOC if ioc else GTC)
+def cancel(who: int, nonce: int, target_nonce: int) -> Cancel:
+    return Cancel(ACCOUNTS[who], nonce, label_hash(LABEL), target_nonce)
+
+
+def cancel_all(who: int, nonce: int, market: int = EVERY_MARKET) -> CancelAll:
+    return CancelAll(ACCOUNTS[who], nonce, label_hash(LABEL), market)
+
+
+def buy(who: int, nonce: int, price_ticks: int, quantity_lots: int, *, ioc: bool = False, **terms: int) -> Order:
+    return limit(who, nonce, BUY, price_ticks, quantity_lots, **{"time_in_force": IOC if ioc else GTC, **terms})
+
+
+def sell(who: int, nonce: int, price_ticks: int, quantity_lots: int, *, ioc: bool = False, **terms: int) -> Order:
+    return limit(who, nonce, SELL, price_ticks, quantity_lots, **{"time_in_force": IOC if ioc else GTC, **terms})
 
 
 def resting(side: int, price_ticks: int, lots: int) -> OrderValue:
