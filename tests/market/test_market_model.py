@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -16,6 +18,7 @@ from msgspec.structs import replace
 from mpc_sequencer.core.actions import Action, Order, Replace
 from mpc_sequencer.market import Engine, HeightResult, Market, PreparedOrder
 from tests.market import desk, naive
+from tests.market.traffic import Traffic
 
 PRICE_MAX = 16
 STEPS_PER_RUN = 40
@@ -322,3 +325,26 @@ def test_a_loaded_dump_is_the_same_state_bit_by_bit_and_goes_on_alike(markets, h
         seen = made.execute(height, desk.TIME_MS + height, coin, batch, desk.received)
         assert seen == loaded.execute(height, desk.TIME_MS + height, coin, batch, desk.received)
     assert loaded.dump() == made.dump()
+
+
+@pytest.mark.parametrize("policy", desk.POLICIES)
+@pytest.mark.parametrize("seed", range(3))
+def test_engine_equals_the_naive_model_over_dense_histories(policy, seed):
+    random = Random(f"{policy} {seed}")
+    other = random.choice(desk.POLICIES)
+    made, model = pair(mix(policy, other, random.choice(((0, 0), (33_333, 77_777))), (1, 10**6)), 40_000)
+    traffic, seen_codes = Traffic(random), set()
+    for height in range(1, 31):
+        time_ms = desk.TIME_MS + 7 * height
+        batch = prepared_batch(height, traffic.batch(random.randint(0, 40), time_ms))
+        coin = random.randbytes(32)
+        seen = made.execute(height, time_ms, coin, batch, desk.received)
+        expected = model.execute(height, time_ms, coin, batch, desk.received)
+        for mine, theirs in zip(plain(seen)[2:], expected[2:], strict=True):
+            assert mine == theirs
+        assert made.state_root() == model.state_root()
+        seen_codes |= {outcome.code for outcome in seen.outcomes} | {update.code for update in seen.updates}
+    assert seen_codes >= {
+        "filled", "partly_filled", "resting", "unfilled", "waiting", "cancelled", "replaced", "self_trade",
+        "post_only", "expired", "not_open",
+    }  # fmt: skip
