@@ -13,7 +13,6 @@ from mpc_sequencer.core.actions import (
     EVERY_MARKET,
     GTC,
     IOC,
-    LIMIT,
     SELL,
     Action,
     Cancel,
@@ -35,9 +34,9 @@ from mpc_sequencer.market import (
     Engine,
     HeightResult,
     Market,
-    OrderValue,
     PreparedOrder,
 )
+from mpc_sequencer.market.openorder import EARLIER, NEW, OpenOrder, opened
 
 BASE, QUOTE, OTHER = 1, 2, 3
 ASSETS = (BASE, QUOTE, OTHER)
@@ -129,13 +128,19 @@ def sell(who: int, nonce: int, price_ticks: int, quantity_lots: int, *, ioc: boo
     return limit(who, nonce, SELL, price_ticks, quantity_lots, **{"time_in_force": IOC if ioc else GTC, **terms})
 
 
-def resting(side: int, price_ticks: int, lots: int) -> OrderValue:
-    """An order as it rests in the book, of nobody in particular."""
-    return OrderValue(
-        account=ACCOUNTS[0], nonce=1, market=SPOT.id, client_id=0, side=side, kind=LIMIT, time_in_force=GTC,
-        post_only=0, self_trade=0, price_ticks=price_ticks, stop_ticks=0, quantity_lots=lots, filled_lots=0,
-        display_lots=0, shown_lots=0, expires_ms=0, sequence=0, status=1,
-    )  # fmt: skip
+def open_order(
+    name: object, side: int, price_ticks: int, lots: int, *, resting: bool = True, display_lots: int = 0
+) -> OpenOrder:
+    """An order as the engine holds it, of nobody in particular."""
+    made = opened(
+        order_id(name),
+        limit(0, 1, side, price_ticks, lots, display_lots=display_lots),
+        filled_lots=0,
+        origin=EARLIER if resting else NEW,
+    )
+    if resting:
+        made.status, made.shown_lots = 1, min(display_lots, lots)
+    return made
 
 
 def withdrawal(who: int, nonce: int, asset: int, amount: int) -> Withdrawal:

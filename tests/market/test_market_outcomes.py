@@ -67,7 +67,7 @@ TERMS = [
     ("market", replace(desk.buy(0, 1, 0, 0), market=99, side=9, time_in_force=9)),
     ("side", replace(desk.buy(0, 1, 0, 0), side=3, time_in_force=9)),
     ("side", replace(desk.buy(0, 1, 10, 1), side=0)),
-    ("time_in_force", replace(desk.buy(0, 1, 0, 0), time_in_force=3)),
+    ("time_in_force", replace(desk.buy(0, 1, 0, 0), time_in_force=5)),
     ("time_in_force", replace(desk.buy(0, 1, 10, 1), time_in_force=0)),
     ("price", desk.buy(0, 1, 0, 0)),
     ("price", desk.buy(0, 1, 2**48, 0)),
