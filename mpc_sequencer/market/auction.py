@@ -8,12 +8,12 @@ now.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mpc_sequencer.core.actions import BUY, FOK, SELL
 from mpc_sequencer.core.limits import FOK_ROUNDS_MAX
 from mpc_sequencer.market import types
-from mpc_sequencer.market.clearing import Clearing, clear
+from mpc_sequencer.market.clearing import Clearing, NewOrders, clear
 from mpc_sequencer.market.context import Context
 from mpc_sequencer.market.openorder import EARLIER, KEPT, OpenOrder
 from mpc_sequencer.market.selftrade import prevent
@@ -38,7 +38,7 @@ def run_auction(context: Context, market: Market, new: Sequence[OpenOrder]) -> N
         if order.filled_lots < order.quantity_lots and may_rest(order.time_in_force):
             context.state.rest_order(order)
     _post(context, [order for order in new if order.post_only], clearing)
-    settle(context, market, (*new, *changed))
+    context.fills.append(settle(context, market, (*new, *changed)))
 
 
 def _clear_whole(
@@ -61,9 +61,7 @@ def _clear_whole(
 
 
 def _clear(context: Context, market: Market, live: Sequence[OpenOrder]) -> Clearing | None:
-    by_price: dict[int, dict[int, list[OpenOrder]]] = {BUY: {}, SELL: {}}
-    for order in live:
-        by_price[order.side].setdefault(order.price_ticks, []).append(order)
+    by_price = by_side_and_price(live)
     book = context.state.orders.books[market.id]
     return clear(
         book.levels(BUY),
@@ -73,6 +71,17 @@ def _clear(context: Context, market: Market, live: Sequence[OpenOrder]) -> Clear
         reference_price_ticks=context.state.reference_prices_ticks[market.id],
         draw=context.draw,
     )
+
+
+def by_side_and_price(orders: Iterable[OpenOrder]) -> dict[int, dict[int, NewOrders]]:
+    """New orders as the clearing takes them."""
+    gathered: dict[int, dict[int, list[OpenOrder]]] = {BUY: {}, SELL: {}}
+    for order in orders:
+        gathered[order.side].setdefault(order.price_ticks, []).append(order)
+    return {
+        side: {price: NewOrders(sum(one.remaining_lots for one in at), at) for price, at in levels.items()}
+        for side, levels in gathered.items()
+    }
 
 
 def _apply(context: Context, clearing: Clearing) -> list[OpenOrder]:

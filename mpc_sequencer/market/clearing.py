@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from mpc_sequencer.core.limits import PRICE_TICKS_MAX
 from mpc_sequencer.market.book import Level
@@ -35,9 +35,20 @@ from mpc_sequencer.market.openorder import OpenOrder
 Given = list[tuple[OpenOrder, int]]  # orders and the lots they trade
 Draw = Callable[[bytes], bytes]  # order id to the height's draw
 
-_NO_ORDERS: Final[Sequence[OpenOrder]] = ()
 _BELOW_ALL_TICKS: Final = 0
 _ABOVE_ALL_TICKS: Final = PRICE_TICKS_MAX + 1
+
+
+class NewOrders:
+    """The new orders of one side at one price: the sum of their lots, and either themselves or their rows in columns
+    (:mod:`~mpc_sequencer.market.columns`)."""
+
+    __slots__ = ("lots", "orders", "rows")
+
+    def __init__(self, lots: int, orders: Sequence[OpenOrder], rows: Any = None) -> None:
+        self.lots = lots
+        self.orders = orders
+        self.rows = rows
 
 
 class PriceLevel:
@@ -45,14 +56,14 @@ class PriceLevel:
 
     __slots__ = ("lots", "new", "price_ticks", "resting")
 
-    def __init__(self, price_ticks: int, resting: Level | None, new: Sequence[OpenOrder]) -> None:
+    def __init__(self, price_ticks: int, resting: Level | None, new: NewOrders) -> None:
         self.price_ticks = price_ticks
         self.resting = resting
         self.new = new
-        self.lots = sum(order.remaining_lots for order in new) + (0 if resting is None else resting.lots)
+        self.lots = new.lots + (0 if resting is None else resting.lots)
 
     def resting_orders(self) -> Iterable[OpenOrder]:
-        return _NO_ORDERS if self.resting is None else self.resting.orders.values()
+        return () if self.resting is None else self.resting.orders.values()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +78,8 @@ class Clearing:
 def clear(
     bids: Iterable[tuple[int, Level]],
     asks: Iterable[tuple[int, Level]],
-    new_buys: Mapping[int, Sequence[OpenOrder]],
-    new_sells: Mapping[int, Sequence[OpenOrder]],
+    new_buys: Mapping[int, NewOrders],
+    new_sells: Mapping[int, NewOrders],
     *,
     reference_price_ticks: int,
     draw: Draw,
@@ -78,18 +89,42 @@ def clear(
     ``bids`` and ``asks`` are the resting levels, best first, and are read only as far as needed; new orders
     come by price. ``draw`` is asked only for orders tied for a remainder.
     """
+    crossed = cross(bids, asks, new_buys, new_sells, reference_price_ticks)
+    if crossed is None:
+        return None
+    given = [row for levels in (crossed.buys, crossed.sells) for row in _give_out(levels, crossed.volume_lots, draw)]
+    return Clearing(crossed.price_ticks, crossed.volume_lots, given)
+
+
+@dataclass(frozen=True, slots=True)
+class Crossed:
+    """Price and volume, and the levels of either side that trade, best first; only the last may not do so wholly."""
+
+    price_ticks: int
+    volume_lots: int
+    buys: Sequence[PriceLevel]
+    sells: Sequence[PriceLevel]
+
+
+def cross(
+    bids: Iterable[tuple[int, Level]],
+    asks: Iterable[tuple[int, Level]],
+    new_buys: Mapping[int, NewOrders],
+    new_sells: Mapping[int, NewOrders],
+    reference_price_ticks: int,
+) -> Crossed | None:
+    """Where the two sides meet; None where they do not."""
     buy_side = _Cursor(_merged(bids, new_buys, descending=True))
     sell_side = _Cursor(_merged(asks, new_sells, descending=False))
     volume_lots = _match(buy_side, sell_side)
     if not volume_lots:
         return None
-    given = _give_out(buy_side.taken, volume_lots, draw) + _give_out(sell_side.taken, volume_lots, draw)
-    price_ticks = _price(buy_side, sell_side, reference_price_ticks)
-    return Clearing(price_ticks, volume_lots, given)
+    buys, sells = tuple(buy_side.taken), tuple(sell_side.taken)
+    return Crossed(_price(buy_side, sell_side, reference_price_ticks), volume_lots, buys, sells)
 
 
 def _merged(
-    resting: Iterable[tuple[int, Level]], new: Mapping[int, Sequence[OpenOrder]], *, descending: bool
+    resting: Iterable[tuple[int, Level]], new: Mapping[int, NewOrders], *, descending: bool
 ) -> Iterator[PriceLevel]:
     """Resting and new orders as one sequence of levels, best first."""
     waiting = sorted(new, reverse=not descending)  # best last, to be popped
@@ -98,10 +133,13 @@ def _merged(
             better = waiting.pop()
             yield PriceLevel(better, None, new[better])
         at_level = bool(waiting) and waiting[-1] == price_ticks
-        yield PriceLevel(price_ticks, level, new[waiting.pop()] if at_level else _NO_ORDERS)
+        yield PriceLevel(price_ticks, level, new[waiting.pop()] if at_level else _NONE_NEW)
     while waiting:
         better = waiting.pop()
         yield PriceLevel(better, None, new[better])
+
+
+_NONE_NEW: Final = NewOrders(0, ())
 
 
 class _Cursor:
@@ -173,7 +211,7 @@ def _give_out(levels: Iterable[PriceLevel], volume_lots: int, draw: Draw) -> Giv
     for level in levels:
         if level.lots <= left_lots:
             given += [(order, order.remaining_lots) for order in level.resting_orders()]
-            given += [(order, order.remaining_lots) for order in level.new]
+            given += [(order, order.remaining_lots) for order in level.new.orders]
             left_lots -= level.lots
         else:
             given += _ration_level(level, left_lots, draw)
@@ -190,11 +228,11 @@ def shown_lots(order: OpenOrder) -> int:
 def _ration_level(level: PriceLevel, available_lots: int, draw: Draw) -> Given:
     """Give out less than a level asks for: what is shown before what is hidden, resting before new in each."""
     resting = list(level.resting_orders())
-    orders = {order.order_id: order for order in (*resting, *level.new)}
+    orders = {order.order_id: order for order in (*resting, *level.new.orders)}
     given: dict[bytes, int] = {}
     left_lots = available_lots
     for hidden in (False, True):
-        for group in (resting, level.new):
+        for group in (resting, level.new.orders):
             asked = {
                 order.order_id: order.remaining_lots - shown_lots(order) if hidden else shown_lots(order)
                 for order in group

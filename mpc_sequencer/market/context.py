@@ -8,12 +8,17 @@ do move before that, from a savepoint.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from mpc_sequencer.core import domains
 from mpc_sequencer.market.fees import lock_asset, lock_units
 from mpc_sequencer.market.openorder import OpenOrder
 from mpc_sequencer.market.state import State
 from mpc_sequencer.market.types import Fill, Outcome, Update
+
+if TYPE_CHECKING:
+    from mpc_sequencer.market.columns import Rows
 
 
 class Draws(dict[bytes, bytes]):
@@ -32,8 +37,8 @@ class Context:
     """One height under way on ``state``."""
 
     __slots__ = (
-        "clearing", "draw", "ended", "entered", "fills", "height", "kept", "opened", "outcomes", "state", "time_ms",
-        "updates", "waiting",
+        "clearing", "columns", "draw", "ended", "entered", "fills", "height", "kept", "later", "opened", "outcomes",
+        "state", "time_ms", "updates", "waiting",
     )  # fmt: skip
 
     def __init__(self, state: State, height: int, time_ms: int, coin: bytes) -> None:
@@ -53,7 +58,12 @@ class Context:
         """By how many the open orders of an account have changed."""
         self.outcomes: dict[bytes, Outcome] = {}
         self.updates: dict[bytes, Update] = {}
-        self.fills: list[Fill] = []
+        self.columns: dict[int, Rows] = {}
+        """New orders in columns, by market."""
+        self.fills: list[list[Fill] | Callable[[], list[Fill]]] = []
+        """Per market that was cleared, ascending; where they are columns still, what makes them."""
+        self.later: list[Callable[[], None]] = []
+        """What notes the outcomes of orders that are in columns still."""
         self.clearing: list[tuple[int, int, int]] = []
 
     def close(self, order_id: bytes, code: str, account: bytes | None, market_id: int | None) -> None:
@@ -68,6 +78,17 @@ class Context:
         self.updates[order.order_id] = Update(
             order.order_id, order.account, order.market, code, 0, None, 0, 0, remaining_lots=0
         )
+
+    def all_fills(self) -> tuple[Fill, ...]:
+        """The height's fills."""
+        return tuple(fill for part in self.fills for fill in (part() if callable(part) else part))
+
+    def all_outcomes(self) -> tuple[Outcome, ...]:
+        """The outcomes of the whole batch, by order id."""
+        for note in self.later:
+            note()
+        self.later.clear()
+        return tuple(outcome for _, outcome in sorted(self.outcomes.items()))
 
     def is_open(self, order: OpenOrder | None) -> bool:
         """Whether an order of an earlier height is open still."""

@@ -115,14 +115,14 @@ class Engine:
         if any(len(order.order_id) != COIN_BYTES for order in prepared):
             raise ValueError("an order id is not 32 bytes")
         made = run_height(self._state, height, time_ms, coin, prepared, precedence)
-        self._last_fills = tuple(made.fills)
+        self._last_fills = made.all_fills()
         self._last_leaves = [domains.FILL_LEAF(encode(fill)) for fill in self._last_fills]
         return HeightResult(
             height=height,
             state_root=self._state.root(),
             fills_root=merkle_root(self._last_leaves, domains.FILL_NODE),
             fills=self._last_fills,
-            outcomes=tuple(outcome for _, outcome in sorted(made.outcomes.items())),
+            outcomes=made.all_outcomes(),
             updates=tuple(update for _, update in sorted(made.updates.items())),
             deltas=self._state.ledger.take_deltas(),
             clearing=tuple(made.clearing),

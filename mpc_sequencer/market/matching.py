@@ -39,7 +39,7 @@ def run_continuous(context: Context, market: Market, arrivals: Iterable[OpenOrde
     if matching.last_price_ticks is not None:
         context.state.set_reference_price(market.id, matching.last_price_ticks)
         context.clearing.append((market.id, matching.last_price_ticks, matching.volume_lots))
-    settle(context, market, (*arrived, *matching.changed.values()))
+    context.fills.append(settle(context, market, (*arrived, *matching.changed.values())))
 
 
 class _Matching:

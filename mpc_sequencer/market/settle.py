@@ -17,27 +17,29 @@ from mpc_sequencer.market.terms import may_rest
 from mpc_sequencer.market.types import Fill, Market, Outcome, Update
 
 
-def settle(context: Context, market: Market, orders: Iterable[OpenOrder]) -> None:
+def settle(context: Context, market: Market, orders: Iterable[OpenOrder]) -> list[Fill]:
     """Settle ``orders`` of one market, each once: all new ones, and those of earlier heights that traded or ended.
-    Their status says whether what is left of them stays open. Fills come by order id."""
+    Their status says whether what is left of them stays open. The fills, by order id."""
     market_fees = 0
+    fills: list[Fill] = []
     for order in sorted(orders, key=lambda one: one.order_id):
-        fees = _fill(context, market, order)
+        fees = _fill(context, market, order, fills)
         market_fees += sum(fees)
         _move(context, market, order, sum(fees))
         _tell(context, order, sum(fees))
         order.settled()
     if market_fees:
         context.state.ledger.receive(context.state.fee_account, market.quote_asset, market_fees)
+    return fills
 
 
-def _fill(context: Context, market: Market, order: OpenOrder) -> list[int]:
-    """Note the order's fills; the fee on each."""
+def _fill(context: Context, market: Market, order: OpenOrder, fills: list[Fill]) -> list[int]:
+    """Add the order's fills to ``fills``; the fee on each."""
     fees = []
     for price_ticks, lots, maker in order.rows or ():
         rate_ppm = market.maker_fee_ppm if maker else market.taker_fee_ppm
         fees.append(fee_units(price_ticks * lots * market.quote_units_per_tick_lot, rate_ppm))
-        context.fills.append(
+        fills.append(
             Fill(
                 context.height,
                 market.id,

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mpc_sequencer.market.auction import by_side_and_price
 from mpc_sequencer.market.book import Book, Level
-from mpc_sequencer.market.clearing import Clearing, clear, ration
+from mpc_sequencer.market.clearing import Clearing, NewOrders, clear, ration
 from mpc_sequencer.market.openorder import OpenOrder
 from tests.market import desk, naive
 
@@ -22,16 +23,16 @@ def draw(order_id: bytes) -> bytes:
     return naive.tagged("draw", desk.COIN, order_id)
 
 
-def book_of(rows: list[Row]) -> tuple[Book, dict[int, dict[int, list[OpenOrder]]]]:
+def book_of(rows: list[Row]) -> tuple[Book, dict[int, dict[int, NewOrders]]]:
     book = Book(shows_anew=True)
-    new: dict[int, dict[int, list[OpenOrder]]] = {1: {}, 2: {}}
+    fresh: list[OpenOrder] = []
     for i, (side, price_ticks, lots, resting, display_lots) in enumerate(rows):
         order = desk.open_order(i, side, price_ticks, lots, resting=resting, display_lots=display_lots)
         if resting:
             book.add(order)
         else:
-            new[side].setdefault(price_ticks, []).append(order)
-    return book, new
+            fresh.append(order)
+    return book, by_side_and_price(fresh)
 
 
 def cleared(rows: list[Row], reference: int) -> Clearing | None:
@@ -195,8 +196,8 @@ def deep_side(side: int, prices: range) -> Mapping[int, Level]:
 
 def test_clearing_looks_at_no_more_levels_than_trade_and_two():
     bids, asks = CountedLevels(deep_side(1, range(1, 2000))), CountedLevels(deep_side(2, range(2001, 4000)))
-    new = {3999: [desk.open_order("a wild limit", 1, 3999, 5, resting=False)]}
-    result = clear(bids, asks, new, {}, reference_price_ticks=2000, draw=draw)
+    new = by_side_and_price([desk.open_order("a wild limit", 1, 3999, 5, resting=False)])
+    result = clear(bids, asks, new[1], new[2], reference_price_ticks=2000, draw=draw)
     assert result is not None and result.volume_lots == 5
     assert asks.seen <= 5  # three trade
     assert bids.seen <= 2
