@@ -10,7 +10,7 @@ together, and everything else moves units between accounts or out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,6 +104,20 @@ class Ledger:
         """Why ``nonce`` cannot be used now; None where it can."""
         held = self._accounts.get(account)
         return (NonceState() if held is None else held.nonces).refusal(nonce)
+
+    def highest_nonce(self, account: bytes) -> int:
+        """The highest nonce the account has used; 0 where it has used none."""
+        held = self._accounts.get(account)
+        return 0 if held is None else held.nonces.highest
+
+    def consume_nonces(self, account: bytes, nonces: Sequence[int]) -> None:
+        """Use up nonces that are ascending, above the highest used, and within one window: which may be done in any
+        sequence."""
+        self._touch(account).nonces.consume_above(nonces)
+
+    def free(self, account: bytes, asset: int) -> int:
+        """What the account may lock or withdraw, in base units."""
+        return self._free(account, asset)
 
     def knows_client_id(self, account: bytes, client_id: int) -> bool:
         """Whether it is among the account's last accepted ones."""

@@ -10,7 +10,7 @@ resting buy at or above a resting sell would have traded, by an auction's maxima
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from sortedcontainers import SortedDict
@@ -54,6 +54,25 @@ class Book:
         level.lots += order.quantity_lots - order.filled_lots
         if order.display_lots:
             level.hidden_lots += order.hidden_lots
+
+    def add_all(self, orders: Iterable[OpenOrder]) -> None:
+        """:meth:`add` for orders that hide nothing."""
+        levels: dict[tuple[int, int], Level] = {}
+        ticket = self._tickets
+        for order in orders:
+            key = order.side, order.price_ticks
+            level = levels.get(key)
+            if level is None:
+                side = self._side(order.side)
+                level = side.get(order.price_ticks)
+                if level is None:
+                    level = side[order.price_ticks] = Level()
+                levels[key] = level
+            ticket += 1
+            order.ticket = ticket
+            level.orders[ticket] = order
+            level.lots += order.quantity_lots - order.filled_lots
+        self._tickets = ticket
 
     def remove(self, order: OpenOrder) -> None:
         """Take an order out, with what it has left."""

@@ -7,7 +7,7 @@ nobody can name another's. One that has not been seen yet is cancelled by using 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mpc_sequencer.core.actions import EVERY_MARKET, LIMIT, Cancel, CancelAll, Order, Replace
@@ -44,13 +44,14 @@ class Cancels:
         """Nonces used up here before an order came with them, and the code of one that comes in this height."""
         self.entering: dict[Key, Entering] = {}
 
-    def run(self, batch: Iterable[PreparedOrder]) -> None:
+    def run(self, batch: Sequence[PreparedOrder]) -> None:
         """Take all cancels and replacements of ``batch`` (orders with actions)."""
-        rows = [(one.order_id, one.action) for one in batch if one.action is not None]
-        cancels = [(i, action) for i, action in rows if isinstance(action, Cancel | CancelAll | Replace)]
+        cancels = [
+            (one.order_id, one.action) for one in batch if isinstance(one.action, (Cancel, CancelAll, Replace))
+        ]
         if not cancels:
             return
-        self._nonces = {(action.account, action.nonce) for _, action in rows}
+        self._nonces = {(one.action.account, one.action.nonce) for one in batch if one.action is not None}
         draw = self._context.draw
         for order_id, action in sorted(cancels, key=lambda row: (row[1].account, row[1].nonce, draw(row[0]))):
             code = self._take(order_id, action)

@@ -130,9 +130,7 @@ def batch_accounts(batch: Iterable[PreparedOrder]) -> set[bytes]:
 
 def enters_receive_market(context: Context, batch: Iterable[PreparedOrder]) -> bool:
     """Whether some order of ``batch`` is for a market that orders by receipt."""
-    for one in batch:
-        if isinstance(one.action, Order | Replace):
-            market = context.state.markets.get(one.action.market)
-            if market is not None and market.policy == types.RECEIVE:
-                return True
-    return False
+    by_receipt = context.state.by_receipt
+    return bool(by_receipt) and any(
+        isinstance(one.action, Order | Replace) and one.action.market in by_receipt for one in batch
+    )

@@ -8,6 +8,7 @@ balances and nonces, which have, move back where it is refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from mpc_sequencer.core.actions import LIMIT as LIMIT_KIND
 from mpc_sequencer.core.actions import MARKET, STOP
@@ -20,6 +21,9 @@ from mpc_sequencer.market.matching import run_continuous
 from mpc_sequencer.market.openorder import JOINED, OpenOrder
 from mpc_sequencer.market.state import State
 from mpc_sequencer.market.types import AUCTION, RECEIVE, SHUFFLE, Market, Precedence, PreparedOrder
+
+COLUMNS_ORDERS_MIN: Final = 400
+"""Smaller batches are faster one by one."""
 
 
 def run_height(
@@ -36,10 +40,12 @@ def run_height(
     received = _accept(context, batch, precedence)
     _commit(context)
     joined = _join(context)
-    for market_id in sorted(context.entered.keys() | joined.keys()):
+    for market_id in sorted(context.entered.keys() | context.columns.keys() | joined.keys()):
         market = state.markets[market_id]
         new, stops = context.entered.get(market_id, []), joined.get(market_id, [])
-        if market.policy == AUCTION:
+        if market_id in context.columns:
+            _run_columns(context, market, [*new, *stops])
+        elif market.policy == AUCTION:
             run_auction(context, market, [*new, *stops])
         else:
             run_continuous(context, market, _sequence(context, market, new, stops, received.get(market_id)))
@@ -50,6 +56,17 @@ def run_height(
     for market_id in {row[0] for row in context.clearing} | {order.market for order in context.waiting}:
         state.orders.trigger(market_id, state.reference_prices_ticks[market_id])
     return context
+
+
+def _run_columns(context: Context, market: Market, others: list[OpenOrder]) -> None:
+    """Clear a market with new orders in columns, in columns where these can hold the ``others``, too."""
+    from mpc_sequencer.market.kernel import as_orders, joined_rows, run_columns
+
+    rows = joined_rows(context, market, context.columns[market.id], others)
+    if rows is None:
+        run_auction(context, market, [*as_orders(context.columns[market.id]), *others])
+    else:
+        run_columns(context, market, rows)
 
 
 def _accept(
@@ -82,6 +99,11 @@ def _enter(context: Context, batch: Sequence[PreparedOrder], expired: list[OpenO
             context.close(one.order_id, one.refusal or types.MALFORMED, None, None)
     cancels = Cancels(context)
     cancels.run(batch)
+    if len(batch) >= COLUMNS_ORDERS_MIN:
+        # numpy comes in only where a batch is large
+        from mpc_sequencer.market.columns import enter_columns
+
+        batch = enter_columns(context, batch)
     Entry(context, cancels).run(batch)
 
 

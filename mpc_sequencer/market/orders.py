@@ -6,7 +6,7 @@ front of a sorted list, a stop by its price. So what a height costs does not gro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sortedcontainers import SortedList
 
@@ -56,6 +56,24 @@ class Orders:
         if order.display_lots:
             order.shown_lots = min(order.display_lots, order.remaining_lots)
         self.add(order)
+
+    def rest_plain(self, orders: Sequence[OpenOrder]) -> None:
+        """:meth:`rest` for many orders of one AUCTION market that show all of themselves, have no client id and do not
+        expire. Raises ``ValueError``, with some of them in, where an id is open already."""
+        by_id, accounts = self.by_id, self._accounts
+        count = len(by_id)
+        for order in orders:
+            order.status = STATUS_RESTING
+            by_id[order.order_id] = order
+            held = accounts.get(order.account)
+            if held is None:
+                accounts[order.account] = {order.nonce: order}
+            else:
+                held[order.nonce] = order
+        if len(by_id) != count + len(orders):
+            raise ValueError("an order is open already")
+        self.touched.update([order.order_id for order in orders])
+        self.books[orders[0].market].add_all(orders)
 
     def wait(self, order: OpenOrder) -> None:
         """Let a new stop wait for its trigger."""

@@ -15,7 +15,7 @@ from mpc_sequencer.market.accounts import Ledger
 from mpc_sequencer.market.openorder import OpenOrder
 from mpc_sequencer.market.orders import Orders
 from mpc_sequencer.market.tree import ACCOUNT_KIND, MARKET_KIND, ORDER_KIND, StateTree, state_key
-from mpc_sequencer.market.types import ASSET_ID_MAX, AUCTION, Market, checked_market
+from mpc_sequencer.market.types import ASSET_ID_MAX, AUCTION, RECEIVE, Market, checked_market
 
 ACCOUNT_BYTES: Final = 20
 
@@ -47,13 +47,15 @@ class State:
     """The mutable state of the market engine. Only a height under way and deposits change it."""
 
     __slots__ = (
-        "_touched_markets", "_tree", "assets", "fee_account", "ledger", "markets", "orders", "reference_prices_ticks",
-        "sequences",
+        "_touched_markets", "_tree", "assets", "by_receipt", "fee_account", "ledger", "markets", "orders",
+        "reference_prices_ticks", "sequences",
     )  # fmt: skip
 
     def __init__(self, markets: Mapping[int, Market], assets: frozenset[int], fee_account: bytes) -> None:
         self.markets = dict(markets)
         self.assets = assets
+        self.by_receipt = frozenset(market.id for market in markets.values() if market.policy == RECEIVE)
+        """The markets that order by receipt."""
         self.fee_account = fee_account
         self.ledger = Ledger()
         self.orders = Orders(self.markets)
@@ -81,6 +83,13 @@ class State:
     def rest_order(self, order: OpenOrder) -> None:
         """Put a new order, whose lock is made already, into its market's book, last of its price."""
         self.orders.rest(order, self.next_sequence(order.market))
+
+    def rest_orders(self, orders: Sequence[OpenOrder]) -> None:
+        """Put new orders of one market, which show all of themselves and do not expire, into its book."""
+        if orders:
+            first = self.next_sequence(orders[0].market)
+            assert not first, "time counts order by order"
+            self.orders.rest_plain(orders)
 
     def root(self) -> bytes:
         """The state root, 32 bytes."""
