@@ -52,7 +52,8 @@ lint: $(VENV)/dev.stamp
 
 SOAK ?= --first-seed 0 --seeds 3334 --nodes 4,7,13 --faults all --state run/soak.jsonl
 
-soak: $(VENV)/runtime.stamp
+soak: $(VENV)/dev.stamp
+	@MARKET_STEPS=10000 $(BIN)/python -m pytest -q tests/market/test_market_model.py
 	@$(BIN)/mpcseq sim run $(SOAK)
 
 chaos: $(VENV)/runtime.stamp
