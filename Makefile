@@ -55,7 +55,8 @@ lint: $(VENV)/dev.stamp
 # 10,000 runs: seeds by committee size, more of the small ones, which cost a seventh of the large.
 SOAK ?= --first-seed 0 --faults all
 
-soak: $(VENV)/runtime.stamp
+soak: $(VENV)/dev.stamp
+	@MARKET_STEPS=10000 $(BIN)/python -m pytest -q tests/market/test_market_model.py
 	@$(BIN)/mpcseq sim run $(SOAK) --nodes 4 --seeds 6000 --state run/soak-4.jsonl
 	@$(BIN)/mpcseq sim run $(SOAK) --nodes 7 --seeds 3000 --state run/soak-7.jsonl
 	@$(BIN)/mpcseq sim run $(SOAK) --nodes 13 --seeds 1000 --state run/soak-13.jsonl

@@ -62,7 +62,7 @@ class Publisher:
         self._core.effects.append(Append(EnvelopeEntry(pooled.variants[envelope_hash])))
 
     def executed(self, outcome: HeightResult) -> None:
-        """Tell clients what became of the height's orders, and of resting ones it filled."""
+        """Tell clients what became of the height's orders, and of earlier ones that it filled or ended."""
         core, height = self._core, outcome.height
         rows: dict[bytes, ExecutedRow] = {}
         lasting: set[bytes] = set()
@@ -74,17 +74,13 @@ class Publisher:
             if core.execution.engine.open_order(one.order_id) is not None:
                 lasting.add(one.order_id)
         earlier: dict[bytes, ExecutedRow] = {}
-        for fill in outcome.fills:
-            if fill.order_id not in rows:
-                still = core.execution.engine.open_order(fill.order_id) is not None
-                code = "partly_filled" if still else "filled"
-                # Its only fill of the height: an order that rests trades at one price, an auction's or its own.
-                notional = (fill.price_ticks * fill.quantity_lots).to_bytes(AMOUNT_BYTES, "big")
-                earlier[fill.order_id] = ExecutedRow(
-                    fill.order_id, code, fill.quantity_lots, fill.price_ticks, notional
-                )
-                if still:
-                    lasting.add(fill.order_id)
+        for update in outcome.updates:
+            notional = update.notional_tick_lots.to_bytes(AMOUNT_BYTES, "big")
+            earlier[update.order_id] = ExecutedRow(
+                update.order_id, update.code, update.filled_lots, update.price_ticks or 0, notional
+            )
+            if update.remaining_lots:
+                lasting.add(update.order_id)
         core.gateway.executed(height, rows, lasting)
         core.gateway.filled(height, earlier, lasting)
         core.board.executed(outcome, rows)

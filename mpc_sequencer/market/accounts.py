@@ -1,4 +1,4 @@
-"""Balances and nonces of every account, with the changes of the height under way.
+"""Balances, nonces and client order ids of every account, with the changes of the height under way.
 
 Each balance is ``free`` (may be locked or withdrawn) and ``locked`` (backs resting orders), in base units
 of the asset. The settlement contract knows only their sum, so a height's delta is the change of the sum and
@@ -10,12 +10,12 @@ together, and everything else moves units between accounts or out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from mpc_sequencer.core.actions import AMOUNT_BYTES
-from mpc_sequencer.core.limits import AMOUNT_MAX
+from mpc_sequencer.core.limits import AMOUNT_MAX, CLIENT_IDS_KEPT
 from mpc_sequencer.market.nonces import NonceState
 from mpc_sequencer.market.types import NONCE_WINDOW_BYTES, AccountValue
 
@@ -27,13 +27,15 @@ _WITHDRAWABLE: Final = 1  # in a row of changes
 
 
 class Account:
-    """One account: ``balances`` maps an asset to ``[free, locked]``."""
+    """One account: ``balances`` maps an asset to ``[free, locked]``; ``client_ids`` are the last accepted ones, newest
+    last."""
 
-    __slots__ = ("balances", "nonces")
+    __slots__ = ("balances", "client_ids", "nonces")
 
     def __init__(self) -> None:
         self.balances: dict[int, list[int]] = {}
         self.nonces = NonceState()
+        self.client_ids: tuple[int, ...] = ()
 
     def value(self) -> AccountValue | None:
         """The account's value in the state tree; None for an account nothing ever happened to."""
@@ -44,13 +46,15 @@ class Account:
         )
         if not rows and not self.nonces.touched:
             return None
-        return AccountValue(rows, self.nonces.highest, self.nonces.window.to_bytes(NONCE_WINDOW_BYTES, "big"), ())
+        window = self.nonces.window.to_bytes(NONCE_WINDOW_BYTES, "big")
+        return AccountValue(rows, self.nonces.highest, window, self.client_ids)
 
     def copy(self) -> Account:
         """An account of its own with the same values."""
         made = Account()
         made.balances = {asset: list(row) for asset, row in self.balances.items()}
         made.nonces = NonceState(self.nonces.highest, self.nonces.window)
+        made.client_ids = self.client_ids
         return made
 
 
@@ -96,6 +100,35 @@ class Ledger:
             self._touch(account).nonces = nonces
         return refused
 
+    def nonce_refusal(self, account: bytes, nonce: int) -> str | None:
+        """Why ``nonce`` cannot be used now; None where it can."""
+        held = self._accounts.get(account)
+        return (NonceState() if held is None else held.nonces).refusal(nonce)
+
+    def highest_nonce(self, account: bytes) -> int:
+        """The highest nonce the account has used; 0 where it has used none."""
+        held = self._accounts.get(account)
+        return 0 if held is None else held.nonces.highest
+
+    def consume_nonces(self, account: bytes, nonces: Sequence[int]) -> None:
+        """Use up nonces that are ascending, above the highest used, and within one window: which may be done in any
+        sequence."""
+        self._touch(account).nonces.consume_above(nonces)
+
+    def free(self, account: bytes, asset: int) -> int:
+        """What the account may lock or withdraw, in base units."""
+        return self._free(account, asset)
+
+    def knows_client_id(self, account: bytes, client_id: int) -> bool:
+        """Whether it is among the account's last accepted ones."""
+        held = self._accounts.get(account)
+        return held is not None and client_id in held.client_ids
+
+    def remember_client_id(self, account: bytes, client_id: int) -> None:
+        """Note an accepted client id."""
+        held = self._touch(account)
+        held.client_ids = (*held.client_ids, client_id)[-CLIENT_IDS_KEPT:]
+
     def lock(self, account: bytes, asset: int, amount: int) -> bool:
         """Move ``amount`` from free to locked if free covers it."""
         if amount > self._free(account, asset):
@@ -111,13 +144,15 @@ class Ledger:
         row[_LOCKED] -= amount
         row[_FREE] += amount
 
-    def pay_locked(self, account: bytes, asset: int, amount: int) -> None:
-        """Take ``amount`` out of locked for a fill."""
-        self._row(account, asset)[_LOCKED] -= amount
+    def pay(self, account: bytes, asset: int, amount: int, locked: int) -> None:
+        """Take ``amount`` out of the account for fills, from ``locked`` units whose rest becomes free."""
+        row = self._row(account, asset)
+        row[_LOCKED] -= locked
+        row[_FREE] += locked - amount
         self._change(account, asset)[_FREE] -= amount
 
     def receive(self, account: bytes, asset: int, amount: int) -> None:
-        """Add a fill's proceeds to free."""
+        """Add what fills bring to free."""
         self._row(account, asset)[_FREE] += amount
         self._change(account, asset)[_FREE] += amount
 
@@ -143,7 +178,9 @@ class Ledger:
             if supply > AMOUNT_MAX:
                 raise ValueError(f"the supply of asset {asset} is {supply}, expected at most {AMOUNT_MAX}")
         held.nonces = NonceState(value.highest_nonce, int.from_bytes(value.window, "big"))
-        if held.value() != value or account in self._accounts:
+        held.client_ids = value.client_ids
+        distinct = len(set(value.client_ids)) == len(value.client_ids)
+        if held.value() != value or account in self._accounts or not distinct:
             raise ValueError(f"account {account.hex()} is not in canonical form or appears twice")
         window = held.nonces.window
         if (window and not window & 1) or (value.highest_nonce and not window):

@@ -24,49 +24,62 @@ Only at the one level V cuts through is anybody rationed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from mpc_sequencer.core.limits import PRICE_TICKS_MAX
 from mpc_sequencer.market.book import Level
+from mpc_sequencer.market.openorder import OpenOrder
 
-Lots = Mapping[bytes, int]  # order id to lots
+Given = list[tuple[OpenOrder, int]]  # orders and the lots they trade
 Draw = Callable[[bytes], bytes]  # order id to the height's draw
 
-_NO_LOTS: Final[Lots] = {}
 _BELOW_ALL_TICKS: Final = 0
 _ABOVE_ALL_TICKS: Final = PRICE_TICKS_MAX + 1
+
+
+class NewOrders:
+    """The new orders of one side at one price: the sum of their lots, and either themselves or their rows in columns
+    (:mod:`~mpc_sequencer.market.columns`)."""
+
+    __slots__ = ("lots", "orders", "rows")
+
+    def __init__(self, lots: int, orders: Sequence[OpenOrder], rows: Any = None) -> None:
+        self.lots = lots
+        self.orders = orders
+        self.rows = rows
 
 
 class PriceLevel:
     """All of one side at one price, resting and new."""
 
-    __slots__ = ("lots", "new", "price_ticks", "resting", "resting_lots")
+    __slots__ = ("lots", "new", "price_ticks", "resting")
 
-    def __init__(self, price_ticks: int, resting: Level | None, new: Lots) -> None:
+    def __init__(self, price_ticks: int, resting: Level | None, new: NewOrders) -> None:
         self.price_ticks = price_ticks
-        self.resting: Lots = _NO_LOTS if resting is None else resting.orders
-        self.resting_lots = 0 if resting is None else resting.lots
+        self.resting = resting
         self.new = new
-        self.lots = self.resting_lots + sum(new.values())
+        self.lots = new.lots + (0 if resting is None else resting.lots)
+
+    def resting_orders(self) -> Iterable[OpenOrder]:
+        return () if self.resting is None else self.resting.orders.values()
 
 
 @dataclass(frozen=True, slots=True)
 class Clearing:
-    """A market's clearing: price, volume, and the lots each order trades (buys and sells), by order id."""
+    """A market's clearing: price, volume, and the lots each order that trades gets."""
 
     price_ticks: int
     volume_lots: int
-    buys: Lots
-    sells: Lots
+    given: Given
 
 
 def clear(
     bids: Iterable[tuple[int, Level]],
     asks: Iterable[tuple[int, Level]],
-    new_buys: Mapping[int, Lots],
-    new_sells: Mapping[int, Lots],
+    new_buys: Mapping[int, NewOrders],
+    new_sells: Mapping[int, NewOrders],
     *,
     reference_price_ticks: int,
     draw: Draw,
@@ -74,21 +87,44 @@ def clear(
     """Clear one market; None where nothing trades.
 
     ``bids`` and ``asks`` are the resting levels, best first, and are read only as far as needed; new orders
-    come as lots by order id by price. ``draw`` is asked only for orders tied for a remainder.
+    come by price. ``draw`` is asked only for orders tied for a remainder.
     """
+    crossed = cross(bids, asks, new_buys, new_sells, reference_price_ticks)
+    if crossed is None:
+        return None
+    given = [row for levels in (crossed.buys, crossed.sells) for row in _give_out(levels, crossed.volume_lots, draw)]
+    return Clearing(crossed.price_ticks, crossed.volume_lots, given)
+
+
+@dataclass(frozen=True, slots=True)
+class Crossed:
+    """Price and volume, and the levels of either side that trade, best first; only the last may not do so wholly."""
+
+    price_ticks: int
+    volume_lots: int
+    buys: Sequence[PriceLevel]
+    sells: Sequence[PriceLevel]
+
+
+def cross(
+    bids: Iterable[tuple[int, Level]],
+    asks: Iterable[tuple[int, Level]],
+    new_buys: Mapping[int, NewOrders],
+    new_sells: Mapping[int, NewOrders],
+    reference_price_ticks: int,
+) -> Crossed | None:
+    """Where the two sides meet; None where they do not."""
     buy_side = _Cursor(_merged(bids, new_buys, descending=True))
     sell_side = _Cursor(_merged(asks, new_sells, descending=False))
     volume_lots = _match(buy_side, sell_side)
     if not volume_lots:
         return None
-    buys = _give_out(buy_side.taken, volume_lots, draw)
-    sells = _give_out(sell_side.taken, volume_lots, draw)
-    price_ticks = _price(buy_side, sell_side, reference_price_ticks)
-    return Clearing(price_ticks, volume_lots, buys, sells)
+    buys, sells = tuple(buy_side.taken), tuple(sell_side.taken)
+    return Crossed(_price(buy_side, sell_side, reference_price_ticks), volume_lots, buys, sells)
 
 
 def _merged(
-    resting: Iterable[tuple[int, Level]], new: Mapping[int, Lots], *, descending: bool
+    resting: Iterable[tuple[int, Level]], new: Mapping[int, NewOrders], *, descending: bool
 ) -> Iterator[PriceLevel]:
     """Resting and new orders as one sequence of levels, best first."""
     waiting = sorted(new, reverse=not descending)  # best last, to be popped
@@ -97,10 +133,13 @@ def _merged(
             better = waiting.pop()
             yield PriceLevel(better, None, new[better])
         at_level = bool(waiting) and waiting[-1] == price_ticks
-        yield PriceLevel(price_ticks, level, new[waiting.pop()] if at_level else _NO_LOTS)
+        yield PriceLevel(price_ticks, level, new[waiting.pop()] if at_level else _NONE_NEW)
     while waiting:
         better = waiting.pop()
         yield PriceLevel(better, None, new[better])
+
+
+_NONE_NEW: Final = NewOrders(0, ())
 
 
 class _Cursor:
@@ -165,25 +204,53 @@ def _price(buy_side: _Cursor, sell_side: _Cursor, reference_price_ticks: int) ->
     return min(max(reference_price_ticks, first), last)
 
 
-def _give_out(levels: list[PriceLevel], volume_lots: int, draw: Draw) -> Lots:
+def _give_out(levels: Iterable[PriceLevel], volume_lots: int, draw: Draw) -> Given:
     """``volume_lots`` by price priority over ``levels``, of which only the last may not be covered."""
-    given: dict[bytes, int] = {}
+    given: Given = []
     left_lots = volume_lots
     for level in levels:
-        for group, group_lots in (
-            (level.resting, level.resting_lots),
-            (level.new, level.lots - level.resting_lots),
-        ):
-            if group_lots <= left_lots:
-                given.update(group)
-                left_lots -= group_lots
-            else:
-                given.update(ration(group, group_lots, left_lots, draw))
-                left_lots = 0
+        if level.lots <= left_lots:
+            given += [(order, order.remaining_lots) for order in level.resting_orders()]
+            given += [(order, order.remaining_lots) for order in level.new.orders]
+            left_lots -= level.lots
+        else:
+            given += _ration_level(level, left_lots, draw)
+            break
     return given
 
 
-def ration(group: Lots, group_lots: int, available_lots: int, draw: Draw) -> Lots:
+def shown_lots(order: OpenOrder) -> int:
+    """What an order shows of itself in an auction."""
+    remaining_lots = order.remaining_lots
+    return min(order.display_lots, remaining_lots) if order.display_lots else remaining_lots
+
+
+def _ration_level(level: PriceLevel, available_lots: int, draw: Draw) -> Given:
+    """Give out less than a level asks for: what is shown before what is hidden, resting before new in each."""
+    resting = list(level.resting_orders())
+    orders = {order.order_id: order for order in (*resting, *level.new.orders)}
+    given: dict[bytes, int] = {}
+    left_lots = available_lots
+    for hidden in (False, True):
+        for group in (resting, level.new.orders):
+            asked = {
+                order.order_id: order.remaining_lots - shown_lots(order) if hidden else shown_lots(order)
+                for order in group
+                if order.display_lots or not hidden
+            }
+            asked_lots = sum(asked.values())
+            if not left_lots or not asked_lots:
+                continue
+            if asked_lots > left_lots:
+                asked = ration(asked, asked_lots, left_lots, draw)
+                asked_lots = left_lots
+            left_lots -= asked_lots
+            for order_id, lots in asked.items():
+                given[order_id] = given.get(order_id, 0) + lots
+    return [(orders[order_id], lots) for order_id, lots in given.items() if lots]
+
+
+def ration(group: Mapping[bytes, int], group_lots: int, available_lots: int, draw: Draw) -> dict[bytes, int]:
     """``available_lots`` (less than ``group_lots``, the group's sum) pro rata, by largest remainder, ties
     by draw.
 

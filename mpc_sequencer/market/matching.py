@@ -1,83 +1,120 @@
 """Orders one after the other: continuous matching by price and time, for SHUFFLE and RECEIVE markets.
 
-The rule (docs/protocol-execution.md, "One after the other"). Each new order in its turn trades with the
-resting orders of the other side whose limits it meets, best price first and within a price the one that came
-to rest first, each time at the resting order's price; so both sides get their limit or better. What is left of
-a GTC order then comes to rest itself, behind all others of its price, and later orders of the same height meet
-it like any other. This is the price-time priority of the exchanges' continuous sessions; only the sequence of
-the orders is the market's policy and not their arrival at one machine.
+The rule (docs/protocol-execution.md, "One after the other"). Each new order in its turn trades with the resting orders
+of the other side whose limits it meets, best price first and within a price the one that came to rest first, each time
+at the resting order's price; so both sides get their limit or better. What is left of an order that may rest then
+comes to rest itself, behind all others of its price, and later orders of the same height meet it like any other. This
+is the price-time priority of the exchanges' continuous sessions; only the sequence of the orders is the market's policy
+and not their arrival at one machine.
 
-An arriving order's trades never get better in price, and a resting order trades at its own limit alone, which is
-its worst; so an order's lots per price need no table: a trade adds to the last row or begins a new one.
+An iceberg is at its place only with what it shows; when that is used up, it shows the next part behind all others of
+its price. Its parts are bounded (ICEBERG_PARTS_MAX), so what an arrival costs is bounded by what it fills.
+
+An arriving order's trades never get better in price, and a resting order trades at its own limit alone, which is its
+worst; so an order's lots per price need no table: a trade adds to the last row or begins a new one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from itertools import islice
 
-from mpc_sequencer.core.actions import BUY, GTC, SELL, Order
-from mpc_sequencer.market.state import State
-from mpc_sequencer.market.types import OrderValue
-
-
-@dataclass(slots=True)
-class Traded:
-    """What one order traded in a height: ``rows`` of ``[price_ticks, lots, maker]``, best price first, as taker before
-    as maker."""
-
-    order: Order | OrderValue
-    rows: list[list[int]] = field(default_factory=list)
-
-    def add(self, price_ticks: int, lots: int, maker: int) -> None:
-        """Add a trade, at the last trade's price or a worse one."""
-        if self.rows and self.rows[-1][0] == price_ticks and self.rows[-1][2] == maker:
-            self.rows[-1][1] += lots
-        else:
-            self.rows.append([price_ticks, lots, maker])
+from mpc_sequencer.core.actions import BUY, CANCEL_BOTH, CANCEL_MAKER, CANCEL_TAKER, FOK, SELL
+from mpc_sequencer.core.limits import FOK_LEVELS_MAX
+from mpc_sequencer.market import types
+from mpc_sequencer.market.context import Context
+from mpc_sequencer.market.openorder import EARLIER, KEPT, OpenOrder
+from mpc_sequencer.market.selftrade import crosses
+from mpc_sequencer.market.settle import settle
+from mpc_sequencer.market.terms import may_rest
+from mpc_sequencer.market.types import STATUS_RESTING, Market
 
 
-@dataclass(slots=True)
-class Matching:
-    """A market's trades of one height, by order id; the last trade's price (None without a trade)."""
-
-    traded: dict[bytes, Traded] = field(default_factory=dict)
-    volume_lots: int = 0
-    last_price_ticks: int | None = None
-
-
-def match(state: State, arrivals: Iterable[tuple[bytes, Order]]) -> Matching:
-    """Let new orders of one market, whose locks are made, meet its book in the sequence given.
-
-    Books and reference prices of ``state`` follow, its ledger does not. An arrival costs the orders it fills and
-    the logarithm of the book's levels.
-    """
-    made = Matching()
-    for order_id, order in arrivals:
-        left_lots = _arrive(state, order_id, order, made)
-        if left_lots and order.time_in_force == GTC:
-            state.rest_order(order_id, order, left_lots)
-    return made
+def run_continuous(context: Context, market: Market, arrivals: Iterable[OpenOrder]) -> None:
+    """Let new orders of one market, whose locks are made, meet its book in the sequence given."""
+    arrived = list(arrivals)
+    matching = _Matching(context, market)
+    for order in arrived:
+        matching.arrive(order)
+    if matching.last_price_ticks is not None:
+        context.state.set_reference_price(market.id, matching.last_price_ticks)
+        context.clearing.append((market.id, matching.last_price_ticks, matching.volume_lots))
+    context.fills.append(settle(context, market, (*arrived, *matching.changed.values())))
 
 
-def _arrive(state: State, order_id: bytes, order: Order, made: Matching) -> int:
-    """Trade one new order with what rests; the lots left."""
-    book = state.books[order.market]
-    other_side = SELL if order.side == BUY else BUY
-    left_lots = order.quantity_lots
-    while left_lots:
-        resting_id = book.first(other_side, order.price_ticks)
-        if resting_id is None:
-            break
-        resting = state.orders[resting_id]
-        price_ticks, lots = resting.price_ticks, min(left_lots, resting.remaining_lots)
-        for maker, one_id, one in ((0, order_id, order), (1, resting_id, resting)):
-            traded = made.traded.get(one_id)
-            if traded is None:
-                traded = made.traded[one_id] = Traded(one)
-            traded.add(price_ticks, lots, maker)
-        state.reduce_order(resting_id, lots)
-        left_lots -= lots
-        made.volume_lots += lots
-        made.last_price_ticks = price_ticks
-    return left_lots
+class _Matching:
+    """A market's trades of one height; the resting orders they change, by id."""
+
+    __slots__ = ("_book", "_state", "changed", "last_price_ticks", "volume_lots")
+
+    def __init__(self, context: Context, market: Market) -> None:
+        self._state = context.state
+        self._book = context.state.orders.books[market.id]
+        self.changed: dict[bytes, OpenOrder] = {}
+        self.volume_lots = 0
+        self.last_price_ticks: int | None = None
+
+    def arrive(self, order: OpenOrder) -> None:
+        other_side = SELL if order.side == BUY else BUY
+        if order.post_only and self._book.first(other_side, order.price_ticks) is not None:
+            order.code = types.POST_ONLY
+            return
+        if order.time_in_force == FOK and not self._fills_whole(order, other_side):
+            return
+        while order.filled_lots < order.quantity_lots:
+            met = self._book.first(other_side, order.price_ticks)
+            if met is None:
+                break
+            if order.self_trade and met.account == order.account:
+                self._prevent(order, met)
+                if order.code:
+                    return
+            else:
+                self._trade(order, met)
+        if order.filled_lots < order.quantity_lots and may_rest(order.time_in_force):
+            self._state.rest_order(order)
+
+    def _trade(self, order: OpenOrder, met: OpenOrder) -> None:
+        lots = min(order.remaining_lots, met.shown_lots if met.display_lots else met.remaining_lots)
+        order.trade(met.price_ticks, lots, maker=0)
+        met.trade(met.price_ticks, lots, maker=1)
+        order.filled_lots += lots
+        self._note(met)
+        self._state.orders.take(met, lots)
+        if met.display_lots and not met.shown_lots and met.filled_lots < met.quantity_lots:
+            self._book.show_next(met)
+            met.sequence = self._state.next_sequence(met.market)
+        self.volume_lots += lots
+        self.last_price_ticks = met.price_ticks
+
+    def _prevent(self, order: OpenOrder, met: OpenOrder) -> None:
+        """Keep an arrival from trading with its own account, as its mode says."""
+        if order.self_trade in (CANCEL_MAKER, CANCEL_BOTH):
+            met.code = types.SELF_TRADE
+            self._note(met)
+            self._state.orders.remove(met)
+        if order.self_trade in (CANCEL_TAKER, CANCEL_BOTH):
+            order.code = types.SELF_TRADE
+
+    def _note(self, met: OpenOrder) -> None:
+        if met.origin in (EARLIER, KEPT):
+            self.changed[met.order_id] = met
+
+    def _fills_whole(self, order: OpenOrder, other_side: int) -> bool:
+        """Whether an arriving fill-or-kill order finds all its lots within FOK_LEVELS_MAX levels at its limit or
+        better. Own orders that prevention would end do not count; where it would end the arrival, levels from the
+        best own order on do not."""
+        wanted_lots = order.remaining_lots
+        own: dict[int, int] = {}
+        if order.self_trade:
+            for other in self._state.orders.of_account(order.account).values():
+                if other.status == STATUS_RESTING and other.market == order.market and crosses(order, other):
+                    own[other.price_ticks] = own.get(other.price_ticks, 0) + other.remaining_lots
+        for price_ticks, level in islice(self._book.levels(other_side), FOK_LEVELS_MAX):
+            beyond = price_ticks > order.price_ticks if order.side == BUY else price_ticks < order.price_ticks
+            if beyond or (price_ticks in own and order.self_trade != CANCEL_MAKER):
+                return False
+            wanted_lots -= level.lots - own.get(price_ticks, 0)
+            if wanted_lots <= 0:
+                return True
+        return False

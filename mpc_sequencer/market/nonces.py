@@ -9,6 +9,7 @@ highest 0 and an empty window; once touched, bit 0 is set for good, so "touched"
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from mpc_sequencer.core.limits import NONCE_AHEAD_MAX, NONCE_WINDOW
@@ -52,3 +53,15 @@ class NonceState:
             ahead = 0
         self.window |= 1 << -ahead
         return None
+
+    def consume_above(self, nonces: Sequence[int]) -> None:
+        """Use up ``nonces``: ascending, above the highest, less than NONCE_WINDOW apart, none too far ahead."""
+        highest = nonces[-1]
+        ahead = highest - self.highest
+        window = (self.window << ahead) & _WINDOW_MASK if ahead < NONCE_WINDOW else 0
+        if highest - nonces[0] == len(nonces) - 1:
+            window |= (1 << len(nonces)) - 1
+        else:
+            for nonce in nonces:
+                window |= 1 << highest - nonce
+        self.highest, self.window = highest, window

@@ -74,6 +74,20 @@ class StateTree:
         """The root, 32 bytes."""
         return EMPTY_ROOT if self._root is None else self._root.hash
 
+    def prove(self, key: bytes) -> tuple[bytes, ...]:
+        """The siblings of the key's leaf, the lowest first (see :func:`~mpc_sequencer.core.proofs.state_root_of`).
+        Raises ``KeyError`` where the key has none."""
+        siblings: list[bytes] = []
+        node, depth = self._root, 0
+        while isinstance(node, _Branch):
+            bit = key[depth >> 3] & 0x80 >> (depth & 7)
+            node, other = (node.right, node.left) if bit else (node.left, node.right)
+            siblings.append(EMPTY_ROOT if other is None else other.hash)
+            depth += 1
+        if node is None or node.key != key:
+            raise KeyError(key)
+        return tuple(reversed(siblings))
+
     def update(self, values: Mapping[bytes, bytes | None]) -> None:
         """Set (or, where the value is None, remove) each key's value; removing an absent key changes
         nothing."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from mpc_sequencer.core import eip712
 from mpc_sequencer.core.actions import (
     BUY,
+    EVERY_MARKET,
     GTC,
     IOC,
-    LIMIT,
     SELL,
     Action,
+    Cancel,
+    CancelAll,
     Order,
+    Replace,
     Withdrawal,
     label_hash,
     plain_order,
@@ -31,9 +34,9 @@ from mpc_sequencer.market import (
     Engine,
     HeightResult,
     Market,
-    OrderValue,
     PreparedOrder,
 )
+from mpc_sequencer.market.openorder import EARLIER, NEW, OpenOrder, opened
 
 BASE, QUOTE, OTHER = 1, 2, 3
 ASSETS = (BASE, QUOTE, OTHER)
@@ -44,6 +47,7 @@ MARKETS = (SPOT, CROSS)
 POLICIES = (AUCTION, SHUFFLE, RECEIVE)
 SIGNERS = tuple(Signer(hashlib.sha256(bytes((i,))).digest()) for i in range(1, 6))
 ACCOUNTS = tuple(signer.address for signer in SIGNERS)
+FEES = b"\xfe" * 20
 LABEL = bytes((1,)) + bytes(100)
 TIME_MS = 1_700_000_000_000
 COIN = hashlib.sha256(b"coin").digest()
@@ -64,10 +68,13 @@ def order_id(name: object) -> bytes:
 
 
 def engine(
-    markets: Sequence[Market] = MARKETS, amount: int = 10**9, accounts: Iterable[bytes] = ACCOUNTS
+    markets: Sequence[Market] = MARKETS,
+    amount: int = 10**9,
+    accounts: Iterable[bytes] = ACCOUNTS,
+    fee_account: bytes = FEES,
 ) -> Engine:
     """An engine whose accounts hold ``amount`` of every asset."""
-    made = Engine(markets, ASSETS, SEPARATOR)
+    made = Engine(markets, ASSETS, SEPARATOR, fee_account)
     for account in accounts:
         for asset in ASSETS:
             made.credit(account, asset, amount)
@@ -84,8 +91,9 @@ def limit(  # one order of account number ``who``
     time_in_force: int = GTC,
     market: int = SPOT.id,
     label: bytes = LABEL,
+    **terms: int,
 ) -> Order:
-    return plain_order(
+    made = plain_order(
         ACCOUNTS[who],
         nonce,
         label_hash(label),
@@ -95,23 +103,44 @@ def limit(  # one order of account number ``who``
         price_ticks=price_ticks,
         quantity_lots=quantity_lots,
     )
+    return replace(made, **terms) if terms else made
 
 
-def buy(who: int, nonce: int, price_ticks: int, quantity_lots: int, *, ioc: bool = False) -> Order:
-    return limit(who, nonce, BUY, price_ticks, quantity_lots, time_in_force=IOC if ioc else GTC)
+def replacement(target_nonce: int, order: Order) -> Replace:
+    """The replacement of an earlier order by ``order``, under its nonce."""
+    account, nonce, bound, *terms = astuple(order)
+    return Replace(account, nonce, bound, target_nonce, *terms)
 
 
-def sell(who: int, nonce: int, price_ticks: int, quantity_lots: int, *, ioc: bool = False) -> Order:
-    return limit(who, nonce, SELL, price_ticks, quantity_lots, time_in_force=IOC if ioc else GTC)
+def cancel(who: int, nonce: int, target_nonce: int) -> Cancel:
+    return Cancel(ACCOUNTS[who], nonce, label_hash(LABEL), target_nonce)
 
 
-def resting(side: int, price_ticks: int, lots: int) -> OrderValue:
-    """An order as it rests in the book, of nobody in particular."""
-    return OrderValue(
-        account=ACCOUNTS[0], nonce=1, market=SPOT.id, client_id=0, side=side, kind=LIMIT, time_in_force=GTC,
-        post_only=0, self_trade=0, price_ticks=price_ticks, stop_ticks=0, quantity_lots=lots, filled_lots=0,
-        display_lots=0, shown_lots=0, expires_ms=0, sequence=0, status=1,
-    )  # fmt: skip
+def cancel_all(who: int, nonce: int, market: int = EVERY_MARKET) -> CancelAll:
+    return CancelAll(ACCOUNTS[who], nonce, label_hash(LABEL), market)
+
+
+def buy(who: int, nonce: int, price_ticks: int, quantity_lots: int, *, ioc: bool = False, **terms: int) -> Order:
+    return limit(who, nonce, BUY, price_ticks, quantity_lots, **{"time_in_force": IOC if ioc else GTC, **terms})
+
+
+def sell(who: int, nonce: int, price_ticks: int, quantity_lots: int, *, ioc: bool = False, **terms: int) -> Order:
+    return limit(who, nonce, SELL, price_ticks, quantity_lots, **{"time_in_force": IOC if ioc else GTC, **terms})
+
+
+def open_order(
+    name: object, side: int, price_ticks: int, lots: int, *, resting: bool = True, display_lots: int = 0
+) -> OpenOrder:
+    """An order as the engine holds it, of nobody in particular."""
+    made = opened(
+        order_id(name),
+        limit(0, 1, side, price_ticks, lots, display_lots=display_lots),
+        filled_lots=0,
+        origin=EARLIER if resting else NEW,
+    )
+    if resting:
+        made.status, made.shown_lots = 1, min(display_lots, lots)
+    return made
 
 
 def withdrawal(who: int, nonce: int, asset: int, amount: int) -> Withdrawal:

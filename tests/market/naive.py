@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import hashlib
 from fractions import Fraction
+from math import ceil
 
 import msgspec
 
-BUY, SELL, GTC, IOC = 1, 2, 1, 2
+BUY, SELL = 1, 2
+LIMIT, MARKET, STOP, STOP_LIMIT = 1, 2, 3, 4
+GTC, IOC, FOK, GTD = 1, 2, 3, 4
+MAKER, TAKER, BOTH = 1, 2, 3  # whom self-trade prevention ends
+AUCTION, SHUFFLE, RECEIVE = 1, 2, 3
 ZERO = bytes(32)
+TOP = 2**127 - 1
 
 
 def tagged(name: str, *parts: bytes) -> bytes:
@@ -44,26 +50,49 @@ def sequence_root(leaves: list[bytes]) -> bytes:
 
 
 class Order:
-    def __init__(self, order_id, account, market, *, side, time_in_force, price, quantity, new, nonce=0):
-        self.order_id, self.account, self.market, self.side = order_id, account, market, side
-        self.time_in_force, self.price, self.quantity, self.new = time_in_force, price, quantity, new
-        self.nonce, self.total = nonce, quantity
-        self.filled = 0
-        self.since = 0  # the number of its coming to rest, where time counts
-        self.trades: dict = {}  # price to lots, in the order of trading
+    """An order with everything the text says of it; ``since`` is its sequence, ``place`` when it got there."""
+
+    def __init__(self, order_id, action, filled=0):
+        self.order_id = order_id
+        for name in (
+            "account", "nonce", "market", "client_id", "side", "kind", "time_in_force", "post_only", "self_trade",
+            "price_ticks", "stop_ticks", "quantity_lots", "display_lots", "expires_ms",
+        ):  # fmt: skip
+            setattr(self, name, getattr(action, name))
+        self.price, self.filled = self.price_ticks, filled
+        self.status = self.since = self.shown = 0
+        self.new, self.batch = True, True
+        self.code = None
+        self.trades: dict = {}  # (price, whether as maker) to lots
+
+    @property
+    def left(self):
+        return self.quantity_lots - self.filled
+
+    def trade(self, price, lots, maker):
+        self.filled += lots
+        self.trades[price, maker] = self.trades.get((price, maker), 0) + lots
+
+
+def meets(order, price):
+    """Whether an order may trade at a price."""
+    return order.price >= price if order.side == BUY else order.price <= price
+
+
+def crossing(one, other):
+    return one.side != other.side and meets(one, other.price)
 
 
 def demand(orders, price):
-    return sum(o.quantity for o in orders if o.side == BUY and o.price >= price)
+    return sum(o.left for o in orders if o.side == BUY and o.price >= price)
 
 
 def supply(orders, price):
-    return sum(o.quantity for o in orders if o.side == SELL and o.price <= price)
+    return sum(o.left for o in orders if o.side == SELL and o.price <= price)
 
 
 def clearing_price(orders, reference, price_max):
-    """Every integer price up to ``price_max`` (no limit is above it) tried one by one; None where nothing
-    trades."""
+    """Every integer price up to ``price_max`` (no limit is above it) tried one by one; None where nothing trades."""
     volume = {p: min(demand(orders, p), supply(orders, p)) for p in range(1, price_max + 1)}
     imbalance = {p: demand(orders, p) - supply(orders, p) for p in volume}
     most = max(volume.values())
@@ -80,86 +109,88 @@ def clearing_price(orders, reference, price_max):
     return min(kept, key=lambda p: (abs(p - reference), p))
 
 
-def ration(group, available, draw):
-    """Pro rata by largest remainder, ties by draw, in fractions."""
-    total = sum(o.quantity for o in group)
-    exact = {o.order_id: Fraction(o.quantity * available, total) for o in group}
+def ration(asked, available, draw):
+    """``available`` lots pro rata over ``asked`` (lots by order id), by largest remainder, ties by draw, in
+    fractions."""
+    total = sum(asked.values())
+    exact = {order_id: Fraction(lots * available, total) for order_id, lots in asked.items()}
     shares = {order_id: int(share) for order_id, share in exact.items()}
     rest = available - sum(shares.values())
-    by_remainder = sorted(exact, key=lambda i: (-(exact[i] - shares[i]), draw(i)))
-    for order_id in by_remainder[:rest]:
+    for order_id in sorted(exact, key=lambda i: (-(exact[i] - shares[i]), draw(i)))[:rest]:
         shares[order_id] += 1
-    for o in group:
-        o.filled = shares[o.order_id]
-
-
-def one_after_the_other(orders, sequence, market, last_sequence):
-    """Let each new order of ``sequence`` meet what rests; the prices of all trades as they happen, and the last
-    sequence given to an order that came to rest."""
-    tape = []
-    for o in sequence:
-        while o.filled < o.quantity:
-            able = [
-                r
-                for r in orders
-                if r.market == market and r.side != o.side and r.since and r.filled < r.quantity
-                and (r.price <= o.price if o.side == BUY else r.price >= o.price)
-            ]  # fmt: skip
-            if not able:
-                break
-            best = min(able, key=lambda r: (r.price if o.side == BUY else -r.price, r.since))
-            lots = min(o.quantity - o.filled, best.quantity - best.filled)
-            for one in (o, best):
-                one.filled += lots
-                key = best.price, int(one is best)
-                one.trades[key] = one.trades.get(key, 0) + lots
-            tape += [best.price] * lots
-        if o.filled < o.quantity and o.time_in_force == GTC:
-            last_sequence += 1
-            o.since = last_sequence
-    return tape, last_sequence
+    return shares
 
 
 def allocate(orders, price, draw):
-    """Set ``filled`` on every order; the volume."""
+    """The volume at ``price`` and the lots of each order by id."""
     volume = min(demand(orders, price), supply(orders, price))
+    given = {}
     for side in (BUY, SELL):
-        able = [
-            o for o in orders if o.side == side and (o.price >= price if side == BUY else o.price <= price)
-        ]
-        if sum(o.quantity for o in able) == volume:
-            for o in able:
-                o.filled = o.quantity
-            continue
         left = volume
+        able = [o for o in orders if o.side == side and meets(o, price)]
         for limit in sorted({o.price for o in able}, reverse=side == BUY):
-            for new in (False, True):
-                group = [o for o in able if o.price == limit and o.new == new]
-                lots = sum(o.quantity for o in group)
-                if lots <= left:
-                    for o in group:
-                        o.filled = o.quantity
+            for hidden in (False, True):
+                for new in (False, True):
+                    asked = {}
+                    for o in able:
+                        shown = min(o.display_lots, o.left) if o.display_lots else o.left
+                        if o.price == limit and o.new == new:
+                            asked[o.order_id] = o.left - shown if hidden else shown
+                    lots = sum(asked.values())
+                    if lots > left:
+                        asked, lots = ration(asked, left, draw), left
+                    for order_id, some in asked.items():
+                        given[order_id] = given.get(order_id, 0) + some
                     left -= lots
-                elif left:
-                    ration(group, left, draw)
-                    left = 0
-    return volume
+        assert left == 0
+    return volume, {order_id: lots for order_id, lots in given.items() if lots}
 
 
 class Model:
-    def __init__(self, markets, assets, price_max):
+    def __init__(self, markets, assets, price_max, fee_account=bytes(20)):
         self.markets = {m.id: m for m in markets}
         self.assets = set(assets)
         self.price_max = price_max
+        self.fee_account = fee_account
         self.free: dict = {}
         self.locked: dict = {}
         self.used: dict = {}
-        self.orders: list[Order] = []
+        self.client_ids: dict = {}
+        self.orders: list[Order] = []  # open ones, and those of the height under way
         self.reference = {m.id: m.reference_price_ticks for m in markets}
         self.last_sequence = dict.fromkeys(self.markets, 0)
 
+    # --- money ----------
     def credit(self, account, asset, amount):
         self.free[account, asset] = self.free.get((account, asset), 0) + amount
+
+    def total(self, account, asset):
+        return self.free.get((account, asset), 0) + self.locked.get((account, asset), 0)
+
+    def move_to_locked(self, account, asset, amount):
+        if amount > TOP or amount > self.free.get((account, asset), 0):
+            return False
+        self.free[account, asset] -= amount
+        self.locked[account, asset] = self.locked.get((account, asset), 0) + amount
+        return True
+
+    def lock(self, o, lots):
+        """Asset and units that ``lots`` open lots of an order keep locked."""
+        m = self.markets[o.market]
+        if o.side == SELL:
+            return m.base_asset, lots * m.base_units_per_lot
+        cost = o.price * lots * m.quote_units_per_tick_lot
+        return m.quote_asset, cost + ceil(Fraction(cost * max(m.maker_fee_ppm, m.taker_fee_ppm), 10**6))
+
+    def unlock(self, o, lots):
+        """Free what an order with ``lots`` open lots keeps locked."""
+        asset, amount = self.lock(o, lots)
+        self.locked[o.account, asset] -= amount
+        self.credit(o.account, asset, amount)
+
+    # --- state ----------
+    def timed(self, market):
+        return self.markets[market].policy != AUCTION
 
     def state_root(self):
         pairs = []
@@ -168,43 +199,78 @@ class Model:
             rows = []
             for asset in sorted(self.assets):
                 free, locked = self.free.get((account, asset), 0), self.locked.get((account, asset), 0)
+                assert free >= 0 <= locked
                 if free or locked:
                     rows.append([asset, free.to_bytes(16, "big"), locked.to_bytes(16, "big")])
             used = self.used.get(account, set())
             highest = max(used, default=0)
             window = sum(1 << (highest - n) for n in used if highest - n < 1024)
+            value = [rows, highest, window.to_bytes(128, "big")]
+            ids = self.client_ids.get(account)
             if rows or used:
-                pairs.append((1, account, [rows, highest, window.to_bytes(128, "big")]))
+                pairs.append((1, account, [*value, ids] if ids else value))
         for o in self.orders:
-            value = [o.account, o.nonce, o.market, 0, o.side, 1, o.time_in_force, 0, 0, o.price, 0]
-            pairs.append((2, o.order_id, [*value, o.total, o.total - o.quantity, 0, 0, 0, o.since, 1]))
+            value = [o.account, o.nonce, o.market, o.client_id, o.side, o.kind, o.time_in_force, o.post_only]
+            value += [o.self_trade, o.price, o.stop_ticks, o.quantity_lots, o.filled, o.display_lots, o.shown]
+            pairs.append((2, o.order_id, [*value, o.expires_ms, o.since, o.status]))
         for market in self.markets:
             value = [self.reference[market]]
             pairs.append((3, market.to_bytes(4, "big"), value + [self.last_sequence[market]] * self.timed(market)))
         return set_root(
-            [
-                (tagged("state-key", bytes([k]), name), msgspec.msgpack.encode(value))
-                for k, name, value in pairs
-            ]
+            [(tagged("state-key", bytes([k]), name), msgspec.msgpack.encode(value)) for k, name, value in pairs]
         )
 
-    def timed(self, market):
-        return self.markets[market].policy != 1
+    # --- the height ----------
+    def execute(self, height, time_ms, coin, prepared, precedence=None):
+        """``(state_root, fills_root, fills, outcomes, updates, deltas, clearing)`` as plain tuples."""
+        self.draw = lambda order_id: tagged("draw", coin, order_id)
+        self.time_ms, self.batch, self.precedence = time_ms, prepared, precedence
+        self.outcomes, self.updates, self.withdrawn, self.fills, self.clearing = {}, {}, {}, [], []
+        before = {key: self.total(*key) for key in set(self.free) | set(self.locked)}
+        for o in self.orders:
+            o.new = o.batch = False
+        for o in [o for o in self.orders if o.expires_ms and o.expires_ms <= time_ms]:
+            self.end_earlier(o, "expired")
+        for p in prepared:
+            if p.action is None:
+                self.outcome(p.order_id, p.refusal)
+        self.cancels()
+        self.entry()
+        self.join()
+        for market in sorted({o.market for o in self.orders if o.new and o.status == 0}):
+            here = [o for o in self.orders if o.market == market and o.status in (0, 1)]
+            (self.meet if self.timed(market) else self.auction)(market, here)
+            self.close(market, here, height)
+        for o in self.orders:
+            if o.batch and o.order_id not in self.outcomes:
+                self.outcome(o.order_id, "waiting" if o.status == 2 else "resting")
+            price = self.reference[o.market]
+            if o.status == 2 and (price >= o.stop_ticks if o.side == BUY else price <= o.stop_ticks):
+                o.status = 3
+        deltas = []
+        for key in set(self.free) | set(self.locked):
+            change, out = self.total(*key) - before.get(key, 0), self.withdrawn.get(key, 0)
+            if change or out:
+                deltas.append((*key, change, out))
+        return (
+            self.state_root(),
+            sequence_root([tagged("fill-leaf", msgspec.msgpack.encode(f)) for f in self.fills]),
+            [tuple(f) for f in self.fills],
+            [self.outcomes[order_id] for order_id in sorted(self.outcomes)],
+            [self.updates[order_id] for order_id in sorted(self.updates)],
+            sorted(deltas, key=lambda row: (row[1], row[0])),
+            self.clearing,
+        )
 
-    def total(self, account, asset):
-        return self.free.get((account, asset), 0) + self.locked.get((account, asset), 0)
+    def outcome(self, order_id, code, filled=0, worst=None, notional=0, fee=0):
+        assert order_id not in self.outcomes
+        self.outcomes[order_id] = (order_id, code, filled, worst, notional, fee)
 
-    def take_free(self, account, asset, amount):
-        if amount > 2**127 - 1 or amount > self.free.get((account, asset), 0):
-            return False
-        self.free[account, asset] -= amount
-        return True
-
-    def cost(self, o_market, side, price, quantity):
-        m = self.markets[o_market]
-        if side == BUY:
-            return m.quote_asset, price * quantity * m.quote_units_per_tick_lot
-        return m.base_asset, quantity * m.base_units_per_lot
+    def end_earlier(self, o, code):
+        """End an open order before new ones enter."""
+        self.unlock(o, o.left)
+        self.orders.remove(o)
+        self.updates[o.order_id] = (o.order_id, code, 0, None, 0, 0, 0)
 
     def nonce(self, account, nonce):
         used = self.used.get(account, set())
@@ -216,131 +282,308 @@ class Model:
         self.used[account] = used | {nonce}
         return None
 
-    def admit(self, order_id, action, withdrawn):
-        code = self.nonce(action.account, action.nonce)
+    # --- phase 2 ----------
+    def cancels(self):
+        self.voided, self.entering, self.sweeps = {}, {}, []
+        acting = [p for p in self.batch if type(p.action).__name__ in ("Cancel", "CancelAll", "Replace")]
+        for p in sorted(acting, key=lambda p: (p.action.account, p.action.nonce, self.draw(p.order_id))):
+            action, kind = p.action, type(p.action).__name__
+            code = self.voided.get((action.account, action.nonce)) or self.nonce(action.account, action.nonce)
+            if code is None and kind == "CancelAll":
+                code = self.sweep(action)
+            elif code is None and kind == "Cancel":
+                code = self.target(action, "cancelled")[0]
+            elif code is None:
+                code = self.replace(p)
+            if code:
+                self.outcome(p.order_id, code)
+
+    def sweep(self, action):
+        everywhere = action.market == 2**32 - 1
+        if not everywhere and action.market not in self.markets:
+            return "market"
+        for o in [o for o in self.orders if o.account == action.account]:
+            if everywhere or o.market == action.market:
+                self.end_earlier(o, "cancelled")
+        self.sweeps.append(action)
+        return "cancelled"
+
+    def replace(self, p):
+        code = self.terms(p.action)
         if code:
             return code
-        if type(action).__name__ == "Withdrawal":
-            amount = int.from_bytes(action.amount, "big")
-            if action.asset not in self.assets:
-                return "asset"
-            if not 0 < amount < 2**127:
-                return "amount"
-            if not self.take_free(action.account, action.asset, amount):
-                return "balance"
-            withdrawn[action.account, action.asset] = (
-                withdrawn.get((action.account, action.asset), 0) + amount
-            )
-            return "withdrawn"
-        for code, good in (
-            ("market", action.market in self.markets),
-            ("side", action.side in (BUY, SELL)),
-            ("time_in_force", action.time_in_force in (GTC, IOC)),
-            ("price", 0 < action.price_ticks < 2**48),
-            ("quantity", 0 < action.quantity_lots < 2**48),
+        code, filled, target = self.target(p.action, "replaced")
+        if code in ("not_open", "nonce_too_high"):
+            return code
+        o = Order(p.order_id, p.action, filled)
+        if o.left <= 0:
+            return "filled_before"
+        if (
+            target
+            and target.status == 1
+            and o.kind == target.kind == LIMIT
+            and o.time_in_force in (GTC, GTD)
+            and (o.market, o.side, o.price, o.display_lots)
+            == (target.market, target.side, target.price, target.display_lots)
+            and o.left <= target.left
         ):
-            if not good:
-                return code
-        asset, amount = self.cost(action.market, action.side, action.price_ticks, action.quantity_lots)
-        if not self.take_free(action.account, asset, amount):
-            return "balance"
-        self.locked[action.account, asset] = self.locked.get((action.account, asset), 0) + amount
-        self.orders.append(
-            Order(
-                order_id,
-                action.account,
-                action.market,
-                nonce=action.nonce,
-                side=action.side,
-                time_in_force=action.time_in_force,
-                price=action.price_ticks,
-                quantity=action.quantity_lots,
-                new=True,
-            )
-        )
+            o.new, o.since = False, target.since
+            o.shown = min(target.shown if self.timed(o.market) else o.display_lots, o.left)
+        self.entering[o.account, o.nonce] = o
         return None
 
-    def execute(self, height, time_ms, coin, prepared, precedence=None):
-        """``(state_root, fills_root, fills, outcomes, deltas, clearing)`` as plain tuples."""
+    def target(self, action, code):
+        key = action.account, action.target_nonce
+        if key in self.entering:
+            o = self.entering.pop(key)
+            self.outcome(o.order_id, code)
+            return "cancelled", o.filled, None
+        for o in self.orders:
+            if (o.account, o.nonce) == key:
+                self.end_earlier(o, code)
+                return "cancelled", o.filled, o
+        refused = self.nonce(*key)
+        if refused:
+            return ("nonce_too_high" if refused == "nonce_too_high" else "not_open"), 0, None
+        self.voided[key] = code
+        seen = any(p.action is not None and (p.action.account, p.action.nonce) == key for p in self.batch)
+        return ("cancelled" if seen else "cancelled_unseen"), 0, None
 
-        def draw(order_id):
-            return tagged("draw", coin, order_id)
-
-        before = {key: self.total(*key) for key in set(self.free) | set(self.locked)}
-        outcomes, withdrawn, fills, clearing = {}, {}, [], []
-        batch = sorted(prepared, key=lambda p: draw(p.order_id))
-        for p in batch:
-            code = p.refusal or self.admit(p.order_id, p.action, withdrawn)
-            outcomes[p.order_id] = (p.order_id, code, 0, None, 0)
-        for market in sorted({o.market for o in self.orders if o.new}):
-            if self.timed(market):
-                self.meet(market, draw, precedence, clearing)
+    # --- phase 3 ----------
+    def entry(self):
+        self.accepted = []
+        entering = {o.order_id: o for o in self.entering.values()}
+        for p in sorted(self.batch, key=lambda p: self.draw(p.order_id)):
+            kind = type(p.action).__name__
+            if p.order_id in entering:
+                o = entering[p.order_id]
+                code = "cancelled" if self.swept(o) else None
+            elif kind in ("Order", "Withdrawal"):
+                key = p.action.account, p.action.nonce
+                code = self.voided.get(key) or self.nonce(*key)
+                if kind == "Withdrawal":
+                    self.outcome(p.order_id, code or self.withdraw(p.action))
+                    continue
+                o = Order(p.order_id, p.action)
+                if not code and self.swept(o):
+                    code = "cancelled"
+                code = code or self.terms(p.action)
             else:
-                self.clear(market, draw, clearing)
-            self.close(market, height, fills, outcomes)
-        deltas = []
-        for key in set(self.free) | set(self.locked):
-            change, out = self.total(*key) - before.get(key, 0), withdrawn.get(key, 0)
-            if change or out:
-                deltas.append((*key, change, out))
-        return (
-            self.state_root(),
-            sequence_root([tagged("fill-leaf", msgspec.msgpack.encode(f)) for f in fills]),
-            [tuple(f) for f in fills],
-            [outcomes[order_id] for order_id in sorted(outcomes)],
-            sorted(deltas, key=lambda row: (row[1], row[0])),
-            clearing,
+                continue
+            code = code or self.admit(o)
+            if code:
+                self.outcome(o.order_id, code)
+
+    def swept(self, o):
+        return any(
+            a.account == o.account and o.nonce < a.nonce and a.market in (o.market, 2**32 - 1) for a in self.sweeps
         )
 
-    def clear(self, market, draw, clearing):
-        here = [o for o in self.orders if o.market == market]
-        price = clearing_price(here, self.reference[market], self.price_max)
+    def withdraw(self, action):
+        amount = int.from_bytes(action.amount, "big")
+        if action.asset not in self.assets:
+            return "asset"
+        if not 0 < amount <= TOP:
+            return "amount"
+        key = action.account, action.asset
+        if amount > self.free.get(key, 0):
+            return "balance"
+        self.free[key] -= amount
+        self.withdrawn[key] = self.withdrawn.get(key, 0) + amount
+        return "withdrawn"
+
+    def terms(self, a):
+        m = self.markets.get(a.market)
+        rests = a.time_in_force in (GTC, GTD)
+        stop = a.kind in (STOP, STOP_LIMIT)
+        for code, good in (
+            ("market", lambda: m),
+            ("side", lambda: a.side in (BUY, SELL)),
+            ("kind", lambda: a.kind in (LIMIT, MARKET, STOP, STOP_LIMIT)),
+            ("time_in_force", lambda: a.time_in_force in (IOC, FOK) or (rests and a.kind in (LIMIT, STOP_LIMIT))),
+            ("expiry", lambda: a.expires_ms >= 1 if a.time_in_force == GTD else a.expires_ms == 0),
+            ("expired", lambda: a.time_in_force != GTD or a.expires_ms > self.time_ms),
+            ("post_only_terms", lambda: a.post_only == 0 or (a.post_only == 1 and a.kind == LIMIT and rests)),
+            ("self_trade_mode", lambda: a.self_trade in (0, 1, 2, 3)),
+            ("price", lambda: 1 <= a.price_ticks < 2**48),
+            ("stop_price", lambda: 1 <= a.stop_ticks < 2**48 if stop else a.stop_ticks == 0),
+            ("quantity", lambda: m.quantity_min_lots <= a.quantity_lots <= m.quantity_max_lots),
+            (
+                "display",
+                lambda: a.display_lots == 0
+                or (
+                    rests
+                    and m.quantity_min_lots <= a.display_lots <= a.quantity_lots <= 64 * a.display_lots
+                ),
+            ),
+        ):
+            if not good():
+                return code
+        return None
+
+    def admit(self, o):
+        """The code of an order that the account's others or its balance refuse; else it is taken."""
+        rests = o.time_in_force in (GTC, GTD) or o.kind in (STOP, STOP_LIMIT)
+        mine = [
+            other
+            for other in self.orders
+            if other.account == o.account
+            and (not other.batch or other.time_in_force in (GTC, GTD) or other.kind in (STOP, STOP_LIMIT))
+        ]
+        known = self.client_ids.get(o.account, [])
+        if o.client_id and (o.client_id in known or any(other.client_id == o.client_id for other in mine)):
+            return "duplicate_client_id"
+        if rests and len(mine) >= 512:
+            return "too_many_open"
+        if not self.move_to_locked(o.account, *self.lock(o, o.left)):
+            return "balance"
+        if o.client_id:
+            self.client_ids[o.account] = [*known, o.client_id][-64:]
+        o.status = 2 if o.kind in (STOP, STOP_LIMIT) else 0 if o.new else 1
+        self.orders.append(o)
+        return None
+
+    def join(self):
+        waiting = sorted((o for o in self.orders if o.status == 3), key=lambda o: self.draw(o.order_id))
+        for o in waiting[:1024]:
+            o.kind, o.stop_ticks = (MARKET if o.kind == STOP else LIMIT), 0
+            o.status, o.new = 0, True
+
+    # --- an auction ----------
+    def auction(self, market, here):
+        def by_draw(orders):
+            return sorted(orders, key=lambda o: self.draw(o.order_id))
+
+        taking = by_draw(o for o in here if o.status == 0 and not o.post_only)
+        for i, o in enumerate(taking):
+            if o.self_trade:
+                others = [r for r in here if r.status == 1] + taking[:i]
+                met = [x for x in others if x.account == o.account and not x.code and crossing(o, x)]
+                met.sort(
+                    key=lambda x: (x.price if x.side == SELL else -x.price, x.new, x.since, self.draw(x.order_id))
+                )
+                if met and o.self_trade in (TAKER, BOTH):
+                    o.code = "self_trade"
+                for x in {MAKER: met, TAKER: [], BOTH: met[:1]}[o.self_trade]:
+                    x.code = "self_trade"
+        live = [o for o in here if (not o.code and not o.post_only) or (o.status == 1 and not o.code)]
+        rounds = 0
+        while True:
+            price = clearing_price(live, self.reference[market], self.price_max) if live else None
+            volume, given = (0, {}) if price is None else allocate(live, price, self.draw)
+            short = [o for o in live if o.status == 0 and o.time_in_force == FOK and given.get(o.order_id, 0) < o.left]
+            if not short:
+                break
+            rounds += 1
+            if rounds == 8:
+                short = [o for o in live if o.status == 0 and o.time_in_force == FOK]
+            live = [o for o in live if o not in short]
         if price is not None:
-            clearing.append((market, price, allocate(here, price, draw)))
             self.reference[market] = price
-        for o in here:
-            o.trades = {(price, int(not o.new)): o.filled} if o.filled else {}
+            self.clearing.append((market, price, volume))
+        for o in live:
+            if o.order_id in given:
+                o.trade(price, given[o.order_id], int(not o.new))
+        for o in live:
+            if o.left and (o.status == 1 or o.time_in_force in (GTC, GTD)):
+                o.status, o.shown = 1, min(o.display_lots, o.left)
+        for o in by_draw(o for o in here if o.status == 0 and o.post_only):
+            resting = [r for r in here if r.status == 1 and r.left and not r.code]
+            if (price is not None and meets(o, price)) or any(crossing(o, r) for r in resting):
+                o.code = "post_only"
+            else:
+                o.status, o.shown = 1, min(o.display_lots, o.left)
 
-    def meet(self, market, draw, precedence, clearing):
-        new = {o.order_id: o for o in self.orders if o.market == market and o.new}
-        ids = sorted(new, key=draw)
-        if self.markets[market].policy == 3:
-            ids = precedence(ids)
-        tape, self.last_sequence[market] = one_after_the_other(
-            self.orders, [new[order_id] for order_id in ids], market, self.last_sequence[market]
-        )
+    # --- one after the other ----------
+    def meet(self, market, here):
+        new = sorted((o for o in here if o.status == 0), key=lambda o: self.draw(o.order_id))
+        if self.markets[market].policy == RECEIVE:
+            named = {o.order_id: o for o in new if o.batch}
+            placed = self.precedence(list(named)) if named else []
+            new = [named[order_id] for order_id in placed] + [o for o in new if not o.batch]
+        tape = []
+        for o in new:
+            self.arrive(market, here, o, tape)
         if tape:
-            clearing.append((market, tape[-1], len(tape)))
-            self.reference[market] = tape[-1]
+            self.reference[market] = tape[-1][0]
+            self.clearing.append((market, tape[-1][0], sum(lots for _, lots in tape)))
 
-    def close(self, market, height, fills, outcomes):
-        for o in sorted((o for o in self.orders if o.market == market), key=lambda o: o.order_id):
+    def first(self, here, o):
+        """The resting order that an arrival meets."""
+        able = [r for r in here if r.status == 1 and r.left and not r.code and crossing(o, r)]
+        return min(able, key=lambda r: (r.price if o.side == BUY else -r.price, r.since), default=None)
+
+    def next_sequence(self, market):
+        self.last_sequence[market] += 1
+        return self.last_sequence[market]
+
+    def arrive(self, market, here, o, tape):
+        if o.post_only and self.first(here, o):
+            o.code = "post_only"
+            return
+        if o.time_in_force == FOK and not self.whole(here, o):
+            return
+        while o.left and (r := self.first(here, o)):
+            if o.self_trade and r.account == o.account:
+                if o.self_trade in (MAKER, BOTH):
+                    r.code = "self_trade"
+                if o.self_trade in (TAKER, BOTH):
+                    o.code = "self_trade"
+                    return
+                continue
+            lots = min(o.left, r.shown if r.display_lots else r.left)
+            o.trade(r.price, lots, 0)
+            r.trade(r.price, lots, 1)
+            tape.append((r.price, lots))
+            if r.display_lots:
+                r.shown -= lots
+                if not r.shown and r.left:
+                    r.shown, r.since = min(r.display_lots, r.left), self.next_sequence(market)
+        if o.left and o.time_in_force in (GTC, GTD):
+            o.status, o.shown, o.since = 1, min(o.display_lots, o.left), self.next_sequence(market)
+
+    def whole(self, here, o):
+        able = [r for r in here if r.status == 1 and r.left and not r.code and r.side != o.side]
+        prices = sorted({r.price for r in able}, reverse=o.side == SELL)[:1024]
+        own = [r.price for r in able if r.account == o.account and crossing(o, r)]
+        found = 0
+        for price in prices:
+            if not meets(o, price) or (o.self_trade in (TAKER, BOTH) and price in own):
+                break
+            for r in able:
+                if r.price == price and not (o.self_trade == MAKER and r.account == o.account):
+                    found += r.left
+        return found >= o.left
+
+    # --- after a market ----------
+    def close(self, market, here, height):
+        m = self.markets[market]
+        for o in sorted(here, key=lambda o: o.order_id):
+            stays = o.status == 1 and o.left and not o.code
+            filled, fees, notional = sum(o.trades.values()), 0, 0
+            was, now = self.lock(o, o.left + filled), self.lock(o, o.left if stays else 0)
+            self.locked[o.account, was[0]] -= was[1] - now[1]
+            self.credit(o.account, was[0], was[1] - now[1])
             for price, maker in sorted(o.trades, key=lambda row: (row[0] if o.side == BUY else -row[0], row[1])):
                 lots = o.trades[price, maker]
-                fills.append([height, market, o.order_id, o.account, o.side, price, lots, bytes(16), maker])
-                self.settle(o, price, lots)
-            rest = o.quantity - o.filled
-            if o.new:
-                code = "filled" if not rest else "partly_filled" if o.filled else None
-                code = code or ("resting" if o.time_in_force == GTC else "unfilled")
-                worst = (max if o.side == BUY else min)((price for price, _ in o.trades), default=None)
-                cost = sum(price * lots for (price, _), lots in o.trades.items())
-                outcomes[o.order_id] = (o.order_id, code, o.filled, worst, cost)
-            if rest and o.new and o.time_in_force == IOC:
-                asset, amount = self.cost(market, o.side, o.price, rest)
-                self.locked[o.account, asset] -= amount
-                self.free[o.account, asset] += amount
-                rest = 0
-            o.quantity, o.filled, o.new, o.trades = rest, 0, False, {}
-        self.orders = [o for o in self.orders if o.quantity]
-
-    def settle(self, o, price, lots):
-        m = self.markets[o.market]
-        asset, locked = self.cost(o.market, o.side, o.price, lots)
-        self.locked[o.account, asset] -= locked
-        base, quote = lots * m.base_units_per_lot, price * lots * m.quote_units_per_tick_lot
-        if o.side == BUY:
-            self.credit(o.account, asset, locked - quote)
-            self.credit(o.account, m.base_asset, base)
-        else:
-            self.credit(o.account, m.quote_asset, quote)
+                units = price * lots * m.quote_units_per_tick_lot
+                fee = units * (m.maker_fee_ppm if maker else m.taker_fee_ppm) // 10**6
+                fees, notional = fees + fee, notional + price * lots
+                row = [height, market, o.order_id, o.account, o.side, price, lots, fee.to_bytes(16, "big"), maker]
+                self.fills.append(row)
+                sign = 1 if o.side == BUY else -1
+                self.credit(o.account, m.base_asset, sign * lots * m.base_units_per_lot)
+                self.credit(o.account, m.quote_asset, -sign * units - fee)
+                if fee:
+                    self.credit(self.fee_account, m.quote_asset, fee)
+            worst = (max if o.side == BUY else min)((price for price, _ in o.trades), default=None)
+            code = o.code or ("filled" if not o.left else "partly_filled" if filled else None)
+            code = code or ("resting" if o.time_in_force in (GTC, GTD) else "unfilled")
+            if o.batch:
+                self.outcome(o.order_id, code, filled, worst, notional, fees)
+            elif o.new or filled or o.code:
+                left = o.left if stays else 0
+                self.updates[o.order_id] = (o.order_id, code, filled, worst, notional, fees, left)
+            o.trades = {}
+            if not stays:
+                self.orders.remove(o)

@@ -1,4 +1,4 @@
-"""Books and ledger on their own."""
+"""Books, indexes and the ledger on their own."""
 
 from __future__ import annotations
 
@@ -6,52 +6,59 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc_sequencer.market import OrderValue
 from mpc_sequencer.market.accounts import Ledger
 from mpc_sequencer.market.book import Book
+from mpc_sequencer.market.openorder import OpenOrder
+from mpc_sequencer.market.orders import Orders
 from tests.market import desk
 
 
-def test_an_order_id_rests_once():
-    index: dict[bytes, OrderValue] = {}
-    book, other = Book(index), Book(index)
-    book.add(b"a", desk.resting(1, 5, 2))
-    before = dict(index), book.depth(9), other.depth(9)
-    for twice in (book, other):
-        with pytest.raises(ValueError):
-            twice.add(b"a", desk.resting(2, 9, 1))
-        assert (dict(index), book.depth(9), other.depth(9)) == before
+def test_an_order_id_is_open_once():
+    orders = Orders({market.id: market for market in desk.MARKETS})
+    orders.rest(desk.open_order("a", 1, 5, 2), 0)
+    before = dict(orders.by_id), orders.books[1].depth(9)
+    with pytest.raises(ValueError, match="open already"):
+        orders.rest(desk.open_order("a", 2, 9, 1), 0)
+    assert (dict(orders.by_id), orders.books[1].depth(9)) == before
 
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from((1, 2)), st.integers(1, 6), st.integers(1, 9)), max_size=12),
+    st.lists(
+        st.tuples(st.sampled_from((1, 2)), st.integers(1, 6), st.integers(1, 9), st.integers(0, 9)), max_size=12
+    ),
+    st.booleans(),
     st.data(),
 )
-def test_levels_are_the_sums_of_their_orders(rows, data):
-    index: dict[bytes, OrderValue] = {}
-    book = Book(index)
-    left: dict[bytes, int] = {}
-    for i, (side, price_ticks, lots) in enumerate(rows):
-        name = desk.order_id(i)
-        book.add(name, desk.resting(side, price_ticks, lots))
-        left[name] = lots
-    for i, row in enumerate(rows):
-        taken = data.draw(st.integers(0, row[2]))
-        if taken:
-            book.reduce(desk.order_id(i), taken)
-            left[desk.order_id(i)] -= taken
-    assert {name: order.remaining_lots for name, order in index.items()} == {
-        k: v for k, v in left.items() if v
-    }
+def test_levels_are_the_sums_of_their_orders_and_show_what_these_show(rows, shows_anew, data):
+    book = Book(shows_anew)
+    orders: list[OpenOrder] = []
+    for i, (side, price_ticks, lots, display_lots) in enumerate(rows):
+        orders.append(desk.open_order(i, side, price_ticks, lots, display_lots=min(display_lots, lots)))
+        book.add(orders[-1])
+    for order in list(orders):
+        match data.draw(st.sampled_from(("take", "remove", "stay"))):
+            case "take":
+                most = order.shown_lots if order.display_lots and not shows_anew else order.remaining_lots
+                book.take(order, data.draw(st.integers(1, most)))
+                if order.display_lots and not order.shown_lots and order.remaining_lots:
+                    book.show_next(order)
+            case "remove":
+                book.remove(order)
+                orders.remove(order)
+    orders = [order for order in orders if order.remaining_lots]
     for side, name, better in ((1, "bids", -1), (2, "asks", 1)):
-        prices = sorted({order.price_ticks * better for order in index.values() if order.side == side})
-        at = {
-            p: [o.remaining_lots for o in index.values() if (o.side, o.price_ticks) == (side, p)]
-            for p in (abs(price) for price in prices)
-        }
-        assert book.depth(99)[name] == tuple((p, sum(lots), len(lots)) for p, lots in at.items())
+        prices = sorted({order.price_ticks * better for order in orders if order.side == side})
+        expected = []
+        for price in map(abs, prices):
+            at = [order for order in orders if (order.side, order.price_ticks) == (side, price)]
+            shown = sum(order.shown_lots if order.display_lots else order.remaining_lots for order in at)
+            expected.append((price, shown, len(at)))
+        assert book.depth(99)[name] == tuple(expected)
         assert book.depth(2)[name] == book.depth(99)[name][:2]
+        for price, level in book.levels(side):
+            at = [order for order in orders if (order.side, order.price_ticks) == (side, price)]
+            assert level.lots == sum(order.remaining_lots for order in at)
     bids, asks = book.depth(1)["bids"], book.depth(1)["asks"]
     assert book.is_crossed() == bool(bids and asks and bids[0][0] >= asks[0][0])
 
@@ -61,5 +68,6 @@ def test_a_refused_nonce_makes_no_account():
     assert ledger.consume_nonce(desk.ACCOUNTS[0], 2**20 + 1) == "nonce_too_high"
     assert not ledger.withdraw(desk.ACCOUNTS[0], desk.BASE, 1)
     assert not ledger.lock(desk.ACCOUNTS[0], desk.BASE, 1)
+    assert not ledger.knows_client_id(desk.ACCOUNTS[0], 1)
     assert list(ledger) == []
     assert ledger.take_touched() == set()

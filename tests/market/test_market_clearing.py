@@ -8,49 +8,57 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mpc_sequencer.market.auction import by_side_and_price
 from mpc_sequencer.market.book import Book, Level
-from mpc_sequencer.market.clearing import Clearing, clear, ration
+from mpc_sequencer.market.clearing import Clearing, NewOrders, clear, ration
+from mpc_sequencer.market.openorder import OpenOrder
 from tests.market import desk, naive
 
 PRICE_MAX = 12
 
-Row = tuple[int, int, int, bool]  # side, price_ticks, lots, resting
+Row = tuple[int, int, int, bool, int]  # side, price_ticks, lots, resting, display_lots
 
 
 def draw(order_id: bytes) -> bytes:
     return naive.tagged("draw", desk.COIN, order_id)
 
 
-def book_of(rows: list[Row]) -> tuple[Book, dict[int, dict[int, dict[bytes, int]]]]:
-    book = Book({})
-    new: dict[int, dict[int, dict[bytes, int]]] = {1: {}, 2: {}}
-    for i, (side, price_ticks, lots, resting) in enumerate(rows):
+def book_of(rows: list[Row]) -> tuple[Book, dict[int, dict[int, NewOrders]]]:
+    book = Book(shows_anew=True)
+    fresh: list[OpenOrder] = []
+    for i, (side, price_ticks, lots, resting, display_lots) in enumerate(rows):
+        order = desk.open_order(i, side, price_ticks, lots, resting=resting, display_lots=display_lots)
         if resting:
-            book.add(desk.order_id(i), desk.resting(side, price_ticks, lots))
+            book.add(order)
         else:
-            new[side].setdefault(price_ticks, {})[desk.order_id(i)] = lots
-    return book, new
+            fresh.append(order)
+    return book, by_side_and_price(fresh)
 
 
 def cleared(rows: list[Row], reference: int) -> Clearing | None:
     book, new = book_of(rows)
-    return clear(book.bids(), book.asks(), new[1], new[2], reference_price_ticks=reference, draw=draw)
+    return clear(book.levels(1), book.levels(2), new[1], new[2], reference_price_ticks=reference, draw=draw)
+
+
+def given_lots(result: Clearing, side: int = 0) -> dict[bytes, int]:
+    """Lots by order id, of one side or of both."""
+    return {order.order_id: lots for order, lots in result.given if not side or order.side == side}
 
 
 def buys(*levels: tuple[int, int]) -> list[Row]:
-    return [(1, price_ticks, lots, False) for price_ticks, lots in levels]
+    return [(1, price_ticks, lots, False, 0) for price_ticks, lots in levels]
 
 
 def sells(*levels: tuple[int, int]) -> list[Row]:
-    return [(2, price_ticks, lots, False) for price_ticks, lots in levels]
+    return [(2, price_ticks, lots, False, 0) for price_ticks, lots in levels]
 
 
 def uncrossed(rows: list[Row]) -> list[Row]:
     """``rows`` with resting orders made new where the resting book would be crossed (it never is)."""
-    best_buy = max((price for side, price, _, resting in rows if resting and side == 1), default=0)
+    best_buy = max((price for side, price, _, resting, _ in rows if resting and side == 1), default=0)
     return [
-        (side, price, lots, resting and not (side == 2 and price <= best_buy))
-        for side, price, lots, resting in rows
+        (side, price, lots, resting and not (side == 2 and price <= best_buy), min(display, lots))
+        for side, price, lots, resting, display in rows
     ]
 
 
@@ -60,6 +68,7 @@ rows_strategy = st.lists(
         st.integers(1, PRICE_MAX),
         st.integers(1, 4) | st.integers(1, 40),
         st.booleans(),
+        st.just(0) | st.integers(0, 9),
     ),
     max_size=14,
 ).map(uncrossed)
@@ -72,22 +81,21 @@ rows_strategy = st.lists(
 @example([*buys((8, 5), (6, 2)), *sells((4, 5), (7, 3))], 12)
 @example([*buys((8, 5), (6, 3)), *sells((4, 5), (7, 2))], 1)
 def test_price_volume_and_fills_are_those_of_trying_every_price(rows, reference):
-    orders = [
-        naive.Order(
-            desk.order_id(i), b"", 1, side=side, time_in_force=1, price=price, quantity=lots, new=not resting
-        )
-        for i, (side, price, lots, resting) in enumerate(rows)
-    ]
+    orders = []
+    for i, (side, price, lots, resting, display_lots) in enumerate(rows):
+        action = desk.limit(0, 1, side, price, lots, display_lots=display_lots)
+        orders.append(naive.Order(desk.order_id(i), action))
+        orders[-1].new = not resting
     price = naive.clearing_price(orders, reference, PRICE_MAX + 2)
     result = cleared(rows, reference)
     if price is None:
         assert result is None
         return
     assert result is not None
-    volume = naive.allocate(orders, price, draw)
+    volume, lots_by_id = naive.allocate(orders, price, draw)
     assert (result.price_ticks, result.volume_lots) == (price, volume)
-    assert {**result.buys, **result.sells} == {o.order_id: o.filled for o in orders if o.filled}
-    assert sum(result.buys.values()) == sum(result.sells.values()) == volume
+    assert given_lots(result) == lots_by_id
+    assert sum(given_lots(result, 1).values()) == sum(given_lots(result, 2).values()) == volume
 
 
 @pytest.mark.parametrize(
@@ -118,18 +126,18 @@ def test_nothing_trades_where_the_best_prices_do_not_cross():
 
 
 def test_at_the_margin_resting_orders_go_before_new_ones():
-    result = cleared([(1, 9, 4, True), (1, 9, 4, False), (2, 9, 5, False)], 9)
+    result = cleared([(1, 9, 4, True, 0), (1, 9, 4, False, 0), (2, 9, 5, False, 0)], 9)
     assert result is not None
-    assert result.buys == {desk.order_id(0): 4, desk.order_id(1): 1}
-    result = cleared([(1, 9, 4, True), (1, 9, 4, False), (2, 9, 3, False)], 9)
+    assert given_lots(result, 1) == {desk.order_id(0): 4, desk.order_id(1): 1}
+    result = cleared([(1, 9, 4, True, 0), (1, 9, 4, False, 0), (2, 9, 3, False, 0)], 9)
     assert result is not None
-    assert result.buys == {desk.order_id(0): 3}
+    assert given_lots(result, 1) == {desk.order_id(0): 3}
 
 
 def test_better_prices_go_before_the_margin_whether_new_or_resting():
-    result = cleared([(1, 9, 4, True), (1, 10, 4, False), (2, 9, 5, False)], 9)
+    result = cleared([(1, 9, 4, True, 0), (1, 10, 4, False, 0), (2, 9, 5, False, 0)], 9)
     assert result is not None
-    assert result.buys == {desk.order_id(0): 1, desk.order_id(1): 4}
+    assert given_lots(result, 1) == {desk.order_id(0): 1, desk.order_id(1): 4}
 
 
 def test_remainders_go_to_the_largest_and_ties_to_the_smaller_draw():
@@ -158,12 +166,12 @@ def test_a_ration_is_exact_and_within_one_lot_of_the_share(quantities, data):
 
 def test_quantities_beyond_64_bits_are_exact():
     most = 2**48 - 1
-    rows: list[Row] = [(1, most, most, False) for _ in range(9)] + [(2, 1, most, False) for _ in range(7)]
+    rows: list[Row] = [(1, most, most, False, 0) for _ in range(9)] + [(2, 1, most, False, 0) for _ in range(7)]
     result = cleared(rows, 5)
     assert result is not None
     assert (result.price_ticks, result.volume_lots) == (most, 7 * most)
-    assert sum(result.buys.values()) == 7 * most
-    assert max(result.buys.values()) - min(result.buys.values()) <= 1
+    assert sum(given_lots(result, 1).values()) == 7 * most
+    assert max(given_lots(result, 1).values()) - min(given_lots(result, 1).values()) <= 1
 
 
 class CountedLevels:
@@ -180,16 +188,28 @@ class CountedLevels:
 
 
 def deep_side(side: int, prices: range) -> Mapping[int, Level]:
-    book = Book({})
+    book = Book(shows_anew=True)
     for price_ticks in prices:
-        book.add(desk.order_id((side, price_ticks)), desk.resting(side, price_ticks, 2))
-    return dict(book.bids() if side == 1 else book.asks())
+        book.add(desk.open_order((side, price_ticks), side, price_ticks, 2))
+    return dict(book.levels(side))
 
 
 def test_clearing_looks_at_no_more_levels_than_trade_and_two():
     bids, asks = CountedLevels(deep_side(1, range(1, 2000))), CountedLevels(deep_side(2, range(2001, 4000)))
-    new = {3999: {desk.order_id("a wild limit"): 5}}
-    result = clear(bids, asks, new, {}, reference_price_ticks=2000, draw=draw)
+    new = by_side_and_price([desk.open_order("a wild limit", 1, 3999, 5, resting=False)])
+    result = clear(bids, asks, new[1], new[2], reference_price_ticks=2000, draw=draw)
     assert result is not None and result.volume_lots == 5
     assert asks.seen <= 5  # three trade
     assert bids.seen <= 2
+
+
+def test_at_the_margin_the_shown_goes_before_the_hidden_and_resting_before_new():
+    """Four groups at 9: resting shown 4, new shown 3, resting hidden 6, new hidden 2."""
+    level = [(1, 9, 10, True, 4), (1, 9, 5, False, 3)]
+    for volume, resting, new in [
+        (3, 3, 0), (4, 4, 0), (6, 4, 2), (7, 4, 3), (12, 9, 3), (13, 10, 3), (14, 10, 4), (15, 10, 5),
+    ]:  # fmt: skip
+        result = cleared([*level, (2, 9, volume, False, 0)], 9)
+        assert result is not None
+        expected = {desk.order_id(0): resting, desk.order_id(1): new}
+        assert given_lots(result, 1) == {order_id: lots for order_id, lots in expected.items() if lots}

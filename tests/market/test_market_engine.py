@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.market import Engine, PreparedOrder, genesis_result, result_hash
-from mpc_sequencer.market.state import Snapshot
+from mpc_sequencer.market.snapshot import Snapshot
 from tests.market import desk, naive
 
 MOST = 2**127 - 1
@@ -200,13 +200,13 @@ def with_account(change) -> Snapshot:
         (lambda s: replace(s, assets=s.assets[::-1]), "assets are not strictly ascending"),
         (lambda s: replace(s, reference_prices_ticks=(1,)), "reference prices"),
         (lambda s: replace(s, orders=s.orders[1:]), "unlike its orders"),
-        (lambda s: replace(s, accounts=()), "without its lock"),
+        (lambda s: replace(s, accounts=()), "its nonce is not used"),
         (lambda s: replace(s, sequences=()), "last sequences"),
         (lambda s: replace(s, sequences=(1, 0)), "auction market 1 counts"),
-        (lambda s: with_order(s, sequence=1), "cannot have sequence 1"),
+        (lambda s: with_order(s, sequence=1), "sequence 1"),
         (
             lambda s: replace(s, markets=s.markets[1:], reference_prices_ticks=(5,), sequences=(0,)),
-            "unknown market",
+            r"its terms \(market\)",
         ),
         (lambda s: with_account(lambda v: replace(v, balances=v.balances[::-1])), "canonical form"),
         (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
@@ -67,8 +69,25 @@ TERMS = [
     ("market", replace(desk.buy(0, 1, 0, 0), market=99, side=9, time_in_force=9)),
     ("side", replace(desk.buy(0, 1, 0, 0), side=3, time_in_force=9)),
     ("side", replace(desk.buy(0, 1, 10, 1), side=0)),
-    ("time_in_force", replace(desk.buy(0, 1, 0, 0), time_in_force=3)),
+    ("time_in_force", replace(desk.buy(0, 1, 0, 0), time_in_force=5)),
     ("time_in_force", replace(desk.buy(0, 1, 10, 1), time_in_force=0)),
+    ("kind", replace(desk.buy(0, 1, 0, 0), kind=0, time_in_force=9)),
+    ("kind", replace(desk.buy(0, 1, 10, 1), kind=5)),
+    ("time_in_force", desk.buy(0, 1, 10, 1, kind=2)),
+    ("time_in_force", desk.buy(0, 1, 10, 1, kind=3, time_in_force=4, stop_ticks=5, expires_ms=HIGH)),
+    ("expiry", desk.buy(0, 1, 0, 1, time_in_force=4, post_only=9)),
+    ("expiry", desk.buy(0, 1, 10, 1, expires_ms=HIGH)),
+    ("expired", desk.buy(0, 1, 0, 1, time_in_force=4, expires_ms=desk.TIME_MS, post_only=9)),
+    ("post_only_terms", desk.buy(0, 1, 0, 1, post_only=2, self_trade=9)),
+    ("post_only_terms", desk.buy(0, 1, 10, 1, post_only=1, ioc=True)),
+    ("post_only_terms", desk.buy(0, 1, 10, 1, post_only=1, kind=4, stop_ticks=5)),
+    ("self_trade_mode", desk.buy(0, 1, 0, 1, self_trade=4)),
+    ("stop_price", desk.buy(0, 1, 10, 0, kind=4)),
+    ("stop_price", desk.buy(0, 1, 10, 0, kind=4, stop_ticks=2**48)),
+    ("stop_price", desk.buy(0, 1, 10, 0, stop_ticks=1)),
+    ("display", desk.buy(0, 1, 10, 5, display_lots=6)),
+    ("display", desk.buy(0, 1, 10, 65, display_lots=1)),
+    ("display", desk.buy(0, 1, 10, 5, display_lots=1, ioc=True)),
     ("price", desk.buy(0, 1, 0, 0)),
     ("price", desk.buy(0, 1, 2**48, 0)),
     ("price", desk.sell(0, 1, HIGH, 1)),
@@ -246,7 +265,9 @@ def test_every_code_of_the_table_is_reached_by_these_tests():
         "resting",
         "unfilled",
     }
-    assert reached <= set(OUTCOME_CODES)
+    scenarios = (Path(__file__).parent / "test_market_orders.py").read_text()
+    reached |= {code for code in OUTCOME_CODES if f'"{code}"' in scenarios}
+    assert reached == set(OUTCOME_CODES)
 
 
 def test_preparing_is_pure_and_keeps_the_signed_action():

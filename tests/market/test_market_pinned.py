@@ -28,7 +28,7 @@ HEIGHTS = [
         "fd230dd16854504e0b9e55d5223135e58fb6e60714ad72851076fa4f8f342b54",
     ),
 ]
-DUMP_SHA256 = "b02d396d1a501c2a3101e42137b5f508dfcc1b0c73068c086bd782a4ec07d61e"
+DUMP_SHA256 = "1b14768a334ea0da259a2ba58eee69e74bc624d8890d0f32b79b04793693d1ef"
 # per policy: genesis state root; state and fills root of each height
 POLICY_HEIGHTS = {
     SHUFFLE: [

@@ -1,0 +1,147 @@
+"""All open orders: by id, by account and nonce, by expiry, in their books and among the stops.
+
+Everything here is found without a walk: an account's orders by its nonces, those that end at a block's time from the
+front of a sorted list, a stop by its price. So what a height costs does not grow with the orders that rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sortedcontainers import SortedList
+
+from mpc_sequencer.market.book import Book
+from mpc_sequencer.market.openorder import CLOSED, OpenOrder
+from mpc_sequencer.market.stops import Stops
+from mpc_sequencer.market.types import AUCTION, STATUS_RESTING, STATUS_WAITING, Market
+
+_NONE: Mapping[int, OpenOrder] = {}
+
+
+class Orders:
+    """The open orders of one engine."""
+
+    __slots__ = ("_accounts", "_client_ids", "_expiries", "books", "by_id", "stops", "touched")
+
+    def __init__(self, markets: Mapping[int, Market]) -> None:
+        self.by_id: dict[bytes, OpenOrder] = {}
+        self.books = {market.id: Book(shows_anew=market.policy == AUCTION) for market in markets.values()}
+        self.stops = Stops()
+        self.touched: set[bytes] = set()
+        """Ids of orders whose state value may have changed since somebody emptied this."""
+        self._accounts: dict[bytes, dict[int, OpenOrder]] = {}
+        self._client_ids: dict[tuple[bytes, int], OpenOrder] = {}
+        self._expiries: SortedList[tuple[int, bytes]] = SortedList()
+
+    def of_account(self, account: bytes) -> Mapping[int, OpenOrder]:
+        """An account's open orders by nonce."""
+        return self._accounts.get(account, _NONE)
+
+    def of_client_id(self, account: bytes, client_id: int) -> OpenOrder | None:
+        """The open order an account knows under ``client_id`` (not 0)."""
+        return self._client_ids.get((account, client_id))
+
+    def first_expiry_ms(self) -> int | None:
+        """When the first open order expires that does; None where none does."""
+        return self._expiries[0][0] if self._expiries else None
+
+    def expired(self, time_ms: int) -> list[OpenOrder]:
+        """The open orders that expire at ``time_ms`` or before."""
+        end = self._expiries.bisect_left((time_ms + 1, b""))
+        return [self.by_id[order_id] for _, order_id in self._expiries[:end]]
+
+    def rest(self, order: OpenOrder, sequence: int) -> None:
+        """Put a new order into its book, last of its price."""
+        order.status, order.sequence = STATUS_RESTING, sequence
+        if order.display_lots:
+            order.shown_lots = min(order.display_lots, order.remaining_lots)
+        self.add(order)
+
+    def rest_plain(self, orders: Sequence[OpenOrder]) -> None:
+        """:meth:`rest` for many orders of one AUCTION market that show all of themselves, have no client id and do not
+        expire. Raises ``ValueError``, with some of them in, where an id is open already."""
+        by_id, accounts = self.by_id, self._accounts
+        count = len(by_id)
+        for order in orders:
+            order.status = STATUS_RESTING
+            by_id[order.order_id] = order
+            held = accounts.get(order.account)
+            if held is None:
+                accounts[order.account] = {order.nonce: order}
+            else:
+                held[order.nonce] = order
+        if len(by_id) != count + len(orders):
+            raise ValueError("an order is open already")
+        self.touched.update([order.order_id for order in orders])
+        self.books[orders[0].market].add_all(orders)
+
+    def wait(self, order: OpenOrder) -> None:
+        """Let a new stop wait for its trigger."""
+        order.status = STATUS_WAITING
+        self.add(order)
+
+    def add(self, order: OpenOrder) -> None:
+        """Take an order as its status says. Raises ``ValueError`` where its id is open already.
+
+        An order id commits to a plaintext and so to a nonce, which is used once: no batch gets here twice.
+        """
+        if order.order_id in self.by_id:
+            raise ValueError(f"order {order.order_id.hex()} is open already")
+        self._enter(order)
+        if order.status == STATUS_RESTING:
+            self.books[order.market].add(order)
+        else:
+            self.stops.add(order)
+
+    def remove(self, order: OpenOrder) -> None:
+        """End an open order."""
+        self._leave(order)
+        if order.status == STATUS_RESTING:
+            self.books[order.market].remove(order)
+        else:
+            self.stops.remove(order)
+        order.status = CLOSED
+
+    def swap(self, old: OpenOrder, new: OpenOrder) -> None:
+        """End a resting order and let ``new`` rest in its place, with its sequence and what it showed."""
+        book = self.books[old.market]
+        if new.display_lots:
+            new.shown_lots = min(old.shown_lots if old.sequence else new.display_lots, new.remaining_lots)
+        self._leave(old)
+        new.status, new.sequence = STATUS_RESTING, old.sequence
+        self._enter(new)
+        book.swap(old, new)
+        old.status = CLOSED
+
+    def take(self, order: OpenOrder, lots: int) -> None:
+        """Take ``lots`` filled lots off a resting order, which ends when none remain."""
+        self.books[order.market].take(order, lots)
+        self.touched.add(order.order_id)
+        if order.filled_lots == order.quantity_lots:
+            self._leave(order)
+            order.status = CLOSED
+
+    def trigger(self, market_id: int, reference_price_ticks: int) -> None:
+        """Trigger the market's stops that its reference price meets."""
+        self.touched.update(order.order_id for order in self.stops.trigger(market_id, reference_price_ticks))
+
+    def _enter(self, order: OpenOrder) -> None:
+        self.by_id[order.order_id] = order
+        self._accounts.setdefault(order.account, {})[order.nonce] = order
+        if order.client_id:
+            self._client_ids[order.account, order.client_id] = order
+        if order.expires_ms:
+            self._expiries.add((order.expires_ms, order.order_id))
+        self.touched.add(order.order_id)
+
+    def _leave(self, order: OpenOrder) -> None:
+        del self.by_id[order.order_id]
+        held = self._accounts[order.account]
+        del held[order.nonce]
+        if not held:
+            del self._accounts[order.account]
+        if order.client_id:
+            del self._client_ids[order.account, order.client_id]
+        if order.expires_ms:
+            self._expiries.remove((order.expires_ms, order.order_id))
+        self.touched.add(order.order_id)
