@@ -100,6 +100,7 @@ FEE_PPM_MAX: Final = 100_000  # a tenth of what is traded
 PPM: Final = 1_000_000
 CLIENT_IDS_KEPT: Final = 64  # the last accepted client ids of an account, which it may not use again
 OPEN_ORDERS_PER_ACCOUNT_MAX: Final = 512
+ICEBERG_PARTS_MAX: Final = 64  # displayed parts of an order: else one arrival could be made to trade 2^48 times
 FOK_ROUNDS_MAX: Final = 8  # clearings of a market and height that may remove some fill-or-kill orders; then all go
 FOK_LEVELS_MAX: Final = 1_024  # price levels an arriving fill-or-kill order looks at
 TRIGGERED_PER_HEIGHT_MAX: Final = 1_024  # stops that join a height, over all markets
