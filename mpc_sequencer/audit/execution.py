@@ -52,7 +52,7 @@ class Execution:
         self.assets = assets
         self.state = State(self.markets.values())
         self._separator = separator
-        self._fee_account = fee_account
+        self.fee_account = fee_account
 
     def credit(self, account: bytes, asset: int, amount: int) -> None:
         """A deposit of ``amount`` base units."""
@@ -80,7 +80,7 @@ class Execution:
             state=self.state,
             markets=self.markets,
             assets=self.assets,
-            fee_account=self._fee_account,
+            fee_account=self.fee_account,
         )
         result = run.result
         self._expire(run)

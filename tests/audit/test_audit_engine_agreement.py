@@ -4,7 +4,9 @@ updates and changes, for random batches of every kind of action under every poli
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
+from collections.abc import Iterable
 from random import Random
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpc_sequencer.audit.execution import Executed, Execution, OpenedOrder
-from mpc_sequencer.audit.state import root_by_definition
+from mpc_sequencer.audit.state import OpenOrder, root_by_definition
 from mpc_sequencer.core.actions import (
     BUY,
     EVERY_MARKET,
@@ -50,7 +52,9 @@ from tests.audit.floor_kit import (
 from tests.audit.log_builder import secret
 
 EXAMPLES = int(os.environ.get("MPCSEQ_AGREEMENT_EXAMPLES", "150"))
-HISTORIES = int(os.environ.get("MPCSEQ_AGREEMENT_HISTORIES", "12"))
+HISTORIES = int(os.environ.get("MPCSEQ_AGREEMENT_HISTORIES", "18"))
+ORDERS_MAX = 25
+"""In a batch of a long history."""
 TRADERS = ("alice", "bob", "carol")
 CROSS_ID = 7
 
@@ -286,33 +290,109 @@ def random_order(random: Random) -> tuple[Any, ...]:
     return random.choice((BUY, SELL)), random.randint(96, 104), random.randint(2, 40), terms
 
 
-def random_row(random: Random) -> tuple[str, int, tuple[Any, ...]]:
-    who, step = random.choice(TRADERS), random.choice((1, 1, 1, 1, 1, 0, 2))
-    dice = random.random()
-    if dice < 0.1:
-        return who, step, ("cancel", random.randint(-12, 1))
-    if dice < 0.12:
-        return who, step, ("cancel all", random.choice((1, CROSS_ID, EVERY_MARKET)))
-    if dice < 0.25:
-        return who, step, ("replace", random.randint(-12, 1), random_order(random))
-    if dice < 0.27:
-        return who, step, ("withdraw", random.choice((BASE, QUOTE)), random.randint(1, 1_000))
-    return who, step, ("order", random_order(random))
+TERMS_KEPT = ("market", "kind", "time_in_force", "self_trade", "display_lots", "expires_ms")
 
 
-def random_history(random: Random, heights: int) -> list[Any]:
-    return [
-        (random.choice((0, 10, 20)), [random_row(random) for _ in range(random.randint(0, 25))])
-        for _ in range(heights)
-    ]
+def random_target(random: Random, pair: Pair, who: str, nonce: int) -> tuple[int, OpenOrder | None]:
+    """Mostly an open order of the trader: its nonce relative to ``nonce``, and the order."""
+    open_orders = pair.execution.state.open_of(ADDRESSES[who])
+    if not open_orders or random.random() < 0.3:
+        return random.randint(-8, 1), None
+    chosen = random.choice(open_orders)
+    return chosen.terms.nonce - nonce, chosen
 
 
-@pytest.mark.parametrize("seed", range(HISTORIES))
-def test_auditor_and_engine_agree_over_histories_of_every_kind_of_action(seed: int) -> None:
-    random = Random(seed)
+def random_replacement(random: Random, chosen: OpenOrder | None) -> tuple[Any, ...]:
+    """Any order, or one like the target with other lots."""
+    if chosen is None or random.random() < 0.3:
+        return random_order(random)
+    lots = max(1, chosen.terms.quantity_lots + random.randint(-8, 2))
+    terms = {name: getattr(chosen.terms, name) for name in TERMS_KEPT}
+    return chosen.terms.side, chosen.terms.price_ticks, lots, terms
+
+
+def random_batch(random: Random, pair: Pair, nonces: Counter[str], time_ms: int, orders: int) -> list[Action]:
+    actions = []
+    for _ in range(orders):
+        who, dice = random.choice(TRADERS), random.random()
+        nonces[who] += random.choice((1, 1, 1, 1, 1, 1, 1, 0, 2))
+        what: tuple[Any, ...] = ("order", random_order(random))
+        if dice < 0.08:
+            what = ("cancel", random_target(random, pair, who, nonces[who])[0])
+        elif dice < 0.1:
+            what = ("cancel all", random.choice((1, CROSS_ID, EVERY_MARKET)))
+        elif dice < 0.25:
+            target, chosen = random_target(random, pair, who, nonces[who])
+            what = ("replace", target, random_replacement(random, chosen))
+        elif dice < 0.27:
+            what = ("withdraw", random.choice((BASE, QUOTE)), random.randint(1, 1_000))
+        actions.append(action_of(who, nonces[who], time_ms, what))
+    return actions
+
+
+def run_random_history(pair: Pair, random: Random, batch_orders: Iterable[int]) -> None:
+    time_ms, nonces = TIME_MS, Counter[str]()
+    for orders in batch_orders:
+        time_ms += random.choice((0, 10, 20))
+        pair.run(random_batch(random, pair, nonces, time_ms, orders), time_ms)
+
+
+def run_random_histories(seeds: int) -> Counter[str]:
+    """Over every pair of policies, if there are enough; how often every code came."""
+    codes = Counter[str]()
+    for seed in range(seeds):
+        random = Random(seed)
+        pair = pair_of(seed, random)
+        run_random_history(pair, random, [random.randint(0, ORDERS_MAX) for _ in range(25)])
+        codes += pair.codes
+    return codes
+
+
+def pair_of(seed: int, random: Random) -> Pair:
     fees = random.choice([(0, 0), (1_000, 2_500), (3_333, 777)])
-    pair = Pair(two_markets(POLICIES[seed % 3], POLICIES[(seed // 3) % 3], fees), random.choice((FUNDS, 10**6)))
-    run_history(pair, random_history(random, 25))
-    reached = {"filled", "partly_filled", "resting", "unfilled", "waiting", "cancelled", "self_trade"}
-    reached |= {"update filled", "update partly_filled", "update unfilled", "update cancelled"}
-    assert reached <= set(pair.codes)
+    markets = two_markets(POLICIES[seed % 3], POLICIES[(seed // 3) % 3], fees)
+    return Pair(markets, random.choice((FUNDS, 10**6)))
+
+
+def test_auditor_and_engine_agree_over_histories_of_every_kind_of_action() -> None:
+    codes = run_random_histories(HISTORIES)
+    ends = {"filled", "partly_filled", "cancelled", "replaced", "self_trade"}
+    reached = ends | {"resting", "unfilled", "waiting", "post_only", "cancelled_unseen", "not_open", "filled_before"}
+    reached |= {"nonce_consumed", "duplicate_client_id", "display", "expired", "balance", "withdrawn"}
+    reached |= {f"update {code}" for code in (*ends, "resting", "unfilled", "expired")}
+    assert reached <= set(codes)
+
+
+def test_auditor_and_engine_agree_where_every_bound_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that histories hardly reach, made small wherever a module knows them."""
+    near = {
+        "FOK_ROUNDS_MAX": 1,
+        "FOK_LEVELS_MAX": 2,
+        "TRIGGERED_PER_HEIGHT_MAX": 1,
+        "OPEN_ORDERS_PER_ACCOUNT_MAX": 6,
+        "CLIENT_IDS_KEPT": 3,
+        "ICEBERG_PARTS_MAX": 4,
+    }
+    for name, module in list(sys.modules.items()):
+        for bound, value in near.items():
+            if name.startswith("mpc_sequencer.") and hasattr(module, bound):
+                monkeypatch.setattr(module, bound, value)
+    codes = run_random_histories(9)
+    assert codes["too_many_open"] and codes["display"] and codes["duplicate_client_id"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_auditor_and_engine_agree_on_large_batches(seed: int) -> None:
+    """As many orders as an engine may treat by columns; nearly all of them may trade with one another."""
+    random = Random(seed)
+    pair = Pair(two_markets(POLICIES[seed % 3], POLICIES[seed // 3], (1_000, 2_500)))
+    for nonces in (range(1, 901), range(901, 1_301)):
+        actions: list[Action] = []
+        for nonce in nonces:
+            side, price_ticks, lots, terms = random_order(random)
+            what = ("order", (side, price_ticks, lots, terms | {"self_trade": int(random.random() < 0.01)}))
+            if random.random() < 0.05:
+                what = ("replace", -random.randint(1, 400), what[-1])
+            actions.append(action_of(random.choice(tuple(ADDRESSES)), nonce, TIME_MS, what))
+        pair.run(actions, TIME_MS)
+    assert pair.codes["filled"] > 100 and pair.codes["resting"] > 50
