@@ -47,7 +47,9 @@ class OpenedOrder:
 class Execution:
     """Markets, assets and state of one deployment."""
 
-    def __init__(self, markets: Iterable[Market], assets: int, separator: bytes, fee_account: bytes = bytes(20)) -> None:
+    def __init__(
+        self, markets: Iterable[Market], assets: int, separator: bytes, fee_account: bytes = bytes(20)
+    ) -> None:
         self.markets = {market.id: market for market in markets}
         self.assets = assets
         self.state = State(self.markets.values())
