@@ -1,4 +1,4 @@
-"""The cancels phase of a height (docs/protocol-execution.md, "Cancels"): Cancel, CancelAll and what a Replace ends.
+"""The cancels phase of a height (docs/protocol-execution.md): Cancel, CancelAll and what a Replace ends.
 
 It comes before any order of the batch enters, so nobody's cancel is late for the orders it travels with. What a
 target has filled is carried along: the total that a Replace names covers it.
@@ -13,7 +13,6 @@ from mpc_sequencer.audit.height import Height
 from mpc_sequencer.audit.state import OpenOrder
 from mpc_sequencer.audit.terms import may_rest, refusal
 from mpc_sequencer.core.actions import EVERY_MARKET, LIMIT, Action, Cancel, CancelAll, Order, Replace
-from mpc_sequencer.market.types import STATUS_RESTING
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +135,11 @@ class Cancels:
 
 
 def _keeps_place(order: Order, open_lots: int, was: OpenOrder) -> bool:
-    """Whether a Replace asks for nothing but less of what its target had in the book."""
+    """Whether a Replace asks for nothing but less of what its target had in the book (where every limit order that is
+    open is; a stop is none before it joins)."""
     terms = was.terms
     return (
-        was.status == STATUS_RESTING
-        and may_rest(order)
+        may_rest(order)
         and order.kind == terms.kind == LIMIT
         and order.market == terms.market
         and order.side == terms.side

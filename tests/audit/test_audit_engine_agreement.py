@@ -30,6 +30,7 @@ from mpc_sequencer.core.actions import (
     STOP_LIMIT,
     Action,
 )
+from mpc_sequencer.core.limits import NONCE_AHEAD_MAX
 from mpc_sequencer.market import BatchOrder, Engine, Fill, HeightResult, Market
 from tests.audit.floor_kit import (
     ADDRESSES,
@@ -40,7 +41,6 @@ from tests.audit.floor_kit import (
     QUOTE,
     SEPARATOR,
     TIME_MS,
-    Floor,
     cancel,
     cancel_all,
     opened,
@@ -62,17 +62,22 @@ CROSS_ID = 7
 class Pair:
     """Both implementations with the same state."""
 
-    def __init__(self, markets: list[Market], funds: int = FUNDS) -> None:
-        self.floor = Floor(*markets, funds=funds)
-        self.execution: Execution = self.floor.execution
-        self.engine = Engine(markets, range(2), SEPARATOR, HOUSE)
+    def __init__(self, markets: list[Market], funds: int = FUNDS, fee_account: bytes = HOUSE) -> None:
+        self.execution = Execution(markets, 2, SEPARATOR, fee_account)
+        self.engine = Engine(markets, range(2), SEPARATOR, fee_account)
+        self.supply = [0, 0]
         for address in ADDRESSES.values():
             for asset in (BASE, QUOTE):
-                self.engine.credit(address, asset, funds)
+                self.credit(address, asset, funds)
         assert self.execution.state.root() == self.engine.state_root()
-        self.supply = 2 * [funds * len(ADDRESSES)]
         self.height = 0
         self.codes: Counter[str] = Counter()
+
+    def credit(self, address: bytes, asset: int, amount: int) -> None:
+        """A deposit."""
+        self.execution.credit(address, asset, amount)
+        self.engine.credit(address, asset, amount)
+        self.supply[asset] += amount
 
     def run(self, actions: list[Action], time_ms: int) -> Executed:
         """Execute by both and compare all they say."""
@@ -169,7 +174,11 @@ markets_of_any_kind = st.builds(
 )
 
 # --- small batches, which shrink ----------
-sides, prices, quantities = st.sampled_from([BUY, SELL]), st.integers(97, 103), st.integers(2, 12)
+sides = st.sampled_from([BUY, SELL])
+near_prices, odd_prices = st.integers(97, 103), st.sampled_from([0, 1, 2**48 - 1, 2**48])
+prices = st.one_of(near_prices, near_prices, near_prices, odd_prices)
+near_lots, odd_lots = st.integers(2, 12), st.sampled_from([0, 1, 41, 10**6, 10**6 + 1, 2**48])
+quantities = st.one_of(near_lots, near_lots, near_lots, odd_lots)
 time_ahead_ms = st.sampled_from([0, 0, 1, 5, 20])
 terms_of_limit_orders = st.fixed_dictionaries(
     {},
@@ -212,8 +221,10 @@ stop_orders = st.tuples(
     ),
 )
 any_order = st.one_of(limit_orders, limit_orders, limit_orders, dated_orders, market_orders, stop_orders)
-steps_of_nonce = st.sampled_from([1, 1, 1, 1, 0, 2])
-targets = st.integers(-6, 3)
+steps_of_nonce = st.sampled_from([1, 1, 1, 1, 0, 2, 1, 1, 1_024, NONCE_AHEAD_MAX + 1])
+near_targets = st.integers(-6, 3)
+far_targets = st.sampled_from([-1_024, 1_023, 1_024, NONCE_AHEAD_MAX, NONCE_AHEAD_MAX + 1])
+targets = st.one_of(near_targets, near_targets, near_targets, near_targets, far_targets)
 rows = st.tuples(
     st.sampled_from(TRADERS),
     steps_of_nonce,
@@ -334,6 +345,9 @@ def run_random_history(pair: Pair, random: Random, batch_orders: Iterable[int]) 
     time_ms, nonces = TIME_MS, Counter[str]()
     for orders in batch_orders:
         time_ms += random.choice((0, 10, 20))
+        if random.random() < 0.1:
+            who = random.choice(tuple(ADDRESSES.values()))
+            pair.credit(who, random.choice((BASE, QUOTE)), random.randint(1, 10**6))
         pair.run(random_batch(random, pair, nonces, time_ms, orders), time_ms)
 
 
@@ -351,7 +365,7 @@ def run_random_histories(seeds: int) -> Counter[str]:
 def pair_of(seed: int, random: Random) -> Pair:
     fees = random.choice([(0, 0), (1_000, 2_500), (3_333, 777)])
     markets = two_markets(POLICIES[seed % 3], POLICIES[(seed // 3) % 3], fees)
-    return Pair(markets, random.choice((FUNDS, 10**6)))
+    return Pair(markets, random.choice((FUNDS, 10**6)), random.choice((HOUSE, HOUSE, ADDRESSES["alice"])))
 
 
 def test_auditor_and_engine_agree_over_histories_of_every_kind_of_action() -> None:
@@ -381,18 +395,23 @@ def test_auditor_and_engine_agree_where_every_bound_is_near(monkeypatch: pytest.
     assert codes["too_many_open"] and codes["display"] and codes["duplicate_client_id"]
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_auditor_and_engine_agree_on_large_batches(seed: int) -> None:
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_auditor_and_engine_agree_on_large_batches(policy: int, plain: bool) -> None:
     """As many orders as an engine may treat by columns; nearly all of them may trade with one another."""
-    random = Random(seed)
-    pair = Pair(two_markets(POLICIES[seed % 3], POLICIES[seed // 3], (1_000, 2_500)))
-    for nonces in (range(1, 901), range(901, 1_301)):
+    random = Random(policy)
+    pair = Pair(two_markets(policy, random.choice(POLICIES), (1_000, 2_500)), random.choice((FUNDS, 10**7)))
+    for nonces in (range(1, 1_001), range(1_001, 1_401), range(1_401, 1_801)):
         actions: list[Action] = []
         for nonce in nonces:
+            who = random.choice(tuple(ADDRESSES))
             side, price_ticks, lots, terms = random_order(random)
-            what = ("order", (side, price_ticks, lots, terms | {"self_trade": int(random.random() < 0.01)}))
-            if random.random() < 0.05:
+            if plain:
+                terms = {"time_in_force": random.choice((GTC, GTC, IOC)), "market": random.choice((1, 1, CROSS_ID))}
+            terms["self_trade"] = int(not plain and random.random() < 0.01)
+            what: tuple[Any, ...] = ("order", (side, price_ticks, lots, terms))
+            if not plain and random.random() < 0.05:
                 what = ("replace", -random.randint(1, 400), what[-1])
-            actions.append(action_of(random.choice(tuple(ADDRESSES)), nonce, TIME_MS, what))
+            actions.append(action_of(who, nonce, TIME_MS, what))
         pair.run(actions, TIME_MS)
     assert pair.codes["filled"] > 100 and pair.codes["resting"] > 50

@@ -248,6 +248,14 @@ def test_a_cancel_all_ends_what_is_open_in_its_market_and_what_was_signed_before
     assert (floor.code("unknown"), floor.code("no")) == ("cancelled", "market")
 
 
+def test_a_cancel_all_ends_a_replacement_that_was_signed_before_it_and_its_target() -> None:
+    floor = Floor()
+    floor.run(rest=order("alice", 1, BUY, 90, 5))
+    floor.run(new=replacing("alice", 2, 1, BUY, 91, 5), all=cancel_all("alice", 3, 1))
+    assert (floor.code("new"), floor.update("rest"), floor.code("all")) == ("cancelled", ("replaced", 0), "cancelled")
+    assert floor.held("alice", QUOTE) == (0, 0)
+
+
 # --- replacements ----------
 def test_a_replacements_total_counts_what_its_target_had_filled() -> None:
     floor = Floor()
@@ -261,27 +269,63 @@ def test_a_replacements_total_counts_what_its_target_had_filled() -> None:
     assert not floor.execution.state.open and floor.held("alice", BASE) == (-40, 0)
 
 
+LESS: dict[str, Any] = {"side": SELL, "price_ticks": 100, "quantity_lots": 4}
+
+
 @pytest.mark.parametrize(
-    ("changes", "keeps"),
+    ("changes", "sequence", "met_first"),
     [
-        ({}, True),
-        ({"time_in_force": GTD, "expires_ms": TIME_MS + 9, "client_id": 5}, True),
-        ({"quantity_lots": 5}, True),
-        ({"quantity_lots": 6}, False),
-        ({"time_in_force": IOC}, None),
-        ({"display_lots": 2}, False),
+        ({}, 1, "new"),
+        ({"time_in_force": GTD, "expires_ms": TIME_MS + 9, "client_id": 5, "self_trade": 1}, 1, "new"),
+        ({"quantity_lots": 5}, 1, "new"),
+        ({"quantity_lots": 6}, 3, "bob"),
+        ({"price_ticks": 101}, 3, "bob"),
+        ({"price_ticks": 99}, 3, "new"),
+        ({"display_lots": 2}, 3, "bob"),
+        ({"market": 2}, 1, "bob"),  # the first of another market
     ],
 )
-def test_a_replacement_keeps_its_place_where_it_asks_for_no_more(changes: dict[str, Any], keeps: bool | None) -> None:
-    """Alice rests before Bob at one price and replaces hers; three lots are bought."""
+def test_a_replacement_keeps_its_place_where_it_asks_for_no_more(
+    changes: dict[str, Any], sequence: int, met_first: str
+) -> None:
+    """Alice rests before Bob at one price and replaces hers."""
+    floor = Floor(market(SHUFFLE), market(SHUFFLE, id=2))
+    floor.run(alice=order("alice", 1, SELL, 100, 5))
+    floor.run(bob=order("bob", 1, SELL, 100, 5))
+    floor.run(new=replacing("alice", 2, 1, **(LESS | changes)))
+    assert floor.code("new") == "resting"
+    assert floor.execution.state.open[secret("new")].sequence == sequence
+    floor.run(take=order("carol", 1, BUY, 100, 3))
+    assert floor.lots(met_first) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"side": BUY},
+        {"time_in_force": IOC},
+        {"kind": STOP_LIMIT, "stop_ticks": 100},
+        {"kind": MARKET, "time_in_force": IOC},
+    ],
+)
+def test_a_replacement_of_another_kind_or_side_arrives_anew(changes: dict[str, Any]) -> None:
     floor = Floor(market(SHUFFLE))
     floor.run(alice=order("alice", 1, SELL, 100, 5))
     floor.run(bob=order("bob", 1, SELL, 100, 5))
-    terms = {"quantity_lots": 4} | changes
-    floor.run(new=replacing("alice", 2, 1, SELL, 100, terms.pop("quantity_lots"), **terms))
-    assert floor.code("new") == ("unfilled" if keeps is None else "resting")
-    floor.run(take=order("carol", 1, BUY, 100, 3))
-    assert (floor.lots("new"), floor.lots("bob")) == ((3, 0) if keeps else (0, 3))
+    floor.run(new=replacing("alice", 2, 1, **(LESS | changes)))
+    bought = 4 if changes.get("side") == BUY else 0
+    assert floor.lots("new") == bought == floor.lots("bob")
+    assert floor.code("new") == ("filled" if bought else "waiting" if "stop_ticks" in changes else "unfilled")
+
+
+def test_an_iceberg_that_asks_for_less_keeps_what_it_shows() -> None:
+    for policy, shown in ((SHUFFLE, 1), (1, 3)):
+        floor = Floor(market(policy))
+        floor.run(ice=order("alice", 1, SELL, 100, 9, display_lots=3))
+        floor.run(take=order("bob", 1, BUY, 100, 2))
+        floor.run(less=replacing("alice", 2, 1, SELL, 100, 8, display_lots=3))
+        assert floor.execution.state.open[secret("less")].shown_lots == shown
+        assert floor.open_lots("less") == 6
 
 
 def test_a_replacement_that_keeps_its_place_is_a_maker_in_its_own_height() -> None:
