@@ -1,4 +1,4 @@
-"""An auction market's part of a height (docs/protocol-execution.md): self-trade prevention, clearings
+"""An auction market's part of a height (docs/protocol-execution.md, "Auction"): self-trade prevention, clearings
 until no fill-or-kill order is filled in part, then post-only orders one after the other.
 """
 

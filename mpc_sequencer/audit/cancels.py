@@ -1,4 +1,4 @@
-"""The cancels phase of a height (docs/protocol-execution.md): Cancel, CancelAll and what a Replace ends.
+"""The cancels phase of a height (docs/protocol-execution.md, "Cancels"): Cancel, CancelAll and what a Replace ends.
 
 It comes before any order of the batch enters, so nobody's cancel is late for the orders it travels with. What a
 target has filled is carried along: the total that a Replace names covers it.

@@ -1,4 +1,4 @@
-"""Uniform price and rationing of one market (docs/protocol-execution.md), by plain lists.
+"""Uniform price and rationing of one market (docs/protocol-execution.md, "Auction"), by plain lists.
 
 Supply and demand change only at limits, so prices fall into segments on which both are constant; the rules
 are applied to the segments. Shares are fractions until they are rounded.

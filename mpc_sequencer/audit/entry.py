@@ -1,4 +1,4 @@
-"""The entry phase of a height (docs/protocol-execution.md): orders, Replaces that enter and withdrawals, one
+"""The entry phase of a height (docs/protocol-execution.md, "Entry"): orders, Replaces that enter and withdrawals, one
 after the other by draw; each uses what those before it left.
 """
 

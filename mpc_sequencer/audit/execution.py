@@ -1,4 +1,4 @@
-"""One height executed from the document (docs/protocol-execution.md), step by step.
+"""One height executed from the document (docs/protocol-execution.md, "One height"), step by step.
 
 Orders past their expiry end; what the batch cancels is cancelled; the batch's other orders enter in draw order, and
 triggered stops join them. Then each market that got a new order is cleared with all of its resting orders, or lets its

@@ -1,4 +1,4 @@
-"""Locks and fees (docs/protocol-execution.md), written as fractions that are rounded once.
+"""Locks and fees (docs/protocol-execution.md, "Fees and locks"), written as fractions that are rounded once.
 
 A fee rounds down and a lock up, so what a buy has locked always covers what it pays.
 """

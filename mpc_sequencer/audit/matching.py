@@ -1,4 +1,4 @@
-"""Orders that meet the book one after the other (docs/protocol-execution.md), by plain sorted lists.
+"""Orders that meet the book in a sequence (docs/protocol-execution.md, "One after the other"), by plain sorted lists.
 
 Both sides of the book are written out as lists, best order first, and every arrival eats the other side's list
 from its front. An iceberg stands in the list with what it shows; used up, it goes to the end of its level with the

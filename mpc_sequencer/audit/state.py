@@ -1,4 +1,4 @@
-"""The market state an auditor keeps, and its root (docs/protocol-execution.md).
+"""The market state an auditor keeps, and its root (docs/protocol-execution.md, "State").
 
 The root is computed by its recursive definition over the sorted keys. Roots of subtrees with two pairs or
 more are remembered by the prefix they stand for; a changed pair forgets the roots of all prefixes of its

@@ -1,4 +1,4 @@
-"""Terms of an order that need no account to be judged (docs/protocol-execution.md), in the order of their
+"""Terms of an order that need no account to be judged (docs/protocol-execution.md, "Entry"), in the order of their
 codes.
 """
 

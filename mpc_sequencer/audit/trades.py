@@ -1,4 +1,4 @@
-"""What a market's part of a height came to, and how the state takes it (docs/protocol-execution.md).
+"""What a market's part of a height came to, and how the state takes it (docs/protocol-execution.md, "Fees and locks").
 
 Auction and matching say who traded what with whom and who was ended; nothing of accounts is theirs. Here fills become
 rows, rows become money, and every order that took part rests, is closed, or stays as it was.
