@@ -25,7 +25,7 @@ from mpc_sequencer.core.actions import (
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.market.types import AUCTION, RECEIVE, SHUFFLE, Market
-from tests.audit.log_builder import secret
+from tests.audit.audited_deployment import secret
 
 BASE, QUOTE = 0, 1
 SEPARATOR = eip712.domain_separator(31337, bytes(range(20)))

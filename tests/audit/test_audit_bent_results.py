@@ -26,7 +26,8 @@ from mpc_sequencer.core.actions import (
 )
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.market.types import AUCTION, Market
-from tests.audit.log_builder import BASE, QUOTE, START_MS, Deployment, LogBuilder, deployment, replace, secret
+from tests.audit.audited_deployment import BASE, QUOTE, START_MS, Deployment, deployment, replace, secret
+from tests.audit.log_builder import LogBuilder
 
 HOUSE = secret("house")[:20]
 

@@ -12,6 +12,7 @@ import pytest
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.actions import BUY, GTD, IOC, MARKET, SELL, STOP_LIMIT
 from mpc_sequencer.market.types import RECEIVE, SHUFFLE
+from tests.audit.audited_deployment import secret
 from tests.audit.floor_kit import (
     BASE,
     FEES,
@@ -25,7 +26,6 @@ from tests.audit.floor_kit import (
     replacing,
     withdrawal,
 )
-from tests.audit.log_builder import secret
 
 
 # --- cancels ----------

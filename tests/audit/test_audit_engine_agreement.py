@@ -32,6 +32,7 @@ from mpc_sequencer.core.actions import (
 )
 from mpc_sequencer.core.limits import NONCE_AHEAD_MAX
 from mpc_sequencer.market import BatchOrder, Engine, Fill, HeightResult, Market
+from tests.audit.audited_deployment import secret
 from tests.audit.floor_kit import (
     ADDRESSES,
     BASE,
@@ -49,7 +50,6 @@ from tests.audit.floor_kit import (
     replacing,
     withdrawal,
 )
-from tests.audit.log_builder import secret
 
 EXAMPLES = int(os.environ.get("MPCSEQ_AGREEMENT_EXAMPLES", "150"))
 HISTORIES = int(os.environ.get("MPCSEQ_AGREEMENT_HISTORIES", "18"))

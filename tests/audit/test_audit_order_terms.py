@@ -14,6 +14,7 @@ from mpc_sequencer.core import limits
 from mpc_sequencer.core.actions import BUY, FOK, GTC, GTD, IOC, MARKET, SELL, STOP, STOP_LIMIT
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.market.types import SHUFFLE, AccountValue, OrderValue
+from tests.audit.audited_deployment import secret
 from tests.audit.floor_kit import (
     BASE,
     FEES,
@@ -27,7 +28,6 @@ from tests.audit.floor_kit import (
     order,
     replacing,
 )
-from tests.audit.log_builder import secret
 
 SIZED = market(quantity_min_lots=2, quantity_max_lots=1_000)
 FIRST_FAULTS: list[tuple[str, dict[str, Any]]] = [

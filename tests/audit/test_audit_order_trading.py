@@ -24,8 +24,8 @@ from mpc_sequencer.core.actions import (
     STOP_LIMIT,
 )
 from mpc_sequencer.market.types import AUCTION, RECEIVE, SHUFFLE
+from tests.audit.audited_deployment import secret
 from tests.audit.floor_kit import ADDRESSES, BASE, FEES, HOUSE, QUOTE, Floor, cancel, market, order
-from tests.audit.log_builder import secret
 
 EACH_MODE = pytest.mark.parametrize("policy", [AUCTION, SHUFFLE, RECEIVE])
 ONE_AFTER_THE_OTHER = pytest.mark.parametrize("policy", [SHUFFLE, RECEIVE])
