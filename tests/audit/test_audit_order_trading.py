@@ -121,6 +121,29 @@ def test_in_an_auction_of_two_new_orders_the_later_draws_mode_counts() -> None:
     assert (floor.code(first), floor.code(second)) == ("resting", "self_trade")
 
 
+def test_in_an_auction_an_order_that_is_ended_ends_no_other() -> None:
+    floor = Floor(market())
+    floor.run(rest=order("alice", 1, SELL, 100, 5))
+    first, second = floor.draw("one", "two")
+    modes = {first: CANCEL_MAKER, second: CANCEL_TAKER}
+    floor.run(
+        **{first: order("alice", 2, BUY, 100, 1, self_trade=modes[first])},
+        **{second: order("alice", 3, BUY, 100, 1, self_trade=modes[second])},
+    )
+    assert (floor.update("rest"), floor.code(first), floor.code(second)) == (("self_trade", 0), "resting", "resting")
+
+
+def test_in_an_auction_cancel_both_ends_what_rests_before_what_is_new_whatever_their_draws() -> None:
+    floor = Floor(market())
+    floor.run(rest=order("alice", 1, SELL, 100, 5))
+    sell, buy = [name for name in floor.draw("rest", *"abcdefgh") if name != "rest"][:2]
+    assert floor.draw("rest", sell)[0] == sell
+    floor.run(
+        **{sell: order("alice", 2, SELL, 100, 5), buy: order("alice", 3, BUY, 100, 5, self_trade=CANCEL_BOTH)}
+    )
+    assert (floor.update("rest"), floor.code(sell), floor.code(buy)) == (("self_trade", 0), "resting", "self_trade")
+
+
 @ONE_AFTER_THE_OTHER
 def test_an_order_ended_on_meeting_itself_keeps_what_it_filled_before(policy: int) -> None:
     floor = Floor(market(policy))
