@@ -1,13 +1,15 @@
-"""Uniform price and rationing of one market (docs/protocol-execution.md), by plain lists.
+"""Uniform price and rationing of one market (docs/protocol-execution.md, "Auction"), by plain lists.
 
 Supply and demand change only at limits, so prices fall into segments on which both are constant; the rules
-are applied to the segments. Integers only.
+are applied to the segments. Shares are fractions until they are rounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
 
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.core.limits import PRICE_TICKS_MAX
@@ -21,7 +23,10 @@ class Interest:
     side: int
     limit_ticks: int
     quantity_lots: int
+    """What is open of it, hidden lots included."""
     resting: bool
+    shown_lots: int
+    """The part that goes before hidden lots where a level is rationed; of an order that hides nothing, all."""
 
 
 def crossing(limits: Iterable[tuple[int, int]]) -> tuple[int, int] | None:
@@ -103,27 +108,32 @@ def _segments(
 def _ration(
     orders: Sequence[Interest], volume_lots: int, draw: Callable[[bytes], bytes], *, best_first: int
 ) -> dict[bytes, int]:
-    """Give ``volume_lots`` to one side: by limit, then resting before new, then pro rata."""
-    groups: dict[tuple[int, bool], list[Interest]] = {}
+    """Give ``volume_lots`` to one side: by limit; at one limit what rests and is shown, what is new and is shown, what
+    rests hidden, what is new and hidden; pro rata where it runs out."""
+    groups: dict[tuple[int, bool, bool], dict[bytes, int]] = {}
     for order in orders:
-        groups.setdefault((best_first * order.limit_ticks, not order.resting), []).append(order)
+        for hidden, lots in ((False, order.shown_lots), (True, order.quantity_lots - order.shown_lots)):
+            place = (best_first * order.limit_ticks, hidden, not order.resting)
+            groups.setdefault(place, {})[order.order_id] = lots
     left = volume_lots
     fills: dict[bytes, int] = {}
     for place in sorted(groups):
         group = groups[place]
-        given = min(left, _lots(group))
-        fills |= _pro_rata(group, given, draw)
+        given = min(left, sum(group.values()))
+        for order_id, lots in _pro_rata(group, given, draw).items():
+            fills[order_id] = fills.get(order_id, 0) + lots
         left -= given
     return fills
 
 
-def _pro_rata(group: Sequence[Interest], lots: int, draw: Callable[[bytes], bytes]) -> dict[bytes, int]:
-    """``lots`` among a group in proportion to quantity; what is left goes to the largest remainders."""
-    total = _lots(group)
-    fills = {order.order_id: order.quantity_lots * lots // total for order in group}
+def _pro_rata(group: Mapping[bytes, int], lots: int, draw: Callable[[bytes], bytes]) -> dict[bytes, int]:
+    """``lots`` among a group in proportion to its orders' lots; what is left goes to the largest remainders."""
+    total = sum(group.values())
+    if lots in (0, total):
+        return dict(group) if lots else {}
+    parts = {order_id: Fraction(own * lots, total) for order_id, own in group.items()}
+    fills = {order_id: floor(part) for order_id, part in parts.items()}
     left = lots - sum(fills.values())
-    if left:
-        remainders = {order.order_id: order.quantity_lots * lots % total for order in group}
-        for order_id in sorted(fills, key=lambda order_id: (-remainders[order_id], draw(order_id)))[:left]:
-            fills[order_id] += 1
+    for order_id in sorted(fills, key=lambda order_id: (fills[order_id] - parts[order_id], draw(order_id)))[:left]:
+        fills[order_id] += 1
     return fills

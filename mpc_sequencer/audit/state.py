@@ -18,10 +18,10 @@ from typing import Final
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.actions import AMOUNT_BYTES, Order
 from mpc_sequencer.core.codec import encode
-from mpc_sequencer.market.types import AUCTION, STATUS_RESTING, Market, OrderValue
+from mpc_sequencer.market.types import AUCTION, STATUS_RESTING, Market, OrderStatus
 
 KIND_ACCOUNT: Final = 1
-KIND_RESTING: Final = 2
+KIND_ORDER: Final = 2
 KIND_MARKET: Final = 3
 
 KEY_BITS: Final = 256
@@ -32,12 +32,14 @@ WINDOW_BYTES: Final = limits.NONCE_WINDOW // 8
 
 @dataclass(slots=True)
 class Account:
-    """Free and locked base units per asset; nonces (bit i of the window: ``highest_nonce - i`` is used)."""
+    """Free and locked base units per asset; nonces (bit i of the window: ``highest_nonce - i`` is used); the last
+    accepted client ids, newest last."""
 
     free: dict[int, int] = field(default_factory=dict)
     locked: dict[int, int] = field(default_factory=dict)
     highest_nonce: int = 0
     window: int = 0
+    client_ids: list[int] = field(default_factory=list)
 
     def use_nonce(self, nonce: int) -> str | None:
         """Use a nonce; the outcome code where it cannot be."""
@@ -51,6 +53,11 @@ class Account:
             return "nonce_consumed"
         self.window |= 1 << age
         return None
+
+    def remember_client_id(self, client_id: int) -> None:
+        """Keep the client id of an accepted order; 0 is none."""
+        if client_id:
+            self.client_ids = [*self.client_ids, client_id][-limits.CLIENT_IDS_KEPT :]
 
     def move(self, asset: int, free: int = 0, locked: int = 0) -> None:
         """Add to free and locked."""
@@ -67,31 +74,44 @@ class Account:
 
 
 @dataclass(slots=True)
-class Resting:
-    """An order in the book."""
+class OpenOrder:
+    """An accepted order: new in a height, in the book, or a stop."""
 
-    account: bytes
-    market: int
-    side: int
-    price_ticks: int
-    remaining_lots: int
+    order_id: bytes
+    terms: Order
+    """What was signed; a stop that has joined is a market or limit order here."""
+    filled_lots: int = 0
+    """Of the total in ``terms``, with what an order it replaced had filled."""
+    shown_lots: int = 0
+    """What an iceberg in the book shows."""
     sequence: int = 0
-    """Which one it was to come to rest in its market, from 1; 0 in an auction market."""
-    order: Order | None = None
-    """What it was when it was new."""
+    """Which one it was to come to rest in its market, from 1; 0 in an auction market and for stops."""
+    status: OrderStatus = STATUS_RESTING
+
+    @property
+    def account(self) -> bytes:
+        return self.terms.account
+
+    @property
+    def remaining_lots(self) -> int:
+        """What is open of it."""
+        return self.terms.quantity_lots - self.filled_lots
 
 
 class State:
-    """Accounts, resting orders per market and order id, reference prices; what was touched since the root."""
+    """Accounts, open orders by id, by account and (those in the book) by market, reference prices; what was touched
+    since the root."""
 
     def __init__(self, markets: Iterable[Market]) -> None:
         markets = list(markets)
         self.accounts: dict[bytes, Account] = {}
         self.last_sequences = {market.id: 0 for market in markets if market.policy != AUCTION}
         self.reference_ticks = {market.id: market.reference_price_ticks for market in markets}
-        self.resting: dict[int, dict[bytes, Resting]] = {market: {} for market in self.reference_ticks}
+        self.open: dict[bytes, OpenOrder] = {}
+        self.resting: dict[int, dict[bytes, OpenOrder]] = {market: {} for market in self.reference_ticks}
+        self._by_account: dict[bytes, dict[bytes, OpenOrder]] = {}
         self.touched_accounts: set[bytes] = set()
-        self.touched_orders: set[tuple[int, bytes]] = set()
+        self.touched_orders: set[bytes] = set()
         self.touched_markets = set(self.reference_ticks)
         self._tree = Tree()
 
@@ -100,12 +120,31 @@ class State:
         self.touched_accounts.add(address)
         return self.accounts.setdefault(address, Account())
 
+    def open_of(self, address: bytes) -> list[OpenOrder]:
+        """The account's open orders."""
+        return list(self._by_account.get(address, {}).values())
+
+    def put(self, order: OpenOrder) -> None:
+        """Add an open order, or note that it has changed."""
+        self.open[order.order_id] = order
+        self._by_account.setdefault(order.account, {})[order.order_id] = order
+        if order.status == STATUS_RESTING:
+            self.resting[order.terms.market][order.order_id] = order
+        self.touched_orders.add(order.order_id)
+
+    def remove(self, order: OpenOrder) -> None:
+        """Take an order out, if it is there."""
+        if self.open.pop(order.order_id, None) is not None:
+            del self._by_account[order.account][order.order_id]
+            self.resting[order.terms.market].pop(order.order_id, None)
+            self.touched_orders.add(order.order_id)
+
     def root(self) -> bytes:
         """The state root."""
         for address in self.touched_accounts:
             self._tree.put(*account_pair(address, self.accounts[address]))
-        for market, order_id in self.touched_orders:
-            self._tree.put(*resting_pair(order_id, self.resting[market].get(order_id)))
+        for order_id in self.touched_orders:
+            self._tree.put(*order_pair(order_id, self.open.get(order_id)))
         for market in self.touched_markets:
             self._tree.put(*self._market_pair(market))
         self.touched_accounts.clear()
@@ -116,8 +155,7 @@ class State:
     def pairs(self) -> dict[bytes, bytes]:
         """Every (key, value) of the state, made from scratch."""
         made = [account_pair(address, account) for address, account in self.accounts.items()]
-        for orders in self.resting.values():
-            made += [resting_pair(order_id, order) for order_id, order in orders.items()]
+        made += [order_pair(order_id, order) for order_id, order in self.open.items()]
         made += [self._market_pair(market) for market in self.reference_ticks]
         return {key: value for key, value in made if value is not None}
 
@@ -135,37 +173,38 @@ def account_pair(address: bytes, account: Account) -> tuple[bytes, bytes | None]
         [asset, free.to_bytes(AMOUNT_BYTES, "big"), locked.to_bytes(AMOUNT_BYTES, "big")]
         for asset, free, locked in rows
     ]
-    return key, encode([balances, account.highest_nonce, account.window.to_bytes(WINDOW_BYTES, "big")])
+    value = [balances, account.highest_nonce, account.window.to_bytes(WINDOW_BYTES, "big")]
+    return key, encode([*value, account.client_ids] if account.client_ids else value)
 
 
-def resting_pair(order_id: bytes, order: Resting | None) -> tuple[bytes, bytes | None]:
-    """Key and value of a resting order; no value where it rests no more."""
-    key = domains.STATE_KEY(bytes((KIND_RESTING,)), order_id)
-    if order is None or order.order is None:
+def order_pair(order_id: bytes, order: OpenOrder | None) -> tuple[bytes, bytes | None]:
+    """Key and value of an open order; no value where it is open no more."""
+    key = domains.STATE_KEY(bytes((KIND_ORDER,)), order_id)
+    if order is None:
         return key, None
-    made = order.order
-    filled_lots = made.quantity_lots - order.remaining_lots
-    value = OrderValue(
-        account=made.account,
-        nonce=made.nonce,
-        market=made.market,
-        client_id=made.client_id,
-        side=made.side,
-        kind=made.kind,
-        time_in_force=made.time_in_force,
-        post_only=made.post_only,
-        self_trade=made.self_trade,
-        price_ticks=made.price_ticks,
-        stop_ticks=made.stop_ticks,
-        quantity_lots=made.quantity_lots,
-        filled_lots=filled_lots,
-        display_lots=made.display_lots,
-        shown_lots=0,
-        expires_ms=made.expires_ms,
-        sequence=order.sequence,
-        status=STATUS_RESTING,
+    terms = order.terms
+    return key, encode(
+        [
+            terms.account,
+            terms.nonce,
+            terms.market,
+            terms.client_id,
+            terms.side,
+            terms.kind,
+            terms.time_in_force,
+            terms.post_only,
+            terms.self_trade,
+            terms.price_ticks,
+            terms.stop_ticks,
+            terms.quantity_lots,
+            order.filled_lots,
+            terms.display_lots,
+            order.shown_lots,
+            terms.expires_ms,
+            order.sequence,
+            order.status,
+        ]
     )
-    return key, encode(value)
 
 
 def market_pair(market: int, reference_ticks: int, last_sequence: int | None) -> tuple[bytes, bytes]:

@@ -83,7 +83,9 @@ class Audit:
         self.recorder = Recorder()
         self.epochs = Epochs(committee)
         genesis = committee.genesis
-        self.execution = Execution(genesis.markets, len(genesis.assets), committee.separator)
+        self.execution = Execution(
+            genesis.markets, len(genesis.assets), committee.separator, genesis.fee_account
+        )
         self.inputs = Inputs(committee, self.recorder, self.execution)
         self.lists = Lists(self.epochs, self.recorder)
         self.envelopes = Envelopes(committee, self.epochs.current.signatures, self.recorder)

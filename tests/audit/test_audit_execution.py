@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from mpc_sequencer.audit.clearing import Interest, clear
 from mpc_sequencer.audit.execution import Executed, Execution, OpenedOrder
 from mpc_sequencer.audit.matching import match
-from mpc_sequencer.audit.state import Account, Resting, State, Tree, root_by_definition
+from mpc_sequencer.audit.state import Account, OpenOrder, State, Tree, root_by_definition
 from mpc_sequencer.core.actions import (
     BUY,
     GTC,
@@ -39,7 +39,7 @@ PENNILESS = "poor"
 
 
 def interest(number: int, side: int, limit: int, lots: int, resting: bool) -> Interest:
-    return Interest(secret(f"order {number}"), side, limit, lots, resting)
+    return Interest(secret(f"order {number}"), side, limit, lots, resting, lots)
 
 
 def draw(order_id: bytes) -> bytes:
@@ -321,22 +321,32 @@ def test_auditor_and_engine_agree_over_long_histories(seed: int) -> None:
     assert execution.state.root() == root_by_definition(execution.state.pairs())
 
 
-def test_arrivals_eat_the_book_by_price_then_sequence_whatever_order_it_is_held_in() -> None:
+def waiting(name: str, price_ticks: int, lots: int, sequence: int) -> OpenOrder:
     account = deployment().traders["alice"].address
-    resting = {
-        secret("third"): Resting(account, 0, SELL, 11, 5, 3),
-        secret("second"): Resting(account, 0, SELL, 10, 5, 2),
-        secret("first"): Resting(account, 0, SELL, 10, 5, 1),
-    }
-    arrival = plain_order(
-        account, 1, bytes(32), market=0, side=BUY, time_in_force=GTC, price_ticks=11, quantity_lots=12
+    terms = plain_order(
+        account, 1, bytes(32), market=0, side=SELL, time_in_force=GTC, price_ticks=price_ticks, quantity_lots=lots
     )
-    seen = match(resting, {secret("arrival"): arrival}, [secret("arrival")])
-    assert seen.left == {secret("first"): 0, secret("second"): 0, secret("third"): 3}
-    assert (seen.tape, seen.rested) == ([10, 10, 11], [])
-    assert seen.lots[secret("arrival"), 10, False] == 10 and seen.lots[secret("arrival"), 11, False] == 2
-    one_lot = replace(arrival, quantity_lots=1)
-    assert match(resting, {secret("arrival"): one_lot}, [secret("arrival")]).left[secret("first")] == 4
+    return OpenOrder(secret(name), terms, sequence=sequence)
+
+
+def test_arrivals_eat_the_book_by_price_then_sequence_whatever_order_it_is_held_in() -> None:
+    book = [waiting("third", 11, 5, 3), waiting("second", 10, 5, 2), waiting("first", 10, 5, 1)]
+    resting = {order.order_id: order for order in book}
+    terms = plain_order(
+        bytes(20), 1, bytes(32), market=0, side=BUY, time_in_force=GTC, price_ticks=11, quantity_lots=12
+    )
+    seen = match(resting, [OpenOrder(secret("arrival"), terms)], 3)
+    assert seen.book == {secret("third"): (3, 0)}
+    assert seen.lots == {
+        (secret("arrival"), 10, False): 10,
+        (secret("arrival"), 11, False): 2,
+        (secret("first"), 10, True): 5,
+        (secret("second"), 10, True): 5,
+        (secret("third"), 11, True): 2,
+    }
+    assert (seen.price_ticks, seen.last_sequence) == (11, 3)
+    one_lot = OpenOrder(secret("arrival"), replace(terms, quantity_lots=1))
+    assert match(resting, [one_lot], 3).lots[secret("first"), 10, True] == 1
 
 
 @pytest.mark.parametrize("precedence", [None, lambda ids: list(ids)[1:], lambda ids: [*ids, ids[0]]])
