@@ -59,7 +59,7 @@ def test_sealing_prints_what_was_written_and_takes_ticks_and_lots_too(
     ran = seal(mpcseq, devnet, tmp_path / "a")
     assert ran.status == 0
     assert set(ran.json) == {
-        *("order_id", "file", "bytes", "account", "sponsor", "nonce", "valid_from_ms", "valid_until_ms")
+        *("order_id", "action", "file", "bytes", "account", "sponsor", "nonce", "valid_from_ms", "valid_until_ms")
     }
     changes: dict[str, object] = {
         "price": None,
@@ -100,9 +100,9 @@ def seal_error(mpcseq: Run, devnet: Devnet, out: Path, **changes: object) -> tup
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"price": "61800.35"}, "order.price"),
+        ({"price": "61800.35"}, "order.price_tick"),
         ({"price": "1e5"}, "order.price"),
-        ({"quantity": "0.0001"}, "order.quantity"),
+        ({"quantity": "0.0001"}, "order.dust"),
         ({"side": "long"}, "order.side"),
         ({"side": None}, "order.side"),
         ({"time-in-force": "DAY"}, "order.time_in_force"),
