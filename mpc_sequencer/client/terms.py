@@ -1,7 +1,7 @@
 """What an order may say: the terms of every kind of order, and the checks that execution would make, made first.
 
 A trader names a kind, and the terms that kind needs; the functions here give the whole set, and what is not named
-stays out. MARKET and STOP orders need a *protection price*, the worst price they take: nothing is traded without a limit.
+stays out. MARKET and STOP orders need a *protection price*, the worst price they take: nothing trades without a limit.
 :func:`~mpc_sequencer.client.units.protection_ticks` makes one from a reference price and the slippage that is accepted.
 
 :func:`check_action` refuses whatever execution would refuse in any state (docs/protocol-execution.md, "Terms"), each

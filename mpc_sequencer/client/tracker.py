@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from mpc_sequencer.client.errors import ClientError, TooManyOrders
 from mpc_sequencer.core.errors import ProtocolError
@@ -22,7 +22,8 @@ from mpc_sequencer.core.messages import ExecutedRow, Refused, SubmitResult
 from mpc_sequencer.core.types import Envelope, Receipt
 
 ORDERS_MAX: Final = 200_000
-FILLS_PER_ORDER_MAX: Final = 1_024
+UPDATES_PER_ORDER_MAX: Final = 8_192
+"""Different reports of one order that are counted, liars' included."""
 FAULTS_KEPT_MAX: Final = 256
 EARLIER_RECEIPTS_MAX: Final = 64
 KEY_PENDING: Final = "key.pending"
@@ -44,8 +45,28 @@ _RESEND_NS: Final = RESEND_MS * 1_000_000
 
 FinalReport = tuple[int, bytes]
 """(height, block id)"""
-ExecutedReport = tuple[int, str, int, int, int]
-"""(height, outcome code, lots filled, worst price in ticks, notional in tick lots)"""
+
+
+class ExecutedReport(NamedTuple):
+    """What a height made of an order; prices in ticks, the notional in tick lots, the fee in quote units."""
+
+    height: int
+    code: str
+    filled_lots: int
+    price_ticks: int
+    notional_tick_lots: int
+    fee_units: int = 0
+    remaining_lots: int = 0
+    """What is open afterwards; 0 where it has ended."""
+
+
+def report_of(height: int, row: ExecutedRow) -> ExecutedReport:
+    """A member's row as a report."""
+    notional, fee = int.from_bytes(row.notional, "big"), int.from_bytes(row.fee, "big")
+    return ExecutedReport(
+        height, row.code, row.filled_lots, row.price_ticks, notional, fee, row.remaining_lots
+    )
+
 
 Report = TypeVar("Report", FinalReport, ExecutedReport)
 
@@ -75,8 +96,8 @@ class OrderRecord:
     """Members that said it is sequenced already when it was sent to them."""
     final: FinalReport | None = None
     executed: ExecutedReport | None = None
-    later_fills: list[FillReport] = field(default_factory=list)
-    """What later heights filled of an order that rests."""
+    updates: list[ExecutedReport] = field(default_factory=list)
+    """What later heights did to it while it was open, ascending by height: fills, and its end."""
     first_receipt_ns: int | None = None
     receipts_ns: int | None = None
     """When f+1 members had given a receipt, so at least one honest member is bound."""
@@ -86,7 +107,7 @@ class OrderRecord:
     executed_reports: dict[int, ExecutedReport] = field(default_factory=dict, repr=False)
     again_ns: dict[int, int] = field(default_factory=dict, repr=False)
     """When to send it again, by member."""
-    fill_reports: dict[FillReport, set[int]] = field(default_factory=dict, repr=False)
+    update_reports: dict[ExecutedReport, set[int]] = field(default_factory=dict, repr=False)
 
     @property
     def refused(self) -> bool:
@@ -131,13 +152,34 @@ class OrderRecord:
         """The sum of price in ticks times lots over all fills so far."""
         return sum(notional for _, _, _, notional in self.fills())
 
+    def history(self) -> list[ExecutedReport]:
+        """What each height made of it, as f+1 members reported."""
+        return [*([] if self.executed is None else [self.executed]), *self.updates]
+
+    @property
+    def fee_units(self) -> int:
+        """Fees so far, in units of the quote asset."""
+        return sum(one.fee_units for one in self.history())
+
+    @property
+    def open_lots(self) -> int | None:
+        """What is open of it; 0 where it has ended, None before its outcome is known."""
+        history = self.history()
+        return history[-1].remaining_lots if history else None
+
+    @property
+    def end(self) -> str | None:
+        """The code it ended with; None while it is open, or its outcome is not known."""
+        history = self.history()
+        return history[-1].code if history and not history[-1].remaining_lots else None
+
     def fills(self) -> list[FillReport]:
         """What each height filled of it, as f+1 members reported."""
-        first = []
-        if self.executed is not None:
-            height, _, lots, price_ticks, notional = self.executed
-            first = [(height, lots, price_ticks, notional)]
-        return [fill for fill in first + self.later_fills if fill[1] > 0]
+        return [
+            (one.height, one.filled_lots, one.price_ticks, one.notional_tick_lots)
+            for one in self.history()
+            if one.filled_lots > 0
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +210,8 @@ class OrderTracker:
         self.orders: dict[bytes, OrderRecord] = {}
         self.contradictions: list[Contradiction] = []
         self.unexecuted: dict[bytes, OrderRecord] = {}
+        self.open: dict[bytes, OrderRecord] = {}
+        """Orders that rest, or wait for their trigger."""
         self._counted: frozenset[int] | None = None
         """Members whose reports count; None for whoever reports."""
 
@@ -180,9 +224,9 @@ class OrderTracker:
             for reports in (record.refusals, record.final_reports, record.executed_reports):
                 for node in [node for node in reports if node not in self._counted]:
                     del reports[node]
-            for fill, voters in list(record.fill_reports.items()):
+            for update, voters in list(record.update_reports.items()):
                 voters &= self._counted
-                self._count_fill(record, fill)
+                self._count_update(record, update)
         for record in list(self.unexecuted.values()):
             self._count_final(record, now_ns)
             self._count_executed(record, now_ns)
@@ -208,6 +252,7 @@ class OrderTracker:
         """Drop an order; later reports about it are ignored."""
         self.orders.pop(order_id, None)
         self.unexecuted.pop(order_id, None)
+        self.open.pop(order_id, None)
 
     def receipt(self, node: int, receipt: Receipt, now_ns: int) -> bool:
         """Take a verified receipt; False when the order is unknown or the receipt a repetition."""
@@ -280,7 +325,7 @@ class OrderTracker:
             record = self.orders.get(row.order_id)
             if record is None:
                 continue
-            report = (height, row.code, row.filled_lots, row.price_ticks, int.from_bytes(row.notional, "big"))
+            report = report_of(height, row)
             if self._heard(record.executed_reports, node, report, record.executed, row.order_id):
                 count += self._count_executed(record, now_ns)
         return count
@@ -300,27 +345,33 @@ class OrderTracker:
             return False
         record.executed, record.executed_ns, record.executed_reports = agreed, now_ns, {}
         self.unexecuted.pop(record.order_id, None)
+        if record.open_lots:
+            self.open[record.order_id] = record
         return True
 
     def filled(self, node: int, height: int, rows: Iterable[ExecutedRow]) -> None:
-        """Take a report of later fills of resting orders."""
+        """Take a report of what a later height did to open orders: filled them, or ended them."""
         for row in rows:
             record = self.orders.get(row.order_id)
             if record is None:
                 continue
-            key = (height, row.filled_lots, row.price_ticks, int.from_bytes(row.notional, "big"))
-            voters = record.fill_reports.get(key)
+            key = report_of(height, row)
+            voters = record.update_reports.get(key)
             if voters is None:
-                if len(record.fill_reports) >= FILLS_PER_ORDER_MAX:
+                if len(record.update_reports) >= UPDATES_PER_ORDER_MAX:
                     continue
-                voters = record.fill_reports[key] = set()
+                voters = record.update_reports[key] = set()
             if self._counts(node):
                 voters.add(node)
-                self._count_fill(record, key)
+                self._count_update(record, key)
 
-    def _count_fill(self, record: OrderRecord, fill: FillReport) -> None:
-        if len(record.fill_reports[fill]) >= self._enough and fill not in record.later_fills:
-            record.later_fills.append(fill)
+    def _count_update(self, record: OrderRecord, update: ExecutedReport) -> None:
+        if len(record.update_reports[update]) < self._enough or update in record.updates:
+            return
+        record.updates.append(update)
+        record.updates.sort()
+        if record.end is not None:
+            self.open.pop(record.order_id, None)
 
     def _counts(self, node: int) -> bool:
         return self._counted is None or node in self._counted

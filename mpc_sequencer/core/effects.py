@@ -254,14 +254,18 @@ class Outcomes:
 
     height: int
     rows: tuple[ExecutedRow, ...]
+    updates: tuple[ExecutedRow, ...] = ()
+    """What it did to orders of earlier heights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Answer the client with the order's kept outcome, or with ``otherwise`` where none is kept."""
+    """Answer the client with the order's kept outcome and what heights after ``after_height`` did to it, or with
+    ``otherwise`` where none is kept."""
 
     client: int
     otherwise: OrderReply
+    after_height: int = 0
 
 
 @dataclass(frozen=True, slots=True)

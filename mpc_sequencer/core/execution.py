@@ -37,6 +37,8 @@ class Executed:
 
     outcome: HeightResult
     result: bytes
+    previous: bytes
+    """The result of the counting height before."""
 
 
 class ExecutionValue(Value, frozen=True):
@@ -116,8 +118,8 @@ class Execution:
         height = batch.final.height
         time_ms = batch.final.block.header.time_ms
         outcome = self.engine.execute(height, time_ms, batch.coin, prepared, self._precedence(batch.final))
-        result = result_hash(self._last_result, height, outcome.state_root, outcome.fills_root)
-        self._last_result = result
+        previous = self._last_result
+        result = self._last_result = result_hash(previous, height, outcome.state_root, outcome.fills_root)
         self.executed_height = height
         self._compare(height, result, self._awaited.pop(height, result))
         if height > self.certified_height:
@@ -125,7 +127,7 @@ class Execution:
         self.effects.append(
             Append(ResultEntry(height, outcome.state_root, outcome.fills_root, result))
         )
-        return Executed(outcome, result)
+        return Executed(outcome, result, previous)
 
     def certified(self, refs: tuple[ResultRef, ...]) -> None:
         """A final block certifies results. Raises :class:`ResultMismatch` where one is not this member's."""

@@ -28,3 +28,37 @@ def merkle_root(leaves: Sequence[bytes], node: Tag) -> bytes:
             paired.append(level[-1])
         level = paired
     return level[0]
+
+
+def merkle_path(leaves: Sequence[bytes], place: int, node: Tag) -> tuple[bytes, ...]:
+    """The siblings of the leaf at ``place``, the lowest first. Raises ``ValueError`` where there is none."""
+    if not 0 <= place < len(leaves):
+        raise ValueError(f"no leaf {place} of {len(leaves)}")
+    path = []
+    level = list(leaves)
+    while len(level) > 1:
+        if place ^ 1 < len(level):
+            path.append(level[place ^ 1])
+        paired = [node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+        if len(level) % 2:
+            paired.append(level[-1])
+        level, place = paired, place >> 1
+    return tuple(path)
+
+
+def root_of_path(leaf: bytes, place: int, count: int, path: Sequence[bytes], node: Tag) -> bytes:
+    """The root of the sequence of ``count`` leaves in which ``path`` leads up from ``leaf`` at ``place``. Raises
+    ``ValueError`` where the path has not the length that place and count give."""
+    if not 0 <= place < count:
+        raise ValueError(f"no leaf {place} of {count}")
+    root, left = leaf, list(reversed(path))
+    while count > 1:
+        if place ^ 1 < count:
+            if not left:
+                raise ValueError(f"a path of {len(path)} hashes is too short")
+            sibling = left.pop()
+            root = node(sibling, root) if place & 1 else node(root, sibling)
+        place, count = place >> 1, (count + 1) >> 1
+    if left:
+        raise ValueError(f"a path of {len(path)} hashes is too long")
+    return root

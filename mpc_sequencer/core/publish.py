@@ -18,12 +18,11 @@ from mpc_sequencer.core.transcript import (
     SettlementEntry,
 )
 from mpc_sequencer.market import HeightResult
+from mpc_sequencer.market.types import Outcome, Update
 from mpc_sequencer.settlement.payloads import SignedResult, pack_deltas
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
-
-LASTING = frozenset({"resting", "partly_filled"})
 
 
 class Publisher:
@@ -55,34 +54,25 @@ class Publisher:
         self._core.effects.append(Append(EnvelopeEntry(pooled.variants[envelope_hash])))
 
     def executed(self, outcome: HeightResult) -> None:
-        """Tell clients what became of the height's orders, and of resting ones it filled."""
+        """Tell clients what became of the height's orders, and of earlier ones that it filled or ended."""
         core, height = self._core, outcome.height
         rows: dict[bytes, ExecutedRow] = {}
         lasting: set[bytes] = set()
         for one in outcome.outcomes:
-            notional = one.notional_tick_lots.to_bytes(AMOUNT_BYTES, "big")
-            rows[one.order_id] = ExecutedRow(
-                one.order_id, one.code, one.filled_lots, one.price_ticks or 0, notional
-            )
-            if core.execution.engine.open_order(one.order_id) is not None:
+            still = core.execution.engine.open_order(one.order_id)
+            rows[one.order_id] = _row(one, 0 if still is None else still.remaining_lots)
+            if still is not None:
                 lasting.add(one.order_id)
         earlier: dict[bytes, ExecutedRow] = {}
-        for fill in outcome.fills:
-            if fill.order_id not in rows:
-                still = core.execution.engine.open_order(fill.order_id) is not None
-                code = "partly_filled" if still else "filled"
-                # Its only fill of the height: an order that rests trades at one price, an auction's or its own.
-                notional = (fill.price_ticks * fill.quantity_lots).to_bytes(AMOUNT_BYTES, "big")
-                earlier[fill.order_id] = ExecutedRow(
-                    fill.order_id, code, fill.quantity_lots, fill.price_ticks, notional
-                )
-                if still:
-                    lasting.add(fill.order_id)
+        for update in outcome.updates:
+            earlier[update.order_id] = _row(update, update.remaining_lots)
+            if update.remaining_lots:
+                lasting.add(update.order_id)
         core.gateway.executed(height, rows, lasting)
         core.gateway.filled(height, earlier, lasting)
         core.board.executed(outcome, rows)
-        if rows:
-            core.effects.append(Outcomes(height, tuple(rows.values())))
+        if rows or earlier:
+            core.effects.append(Outcomes(height, tuple(rows.values()), tuple(earlier.values())))
 
     def settle(self) -> None:
         """Sign ranges that are certified, and hand over those with q signatures."""
@@ -97,6 +87,19 @@ class Publisher:
         for number, signed in core.ranges.ready():
             core.effects.append(Append(settlement_entry(signed)))
             core.effects.append(Settle(number, signed))
+
+
+def _row(one: Outcome | Update, remaining_lots: int) -> ExecutedRow:
+    """A height's outcome for an order, as clients hear it."""
+    return ExecutedRow(
+        order_id=one.order_id,
+        code=one.code,
+        filled_lots=one.filled_lots,
+        price_ticks=one.price_ticks or 0,
+        notional=one.notional_tick_lots.to_bytes(AMOUNT_BYTES, "big"),
+        fee=one.fee_units.to_bytes(AMOUNT_BYTES, "big"),
+        remaining_lots=remaining_lots,
+    )
 
 
 def settlement_entry(signed: SignedResult) -> SettlementEntry:

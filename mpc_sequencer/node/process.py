@@ -202,8 +202,8 @@ def _keep_recovered(
                 storage.append(entry)
             case core_effects.KeepSecret(name, secret):
                 vault.put(name, secret)
-            case core_effects.Outcomes(height, rows):
-                storage.outcomes.add(height, rows)
+            case core_effects.Outcomes(height, rows, updates):
+                storage.outcomes.add(height, rows, updates)
             case core_effects.Persist():
                 pass
             case _:

@@ -33,12 +33,13 @@ import msgspec
 import trio
 
 from mpc_sequencer.core import effects as core_effects
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.messages import StatusReply
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.peers import ACROSS_EPOCHS
-from mpc_sequencer.core.status import executed_reply
+from mpc_sequencer.core.status import recalled
 from mpc_sequencer.core.types import ZERO_HASH, NextCommittee
 from mpc_sequencer.node import transport as wires
 from mpc_sequencer.node.epochs import Cores, evidence_folder
@@ -188,6 +189,7 @@ class Runner:
             self._snapshot = Snapshots(core, self._storage)
             self._faults.clear()
             core.gateway.inherit(before.gateway)
+            core.proofs.inherit(before.proofs)
             self.inbox.enter(core.committee.epoch, self._transport.enter(core.committee))
         tell_place(core)
         await self._carry_out(core.collect() + core.start(self.now_ms()))
@@ -216,7 +218,7 @@ class Runner:
                     self._vault.put(one.name, one.secret)
                     logger.info("%s is in the vault", one.name)
                 elif isinstance(one, core_effects.Outcomes):
-                    self._storage.outcomes.add(one.height, one.rows)
+                    self._storage.outcomes.add(one.height, one.rows, one.updates)
             if records:
                 self._storage.journal.append_many([encode(record) for record in records])
                 # what binds to nothing need not wait for the disk: it is synced with what comes next
@@ -280,9 +282,10 @@ class Runner:
                 if isinstance(reply, StatusReply):
                     reply = msgspec.structs.replace(reply, cpu_us=_cpu_us(), memory_bytes=_memory_bytes())
                 self._transport.clients.reply(client, encode(reply))
-            case core_effects.Recall(client, otherwise):
-                known = self._storage.outcomes.get(otherwise.order_id)
-                found = otherwise if known is None else executed_reply(otherwise.request, *known)
+            case core_effects.Recall(client, otherwise, after_height):
+                kept = self._storage.outcomes
+                updates = kept.updates(otherwise.order_id, after_height, limits.UPDATES_MAX + 1)
+                found = recalled(otherwise, kept.get(otherwise.order_id), updates)
                 self._transport.clients.reply(client, encode(found))
             case core_effects.Settle(number, signed):
                 self._settle(number, signed)
