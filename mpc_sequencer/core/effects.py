@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from mpc_sequencer.core.feed import FedHeight
 from mpc_sequencer.core.messages import (
     ClientReply,
     ClientRequest,
@@ -269,6 +270,13 @@ class Recall:
 
 
 @dataclass(frozen=True, slots=True)
+class Feed:
+    """An executed height for an outside matching engine: on disk before anything of the round leaves."""
+
+    fed: FedHeight
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
     """A settlement range with q signatures is ready for the chain."""
 
@@ -335,6 +343,7 @@ Effect = (
     | Reply
     | Outcomes
     | Recall
+    | Feed
     | Settle
     | Fault
     | Evidence

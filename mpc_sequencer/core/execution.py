@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.chain import Finality
-from mpc_sequencer.core.effects import Append, Effect
+from mpc_sequencer.core.effects import Append, Effect, Feed
+from mpc_sequencer.core.feed import fed_height
 from mpc_sequencer.core.reveal_task import OpenedBatch
 from mpc_sequencer.core.transcript import ResultEntry
 from mpc_sequencer.core.types import Hash32, ResultRef, Uint, Value
@@ -20,6 +21,7 @@ from mpc_sequencer.market import (
     BatchOrder,
     Engine,
     HeightResult,
+    Market,
     Precedence,
     PreparedOrder,
     genesis_result,
@@ -67,6 +69,8 @@ class Execution:
         self.executed_height = 0
         self.certified_height = 0
         self.effects: list[Effect] = []
+        self.feeds: Sequence[Market] | None = None
+        """The markets of an outside engine, where the shell feeds one."""
 
     def dump(self) -> ExecutionValue:
         """The state after the last executed height."""
@@ -117,7 +121,8 @@ class Execution:
         del self._preparing[0]
         height = batch.final.height
         time_ms = batch.final.block.header.time_ms
-        outcome = self.engine.execute(height, time_ms, batch.coin, prepared, self._precedence(batch.final))
+        precedence = self._precedence(batch.final)
+        outcome = self.engine.execute(height, time_ms, batch.coin, prepared, precedence)
         previous = self._last_result
         result = self._last_result = result_hash(previous, height, outcome.state_root, outcome.fills_root)
         self.executed_height = height
@@ -127,6 +132,8 @@ class Execution:
         self.effects.append(
             Append(ResultEntry(height, outcome.state_root, outcome.fills_root, result))
         )
+        if self.feeds is not None:
+            self.effects.append(Feed(fed_height(outcome, time_ms, batch.coin, prepared, precedence, self.feeds)))
         return Executed(outcome, result, previous)
 
     def certified(self, refs: tuple[ResultRef, ...]) -> None:

@@ -25,6 +25,7 @@ from mpc_sequencer.core.lognote import log_origin
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.recovery import recover, take_up_log
 from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.matching.store import StreamStore
 from mpc_sequencer.node import tls
 from mpc_sequencer.node import transport as wires
 from mpc_sequencer.node.chain_side import CHAIN_DELAY_S, serve_chain
@@ -45,6 +46,7 @@ from mpc_sequencer.node.startup import (
     read_inputs,
 )
 from mpc_sequencer.node.storage import Storage
+from mpc_sequencer.node.streaming import STREAM_FILE, Served
 from mpc_sequencer.node.vault import Vault
 from mpc_sequencer.settlement.submitter import ResultReady, Settled
 from threshold import SecretShare, ThresholdError
@@ -69,9 +71,14 @@ logger = logging.getLogger("mpc_sequencer.node")
 
 
 async def run_node(
-    folder: Path, passphrase: str, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+    folder: Path,
+    passphrase: str,
+    *,
+    stream: tuple[str, int] | None = None,
+    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> int:
     """Run the member whose node.json is in ``folder`` until SIGTERM, SIGINT or cancellation; the exit status.
+    ``stream`` is host and port at which it serves an outside matching engine.
 
     Raises :class:`ConfigError` for all that keeps it from starting. ``task_status`` gets the port.
     """
@@ -84,7 +91,7 @@ async def run_node(
     vault = open_vault(config, opened)
     try:
         phases.end("keys")
-        return await _run_member(folder, config, file, opened, signer, vault, phases, task_status)
+        return await _run_member(folder, config, file, opened, signer, vault, phases, task_status, stream)
     finally:
         vault.close()
 
@@ -98,6 +105,7 @@ async def _run_member(
     vault: Vault,
     phases: StartPhases,
     task_status: trio.TaskStatus[int],
+    stream_at: tuple[str, int] | None,
 ) -> int:
     log_key = tls.log_key(opened.log_seed)
     origin = partial(log_origin, file.committee.genesis_id, log_key)
@@ -106,7 +114,11 @@ async def _run_member(
     )
     phases.end("disk")
     share: SecretShare | None = None
+    stream = None
     try:
+        if stream_at is not None:
+            open_store = partial(StreamStore, config.data / STREAM_FILE, file.genesis.markets)
+            stream = Served(await trio.to_thread.run_sync(open_store), file.committee.genesis_id, *stream_at)
         committee = await trio.to_thread.run_sync(committee_of, file.committee, storage.snapshot)
         if committee.origin is None:
             share = check_share(config, file, vault, damaged=bool(storage.damaged))
@@ -118,6 +130,7 @@ async def _run_member(
             inputs = await trio.to_thread.run_sync(read_inputs, config, file)
             await trio.to_thread.run_sync(keep_inputs, folder, inputs)
         cores = Cores(file.committee, signer, log_key, inputs, vault, share)
+        cores.feeding = stream is not None
         core = cores.make(committee)
         if core.committee.keys is not None:
             core.committee.sealing_key.prepare()  # tables that would hold up the first round otherwise
@@ -135,9 +148,12 @@ async def _run_member(
         gc.freeze()  # modules, tables and the recovered state stay: they are not looked through again
         gc.set_threshold(*GARBAGE_THRESHOLDS)
         phases.end("state")
-        runner_of = partial(Runner, core, storage, vault, transport, cores=cores, proposals=proposals)
-        return await _serve(runner_of, proposals, recovered, storage, transport, config, file, phases)
+        feed = None if stream is None else stream.feed
+        runner_of = partial(Runner, core, storage, vault, transport, cores=cores, proposals=proposals, stream=feed)
+        return await _serve(runner_of, proposals, recovered, storage, transport, config, file, phases, stream)
     finally:
+        if stream is not None:
+            stream.close()
         if share is not None:
             share.erase()
         storage.close()
@@ -220,6 +236,7 @@ async def _serve(
     config: NodeConfig,
     file: CommitteeFile,
     phases: StartPhases,
+    stream: Served | None,
 ) -> int:
     results_in: trio.MemorySendChannel[ResultReady] | None = None
     status = 0
@@ -241,6 +258,8 @@ async def _serve(
             nursery.start_soon(runner.checkpoints)
             nursery.start_soon(runner.inbox.pump, transport.peers.events, runner.inbox.peers)
             nursery.start_soon(runner.inbox.pump, transport.clients.events, runner.inbox.clients)
+            if stream is not None:
+                nursery.start_soon(stream.run)
             nursery.start_soon(runner.run, recovered)
             nursery.start_soon(proposals.watch, runner.propose)
             nursery.start_soon(

@@ -41,6 +41,8 @@ from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.peers import ACROSS_EPOCHS
 from mpc_sequencer.core.status import recalled
 from mpc_sequencer.core.types import ZERO_HASH, NextCommittee
+from mpc_sequencer.matching.run import fair_batch
+from mpc_sequencer.matching.stream import MatchingStream
 from mpc_sequencer.node import transport as wires
 from mpc_sequencer.node.epochs import Cores, evidence_folder
 from mpc_sequencer.node.evidence_files import write_evidence
@@ -93,8 +95,11 @@ class Runner:
         evidence: Path,
         cores: Cores | None = None,
         proposals: Proposals | None = None,
+        stream: MatchingStream | None = None,
     ) -> None:
-        """``evidence`` is the folder for the first epoch's; ``cores`` makes the cores of later epochs."""
+        """``evidence`` is the folder for the first epoch's; ``cores`` makes the cores of later epochs; ``stream`` feeds
+        an outside matching engine."""
+        self._stream = stream
         self._core = core
         self._cores = cores
         self._proposals = proposals
@@ -224,6 +229,10 @@ class Runner:
                 # what binds to nothing need not wait for the disk: it is synced with what comes next
                 if any(not isinstance(record, core_effects.UNBINDING) for record in records):
                     await self._sync()
+            if self._stream is not None:
+                for one in gathered:
+                    if isinstance(one, core_effects.Feed):
+                        await self._stream.add(fair_batch(one.fed))
         for one in gathered:
             if isinstance(one, core_effects.RolledBack):
                 raise DiskRolledBack(one.detail)
