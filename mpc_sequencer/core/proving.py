@@ -5,7 +5,8 @@ from __future__ import annotations
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.proofs import StateProof
 from mpc_sequencer.core.resultproof import ACCOUNT, ORDER
-from mpc_sequencer.market import Engine
+from mpc_sequencer.market import AUCTION, Engine
+from mpc_sequencer.market.state import State
 from mpc_sequencer.market.tree import EMPTY_ROOT, StateTree, _Branch, state_key
 
 
@@ -21,9 +22,16 @@ def state_proof(engine: Engine, kind: int, identifier: bytes) -> StateProof | No
         order = engine.open_order(identifier)
         value = None if order is None else encode(order)
     else:
-        market = int.from_bytes(identifier, "big")
-        value = state._market_value(market) if market in state.markets else None
+        value = _market_value(state, int.from_bytes(identifier, "big"))
     return None if value is None else StateProof(value, siblings_of(state._tree, state_key(kind, identifier)))
+
+
+def _market_value(state: State, market_id: int) -> bytes | None:
+    market = state.markets.get(market_id)
+    if market is None:
+        return None
+    price_ticks = state.reference_prices_ticks[market_id]
+    return encode((price_ticks,) if market.policy == AUCTION else (price_ticks, state.sequences[market_id]))
 
 
 def siblings_of(tree: StateTree, key: bytes) -> tuple[bytes, ...]:
