@@ -99,8 +99,9 @@ class NodeApplication:
         self._core.retry_final(now_ms)
 
     def loaded(self) -> bool:
-        """Whether so many orders wait that a block can as well hold them in one."""
-        return self._core.pool.pending >= limits.BLOCK_LOADED_ORDERS
+        """Whether so many orders wait that a block can as well hold them in one, or the last final block held so many:
+        hardly any wait right after it, and a block that did not wait then would be a small one for the same price."""
+        return max(self._core.pool.pending, self._core.last_batch_orders) >= limits.BLOCK_LOADED_ORDERS
 
     def may_vote(self, view: int) -> bool:
         """Whether this member can know that it signs nothing against an earlier vote."""

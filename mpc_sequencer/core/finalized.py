@@ -21,6 +21,7 @@ def on_final(core: NodeCore, final: FinalBlock, now_ms: int) -> None:
     core.last_final_ms = now_ms
     entry = final.entry
     height, batch = entry.state.height, entry.block.batch
+    core.last_batch_orders = len(batch)
     core.publisher.final(final)
     core.keygen.final(height, entry.state.time_ms, entry.key_messages)
     core.execution.certified(entry.block.certified)

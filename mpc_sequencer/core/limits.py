@@ -45,10 +45,10 @@ SHARINGS_KEPT: Final = 16
 
 # --- timing (local) -----------------------------------------------------------------------------------------------
 LIST_INTERVAL_MS_MIN: Final = 20
-LIST_INTERVAL_LOADED_MS: Final = 90  # after a list of LIST_LOADED_ENTRIES or more
+LIST_INTERVAL_LOADED_MS: Final = 110  # after a list of LIST_LOADED_ENTRIES or more
 LIST_LOADED_ENTRIES: Final = 4
 BLOCK_INTERVAL_MS_MIN: Final = 60  # a leader waits this long after entering the view before its own
-BLOCK_INTERVAL_LOADED_MS: Final = 200  # with BLOCK_LOADED_ORDERS pending or more: what a view takes with its wait
+BLOCK_INTERVAL_LOADED_MS: Final = 200  # while BLOCK_LOADED_ORDERS wait, or came with the last block: a view and wait
 BLOCK_LOADED_WAIT_MS_MAX: Final = 170  # in its own view
 BLOCK_LOADED_WAIT_INACTIVE_MS_MAX: Final = 100  # below VIEW_TIMEOUT_INACTIVE_MS, or waiting would nullify it again
 BLOCK_LOADED_ORDERS: Final = 24

@@ -124,6 +124,8 @@ class NodeCore:
         self._pending_final: tuple[bytes, Certificate] | None = None
         self._pending_since_ms = 0
         self.last_final_ms = 0
+        self.last_batch_orders = 0
+        """How many orders the last final block batched."""
         self.farewell: tuple[SettlementShare, ...] = ()
         """This member's signatures over ranges of the epoch before, for members that are still in it."""
         self.offered_ms = 0

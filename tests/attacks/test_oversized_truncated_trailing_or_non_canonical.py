@@ -18,7 +18,6 @@ from typing import Any, get_args
 import msgspec
 import pytest
 from core_kit import (
-    all_sequenced,
     check_safety,
     make_certificate,
     make_claim,
@@ -29,7 +28,7 @@ from core_kit import (
     picture,
     refused,
     sign,
-    submit,
+    trickle,
 )
 from evidence_kit import charged, evidence_left
 from hypothesis import given, settings
@@ -358,13 +357,7 @@ def test_a_member_that_sends_such_frames_holds_up_nobody(way: str) -> None:
     bend, code = WAYS[way]
     cluster.bend = bend
     honest = {0, 1, 3}
-    ids = set()
-    for turn in range(8):
-        order = d.order(d.traders[turn % 4], cluster.now_ms)
-        ids.add(order.order_id())
-        submit(cluster, sorted(honest)[turn % 3], order)
-        cluster.run(60)
-    assert cluster.run(20_000, until=all_sequenced(ids, honest))
+    trickle(cluster, honest, 8, 60)
     cluster.run(1_000)
     check_safety(cluster, honest=honest)
     assert cluster.codes == {code}

@@ -30,7 +30,8 @@ from mpc_sequencer.core.actions import (
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.limits import NONCE_AHEAD_MAX, NONCE_WINDOW
 from mpc_sequencer.market import AUCTION, RECEIVE, SHUFFLE, BatchOrder, Engine, Market
-from tests.audit.log_builder import BASE, QUOTE, LogBuilder, deployment, secret
+from tests.audit.audited_deployment import BASE, QUOTE, deployment, secret
+from tests.audit.log_builder import LogBuilder
 
 LABEL = LogBuilder().label().encode()
 TRADERS = ("alice", "bob", "carol")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 import pytest
 import trio
 from client_key_kit import NODES, House, build_house, certify, certify_refresh, generated, status_reply, with_key
+from served_members import ServedMembers
 
 from mpc_sequencer.client.keys import save_assets, write_account_key
 from mpc_sequencer.core import limits
@@ -29,7 +29,6 @@ from mpc_sequencer.node.tls import log_key, member_certificate
 from mpc_sequencer.node.transport import NodeTransport
 
 Run = Callable[..., Any]
-START_S_MAX = 20.0
 
 
 @dataclass
@@ -69,28 +68,21 @@ def _key(request: int, word: Word) -> KeyReply:
     return KeyReply(request, word.certificate, word.phase)
 
 
-class Town:
-    """The members of a house, serving clients in a thread of their own."""
+class Town(ServedMembers):
+    """The members of a house."""
 
     def __init__(self, house: House, words: Sequence[Word | None]) -> None:
+        super().__init__()
         self._house = house
         self._words = words
-        self._up = threading.Event()
-        self._token: trio.lowlevel.TrioToken | None = None
-        self._scope = trio.CancelScope()
-        self._thread = threading.Thread(target=trio.run, args=(self._serve,), daemon=True)
 
-    async def _serve(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                for node, word in enumerate(self._words):
-                    if word is not None:
-                        served = NodeTransport(self._house.file, node, self._house.log_seeds[node])
-                        await served.bind(*self._house.file.endpoints[node])
-                        nursery.start_soon(served.run)
-                        nursery.start_soon(self._answer, node, served, word)
-                self._up.set()
+    async def _start(self, nursery: trio.Nursery) -> None:
+        for node, word in enumerate(self._words):
+            if word is not None:
+                served = NodeTransport(self._house.file, node, self._house.log_seeds[node])
+                await served.bind(*self._house.file.endpoints[node])
+                nursery.start_soon(served.run)
+                nursery.start_soon(self._answer, node, served, word)
 
     async def _answer(self, node: int, served: NodeTransport, word: Word) -> None:
         async for event in served.clients.events:
@@ -105,18 +97,6 @@ class Town:
                 known = [start for start in word.starts if start.epoch > request.after_epoch]
                 told = EpochsReply(request.request, tuple(known), word.agreed, word.proposed, word.approvals)
                 served.clients.reply(event.client_id, encode(told))
-
-    def __enter__(self) -> Town:
-        self._thread.start()
-        assert self._up.wait(START_S_MAX)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._token is not None
-        with contextlib.suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._scope.cancel)
-        self._thread.join(START_S_MAX)
-        assert not self._thread.is_alive()
 
 
 @pytest.fixture

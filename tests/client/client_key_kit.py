@@ -27,6 +27,7 @@ from threshold import SecretShare, deal
 from threshold.dkg import Message, Participant, Phase, Result, Session
 from threshold.dkg.wire import encode_ready
 
+Signers = tuple[Signer, ...]
 NODES = 4
 NOW_MS = 1_700_000_000_000
 
