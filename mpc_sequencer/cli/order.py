@@ -27,7 +27,7 @@ from mpc_sequencer.core.limits import COMMITTEE_MEMBERS_MAX
 if TYPE_CHECKING:
     from mpc_sequencer.client.tracker import OrderRecord
     from mpc_sequencer.core.committee import Committee
-    from mpc_sequencer.core.messages import OrderReply
+    from mpc_sequencer.core.messages import ExecutedRow, OrderReply
 
 app = typer.Typer(no_args_is_help=True)
 app.command("seal")(seal)
@@ -164,6 +164,8 @@ def record_fields(record: OrderRecord) -> dict[str, Any]:
         "filled_lots": record.filled_lots if executed else None,
         "price_ticks": executed[3] if executed else None,
         "notional_tick_lots": record.notional_tick_lots if executed else None,
+        "fee_units": record.fee_units if executed else None,
+        "open_lots": record.open_lots,
     }
 
 
@@ -227,6 +229,9 @@ def status(
         columns = ("node", "state", "height", "code", "filled_lots", "price_ticks", "notional_tick_lots")
         rows = [[answer.get(name, answer.get("error", "")) for name in columns] for answer in answers]
         console().print(table(f"order {wanted.hex()}", columns, rows))
+        if agreed is not None and agreed["updates"]:
+            later = ("height", "code", "filled_lots", "price_ticks", "fee_units", "remaining_lots")
+            console().print(table("later", later, [[row[name] for name in later] for row in agreed["updates"]]))
         said = "no f+1 members say the same" if agreed is None else f"{agreed['state']} {agreed['code']}"
         console().print(f"agreed by f+1 members: {said}", markup=False)
     if all("error" in answer for answer in answers):
@@ -241,7 +246,27 @@ def _answer_fields(node: int, reply: OrderReply | str) -> dict[str, Any]:
         return {"node": node, "error": reply}
     names = ("state", "height", "code", "filled_lots", "price_ticks")
     values = {name: getattr(reply, name) for name in names}
-    return {"node": node, **values, "notional_tick_lots": int.from_bytes(reply.notional, "big")}
+    return {
+        "node": node,
+        **values,
+        "notional_tick_lots": int.from_bytes(reply.notional, "big"),
+        "fee_units": int.from_bytes(reply.fee, "big"),
+        "remaining_lots": reply.remaining_lots,
+        "updates": [{"height": height, **_update_fields(row)} for height, row in reply.updates],
+        "more_updates": reply.more,
+    }
+
+
+def _update_fields(row: ExecutedRow) -> dict[str, Any]:
+    """What a later height did to the order."""
+    return {
+        "code": row.code,
+        "filled_lots": row.filled_lots,
+        "price_ticks": row.price_ticks,
+        "notional_tick_lots": int.from_bytes(row.notional, "big"),
+        "fee_units": int.from_bytes(row.fee, "big"),
+        "remaining_lots": row.remaining_lots,
+    }
 
 
 def _agreed(present: Committee, answers: list[dict[str, Any]]) -> dict[str, Any] | None:
