@@ -19,7 +19,7 @@ from mpc_sequencer.client.link import Connector, Newcomers
 from mpc_sequencer.client.membership import Membership
 from mpc_sequencer.client.proofs import verify
 from mpc_sequencer.client.questions import REPLY_S_MAX, Answer
-from mpc_sequencer.client.tracker import closing_refusal
+from mpc_sequencer.client.verdicts import closing_refusal
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.messages import (

@@ -28,18 +28,8 @@ from mpc_sequencer.client.link import Connector, Newcomers, open_member
 from mpc_sequencer.client.member_client import MemberClient
 from mpc_sequencer.client.questions import REPLY_S_MAX, Answer
 from mpc_sequencer.client.receipts import ReceiptStore, check_receipt
-from mpc_sequencer.client.tracker import (
-    LEAVING,
-    ORDERS_MAX,
-    OrderRecord,
-    OrderTracker,
-    Predicate,
-    Submission,
-    is_executed,
-    is_final,
-    refusal_of,
-    submission_of,
-)
+from mpc_sequencer.client.tracker import LEAVING, ORDERS_MAX, OrderRecord, OrderTracker, Submission
+from mpc_sequencer.client.verdicts import Predicate, is_executed, is_final, refusal_of, submission_of
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.envelopes import check_envelope
 from mpc_sequencer.core.errors import ProtocolError

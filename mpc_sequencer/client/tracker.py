@@ -12,13 +12,13 @@ restart it remembers that and no receipt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
 
-from mpc_sequencer.client.errors import ClientError, TooManyOrders
+from mpc_sequencer.client.errors import TooManyOrders
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.messages import ExecutedRow, Refused, SubmitResult
+from mpc_sequencer.core.messages import ExecutedRow, SubmitResult
 from mpc_sequencer.core.types import Envelope, Receipt
 
 ORDERS_MAX: Final = 200_000
@@ -63,18 +63,14 @@ class ExecutedReport(NamedTuple):
 def report_of(height: int, row: ExecutedRow) -> ExecutedReport:
     """A member's row as a report."""
     notional, fee = int.from_bytes(row.notional, "big"), int.from_bytes(row.fee, "big")
-    return ExecutedReport(
-        height, row.code, row.filled_lots, row.price_ticks, notional, fee, row.remaining_lots
-    )
+    return ExecutedReport(height, row.code, row.filled_lots, row.price_ticks, notional, fee, row.remaining_lots)
 
 
 Report = TypeVar("Report", FinalReport, ExecutedReport)
 
 FillReport = tuple[int, int, int, int]
-"""(height, lots filled, worst price in ticks, notional in tick lots)
-
-An auction fills at one price; elsewhere an order that arrives may fill at several. The notional is the sum of price
-times lots, so that times the market's ``quote_units_per_tick_lot`` the fill cost or brought, exactly."""
+"""(height, lots filled, worst price in ticks, notional in tick lots). Times ``quote_units_per_tick_lot`` the notional is
+exactly what the fill cost or brought, at however many prices."""
 
 
 @dataclass(slots=True)
@@ -403,49 +399,3 @@ class OrderTracker:
     def _contradicted(self, node: int, order_id: bytes, seen: object, agreed: object) -> None:
         if len(self.contradictions) < FAULTS_KEPT_MAX:
             self.contradictions.append(Contradiction(node, order_id, repr(seen), repr(agreed)))
-
-
-def as_refusal(result: SubmitResult) -> ProtocolError | None:
-    """A member's refusal as the error the client would have raised itself; None for a code nobody defines."""
-    try:
-        return ProtocolError(result.code, result.field, result.seen, result.expected)
-    except KeyError:
-        return None
-
-
-def closing_refusal(reply: Refused) -> ProtocolError:
-    """Why a member closes the connection, as the error the client would have raised itself."""
-    try:
-        return ProtocolError(reply.code, reply.field, reply.seen, reply.expected)
-    except KeyError:
-        return ProtocolError("wire.malformed", reply.field, reply.seen, reply.expected)
-
-
-def submission_of(record: OrderRecord) -> Submission:
-    """What members have said of an order at the door so far; codes that nobody defines are left out."""
-    refusals = {node: as_refusal(result) for node, result in record.refusals.items()}
-    known = {node: refusal for node, refusal in refusals.items() if refusal is not None}
-    return Submission(record.order_id, dict(record.receipts), known)
-
-
-def refusal_of(record: OrderRecord) -> ProtocolError | ClientError:
-    """Why an order that every member refused was refused."""
-    for node, result in sorted(record.refusals.items()):
-        refusal = as_refusal(result)
-        if refusal is not None:
-            return refusal
-        return ClientError(f"member {node} refused the order: {result.code}", "see the member's log")
-    return ClientError("every member refused the order", "see the members' logs")
-
-
-Predicate = Callable[[OrderRecord], bool]
-
-
-def is_final(record: OrderRecord) -> bool:
-    """Whether f+1 members reported its block (an executed order is final too)."""
-    return record.final is not None or record.executed is not None
-
-
-def is_executed(record: OrderRecord) -> bool:
-    """Whether f+1 members reported its outcome."""
-    return record.executed is not None
