@@ -69,8 +69,7 @@ def report_of(height: int, row: ExecutedRow) -> ExecutedReport:
 Report = TypeVar("Report", FinalReport, ExecutedReport)
 
 FillReport = tuple[int, int, int, int]
-"""(height, lots filled, worst price in ticks, notional in tick lots). Times ``quote_units_per_tick_lot`` the notional is
-exactly what the fill cost or brought, at however many prices."""
+"""(height, lots filled, worst price in ticks, notional in tick lots); the notional is exact, at however many prices."""
 
 
 @dataclass(slots=True)
