@@ -11,7 +11,21 @@ from collections.abc import Sequence
 import typer
 
 from mpc_sequencer import __version__
-from mpc_sequencer.cli import audit, bench, chain, committee, demo, devnet, evidence, key, node, order, sim
+from mpc_sequencer.cli import (
+    account,
+    audit,
+    bench,
+    chain,
+    committee,
+    demo,
+    devnet,
+    evidence,
+    key,
+    market,
+    node,
+    order,
+    sim,
+)
 from mpc_sequencer.cli.errors import EXIT_PIPE, explain, report
 
 app = typer.Typer(
@@ -28,6 +42,8 @@ app.add_typer(node.app, name="node", help="Run a committee member, or ask member
 app.add_typer(key.app, name="key", help="Make, show, move and serve a member's keys.")
 app.add_typer(committee.app, name="committee", help="Who the members are, their key, and who is to follow.")
 app.add_typer(order.app, name="order", help="Seal, inspect, submit and follow orders.")
+app.add_typer(account.app, name="account", help="Show and prove accounts, orders and fills; verify such a proof.")
+app.add_typer(market.app, name="market", help="Show a market's terms, prices and book.")
 app.add_typer(audit.app, name="audit", help="Verify a member's log, independently of the code that wrote it.")
 app.add_typer(chain.app, name="chain", help="Look at the settlement contract, deposit, claim, force, exit.")
 app.add_typer(evidence.app, name="evidence", help="Judge evidence against members; find broken receipts.")

@@ -36,6 +36,12 @@ def _group() -> None:
 def run(
     folder: Annotated[Path, typer.Argument(help="The node's folder: node.json and what it names.")],
     passphrase_file: PassphraseFile = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            help="Serve an outside matching engine over a WebSocket at this port (of 127.0.0.1) or host:port."
+        ),
+    ] = None,
     until_stdin_closes: Annotated[
         bool, typer.Option("--until-stdin-closes", help="Also end when standard input closes.")
     ] = False,
@@ -60,10 +66,11 @@ def run(
         raise ConfigError(f"{folder} is not a folder", "give the node's folder, which holds node.json")
     passphrase = read_passphrase(file=passphrase_file, prompt=True)
     exit_status = 0
+    at = None if stream is None else _stream_at(stream)
 
     async def node(task_status: trio.TaskStatus[int]) -> None:
         nonlocal exit_status
-        exit_status = await run_node(folder, passphrase, task_status=task_status)
+        exit_status = await run_node(folder, passphrase, stream=at, task_status=task_status)
 
     async def end_with_stdin() -> None:
         while await trio.to_thread.run_sync(os.read, 0, 4096, abandon_on_cancel=True):
@@ -86,6 +93,13 @@ def run(
     trio.run(serve)
     if exit_status:
         raise typer.Exit(exit_status)
+
+
+def _stream_at(text: str) -> tuple[str, int]:
+    """Where the stream listens: a port of this machine alone, or what is named."""
+    from mpc_sequencer.node.config import parse_endpoint
+
+    return parse_endpoint(f"127.0.0.1:{text}" if text.isdecimal() else text, "--stream")
 
 
 @app.command("status")

@@ -14,132 +14,29 @@ from mpc_sequencer.cli.options import (
     AsJson,
     CommitteePath,
     KeyFile,
-    PassphraseFile,
     TimeoutS,
     no_key,
-    output_exists,
     parse_nodes,
     read_committee,
     use_key,
 )
 from mpc_sequencer.cli.output import console, print_fields, print_json, table
+from mpc_sequencer.cli.seal import seal
 from mpc_sequencer.core.limits import COMMITTEE_MEMBERS_MAX
 
 if TYPE_CHECKING:
     from mpc_sequencer.client.tracker import OrderRecord
     from mpc_sequencer.core.committee import Committee
-    from mpc_sequencer.core.messages import OrderReply
-    from mpc_sequencer.core.signing import Signer
+    from mpc_sequencer.core.messages import ExecutedRow, OrderReply
 
 app = typer.Typer(no_args_is_help=True)
+app.command("seal")(seal)
 WAIT_STATES: Final = ("receipt", "final", "executed")
 
 
 @app.callback()
 def _group() -> None:
     """Seal, inspect, submit and follow orders."""
-
-
-# --- seal ---------------------------------------------------------------------------------------------------
-@app.command("seal")
-def seal(
-    out: Annotated[Path, typer.Option(help="Where to write the envelope.")],
-    nonce: Annotated[int, typer.Option(min=0, help="The account's nonce; each can be used once.")],
-    side: Annotated[str | None, typer.Option(help="buy or sell.")] = None,
-    price: Annotated[
-        str | None, typer.Option(help="Limit price, such as 61800.3; a multiple of the tick.")
-    ] = None,
-    quantity: Annotated[
-        str | None, typer.Option(help="Quantity, such as 0.25; a multiple of the lot.")
-    ] = None,
-    market: Annotated[str, typer.Option(help="The market's symbol or id.")] = "0",
-    time_in_force: Annotated[
-        str,
-        typer.Option(
-            "--time-in-force", "--tif", help="GTC: the rest stays in the book. IOC: the rest lapses."
-        ),
-    ] = "GTC",
-    price_ticks: Annotated[int | None, typer.Option(help="The price in ticks, instead of --price.")] = None,
-    quantity_lots: Annotated[
-        int | None, typer.Option(help="The quantity in lots, instead of --quantity.")
-    ] = None,
-    withdraw: Annotated[
-        str | None, typer.Option(help="Withdraw this asset (symbol or id) instead of trading.")
-    ] = None,
-    amount: Annotated[str | None, typer.Option(help="Amount to withdraw, such as 12.5.")] = None,
-    lifetime: Annotated[
-        float, typer.Option(help="Seconds for which the order is valid, at most 600.")
-    ] = 60.0,
-    key_file: Annotated[
-        Path | None, typer.Option(help="The account's key (hex or a wallet's JSON). Else MPCSEQ_ACCOUNT_KEY.")
-    ] = None,
-    sponsor_key_file: Annotated[
-        Path | None,
-        typer.Option(help="The sponsor's key, who pays for ordering. Default: the account itself."),
-    ] = None,
-    passphrase_file: PassphraseFile = None,
-    assets: Annotated[
-        Path | None,
-        typer.Option(help="Names and decimals of assets. Default: assets.json beside the committee file."),
-    ] = None,
-    committee: CommitteePath = COMMITTEE_DEFAULT,
-    key: KeyFile = None,
-    as_hex: Annotated[bool, typer.Option("--hex", help="Write 0x and hex digits instead of bytes.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite --out.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Sign and seal one order, offline. Nobody can read it before its place is final."""
-    from mpc_sequencer.cli.sealing import OrderTerms, seal_terms
-    from mpc_sequencer.core.codec import encode
-    from mpc_sequencer.node import files
-
-    file = read_committee(committee)
-    output_exists(out, force)
-    use_key(file, key, committee)
-    if file.committee.keys is None:
-        raise no_key()
-    account = _signer(key_file, passphrase_file)
-    sponsor = account if sponsor_key_file is None else _signer(sponsor_key_file, passphrase_file)
-    terms = OrderTerms(
-        nonce,
-        lifetime,
-        side,
-        market,
-        time_in_force,
-        price,
-        quantity,
-        price_ticks,
-        quantity_lots,
-        withdraw,
-        amount,
-    )
-    assets_path = committee.parent / "assets.json" if assets is None else assets
-    sealed = seal_terms(file.committee, terms, account, sponsor, assets_path)
-    data = encode(sealed.envelope)
-    files.write_atomically(out, b"0x" + data.hex().encode() + b"\n" if as_hex else data, mode=0o644)
-    label = sealed.envelope.decoded_label()
-    written: dict[str, Any] = {
-        "order_id": sealed.order_id.hex(),
-        "file": str(out),
-        "bytes": len(data),
-        "account": "0x" + account.address.hex(),
-        "sponsor": "0x" + sponsor.address.hex(),
-        "nonce": nonce,
-        "valid_from_ms": label.valid_from_ms,
-        "valid_until_ms": label.valid_until_ms,
-    }
-    if as_json:
-        print_json(written)
-    else:
-        print_fields(console(), list(written.items()))
-        console().print(f"next: mpcseq order submit {out} --committee {committee}", markup=False)
-
-
-def _signer(path: Path | None, passphrase_file: Path | None) -> Signer:
-    from mpc_sequencer.client.keys import read_account_key
-    from mpc_sequencer.node.passphrases import read_passphrase
-
-    return read_account_key(path, lambda: read_passphrase(file=passphrase_file, prompt=True))
 
 
 # --- inspect ------------------------------------------------------------------------------------------------
@@ -267,6 +164,8 @@ def record_fields(record: OrderRecord) -> dict[str, Any]:
         "filled_lots": record.filled_lots if executed else None,
         "price_ticks": executed[3] if executed else None,
         "notional_tick_lots": record.notional_tick_lots if executed else None,
+        "fee_units": record.fee_units if executed else None,
+        "open_lots": record.open_lots,
     }
 
 
@@ -330,6 +229,9 @@ def status(
         columns = ("node", "state", "height", "code", "filled_lots", "price_ticks", "notional_tick_lots")
         rows = [[answer.get(name, answer.get("error", "")) for name in columns] for answer in answers]
         console().print(table(f"order {wanted.hex()}", columns, rows))
+        if agreed is not None and agreed["updates"]:
+            later = ("height", "code", "filled_lots", "price_ticks", "fee_units", "remaining_lots")
+            console().print(table("later", later, [[row[name] for name in later] for row in agreed["updates"]]))
         said = "no f+1 members say the same" if agreed is None else f"{agreed['state']} {agreed['code']}"
         console().print(f"agreed by f+1 members: {said}", markup=False)
     if all("error" in answer for answer in answers):
@@ -344,7 +246,27 @@ def _answer_fields(node: int, reply: OrderReply | str) -> dict[str, Any]:
         return {"node": node, "error": reply}
     names = ("state", "height", "code", "filled_lots", "price_ticks")
     values = {name: getattr(reply, name) for name in names}
-    return {"node": node, **values, "notional_tick_lots": int.from_bytes(reply.notional, "big")}
+    return {
+        "node": node,
+        **values,
+        "notional_tick_lots": int.from_bytes(reply.notional, "big"),
+        "fee_units": int.from_bytes(reply.fee, "big"),
+        "remaining_lots": reply.remaining_lots,
+        "updates": [{"height": height, **_update_fields(row)} for height, row in reply.updates],
+        "more_updates": reply.more,
+    }
+
+
+def _update_fields(row: ExecutedRow) -> dict[str, Any]:
+    """What a later height did to the order."""
+    return {
+        "code": row.code,
+        "filled_lots": row.filled_lots,
+        "price_ticks": row.price_ticks,
+        "notional_tick_lots": int.from_bytes(row.notional, "big"),
+        "fee_units": int.from_bytes(row.fee, "big"),
+        "remaining_lots": row.remaining_lots,
+    }
 
 
 def _agreed(present: Committee, answers: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -7,9 +7,12 @@ members; ``committee_key`` judges and keeps the threshold key; ``receipts`` keep
 from mpc_sequencer.client.build import (
     SealedOrder,
     account_digest,
-    check_action,
+    cancel,
+    cancel_all,
     limit_order,
     make_label,
+    place_order,
+    replace_order,
     seal_order,
     sign_action,
     validity_window,
@@ -19,8 +22,16 @@ from mpc_sequencer.client.committee_key import CommitteeKey, load_key, save_key
 from mpc_sequencer.client.errors import ClientError, KeyPending, MemberFault, NotConnected, TimedOut, TooManyOrders
 from mpc_sequencer.client.inspection import Inspection, inspect_envelope, parse_envelope
 from mpc_sequencer.client.receipts import ReceiptStore, StoredReceipt, check_receipt, read_receipts
+from mpc_sequencer.client.terms import (
+    OrderTerms,
+    check_action,
+    limit_terms,
+    market_terms,
+    stop_limit_terms,
+    stop_terms,
+)
 from mpc_sequencer.client.tracker import OrderRecord, OrderTracker
-from mpc_sequencer.client.units import AssetUnits, MarketUnits
+from mpc_sequencer.client.units import AssetUnits, MarketUnits, protection_ticks
 from mpc_sequencer.client.wallet import parse_wallet_signature, typed_data
 
 __all__ = [
@@ -33,6 +44,7 @@ __all__ = [
     "MemberFault",
     "NotConnected",
     "OrderRecord",
+    "OrderTerms",
     "OrderTracker",
     "ReceiptStore",
     "SealedOrder",
@@ -40,18 +52,27 @@ __all__ = [
     "TimedOut",
     "TooManyOrders",
     "account_digest",
+    "cancel",
+    "cancel_all",
     "check_action",
     "check_receipt",
     "inspect_envelope",
     "limit_order",
+    "limit_terms",
     "load_key",
     "make_label",
+    "market_terms",
     "parse_envelope",
     "parse_wallet_signature",
+    "place_order",
+    "protection_ticks",
     "read_receipts",
+    "replace_order",
     "save_key",
     "seal_order",
     "sign_action",
+    "stop_limit_terms",
+    "stop_terms",
     "typed_data",
     "validity_window",
     "withdrawal",

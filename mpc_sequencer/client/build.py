@@ -12,40 +12,32 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec.structs import astuple
+
 from mpc_sequencer.client.committee_key import require_key
+from mpc_sequencer.client.terms import OrderTerms, check_action, limit_terms
 from mpc_sequencer.core import domains
 from mpc_sequencer.core.actions import (
     AMOUNT_BYTES,
-    BUY,
-    GTC,
-    IOC,
-    SELL,
-    SIDE_NAMES,
+    EVERY_MARKET,
     Action,
+    Cancel,
+    CancelAll,
     Order,
+    Replace,
     SignedAction,
     Withdrawal,
     label_hash,
-    plain_order,
     with_account_signature,
 )
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.limits import (
-    AMOUNT_MAX,
-    PRICE_TICKS_MAX,
-    QUANTITY_LOTS_MAX,
-    SIZE_BUCKETS_BYTES,
-    UINT_MAX,
-    VALIDITY_MS_MAX,
-)
+from mpc_sequencer.core.limits import AMOUNT_MAX, SIZE_BUCKETS_BYTES, VALIDITY_MS_MAX
 from mpc_sequencer.core.signing import Signer, check_signer
 from mpc_sequencer.core.types import Envelope
 from threshold import Label, seal
 
-SIDES: Final = {name: number for number, name in SIDE_NAMES.items()}
-TIMES_IN_FORCE: Final = {"GTC": GTC, "IOC": IOC}
 LIFETIME_MS_DEFAULT: Final = 60_000
 
 
@@ -112,19 +104,46 @@ def limit_order(
     price_ticks: int,
     quantity_lots: int,
 ) -> Order:
-    """A checked limit order bound to ``label``. Refuses with the code execution would give it."""
-    order = plain_order(
-        account,
-        nonce,
-        label_hash(label.encode()),
-        market=market,
-        side=side,
-        time_in_force=time_in_force,
-        price_ticks=price_ticks,
-        quantity_lots=quantity_lots,
-    )
-    check_action(committee, order)
+    """A checked limit order bound to ``label`` that uses none of the other terms; see :func:`place_order`."""
+    terms = limit_terms(market, side, price_ticks, quantity_lots, time_in_force=time_in_force)
+    return place_order(committee, label, terms, account=account, nonce=nonce)
+
+
+def place_order(committee: Committee, label: Label, terms: OrderTerms, *, account: bytes, nonce: int) -> Order:
+    """A checked order of any kind bound to ``label``. Refuses what execution would refuse, each cause with its code; a
+    GTD order's time is judged at the label's start."""
+    order = terms.order(account, nonce, label_hash(label.encode()))
+    check_action(committee, order, label.valid_from_ms)
     return order
+
+
+def replace_order(
+    committee: Committee, label: Label, terms: OrderTerms, *, account: bytes, nonce: int, target_nonce: int
+) -> Replace:
+    """A checked replacement of the account's order of nonce ``target_nonce``. ``terms.quantity_lots`` is the total,
+    what the target has filled included: so nothing is filled twice, however the two meet."""
+    bound = label_hash(label.encode())
+    _, _, _, *stated = astuple(terms.order(account, nonce, bound))
+    action = Replace(account, nonce, bound, target_nonce, *stated)
+    check_action(committee, action, label.valid_from_ms)
+    return action
+
+
+def cancel(committee: Committee, label: Label, *, account: bytes, nonce: int, target_nonce: int) -> Cancel:
+    """A checked cancellation of the account's action of nonce ``target_nonce``: it ends where it is open, and never
+    begins where it has not arrived."""
+    action = Cancel(account, nonce, label_hash(label.encode()), target_nonce)
+    check_action(committee, action)
+    return action
+
+
+def cancel_all(
+    committee: Committee, label: Label, *, account: bytes, nonce: int, market: int = EVERY_MARKET
+) -> CancelAll:
+    """A checked cancellation of all open orders of the account, in one market or in all."""
+    action = CancelAll(account, nonce, label_hash(label.encode()), market)
+    check_action(committee, action)
+    return action
 
 
 def withdrawal(
@@ -142,45 +161,6 @@ def withdrawal(
     )
     check_action(committee, action)
     return action
-
-
-def check_action(committee: Committee, action: Action) -> None:
-    """Refuse terms that execution would refuse whatever the state: market, side, time in force, ranges,
-    asset.
-    """
-    if len(action.account) != 20:
-        raise ProtocolError("wire.bound", "action.account", action.account, "20 bytes")
-    if not 0 <= action.nonce <= UINT_MAX:
-        raise ProtocolError("wire.bound", "action.nonce", action.nonce, "0 .. 2^63-1")
-    if isinstance(action, Withdrawal):
-        if not 0 <= action.asset < len(committee.genesis.assets):
-            raise ProtocolError(
-                "asset.unknown", "action.asset", action.asset, f"below {len(committee.genesis.assets)}"
-            )
-        if not 1 <= action.amount_units <= AMOUNT_MAX:
-            raise ProtocolError(
-                "withdrawal.amount", "action.amount", action.amount_units, "1 .. 2^127-1 base units"
-            )
-        return
-    if not isinstance(action, Order):
-        return
-    if all(market.id != action.market for market in committee.genesis.markets):
-        known = [market.id for market in committee.genesis.markets]
-        raise ProtocolError("market.unknown", "action.market", action.market, f"one of {known}")
-    if action.side not in (BUY, SELL):
-        raise ProtocolError("order.side", "action.side", action.side, "1 (buy) or 2 (sell)")
-    if action.time_in_force not in (GTC, IOC):
-        raise ProtocolError(
-            "order.time_in_force", "action.time_in_force", action.time_in_force, "1 (GTC) or 2 (IOC)"
-        )
-    if not 1 <= action.price_ticks <= PRICE_TICKS_MAX:
-        raise ProtocolError(
-            "order.price", "action.price_ticks", action.price_ticks, f"1 .. {PRICE_TICKS_MAX}"
-        )
-    if not 1 <= action.quantity_lots <= QUANTITY_LOTS_MAX:
-        raise ProtocolError(
-            "order.quantity", "action.quantity_lots", action.quantity_lots, f"1 .. {QUANTITY_LOTS_MAX}"
-        )
 
 
 def account_digest(committee: Committee, action: Action) -> bytes:

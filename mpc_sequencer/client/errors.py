@@ -36,6 +36,10 @@ class KeyPending(ClientError):
     """The committee's threshold key is not known yet, so nothing can be sealed, checked or sent."""
 
 
+class NothingThere(ClientError):
+    """A member has no such account, order or fill, or cannot prove it."""
+
+
 class TooManyOrders(ClientError):
     """The client tracks as many orders as it may."""
 

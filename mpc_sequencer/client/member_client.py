@@ -13,12 +13,13 @@ from typing import Final
 import trio
 
 from mpc_sequencer.client.committee_key import CommitteeKey, KeyProofs, own_committee
-from mpc_sequencer.client.errors import MemberFault, NotConnected, Refusal
+from mpc_sequencer.client.errors import MemberFault, NotConnected, NothingThere, Refusal
 from mpc_sequencer.client.keysearch import KEY_S_MAX, KeySearch, Progress
 from mpc_sequencer.client.link import Connector, Newcomers
 from mpc_sequencer.client.membership import Membership
+from mpc_sequencer.client.proofs import verify
 from mpc_sequencer.client.questions import REPLY_S_MAX, Answer
-from mpc_sequencer.client.tracker import closing_refusal
+from mpc_sequencer.client.verdicts import closing_refusal
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.messages import (
@@ -27,16 +28,27 @@ from mpc_sequencer.core.messages import (
     EpochsReply,
     KeyQuery,
     KeyReply,
+    MarketQuery,
+    MarketReply,
     OrderQuery,
     OrderReply,
+    ProofQuery,
+    ProofReply,
     Refused,
     StatusQuery,
     StatusReply,
 )
+from mpc_sequencer.core.resultproof import ResultProof
 from mpc_sequencer.core.types import KeyCertificate
 from threshold import ThresholdError
 
 FAULTS_KEPT_MAX: Final = 256
+PROOF_S_MAX: Final = 30.0
+_NOTHING: Final = {
+    "absent": "nothing is kept under that name now: check it, or whether the order has ended",
+    "unavailable": "the member cannot prove that height: ask another one, or again after the next trade",
+    "busy": "ask again in a moment, or ask another member",
+}
 
 
 class MemberClient:
@@ -143,6 +155,38 @@ class MemberClient:
         if not isinstance(reply, OrderReply) or reply.order_id != order_id:
             raise self._fault(node, ProtocolError("member.sender", "OrderReply.order_id", "another order", order_id))
         return reply
+
+    async def market(self, node: int, market: int, levels: int = 20, timeout_s: float = REPLY_S_MAX) -> MarketReply:
+        """A market's terms, prices and book as a member has them, unproven; raises :class:`NotConnected` or
+        :class:`TimedOut`."""
+        reply = await self._questions.ask(node, MarketQuery(self._questions.next_number(), market, levels), timeout_s)
+        if not isinstance(reply, MarketReply) or reply.market != market:
+            raise self._fault(node, ProtocolError("member.sender", "MarketReply.market", "another market", market))
+        return reply
+
+    async def prove(
+        self, node: int, kind: int, identifier: bytes, height: int = 0, timeout_s: float = PROOF_S_MAX
+    ) -> ResultProof:
+        """The proof of an account, an open order, a market (as they are now) or an order's fills of ``height``, judged:
+        :func:`~mpc_sequencer.client.proofs.verify` says what it shows. Waits until the height is certified.
+
+        Raises :class:`NothingThere` where the member has nothing under that name (its word alone),
+        :class:`NotConnected`, :class:`TimedOut`, and :class:`MemberFault` for a proof that does not hold."""
+        question = ProofQuery(self._questions.next_number(), kind, identifier, height)
+        reply = await self._questions.ask(node, question, timeout_s)
+        if not isinstance(reply, ProofReply):
+            raise self._fault(node, ProtocolError("member.sender", "ProofReply", type(reply).__name__, "ProofReply"))
+        if reply.proof is None:
+            raise NothingThere(f"member {node}: {reply.state}", _NOTHING.get(reply.state, "ask another member"))
+        proof = reply.proof
+        await self._learn(node, proof.certification.header.epoch, timeout_s)
+        try:
+            if (proof.kind, proof.identifier) != (kind, identifier) or (height and proof.height != height):
+                raise ProtocolError("member.sender", "ResultProof.identifier", proof.identifier, identifier.hex())
+            verify(proof, self.committee.genesis_id, self.roster.committee)
+        except ProtocolError as refusal:
+            raise self._fault(node, refusal) from None
+        return proof
 
     async def key(self, timeout_s: float = KEY_S_MAX, progress: Progress | None = None) -> CommitteeKey:
         """The threshold key, proven by q members' signatures; :attr:`committee` seals and checks with it from then on.

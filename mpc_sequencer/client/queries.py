@@ -10,11 +10,12 @@ import msgspec
 import trio
 
 from mpc_sequencer.client.committee_key import CommitteeKey
-from mpc_sequencer.client.errors import ClientError, MemberFault
+from mpc_sequencer.client.errors import ClientError, MemberFault, NotConnected
 from mpc_sequencer.client.link import connector_to
 from mpc_sequencer.client.sequencer import SequencerClient, open_sequencer
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.messages import EpochsReply, OrderReply, StatusReply
+from mpc_sequencer.core.messages import EpochsReply, MarketReply, OrderReply, StatusReply
+from mpc_sequencer.core.resultproof import ResultProof
 from mpc_sequencer.core.types import NextMember
 from mpc_sequencer.node.config import CommitteeFile
 from mpc_sequencer.node.next_committee import members_of
@@ -43,6 +44,37 @@ async def ask_order(
 
     async with open_sequencer(file.committee, connector_to(file)) as client:
         return await _ask_present(client, chosen, timeout_s, question)
+
+
+async def ask_proof(
+    file: CommitteeFile, kind: int, identifier: bytes, height: int, timeout_s: float
+) -> tuple[Committee, ResultProof]:
+    """The newest proven committee and a proof, judged, of the first member that gives one: what it shows needs no
+    second member. Raises the last member's :class:`~.errors.ClientError` where none does."""
+    failure: ClientError = NotConnected("no member answered", "start the nodes, or check the committee file")
+    async with open_sequencer(file.committee, connector_to(file)) as client:
+        await follow_epochs(client, timeout_s)
+        await client.wait_connected(1, timeout_s)
+        for node in client.connected():
+            try:
+                proof = await client.prove(node, kind, identifier, height, timeout_s)
+            except ClientError as error:
+                failure = error
+            else:
+                return client.committee, proof
+    raise failure
+
+
+async def ask_market(
+    file: CommitteeFile, market: int, levels: int, timeout_s: float
+) -> tuple[Committee, dict[int, MarketReply | str]]:
+    """The present committee, and a market as its members have it, by index, or why they say nothing."""
+
+    async def question(client: SequencerClient, node: int, limit_s: float) -> MarketReply:
+        return await client.market(node, market, levels, limit_s)
+
+    async with open_sequencer(file.committee, connector_to(file)) as client:
+        return await _ask_present(client, range, timeout_s, question)
 
 
 @dataclass(frozen=True, slots=True)

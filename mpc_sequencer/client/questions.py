@@ -14,14 +14,18 @@ from mpc_sequencer.core.messages import (
     EpochsReply,
     KeyQuery,
     KeyReply,
+    MarketQuery,
+    MarketReply,
     OrderQuery,
     OrderReply,
+    ProofQuery,
+    ProofReply,
     StatusQuery,
     StatusReply,
 )
 
-Question = OrderQuery | StatusQuery | KeyQuery | EpochsQuery
-Answer = OrderReply | StatusReply | KeyReply | EpochsReply
+Question = OrderQuery | StatusQuery | KeyQuery | EpochsQuery | ProofQuery | MarketQuery
+Answer = OrderReply | StatusReply | KeyReply | EpochsReply | ProofReply | MarketReply
 REPLY_S_MAX: Final = 10.0
 
 

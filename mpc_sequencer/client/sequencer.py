@@ -28,18 +28,8 @@ from mpc_sequencer.client.link import Connector, Newcomers, open_member
 from mpc_sequencer.client.member_client import MemberClient
 from mpc_sequencer.client.questions import REPLY_S_MAX, Answer
 from mpc_sequencer.client.receipts import ReceiptStore, check_receipt
-from mpc_sequencer.client.tracker import (
-    LEAVING,
-    ORDERS_MAX,
-    OrderRecord,
-    OrderTracker,
-    Predicate,
-    Submission,
-    is_executed,
-    is_final,
-    refusal_of,
-    submission_of,
-)
+from mpc_sequencer.client.tracker import LEAVING, ORDERS_MAX, OrderRecord, OrderTracker, Submission
+from mpc_sequencer.client.verdicts import Predicate, is_executed, is_final, refusal_of, submission_of
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.envelopes import check_envelope
 from mpc_sequencer.core.errors import ProtocolError
@@ -202,7 +192,17 @@ class SequencerClient(MemberClient):
             del self._sent[key]
         open_orders = [record for record in self.tracker.unexecuted.values() if not record.refused]
         self._submit_again(node, open_orders, time.monotonic_ns())
+        for record in list(self.tracker.open.values()):  # what came while nobody was there to be told
+            self._ask_order(node, record)
         self._notify()
+
+    def _ask_order(self, node: int, record: OrderRecord) -> None:
+        """Have a member tell what has become of an order, and what will."""
+        history = record.history()
+        after_height = history[-1].height if history else 0
+        link = self._links.get(node)
+        if link is not None:
+            link.send(OrderQuery(self._questions.next_number(), record.order_id, after_height, True))
 
     def _on_committee(self) -> None:
         """Another committee is proven; its new members get the open orders when their links are up."""
@@ -247,7 +247,7 @@ class SequencerClient(MemberClient):
                 continue
             if result.code and record.executed is None and (result.receipt or result.code == SEQUENCED):
                 # It was here before: what was reported before this link existed is not reported again.
-                self._links[node].send(OrderQuery(self._questions.next_number(), order_id))
+                self._ask_order(node, record)
             if result.receipt is None:
                 if result.code == SEQUENCED:
                     self.tracker.sequenced(node, order_id)
@@ -280,11 +280,30 @@ class SequencerClient(MemberClient):
 
     def _on_answer(self, node: int, reply: Answer | Refused) -> None:
         if isinstance(reply, OrderReply) and reply.state == "executed":
-            row = ExecutedRow(
-                reply.order_id, reply.code, reply.filled_lots, reply.price_ticks, reply.notional
-            )
-            self.tracker.executed(node, reply.height, (row,), time.monotonic_ns())
+            self._on_order(node, reply)
         super()._on_answer(node, reply)
+
+
+    def _on_order(self, node: int, reply: OrderReply) -> None:
+        row = ExecutedRow(
+            order_id=reply.order_id,
+            code=reply.code,
+            filled_lots=reply.filled_lots,
+            price_ticks=reply.price_ticks,
+            notional=reply.notional,
+            fee=reply.fee,
+            remaining_lots=reply.remaining_lots,
+        )
+        self.tracker.executed(node, reply.height, (row,), time.monotonic_ns())
+        for height, update in reply.updates:
+            if update.order_id != reply.order_id:
+                fault = ProtocolError("member.sender", "OrderReply.updates", update.order_id, reply.order_id.hex())
+                raise self._fault(node, fault)
+            self.tracker.filled(node, height, (update,))
+        link = self._links.get(node)
+        if reply.more and reply.updates and link is not None:
+            after_height = reply.updates[-1][0]
+            link.send(OrderQuery(self._questions.next_number(), reply.order_id, after_height, True))
 
 
 def _now_ms() -> int:

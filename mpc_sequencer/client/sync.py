@@ -18,12 +18,14 @@ from mpc_sequencer.client.committee_key import CommitteeKey
 from mpc_sequencer.client.errors import NotConnected
 from mpc_sequencer.client.keysearch import KEY_S_MAX, Progress
 from mpc_sequencer.client.link import Connector, Newcomers, open_member
+from mpc_sequencer.client.member_client import PROOF_S_MAX
 from mpc_sequencer.client.questions import REPLY_S_MAX
 from mpc_sequencer.client.receipts import ReceiptStore
 from mpc_sequencer.client.sequencer import SequencerClient, open_sequencer
 from mpc_sequencer.client.tracker import OrderRecord, Submission
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.messages import OrderReply, StatusReply
+from mpc_sequencer.core.messages import MarketReply, OrderReply, StatusReply
+from mpc_sequencer.core.resultproof import ResultProof
 from mpc_sequencer.core.types import Envelope
 
 START_S_MAX: Final = 10.0
@@ -116,6 +118,16 @@ class SyncSequencerClient:
     def order(self, node: int, order_id: bytes, timeout_s: float = REPLY_S_MAX) -> OrderReply:
         """As :meth:`SequencerClient.order`."""
         return self._call(lambda client: client.order(node, order_id, timeout_s))
+
+    def market(self, node: int, market: int, levels: int = 20, timeout_s: float = REPLY_S_MAX) -> MarketReply:
+        """As :meth:`SequencerClient.market`."""
+        return self._call(lambda client: client.market(node, market, levels, timeout_s))
+
+    def prove(
+        self, node: int, kind: int, identifier: bytes, height: int = 0, timeout_s: float = PROOF_S_MAX
+    ) -> ResultProof:
+        """As :meth:`SequencerClient.prove`."""
+        return self._call(lambda client: client.prove(node, kind, identifier, height, timeout_s))
 
     def close(self) -> None:
         """Close the links and wait for the thread; harmless when closed."""

@@ -12,17 +12,18 @@ restart it remembers that and no receipt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
-from mpc_sequencer.client.errors import ClientError, TooManyOrders
+from mpc_sequencer.client.errors import TooManyOrders
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.messages import ExecutedRow, Refused, SubmitResult
+from mpc_sequencer.core.messages import ExecutedRow, SubmitResult
 from mpc_sequencer.core.types import Envelope, Receipt
 
 ORDERS_MAX: Final = 200_000
-FILLS_PER_ORDER_MAX: Final = 1_024
+UPDATES_PER_ORDER_MAX: Final = 8_192
+"""Different reports of one order that are counted, liars' included."""
 FAULTS_KEPT_MAX: Final = 256
 EARLIER_RECEIPTS_MAX: Final = 64
 KEY_PENDING: Final = "key.pending"
@@ -44,16 +45,31 @@ _RESEND_NS: Final = RESEND_MS * 1_000_000
 
 FinalReport = tuple[int, bytes]
 """(height, block id)"""
-ExecutedReport = tuple[int, str, int, int, int]
-"""(height, outcome code, lots filled, worst price in ticks, notional in tick lots)"""
+
+
+class ExecutedReport(NamedTuple):
+    """What a height made of an order; prices in ticks, the notional in tick lots, the fee in quote units."""
+
+    height: int
+    code: str
+    filled_lots: int
+    price_ticks: int
+    notional_tick_lots: int
+    fee_units: int = 0
+    remaining_lots: int = 0
+    """What is open afterwards; 0 where it has ended."""
+
+
+def report_of(height: int, row: ExecutedRow) -> ExecutedReport:
+    """A member's row as a report."""
+    notional, fee = int.from_bytes(row.notional, "big"), int.from_bytes(row.fee, "big")
+    return ExecutedReport(height, row.code, row.filled_lots, row.price_ticks, notional, fee, row.remaining_lots)
+
 
 Report = TypeVar("Report", FinalReport, ExecutedReport)
 
 FillReport = tuple[int, int, int, int]
-"""(height, lots filled, worst price in ticks, notional in tick lots)
-
-An auction fills at one price; elsewhere an order that arrives may fill at several. The notional is the sum of price
-times lots, so that times the market's ``quote_units_per_tick_lot`` the fill cost or brought, exactly."""
+"""(height, lots filled, worst price in ticks, notional in tick lots); the notional is exact, at however many prices."""
 
 
 @dataclass(slots=True)
@@ -75,8 +91,8 @@ class OrderRecord:
     """Members that said it is sequenced already when it was sent to them."""
     final: FinalReport | None = None
     executed: ExecutedReport | None = None
-    later_fills: list[FillReport] = field(default_factory=list)
-    """What later heights filled of an order that rests."""
+    updates: list[ExecutedReport] = field(default_factory=list)
+    """What later heights did to it while it was open, ascending by height: fills, and its end."""
     first_receipt_ns: int | None = None
     receipts_ns: int | None = None
     """When f+1 members had given a receipt, so at least one honest member is bound."""
@@ -86,7 +102,7 @@ class OrderRecord:
     executed_reports: dict[int, ExecutedReport] = field(default_factory=dict, repr=False)
     again_ns: dict[int, int] = field(default_factory=dict, repr=False)
     """When to send it again, by member."""
-    fill_reports: dict[FillReport, set[int]] = field(default_factory=dict, repr=False)
+    update_reports: dict[ExecutedReport, set[int]] = field(default_factory=dict, repr=False)
 
     @property
     def refused(self) -> bool:
@@ -131,13 +147,34 @@ class OrderRecord:
         """The sum of price in ticks times lots over all fills so far."""
         return sum(notional for _, _, _, notional in self.fills())
 
+    def history(self) -> list[ExecutedReport]:
+        """What each height made of it, as f+1 members reported."""
+        return [*([] if self.executed is None else [self.executed]), *self.updates]
+
+    @property
+    def fee_units(self) -> int:
+        """Fees so far, in units of the quote asset."""
+        return sum(one.fee_units for one in self.history())
+
+    @property
+    def open_lots(self) -> int | None:
+        """What is open of it; 0 where it has ended, None before its outcome is known."""
+        history = self.history()
+        return history[-1].remaining_lots if history else None
+
+    @property
+    def end(self) -> str | None:
+        """The code it ended with; None while it is open, or its outcome is not known."""
+        history = self.history()
+        return history[-1].code if history and not history[-1].remaining_lots else None
+
     def fills(self) -> list[FillReport]:
         """What each height filled of it, as f+1 members reported."""
-        first = []
-        if self.executed is not None:
-            height, _, lots, price_ticks, notional = self.executed
-            first = [(height, lots, price_ticks, notional)]
-        return [fill for fill in first + self.later_fills if fill[1] > 0]
+        return [
+            (one.height, one.filled_lots, one.price_ticks, one.notional_tick_lots)
+            for one in self.history()
+            if one.filled_lots > 0
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +205,8 @@ class OrderTracker:
         self.orders: dict[bytes, OrderRecord] = {}
         self.contradictions: list[Contradiction] = []
         self.unexecuted: dict[bytes, OrderRecord] = {}
+        self.open: dict[bytes, OrderRecord] = {}
+        """Orders that rest, or wait for their trigger."""
         self._counted: frozenset[int] | None = None
         """Members whose reports count; None for whoever reports."""
 
@@ -180,9 +219,9 @@ class OrderTracker:
             for reports in (record.refusals, record.final_reports, record.executed_reports):
                 for node in [node for node in reports if node not in self._counted]:
                     del reports[node]
-            for fill, voters in list(record.fill_reports.items()):
+            for update, voters in list(record.update_reports.items()):
                 voters &= self._counted
-                self._count_fill(record, fill)
+                self._count_update(record, update)
         for record in list(self.unexecuted.values()):
             self._count_final(record, now_ns)
             self._count_executed(record, now_ns)
@@ -208,6 +247,7 @@ class OrderTracker:
         """Drop an order; later reports about it are ignored."""
         self.orders.pop(order_id, None)
         self.unexecuted.pop(order_id, None)
+        self.open.pop(order_id, None)
 
     def receipt(self, node: int, receipt: Receipt, now_ns: int) -> bool:
         """Take a verified receipt; False when the order is unknown or the receipt a repetition."""
@@ -280,7 +320,7 @@ class OrderTracker:
             record = self.orders.get(row.order_id)
             if record is None:
                 continue
-            report = (height, row.code, row.filled_lots, row.price_ticks, int.from_bytes(row.notional, "big"))
+            report = report_of(height, row)
             if self._heard(record.executed_reports, node, report, record.executed, row.order_id):
                 count += self._count_executed(record, now_ns)
         return count
@@ -300,27 +340,33 @@ class OrderTracker:
             return False
         record.executed, record.executed_ns, record.executed_reports = agreed, now_ns, {}
         self.unexecuted.pop(record.order_id, None)
+        if record.open_lots:
+            self.open[record.order_id] = record
         return True
 
     def filled(self, node: int, height: int, rows: Iterable[ExecutedRow]) -> None:
-        """Take a report of later fills of resting orders."""
+        """Take a report of what a later height did to open orders: filled them, or ended them."""
         for row in rows:
             record = self.orders.get(row.order_id)
             if record is None:
                 continue
-            key = (height, row.filled_lots, row.price_ticks, int.from_bytes(row.notional, "big"))
-            voters = record.fill_reports.get(key)
+            key = report_of(height, row)
+            voters = record.update_reports.get(key)
             if voters is None:
-                if len(record.fill_reports) >= FILLS_PER_ORDER_MAX:
+                if len(record.update_reports) >= UPDATES_PER_ORDER_MAX:
                     continue
-                voters = record.fill_reports[key] = set()
+                voters = record.update_reports[key] = set()
             if self._counts(node):
                 voters.add(node)
-                self._count_fill(record, key)
+                self._count_update(record, key)
 
-    def _count_fill(self, record: OrderRecord, fill: FillReport) -> None:
-        if len(record.fill_reports[fill]) >= self._enough and fill not in record.later_fills:
-            record.later_fills.append(fill)
+    def _count_update(self, record: OrderRecord, update: ExecutedReport) -> None:
+        if len(record.update_reports[update]) < self._enough or update in record.updates:
+            return
+        record.updates.append(update)
+        record.updates.sort()
+        if record.end is not None:
+            self.open.pop(record.order_id, None)
 
     def _counts(self, node: int) -> bool:
         return self._counted is None or node in self._counted
@@ -352,49 +398,3 @@ class OrderTracker:
     def _contradicted(self, node: int, order_id: bytes, seen: object, agreed: object) -> None:
         if len(self.contradictions) < FAULTS_KEPT_MAX:
             self.contradictions.append(Contradiction(node, order_id, repr(seen), repr(agreed)))
-
-
-def as_refusal(result: SubmitResult) -> ProtocolError | None:
-    """A member's refusal as the error the client would have raised itself; None for a code nobody defines."""
-    try:
-        return ProtocolError(result.code, result.field, result.seen, result.expected)
-    except KeyError:
-        return None
-
-
-def closing_refusal(reply: Refused) -> ProtocolError:
-    """Why a member closes the connection, as the error the client would have raised itself."""
-    try:
-        return ProtocolError(reply.code, reply.field, reply.seen, reply.expected)
-    except KeyError:
-        return ProtocolError("wire.malformed", reply.field, reply.seen, reply.expected)
-
-
-def submission_of(record: OrderRecord) -> Submission:
-    """What members have said of an order at the door so far; codes that nobody defines are left out."""
-    refusals = {node: as_refusal(result) for node, result in record.refusals.items()}
-    known = {node: refusal for node, refusal in refusals.items() if refusal is not None}
-    return Submission(record.order_id, dict(record.receipts), known)
-
-
-def refusal_of(record: OrderRecord) -> ProtocolError | ClientError:
-    """Why an order that every member refused was refused."""
-    for node, result in sorted(record.refusals.items()):
-        refusal = as_refusal(result)
-        if refusal is not None:
-            return refusal
-        return ClientError(f"member {node} refused the order: {result.code}", "see the member's log")
-    return ClientError("every member refused the order", "see the members' logs")
-
-
-Predicate = Callable[[OrderRecord], bool]
-
-
-def is_final(record: OrderRecord) -> bool:
-    """Whether f+1 members reported its block (an executed order is final too)."""
-    return record.final is not None or record.executed is not None
-
-
-def is_executed(record: OrderRecord) -> bool:
-    """Whether f+1 members reported its outcome."""
-    return record.executed is not None

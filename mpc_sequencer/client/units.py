@@ -17,10 +17,12 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from math import ceil, floor
 from typing import Final
 
+from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.limits import AMOUNT_MAX, PRICE_TICKS_MAX, QUANTITY_LOTS_MAX
+from mpc_sequencer.core.limits import AMOUNT_MAX, PRICE_TICKS_MAX
 from mpc_sequencer.market import Market
 
 DECIMALS_MAX: Final = 36
@@ -109,13 +111,44 @@ class MarketUnits:
         """One tick in the quote asset per unit of the base asset."""
         return Fraction(self.market.quote_units_per_tick_lot, 10**self.quote.decimals) / self.lot_size
 
-    def price_ticks(self, price: str | Decimal | int) -> int:
-        """Ticks, 1 .. 2^48-1; refuses with ``order.price`` a price off the tick or out of range."""
-        return _multiples(price, self.tick_size, PRICE_TICKS_MAX, "order.price", "price")
+    def price_ticks(self, price: str | Decimal | int, *, field: str = "price") -> int:
+        """Ticks, 1 .. 2^48-1; refuses a price off the tick (``order.price_tick``), or out of range or no plain number
+        (``order.price``)."""
+        exact = parse_decimal(price, code="order.price", field=field) / self.tick_size
+        largest = show_decimal(self.tick_size * PRICE_TICKS_MAX, DECIMALS_MAX)
+        if not 0 < exact <= PRICE_TICKS_MAX:
+            raise ProtocolError("order.price", field, price, f"more than zero and at most {largest}")
+        if exact.denominator != 1:
+            expected = f"a multiple of {show_decimal(self.tick_size, DECIMALS_MAX)}"
+            raise ProtocolError("order.price_tick", field, price, expected)
+        return exact.numerator
 
-    def quantity_lots(self, quantity: str | Decimal | int) -> int:
-        """Lots, 1 .. 2^48-1; refuses with ``order.quantity`` a quantity off the lot or out of range."""
-        return _multiples(quantity, self.lot_size, QUANTITY_LOTS_MAX, "order.quantity", "quantity")
+    def quantity_lots(self, quantity: str | Decimal | int, *, field: str = "quantity") -> int:
+        """Lots within the market's bounds; refuses what is less than one (``order.dust``), off the lot
+        (``order.quantity_lot``), below or above the market's size (``order.quantity_min``, ``order.quantity_max``), or
+        zero or no plain number (``order.quantity``)."""
+        exact = parse_decimal(quantity, code="order.quantity", field=field) / self.lot_size
+        lot, market = show_decimal(self.lot_size, DECIMALS_MAX), self.market
+        if exact == 0:
+            raise ProtocolError("order.quantity", field, quantity, f"more than zero, a multiple of {lot}")
+        if exact < 1:
+            raise ProtocolError("order.dust", field, quantity, f"at least one lot, {lot}")
+        if exact.denominator != 1:
+            raise ProtocolError("order.quantity_lot", field, quantity, f"a multiple of {lot}")
+        if exact < market.quantity_min_lots:
+            least = self.show_quantity(market.quantity_min_lots)
+            raise ProtocolError("order.quantity_min", field, quantity, f"at least {least}")
+        if exact > market.quantity_max_lots:
+            most = self.show_quantity(market.quantity_max_lots)
+            raise ProtocolError("order.quantity_max", field, quantity, f"at most {most}")
+        return exact.numerator
+
+    def protection_price_ticks(
+        self, side: int, reference_price: str | Decimal | int, slippage: str | Decimal | int
+    ) -> int:
+        """:func:`protection_ticks` for a decimal reference price, which may lie between ticks."""
+        exact = parse_decimal(reference_price, code="order.price", field="reference_price") / self.tick_size
+        return protection_ticks(side, exact, slippage)
 
     def show_price(self, price_ticks: int) -> str:
         """The decimal price of ``price_ticks``."""
@@ -126,11 +159,19 @@ class MarketUnits:
         return show_decimal(self.lot_size * quantity_lots, DECIMALS_MAX)
 
 
-def _multiples(value: str | Decimal | int, size: Fraction, maximum: int, code: str, field: str) -> int:
-    exact = parse_decimal(value, code=code, field=field) / size
-    if exact.denominator != 1:
-        raise ProtocolError(code, field, value, f"a multiple of {show_decimal(size, DECIMALS_MAX)}")
-    if not 1 <= exact.numerator <= maximum:
-        largest = show_decimal(size * maximum, DECIMALS_MAX)
-        raise ProtocolError(code, field, value, f"more than zero and at most {largest}")
-    return exact.numerator
+def protection_ticks(side: int, reference_ticks: int | Fraction, slippage: str | Decimal | int) -> int:
+    """The worst price in ticks of an order that accepts ``slippage`` (a part of the price: 0.005 is half a percent, 1
+    is the most) against a reference price in ticks. Rounded to the better side, so never worse than what was said.
+
+    Refuses with ``order.side`` or ``order.protection``.
+    """
+    if side not in (BUY, SELL):
+        raise ProtocolError("order.side", "side", side, "1 (buy) or 2 (sell)")
+    part = parse_decimal(slippage, code="order.protection", field="slippage")
+    if part > 1:
+        raise ProtocolError("order.protection", "slippage", slippage, "0 .. 1, a part of the price")
+    exact = Fraction(reference_ticks) * (1 + part if side == BUY else 1 - part)
+    ticks = floor(exact) if side == BUY else ceil(exact)
+    if not 1 <= ticks <= PRICE_TICKS_MAX:
+        raise ProtocolError("order.protection", "protection price", ticks, f"1 .. {PRICE_TICKS_MAX} ticks")
+    return ticks

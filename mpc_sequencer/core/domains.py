@@ -45,6 +45,7 @@ STATE_NODE: Final = Tag("MPCSEQ/v1/state-node")  # left || right
 FILL_LEAF: Final = Tag("MPCSEQ/v1/fill-leaf")  # canonical encoding of a fill
 FILL_NODE: Final = Tag("MPCSEQ/v1/fill-node")
 RESULT: Final = Tag("MPCSEQ/v1/result")  # previous result || height u64 || state_root || fills_root
+ANSWERS: Final = Tag("MPCSEQ/v1/outside-answers")  # hash so far || canonical JSON of an outside engine's answer
 RANGE_FILLS: Final = Tag("MPCSEQ/v1/range-fills")  # fills roots of a settlement range in height order
 RANGE_DATA: Final = Tag("MPCSEQ/v1/range-data")  # block ids of a settlement range in height order
 RANGE_ORDERS: Final = Tag("MPCSEQ/v1/range-orders")  # batch roots of a range's counting heights in height order

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from mpc_sequencer.core.feed import FedHeight
 from mpc_sequencer.core.messages import (
     ClientReply,
     ClientRequest,
@@ -288,14 +289,25 @@ class Outcomes:
 
     height: int
     rows: tuple[ExecutedRow, ...]
+    updates: tuple[ExecutedRow, ...] = ()
+    """What it did to orders of earlier heights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Answer the client with the order's kept outcome, or with ``otherwise`` where none is kept."""
+    """Answer the client with the order's kept outcome and what heights after ``after_height`` did to it, or with
+    ``otherwise`` where none is kept."""
 
     client: int
     otherwise: OrderReply
+    after_height: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """An executed height for an outside matching engine: on disk before anything of the round leaves."""
+
+    fed: FedHeight
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +385,7 @@ Effect = (
     | Reply
     | Outcomes
     | Recall
+    | Feed
     | Settle
     | CommitReady
     | Fault

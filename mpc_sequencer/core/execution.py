@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.chain import Finality
-from mpc_sequencer.core.effects import Append, Effect
+from mpc_sequencer.core.effects import Append, Effect, Feed
+from mpc_sequencer.core.feed import fed_height
 from mpc_sequencer.core.genesis import credit_deposits
 from mpc_sequencer.core.reveal_task import OpenedBatch
 from mpc_sequencer.core.transcript import ResultEntry
@@ -21,6 +22,7 @@ from mpc_sequencer.market import (
     BatchOrder,
     Engine,
     HeightResult,
+    Market,
     Precedence,
     PreparedOrder,
     genesis_result,
@@ -38,6 +40,8 @@ class Executed:
 
     outcome: HeightResult
     result: bytes
+    previous: bytes
+    """The result of the counting height before."""
 
 
 class ExecutionValue(Value, frozen=True):
@@ -66,6 +70,8 @@ class Execution:
         self.executed_height = 0
         self.certified_height = 0
         self.effects: list[Effect] = []
+        self.feeds: Sequence[Market] | None = None
+        """The markets of an outside engine, where the shell feeds one."""
 
     def dump(self) -> ExecutionValue:
         """The state after the last executed height."""
@@ -117,9 +123,10 @@ class Execution:
         height = batch.final.height
         credit_deposits(self.engine, batch.final.taken)
         time_ms = batch.final.block.header.time_ms
-        outcome = self.engine.execute(height, time_ms, batch.coin, prepared, self._precedence(batch.final))
-        result = result_hash(self._last_result, height, outcome.state_root, outcome.fills_root)
-        self._last_result = result
+        precedence = self._precedence(batch.final)
+        outcome = self.engine.execute(height, time_ms, batch.coin, prepared, precedence)
+        previous = self._last_result
+        result = self._last_result = result_hash(previous, height, outcome.state_root, outcome.fills_root)
         self.executed_height = height
         self._compare(height, result, self._awaited.pop(height, result))
         if height > self.certified_height:
@@ -127,7 +134,9 @@ class Execution:
         self.effects.append(
             Append(ResultEntry(height, outcome.state_root, outcome.fills_root, result))
         )
-        return Executed(outcome, result)
+        if self.feeds is not None:
+            self.effects.append(Feed(fed_height(outcome, time_ms, batch.coin, prepared, precedence, self.feeds)))
+        return Executed(outcome, result, previous)
 
     def certified(self, refs: tuple[ResultRef, ...]) -> None:
         """A final block certifies results. Raises :class:`ResultMismatch` where one is not this member's."""

@@ -26,6 +26,7 @@ def on_final(core: NodeCore, final: FinalBlock, now_ms: int) -> None:
     core.publisher.final(final)
     core.keygen.final(height, entry.state.time_ms, entry.key_messages)
     core.execution.certified(entry.block.certified)
+    core.proofs.final(final)
     if entry.block.certified:
         core.statements.results_changed()
     add_bonds(core.bonds_wei, entry.taken)
@@ -62,4 +63,5 @@ def on_executed(core: NodeCore, executed: Executed) -> None:
     core.statements.results_changed()
     core.ranges.executed(executed.outcome)
     core.publisher.executed(executed.outcome)
+    core.proofs.executed(executed)
     core.publisher.settle()

@@ -138,6 +138,12 @@ class Gateway:
         return SubmitResult(order_id=order_id, receipt=receipt, code=code, field="", seen="", expected="")
 
     # --- watches ------------------------------------------------------------------------------------------------
+    def watch(self, client: int, order_id: bytes, lasting: bool) -> None:
+        """Tell a client from now on what becomes of an order that is open (``lasting``) or still to be executed; one
+        that has ended is not watched."""
+        if lasting or order_id in self._watchers or order_id in self._waiting:
+            self._watch(client, order_id)
+
     def _watch(self, client: int, order_id: bytes) -> None:
         watched = self._watched.setdefault(client, set())
         if order_id not in watched and len(watched) < limits.CLIENT_WATCH_ORDERS_MAX:

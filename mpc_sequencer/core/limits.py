@@ -90,6 +90,8 @@ PEER_QUEUE_MESSAGES_MAX: Final = 20_000
 CLIENT_QUEUE_MESSAGES_MAX: Final = 10_000
 CLIENTS_MAX: Final = 256
 CLIENT_WATCH_ORDERS_MAX: Final = 100_000
+BOOK_LEVELS_MAX: Final = 256  # of a side, in one answer to a client
+UPDATES_MAX: Final = 256  # of an order, in one answer to a client
 
 # --- reveal -------------------------------------------------------------------------------------------------------
 REVEAL_ORDERS_PER_STEP: Final = 48  # crypto per step of the core, so that a step stays under 20 ms

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.actions import AMOUNT_BYTES
+from mpc_sequencer.core.resultproof import Identifier, ProofKind, ResultProof
 from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.core.types import (
     Block,
@@ -34,6 +35,7 @@ from mpc_sequencer.core.types import (
     Value,
     Vote,
 )
+from mpc_sequencer.market.types import Market, MarketId
 from mpc_sequencer.settlement.claims import OrderCommit, ResultClaim
 
 ALPN: Final = "mpcseq/1"
@@ -214,8 +216,13 @@ class Submit(Value, frozen=True, tag=32):
 
 
 class OrderQuery(Value, frozen=True, tag=33):
+    """Ask what became of an order, and what heights after ``after_height`` did to it. With ``watch``, the member
+    reports here what later ones do while it is open, as for a :class:`Submit`."""
+
     request: Uint
     order_id: Hash32
+    after_height: Uint = 0
+    watch: bool = False
 
 
 class StatusQuery(Value, frozen=True, tag=34):
@@ -235,7 +242,25 @@ class EpochsQuery(Value, frozen=True, tag=36):
     after_epoch: Uint
 
 
-ClientRequest = Submit | OrderQuery | StatusQuery | KeyQuery | EpochsQuery
+class ProofQuery(Value, frozen=True, tag=37):
+    """Ask for the proof of an account, an open order or a market as it is now, or of an order's fills of ``height``
+    (0 for the others). It is answered when the height is certified."""
+
+    request: Uint
+    kind: ProofKind
+    identifier: Identifier
+    height: Uint
+
+
+class MarketQuery(Value, frozen=True, tag=38):
+    """Ask for a market's terms, prices and the best ``levels`` levels of its book."""
+
+    request: Uint
+    market: MarketId
+    levels: Annotated[int, Meta(ge=0, le=limits.BOOK_LEVELS_MAX)]
+
+
+ClientRequest = Submit | OrderQuery | StatusQuery | KeyQuery | EpochsQuery | ProofQuery | MarketQuery
 
 
 # --- member to client -------------------------------------------------------------------------------------------
@@ -266,14 +291,17 @@ class OrdersFinal(Value, frozen=True, tag=49):
 
 
 class ExecutedRow(Value, frozen=True):
-    """What became of an order: an outcome code of the execution rules, lots filled, the worst price they were filled
-    at (an auction's only one; 0 where none were) and what they cost or brought."""
+    """What a height made of an order: an outcome code of the execution rules, lots filled, the worst price they were
+    filled at (an auction's only one; 0 where none were), what they cost or brought, the fee in quote units, and the
+    lots that are open afterwards: 0 where the order has ended."""
 
     order_id: Hash32
     code: Code
     filled_lots: Uint
     price_ticks: Uint
     notional: NotionalBytes
+    fee: NotionalBytes = bytes(AMOUNT_BYTES)
+    remaining_lots: Uint = 0
 
 
 class OrdersExecuted(Value, frozen=True, tag=50):
@@ -284,14 +312,15 @@ class OrdersExecuted(Value, frozen=True, tag=50):
 
 
 class OrdersFilled(Value, frozen=True, tag=51):
-    """Watched resting orders that a later height filled, wholly or in part."""
+    """Watched open orders that a later height filled, wholly or in part, or ended."""
 
     height: Uint
     rows: Annotated[tuple[ExecutedRow, ...], Meta(max_length=limits.CLIENT_WATCH_ORDERS_MAX)]
 
 
 class OrderReply(Value, frozen=True, tag=52):
-    """State of one order: ``unknown``, ``pending``, ``final`` or ``executed`` with its outcome code."""
+    """State of one order: ``unknown``, ``pending``, ``final`` or ``executed`` with what its height made of it.
+    ``updates`` are what later heights did, each with its height, ascending; with ``more`` there are more after them."""
 
     request: Uint
     order_id: Hash32
@@ -301,6 +330,10 @@ class OrderReply(Value, frozen=True, tag=52):
     filled_lots: Uint
     price_ticks: Uint
     notional: NotionalBytes
+    fee: NotionalBytes = bytes(AMOUNT_BYTES)
+    remaining_lots: Uint = 0
+    updates: Annotated[tuple[tuple[Uint, ExecutedRow], ...], Meta(max_length=limits.UPDATES_MAX)] = ()
+    more: bool = False
 
 
 class StatusReply(Value, frozen=True, tag=53):
@@ -360,6 +393,34 @@ class EpochsReply(Value, frozen=True, tag=56):
     approvals: Uint
 
 
+class ProofReply(Value, frozen=True, tag=57):
+    """``proven`` with the proof; ``absent`` where nothing is there (the member's word alone); ``unavailable`` for a
+    height that this member cannot prove, ``busy`` where it holds as many questions as it may."""
+
+    request: Uint
+    state: Code
+    proof: ResultProof | None
+
+
+BookRow = tuple[Uint, Uint, Uint]
+"""(price_ticks, lots, orders)"""
+BookSide = Annotated[tuple[BookRow, ...], Meta(max_length=limits.BOOK_LEVELS_MAX)]
+
+
+class MarketReply(Value, frozen=True, tag=58):
+    """A market as this member has it after ``height``; ``terms`` is None where there is no such market. ``clearing`` is
+    (height, price_ticks, volume_lots) of its last clearing, if this member remembers one."""
+
+    request: Uint
+    market: MarketId
+    terms: Market | None
+    height: Uint
+    reference_price_ticks: Uint
+    bids: BookSide
+    asks: BookSide
+    clearing: tuple[Uint, Uint, Uint] | None
+
+
 class Refused(Value, frozen=True, tag=54):
     """The request could not be read; the member closes the connection after it."""
 
@@ -378,5 +439,7 @@ ClientReply = (
     | StatusReply
     | KeyReply
     | EpochsReply
+    | ProofReply
+    | MarketReply
     | Refused
 )

@@ -49,10 +49,11 @@ from mpc_sequencer.core.genesis import genesis_engine
 from mpc_sequencer.core.keybook import KeyBook
 from mpc_sequencer.core.keygen import KeySessions
 from mpc_sequencer.core.lists import ListStore, OwnLists
-from mpc_sequencer.core.messages import CommitShare, SettlementShare, Submit
+from mpc_sequencer.core.messages import CommitShare, ProofQuery, SettlementShare, Submit
 from mpc_sequencer.core.offences import accused
 from mpc_sequencer.core.peers import PeerHandlers
 from mpc_sequencer.core.pool import Pool
+from mpc_sequencer.core.proofdesk import ProofDesk
 from mpc_sequencer.core.publish import Publisher
 from mpc_sequencer.core.reveal import Reveal
 from mpc_sequencer.core.rotation import check_next
@@ -119,6 +120,7 @@ class NodeCore:
         self.board = StatusBoard()
         self.peers = PeerHandlers(self)
         self.publisher = Publisher(self)
+        self.proofs = ProofDesk(self)
         self.now_ms = 0
         self.arrivals = 0
         """Grows with every list, body and block that a waiting block may need."""
@@ -169,10 +171,13 @@ class NodeCore:
             case FromClient(client, request):
                 if isinstance(request, Submit):
                     self.gateway.submit(client, request)
+                elif isinstance(request, ProofQuery):
+                    self.proofs.ask(client, request)
                 else:
                     self.effects.append(answer(self, client, request))
             case ClientGone(client):
                 self.gateway.gone(client)
+                self.proofs.gone(client)
             case PeerUp(node):
                 if node < self.committee.n:
                     self.board.up(node)

@@ -23,12 +23,11 @@ from mpc_sequencer.core.transcript import (
     input_entries,
 )
 from mpc_sequencer.market import HeightResult
+from mpc_sequencer.market.types import Outcome, Update
 from mpc_sequencer.settlement.payloads import SignedResult, deltas_hash, pack_deltas
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
-
-LASTING = frozenset({"resting", "partly_filled"})
 
 
 class Publisher:
@@ -67,25 +66,20 @@ class Publisher:
         rows: dict[bytes, ExecutedRow] = {}
         lasting: set[bytes] = set()
         for one in outcome.outcomes:
-            notional = one.notional_tick_lots.to_bytes(AMOUNT_BYTES, "big")
-            rows[one.order_id] = ExecutedRow(
-                one.order_id, one.code, one.filled_lots, one.price_ticks or 0, notional
-            )
-            if core.execution.engine.open_order(one.order_id) is not None:
+            still = core.execution.engine.open_order(one.order_id)
+            rows[one.order_id] = _row(one, 0 if still is None else still.remaining_lots)
+            if still is not None:
                 lasting.add(one.order_id)
         earlier: dict[bytes, ExecutedRow] = {}
         for update in outcome.updates:
-            notional = update.notional_tick_lots.to_bytes(AMOUNT_BYTES, "big")
-            earlier[update.order_id] = ExecutedRow(
-                update.order_id, update.code, update.filled_lots, update.price_ticks or 0, notional
-            )
+            earlier[update.order_id] = _row(update, update.remaining_lots)
             if update.remaining_lots:
                 lasting.add(update.order_id)
         core.gateway.executed(height, rows, lasting)
         core.gateway.filled(height, earlier, lasting)
         core.board.executed(outcome, rows)
-        if rows:
-            core.effects.append(Outcomes(height, tuple(rows.values())))
+        if rows or earlier:
+            core.effects.append(Outcomes(height, tuple(rows.values()), tuple(earlier.values())))
 
     def settle(self) -> None:
         """Sign ranges that are certified, and hand over those with q signatures."""
@@ -107,6 +101,19 @@ class Publisher:
         for number, signed in core.ranges.ready():
             core.effects += [Append(entry) for entry in settlement_entries(signed)]
             core.effects.append(Settle(number, signed))
+
+
+def _row(one: Outcome | Update, remaining_lots: int) -> ExecutedRow:
+    """A height's outcome for an order, as clients hear it."""
+    return ExecutedRow(
+        order_id=one.order_id,
+        code=one.code,
+        filled_lots=one.filled_lots,
+        price_ticks=one.price_ticks or 0,
+        notional=one.notional_tick_lots.to_bytes(AMOUNT_BYTES, "big"),
+        fee=one.fee_units.to_bytes(AMOUNT_BYTES, "big"),
+        remaining_lots=remaining_lots,
+    )
 
 
 def settlement_entries(signed: SignedResult) -> list[LogEntry]:

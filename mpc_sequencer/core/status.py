@@ -4,8 +4,12 @@ questions."""
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.actions import AMOUNT_BYTES
 from mpc_sequencer.core.effects import Recall, Reply
 from mpc_sequencer.core.messages import (
@@ -13,6 +17,8 @@ from mpc_sequencer.core.messages import (
     ExecutedRow,
     KeyQuery,
     KeyReply,
+    MarketQuery,
+    MarketReply,
     OrderQuery,
     OrderReply,
     StatusQuery,
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 OUTCOMES_KEPT: Final = 4_096  # some seconds under load; older ones are on the disk
 CLEARINGS_KEPT: Final = 64
 NO_NOTIONAL: Final = bytes(AMOUNT_BYTES)
-Query = OrderQuery | KeyQuery | EpochsQuery | StatusQuery
+Query = OrderQuery | KeyQuery | EpochsQuery | StatusQuery | MarketQuery
 
 
 class BoardValue(Value, frozen=True):
@@ -44,25 +50,69 @@ class BoardValue(Value, frozen=True):
 def answer(core: NodeCore, client: int, query: Query) -> Reply | Recall:
     """The answer to a client's question; a :class:`Recall` where the shell may know more of an order."""
     match query:
-        case OrderQuery(number, order_id):
+        case OrderQuery(number, order_id, after_height, watch):
+            if watch:
+                core.gateway.watch(client, order_id, core.execution.engine.open_order(order_id) is not None)
             height = core.pool.sequenced_height(order_id)
             reply = core.board.order(number, order_id, height)
-            # what this member has forgotten, or executed some time ago, its shell may still have
-            executed = reply.state == "final" and reply.height <= core.execution.executed_height
-            return Recall(client, reply) if executed or reply.state == "unknown" else Reply(client, reply)
+            # what this member has forgotten, or executed some time ago, and what came after, its shell may still have
+            executed = reply.state == "executed" or reply.height <= core.execution.executed_height
+            ask = reply.state != "pending" and (executed or reply.state == "unknown")
+            return Recall(client, reply, after_height) if ask else Reply(client, reply)
         case KeyQuery(number):
             return Reply(client, KeyReply(number, core.keygen.certificate, core.keygen.phase))
         case EpochsQuery(number, after_epoch):
             return Reply(client, core.succession.reply(number, after_epoch))
         case StatusQuery(number):
             return Reply(client, core.board.status(number, core))
+        case MarketQuery():
+            return Reply(client, _market(core, query))
+
+
+def _market(core: NodeCore, query: MarketQuery) -> MarketReply:
+    """A market as the height executed last left it."""
+    engine, height = core.execution.engine, core.execution.executed_height
+    terms = next((one for one in core.committee.genesis.markets if one.id == query.market), None)
+    if terms is None:
+        return MarketReply(query.request, query.market, None, height, 0, (), (), None)
+    book = engine.book(query.market, query.levels)
+    return MarketReply(
+        request=query.request,
+        market=query.market,
+        terms=terms,
+        height=height,
+        reference_price_ticks=engine.reference_price_ticks(query.market),
+        bids=book["bids"],
+        asks=book["asks"],
+        clearing=core.board.last_clearing(query.market),
+    )
 
 
 def executed_reply(request: int, height: int, row: ExecutedRow) -> OrderReply:
     """The answer for an order with an outcome."""
     return OrderReply(
-        request, row.order_id, "executed", height, row.code, row.filled_lots, row.price_ticks, row.notional
+        request=request,
+        order_id=row.order_id,
+        state="executed",
+        height=height,
+        code=row.code,
+        filled_lots=row.filled_lots,
+        price_ticks=row.price_ticks,
+        notional=row.notional,
+        fee=row.fee,
+        remaining_lots=row.remaining_lots,
     )
+
+
+Updates = Sequence[tuple[int, ExecutedRow]]
+
+
+def recalled(otherwise: OrderReply, known: tuple[int, ExecutedRow] | None, updates: Updates) -> OrderReply:
+    """The answer from what the shell keeps: the order's outcome, if any, and what later heights did to it, ascending;
+    one more of these than an answer takes says that there are more."""
+    reply = otherwise if known is None else executed_reply(otherwise.request, *known)
+    first = tuple(updates[: limits.UPDATES_MAX])
+    return msgspec.structs.replace(reply, updates=first, more=len(updates) > len(first))
 
 
 class StatusBoard:
@@ -127,6 +177,11 @@ class StatusBoard:
             return OrderReply(request, order_id, "unknown", 0, "", 0, 0, NO_NOTIONAL)
         state = "final" if sequenced_height else "pending"
         return OrderReply(request, order_id, state, sequenced_height, "", 0, 0, NO_NOTIONAL)
+
+    def last_clearing(self, market: int) -> tuple[int, int, int] | None:
+        """Height, price and volume of the market's last clearing among those remembered."""
+        rows = (row for row in reversed(self._clearings) if row[1] == market)
+        return next(((height, price, volume) for height, _, price, volume in rows), None)
 
     def status(self, request: int, core: NodeCore) -> StatusReply:
         """The whole; the shell fills in what only it knows (CPU time, memory)."""

@@ -128,11 +128,6 @@ class Engine:
             clearing=tuple(made.clearing),
         )
 
-    def due(self, time_ms: int) -> bool:
-        """Whether a height at block time ``time_ms`` would change an order though its batch were empty: no order of
-        these markets waits for a price or a time."""
-        return False
-
     def state_root(self) -> bytes:
         """The root over accounts, open orders and reference prices, 32 bytes."""
         return self._state.root()

@@ -44,13 +44,15 @@ class Cores:
         self._inputs = inputs
         self._vault = vault
         self._share = share
+        self.feeding = False
+        """Whether its cores feed an outside matching engine."""
 
     def make(self, committee: Committee) -> NodeCore:
         """A core that remembers nothing but what the vault holds. Blocking. Raises :class:`ConfigError` where the vault
         is damaged."""
         keys = [member.consensus_key for member in committee.genesis.members]
         own = self._signer.public_key
-        return NodeCore(
+        core = NodeCore(
             committee,
             keys.index(own) if own in keys else committee.n,
             self._signer,
@@ -60,6 +62,8 @@ class Cores:
             secrets={name: bytes(self._vault.get(name) or b"") for name in self._vault.names()},
             log_key=self._log_key,
         )
+        core.execution.feeds = committee.genesis.markets if self.feeding else None
+        return core
 
     def follow(self, core: NodeCore, now_ms: int) -> tuple[NodeCore, bytes]:
         """The core of the epoch after that of ``core``, which is over here, and the snapshot it begins with. Blocking.

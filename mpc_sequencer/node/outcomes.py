@@ -26,10 +26,16 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS outcomes"
     " (order_id BLOB PRIMARY KEY, height INTEGER NOT NULL, outcome BLOB NOT NULL) WITHOUT ROWID"
 )
+_UPDATES_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS updates"
+    " (order_id BLOB, height INTEGER, outcome BLOB NOT NULL, PRIMARY KEY (order_id, height)) WITHOUT ROWID"
+)
 
 logger = logging.getLogger("mpc_sequencer.node")
 
 Rows = dict[bytes, tuple[int, ExecutedRow]]
+Updates = dict[bytes, dict[int, ExecutedRow]]
+"""By order and height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +44,18 @@ class OutcomesWrite:
 
     path: Path
     rows: Rows
+    updates: Updates
 
     def run(self) -> None:
         """Write them durably. Raises ``OSError``."""
-        if not self.rows:
+        if not self.rows and not self.updates:
             return
         values = [(order_id, height, encode(row)) for order_id, (height, row) in self.rows.items()]
+        later = [(one, height, encode(row)) for one, rows in self.updates.items() for height, row in rows.items()]
         try:
             with closing(_connect(self.path)) as database, database:
                 database.executemany("INSERT OR REPLACE INTO outcomes VALUES (?, ?, ?)", values)
+                database.executemany("INSERT OR REPLACE INTO updates VALUES (?, ?, ?)", later)
         except sqlite3.Error as error:
             raise OSError(f"{self.path}: {error}") from error
 
@@ -58,6 +67,8 @@ class Outcomes:
         self._path = path
         self._fresh: Rows = {}
         self._writing: Rows = {}
+        self._fresh_updates: Updates = {}
+        self._writing_updates: Updates = {}
         try:
             self._reader = self._open()
         except sqlite3.OperationalError as error:  # it may be whole, and cannot be used now
@@ -76,28 +87,34 @@ class Outcomes:
             self._path.touch(mode=0o600)
         database = _connect(self._path)
         try:
-            database.execute(_SCHEMA)
-            database.execute("SELECT height, outcome FROM outcomes LIMIT 1").fetchall()
+            for schema, table in ((_SCHEMA, "outcomes"), (_UPDATES_SCHEMA, "updates")):
+                database.execute(schema)
+                database.execute(f"SELECT order_id, height, outcome FROM {table} LIMIT 1").fetchall()
             database.commit()
         except BaseException:
             database.close()
             raise
         return database
 
-    def add(self, height: int, rows: Iterable[ExecutedRow]) -> None:
-        """Take a height's outcomes; the next :meth:`prepare` writes them."""
+    def add(self, height: int, rows: Iterable[ExecutedRow], updates: Iterable[ExecutedRow] = ()) -> None:
+        """Take a height's outcomes and what it did to earlier orders; the next :meth:`prepare` writes them."""
         self._fresh.update((row.order_id, (height, row)) for row in rows)
+        for row in updates:
+            self._fresh_updates.setdefault(row.order_id, {})[height] = row
 
     def prepare(self) -> OutcomesWrite:
         """What is new since the last write. Run it before the next one is prepared; one that never runs is written
         with the next."""
         self._writing.update(self._fresh)
         self._fresh = {}
-        return OutcomesWrite(self._path, dict(self._writing))
+        for order_id, rows in self._fresh_updates.items():
+            self._writing_updates[order_id] = {**self._writing_updates.get(order_id, {}), **rows}
+        self._fresh_updates = {}
+        return OutcomesWrite(self._path, dict(self._writing), dict(self._writing_updates))
 
     def written(self) -> None:
         """The prepared write is on disk. May be called in a worker thread."""
-        self._writing = {}
+        self._writing, self._writing_updates = {}, {}
 
     def get(self, order_id: bytes) -> tuple[int, ExecutedRow] | None:
         """Height and outcome of an order (32 bytes); None where this member's table lacks it."""
@@ -111,6 +128,19 @@ class Outcomes:
         except (sqlite3.Error, ProtocolError) as error:
             logger.error("the outcome of order %s cannot be read: %s", order_id.hex(), error)
             return None
+
+    def updates(self, order_id: bytes, after_height: int, rows_max: int) -> list[tuple[int, ExecutedRow]]:
+        """What heights after ``after_height`` did to an order of an earlier one, ascending, the first ``rows_max``."""
+        found: dict[int, ExecutedRow] = {}
+        query = "SELECT height, outcome FROM updates WHERE order_id = ? AND height > ? ORDER BY height LIMIT ?"
+        try:
+            for height, data in self._reader.execute(query, (order_id, after_height, rows_max)):
+                found[int(height)] = decode(ExecutedRow, data)
+        except (sqlite3.Error, ProtocolError) as error:
+            logger.error("the updates of order %s cannot be read: %s", order_id.hex(), error)
+        for held in (self._writing_updates.get(order_id, {}), self._fresh_updates.get(order_id, {})):
+            found.update((height, row) for height, row in held.items() if height > after_height)
+        return sorted(found.items())[:rows_max]
 
     def close(self) -> None:
         """Give the file up. Closing twice does nothing."""

@@ -25,6 +25,7 @@ from mpc_sequencer.core.lognote import log_origin
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.recovery import recover, take_up_log
 from mpc_sequencer.core.signing import Signer
+from mpc_sequencer.matching.store import StreamStore
 from mpc_sequencer.node import tls
 from mpc_sequencer.node import transport as wires
 from mpc_sequencer.node.chain_side import CHAIN_DELAY_S, serve_chain
@@ -45,6 +46,7 @@ from mpc_sequencer.node.startup import (
     read_inputs,
 )
 from mpc_sequencer.node.storage import Storage
+from mpc_sequencer.node.streaming import STREAM_FILE, Served
 from mpc_sequencer.node.vault import Vault
 from mpc_sequencer.settlement.submitter_events import Settled
 from mpc_sequencer.settlement.submitter_run import News
@@ -70,9 +72,14 @@ logger = logging.getLogger("mpc_sequencer.node")
 
 
 async def run_node(
-    folder: Path, passphrase: str, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+    folder: Path,
+    passphrase: str,
+    *,
+    stream: tuple[str, int] | None = None,
+    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> int:
     """Run the member whose node.json is in ``folder`` until SIGTERM, SIGINT or cancellation; the exit status.
+    ``stream`` is host and port at which it serves an outside matching engine.
 
     Raises :class:`ConfigError` for all that keeps it from starting. ``task_status`` gets the port.
     """
@@ -85,7 +92,7 @@ async def run_node(
     vault = open_vault(config, opened)
     try:
         phases.end("keys")
-        return await _run_member(folder, config, file, opened, signer, vault, phases, task_status)
+        return await _run_member(folder, config, file, opened, signer, vault, phases, task_status, stream)
     finally:
         vault.close()
 
@@ -99,6 +106,7 @@ async def _run_member(
     vault: Vault,
     phases: StartPhases,
     task_status: trio.TaskStatus[int],
+    stream_at: tuple[str, int] | None,
 ) -> int:
     log_key = tls.log_key(opened.log_seed)
     origin = partial(log_origin, file.committee.genesis_id, log_key)
@@ -107,7 +115,11 @@ async def _run_member(
     )
     phases.end("disk")
     share: SecretShare | None = None
+    stream = None
     try:
+        if stream_at is not None:
+            open_store = partial(StreamStore, config.data / STREAM_FILE, file.genesis.markets)
+            stream = Served(await trio.to_thread.run_sync(open_store), file.committee.genesis_id, *stream_at)
         committee = await trio.to_thread.run_sync(committee_of, file.committee, storage.snapshot)
         if committee.origin is None:
             share = check_share(config, file, vault, damaged=bool(storage.damaged))
@@ -119,6 +131,7 @@ async def _run_member(
             inputs = await trio.to_thread.run_sync(read_inputs, config, file)
             await trio.to_thread.run_sync(keep_inputs, folder, inputs)
         cores = Cores(file.committee, signer, log_key, inputs, vault, share)
+        cores.feeding = stream is not None
         core = cores.make(committee)
         if core.committee.keys is not None:
             core.committee.sealing_key.prepare()  # tables that would hold up the first round otherwise
@@ -136,9 +149,12 @@ async def _run_member(
         gc.freeze()  # modules, tables and the recovered state stay: they are not looked through again
         gc.set_threshold(*GARBAGE_THRESHOLDS)
         phases.end("state")
-        runner_of = partial(Runner, core, storage, vault, transport, cores=cores, proposals=proposals)
-        return await _serve(runner_of, proposals, recovered, storage, transport, config, file, phases)
+        feed = None if stream is None else stream.feed
+        runner_of = partial(Runner, core, storage, vault, transport, cores=cores, proposals=proposals, stream=feed)
+        return await _serve(runner_of, proposals, recovered, storage, transport, config, file, phases, stream)
     finally:
+        if stream is not None:
+            stream.close()
         if share is not None:
             share.erase()
         storage.close()
@@ -203,8 +219,8 @@ def _keep_recovered(
                 storage.append(entry)
             case core_effects.KeepSecret(name, secret):
                 vault.put(name, secret)
-            case core_effects.Outcomes(height, rows):
-                storage.outcomes.add(height, rows)
+            case core_effects.Outcomes(height, rows, updates):
+                storage.outcomes.add(height, rows, updates)
             case core_effects.Persist():
                 pass
             case _:
@@ -221,6 +237,7 @@ async def _serve(
     config: NodeConfig,
     file: CommitteeFile,
     phases: StartPhases,
+    stream: Served | None,
 ) -> int:
     submits = config.submitter.enabled and config.submitter.key_file is not None and config.chain_url is not None
     news_in, news_out = trio.open_memory_channel[News](RESULTS_BUFFERED_MAX)
@@ -240,6 +257,8 @@ async def _serve(
             nursery.start_soon(runner.checkpoints)
             nursery.start_soon(runner.inbox.pump, transport.peers.events, runner.inbox.peers)
             nursery.start_soon(runner.inbox.pump, transport.clients.events, runner.inbox.clients)
+            if stream is not None:
+                nursery.start_soon(stream.run)
             nursery.start_soon(runner.run, recovered)
             nursery.start_soon(proposals.watch, runner.propose)
             nursery.start_soon(

@@ -33,13 +33,16 @@ import msgspec
 import trio
 
 from mpc_sequencer.core import effects as core_effects
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.messages import StatusReply
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.peers import ACROSS_EPOCHS
-from mpc_sequencer.core.status import executed_reply
+from mpc_sequencer.core.status import recalled
 from mpc_sequencer.core.types import ZERO_HASH, Checkpoint, NextCommittee
+from mpc_sequencer.matching.run import fair_batch
+from mpc_sequencer.matching.stream import MatchingStream
 from mpc_sequencer.node import transport as wires
 from mpc_sequencer.node.chain_side import standing
 from mpc_sequencer.node.epochs import Cores, evidence_folder
@@ -93,8 +96,11 @@ class Runner:
         evidence: Path,
         cores: Cores | None = None,
         proposals: Proposals | None = None,
+        stream: MatchingStream | None = None,
     ) -> None:
-        """``evidence`` is the folder for the first epoch's; ``cores`` makes the cores of later epochs."""
+        """``evidence`` is the folder for the first epoch's; ``cores`` makes the cores of later epochs; ``stream`` feeds
+        an outside matching engine."""
+        self._stream = stream
         self._core = core
         self._cores = cores
         self._proposals = proposals
@@ -189,6 +195,7 @@ class Runner:
             self._snapshot = Snapshots(core, self._storage)
             self._faults.clear()
             core.gateway.inherit(before.gateway)
+            core.proofs.inherit(before.proofs)
             self.inbox.enter(core.committee.epoch, self._transport.enter(core.committee))
         tell_place(core)
         self._tell_submitter(*standing(core.committee, core.node))
@@ -225,6 +232,10 @@ class Runner:
                 # what binds to nothing need not wait for the disk: it is synced with what comes next
                 if any(not isinstance(record, core_effects.UNBINDING) for record in records):
                     await self._sync()
+            if self._stream is not None:
+                for one in leaving:
+                    if isinstance(one, core_effects.Feed):
+                        await self._stream.add(fair_batch(one.fed))
         for one in leaving:
             if isinstance(one, core_effects.RolledBack):
                 raise DiskRolledBack(one.detail)
@@ -243,7 +254,7 @@ class Runner:
             self._vault.put(one.name, one.secret)
             logger.info("%s is in the vault", one.name)
         elif isinstance(one, core_effects.Outcomes):
-            self._storage.outcomes.add(one.height, one.rows)
+            self._storage.outcomes.add(one.height, one.rows, one.updates)
 
     def _erase(self, names: Iterable[str]) -> None:
         for name in names:
@@ -291,9 +302,10 @@ class Runner:
                 if isinstance(reply, StatusReply):
                     reply = msgspec.structs.replace(reply, cpu_us=_cpu_us(), memory_bytes=_memory_bytes())
                 self._transport.clients.reply(client, encode(reply))
-            case core_effects.Recall(client, otherwise):
-                known = self._storage.outcomes.get(otherwise.order_id)
-                found = otherwise if known is None else executed_reply(otherwise.request, *known)
+            case core_effects.Recall(client, otherwise, after_height):
+                kept = self._storage.outcomes
+                updates = kept.updates(otherwise.order_id, after_height, limits.UPDATES_MAX + 1)
+                found = recalled(otherwise, kept.get(otherwise.order_id), updates)
                 self._transport.clients.reply(client, encode(found))
             case core_effects.CommitReady(number, commit):
                 if number > self._committed_through:

@@ -364,8 +364,9 @@ class Cluster:
                         self._transmit(place, receiver, self.hosts[place].disk.serve(asked))
                 case Reply(client, reply):
                     self.replies.setdefault(client, []).append((node, decode(ClientReply, encode(reply))))
-                case Recall(client, otherwise):
-                    self.replies.setdefault(client, []).append((node, self.hosts[place].disk.recall(otherwise)))
+                case Recall(client, otherwise, after_height):
+                    recalled = self.hosts[place].disk.recall(otherwise, after_height)
+                    self.replies.setdefault(client, []).append((node, recalled))
                 case Settle():
                     self.settlements.append((node, effect))
                 case Evidence():

@@ -39,7 +39,7 @@ from mpc_sequencer.core.logslice import LogIndex, slice_log
 from mpc_sequencer.core.messages import ExecutedRow, FetchLog, LogSlice, OrderReply
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.recovery import Relog, dump, recover, restore, take_up_log
-from mpc_sequencer.core.status import executed_reply
+from mpc_sequencer.core.status import recalled
 from mpc_sequencer.core.transcript import LogEntry, entry_key
 
 NextCore = Callable[["Host", Committee], NodeCore]
@@ -82,6 +82,7 @@ class PreparedSnapshot:
     entry: int
     log_entries: int
     outcomes: dict[bytes, tuple[int, ExecutedRow]]
+    updates: dict[tuple[bytes, int], ExecutedRow]
 
 
 @dataclass(slots=True)
@@ -115,6 +116,9 @@ class Disk:
     """What became of orders up to the snapshot."""
     fresh_outcomes: dict[bytes, tuple[int, ExecutedRow]] = field(default_factory=dict)
     """What became of orders since; written with the next snapshot."""
+    updates: dict[tuple[bytes, int], ExecutedRow] = field(default_factory=dict)
+    """What later heights did to orders, by order and height, up to the snapshot."""
+    fresh_updates: dict[tuple[bytes, int], ExecutedRow] = field(default_factory=dict)
     _checkpoint_ms: int | None = None
 
     def prepare_snapshot(self, core: NodeCore) -> PreparedSnapshot:
@@ -123,7 +127,11 @@ class Disk:
         position = None if height is None else self.index.position_of(height)
         self.sync()
         entry = len(self.log) if position is None else position
-        return PreparedSnapshot(data, len(self.records), entry, len(self.log), dict(self.fresh_outcomes))
+        return self._prepared(data, entry)
+
+    def _prepared(self, data: bytes, entry: int) -> PreparedSnapshot:
+        fresh, updates = dict(self.fresh_outcomes), dict(self.fresh_updates)
+        return PreparedSnapshot(data, len(self.records), entry, len(self.log), fresh, updates)
 
     def finish_snapshot(self, prepared: PreparedSnapshot) -> None:
         """The log is signed first, so that a snapshot never counts on lost entries."""
@@ -131,16 +139,16 @@ class Disk:
         self.outcomes.update(prepared.outcomes)
         for order_id in prepared.outcomes:
             self.fresh_outcomes.pop(order_id, None)
+        self.updates.update(prepared.updates)
+        for key in prepared.updates:
+            self.fresh_updates.pop(key, None)
         self.snapshot = prepared.data
         self.snapshot_record, self.snapshot_entry = prepared.record, prepared.entry
 
     def begin_epoch(self, snapshot: bytes) -> None:
         """The next epoch's first snapshot, between two rounds: nothing before it is needed any more."""
         self.sync()
-        prepared = PreparedSnapshot(
-            snapshot, len(self.records), len(self.log), len(self.log), dict(self.fresh_outcomes)
-        )
-        self.finish_snapshot(prepared)
+        self.finish_snapshot(self._prepared(snapshot, len(self.log)))
 
     def take_snapshot(self, core: NodeCore) -> None:
         """Prepare and write one at once."""
@@ -173,7 +181,7 @@ class Disk:
 
     def _tear_log(self, rng: random.Random) -> None:
         """The log goes on from its checkpoint, the last one or one that was being written."""
-        self.fresh_outcomes, self.retired = {}, []
+        self.fresh_outcomes, self.fresh_updates, self.retired = {}, {}, []
         end = rng.choice((self.checkpointed, max(self.checkpointed, self.concluded)))
         self.log = self.log[:end]
         self.checkpointed = self.concluded = end
@@ -188,6 +196,7 @@ class Disk:
         """The journal is lost, and the snapshot with it; the log too, or not."""
         self.records, self.synced = [], 0
         self.outcomes, self.fresh_outcomes = {}, {}
+        self.updates, self.fresh_updates = {}, {}
         self.snapshot, self.snapshot_record, self.snapshot_entry = None, 0, 0
         if not keep_log:
             self.log, self.checkpointed, self.concluded = [], 0, 0
@@ -219,11 +228,13 @@ class Disk:
         """A slice of the log for a member that is behind."""
         return slice_log(self.index, lambda start, stop: [encode(one) for one in self.log[start:stop]], asked)
 
-    def recall(self, otherwise: OrderReply) -> OrderReply:
-        """The kept outcome of the order that is asked for, as an answer."""
+    def recall(self, otherwise: OrderReply, after_height: int) -> OrderReply:
+        """The kept outcome of the order that is asked for and what came after, as an answer."""
         order_id = otherwise.order_id
         known = self.fresh_outcomes.get(order_id) or self.outcomes.get(order_id)
-        return otherwise if known is None else executed_reply(otherwise.request, *known)
+        rows = {at: row for at, row in {**self.updates, **self.fresh_updates}.items() if at[0] == order_id}
+        updates = [(height, row) for (_, height), row in sorted(rows.items()) if height > after_height]
+        return recalled(otherwise, known, updates)
 
     def keep(self, effects: Sequence[Effect], now_ms: int) -> bool:
         """Write what a round brought forth; whether it must be synced before anything leaves. Heads alone need not be:
@@ -239,6 +250,7 @@ class Disk:
                 self.append(effect.entry)
             elif isinstance(effect, Outcomes):
                 self.fresh_outcomes.update((row.order_id, (effect.height, row)) for row in effect.rows)
+                self.fresh_updates.update(((row.order_id, effect.height), row) for row in effect.updates)
             elif isinstance(effect, Persist):
                 self.records.append(effect.record)
                 must_sync = must_sync or not isinstance(effect.record, UNBINDING)

@@ -40,6 +40,7 @@ from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.effects import FromPeer, PeerDown, PeerUp
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import ClientReply, ClientRequest, PeerMessage
+from mpc_sequencer.core.resultproof import Certification, ResultLink, ResultProof, Shown
 from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.core.types import (
     FINALIZE,
@@ -61,7 +62,7 @@ from mpc_sequencer.core.types import (
 )
 from mpc_sequencer.node.framing import FrameSplitter, frame
 from mpc_sequencer.sim import Cluster, make_deployment
-from mpc_sequencer.sim.deployment import START_MS
+from mpc_sequencer.sim.deployment import MARKET, START_MS
 
 D = make_deployment(4)
 ID = b"\x31" * 32
@@ -86,6 +87,8 @@ def examples() -> tuple[tuple[Any, Any], ...]:
     next_committee = NextCommittee(1, (NextMember(b"\x02" + ID, ID, "127.0.0.1:7000", bytes(40)),))
     start = EpochStart(300, next_committee, 1, 2, bytes(40), key.ready, ID, 70_000)
     row = messages.ExecutedRow(ID, "filled", 3, 618_000, bytes(16))
+    certification = Certification((ResultRef(300, ID),), header, (header,), certificate, (head,))
+    proof = ResultProof(ID, 4, ID, (Shown(b"value", 1, 300, (ID,)),), ID, (ResultLink(300, ID, ID),), certification)
     peer = (
         messages.PeerHello(ID, 3),
         messages.ListMessage(listed),
@@ -109,23 +112,29 @@ def examples() -> tuple[tuple[Any, Any], ...]:
     )
     request = (
         messages.Submit(7, (order, order), True),
-        messages.OrderQuery(300, ID),
+        messages.OrderQuery(300, ID, 70_000, True),
         messages.StatusQuery(1),
         messages.KeyQuery(300),
         messages.EpochsQuery(300, 2),
+        messages.ProofQuery(300, 4, ID, 70_000),
+        messages.MarketQuery(300, 70_000, 200),
     )
     reply = (
         messages.SubmitReply(7, (messages.SubmitResult(ID, receipt, "", "", "", ""),)),
         messages.OrdersFinal(3, ID, (ID,)),
         messages.OrdersExecuted(3, (row,)),
         messages.OrdersFilled(4, (row, row)),
-        messages.OrderReply(9, ID, "executed", 3, "filled", 3, 618_000, bytes(16)),
+        messages.OrderReply(
+            *(9, ID, "executed", 3, "filled", 3, 618_000, bytes(16), bytes(16), 300), ((300, row), (70_000, row)), True
+        ),
         messages.StatusReply(
             *(1, 2, 0, 9, 3, 3, 2, 1, 5, 7, 0, 4, 1, 21_000, (0, 1), (3,), 5, 6, ((1, 0, 618_000, 3),)),
             *("deals", 1, 3, 4, 300),
         ),
         messages.KeyReply(300, key, "done"),
         messages.EpochsReply(300, (start, start), next_committee, next_committee, 300),
+        messages.ProofReply(300, "proven", proof),
+        messages.MarketReply(300, 70_000, MARKET, 300, 618_000, ((9, 300, 2),), ((618_001, 9, 1),), (3, 618_000, 9)),
         messages.Refused("wire.type", "field", "seen", "expected"),
     )
     return tuple((kind, one) for kind, ones in zip(KINDS, (peer, request, reply), strict=True) for one in ones)

@@ -59,7 +59,7 @@ def test_sealing_prints_what_was_written_and_takes_ticks_and_lots_too(
     ran = seal(mpcseq, devnet, tmp_path / "a")
     assert ran.status == 0
     assert set(ran.json) == {
-        *("order_id", "file", "bytes", "account", "sponsor", "nonce", "valid_from_ms", "valid_until_ms")
+        *("order_id", "action", "file", "bytes", "account", "sponsor", "nonce", "valid_from_ms", "valid_until_ms")
     }
     changes: dict[str, object] = {
         "price": None,
@@ -82,6 +82,39 @@ def test_a_withdrawal_is_sealed_by_the_assets_name(mpcseq: Run, devnet: Devnet, 
     assert (tmp_path / "w").stat().st_size == 610
 
 
+PLAIN: dict[str, object] = {"side": None, "price": None, "quantity": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "action"),
+    [
+        ({"kind": "market", "price": "62000"}, "order"),
+        ({"kind": "market", "price": None, "reference-price": "61800.37", "slippage": "0.005", "tif": "fok"}, "order"),
+        ({"kind": "stop", "stop-price": "60000", "client-id": 77}, "order"),
+        ({"kind": "stop_limit", "stop-ticks": 600_000}, "order"),
+        ({"display": "0.01", "self-trade": "cancel_both", "tif": "GTD", "expires-ms": 1 << 50}, "order"),
+        ({"replace": 6}, "replace"),
+        (PLAIN | {"cancel": 6}, "cancel"),
+        (PLAIN | {"cancel-all": "every"}, "cancelall"),
+        (PLAIN | {"cancel-all": "BTCUSDT"}, "cancelall"),
+    ],
+)
+def test_every_action_is_sealed_from_the_command_line(
+    mpcseq: Run, devnet: Devnet, tmp_path: Path, changes: dict[str, object], action: str
+) -> None:
+    ran = seal(mpcseq, devnet, tmp_path / "a", **changes)
+    assert ran.status == 0 and ran.json["action"] == action
+    assert mpcseq("order", "inspect", tmp_path / "a", "--committee", devnet.committee_path).status == 0
+
+
+def test_post_only_is_a_word_without_a_value(mpcseq: Run, devnet: Devnet, tmp_path: Path) -> None:
+    words = ("--committee", devnet.committee_path, "--key-file", devnet.account_keys()[0], "--side", "buy")
+    terms = ("--price-ticks", 5, "--quantity-lots", 1, "--nonce", 1, "--post-only")
+    assert mpcseq("order", "seal", *words, *terms, "--out", tmp_path / "a").status == 0
+    ran = mpcseq("order", "seal", *words, *terms, "--tif", "IOC", "--out", tmp_path / "b")
+    assert ran.error()[0].startswith("order.post_only: ")
+
+
 def test_an_existing_file_is_kept(mpcseq: Run, devnet: Devnet, sealed: Path) -> None:
     before = sealed.read_bytes()
     cause, hint = seal_error(mpcseq, devnet, sealed)
@@ -100,14 +133,25 @@ def seal_error(mpcseq: Run, devnet: Devnet, out: Path, **changes: object) -> tup
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"price": "61800.35"}, "order.price"),
+        ({"price": "61800.35"}, "order.price_tick"),
         ({"price": "1e5"}, "order.price"),
-        ({"quantity": "0.0001"}, "order.quantity"),
+        ({"quantity": "0.0001"}, "order.dust"),
         ({"side": "long"}, "order.side"),
         ({"side": None}, "order.side"),
         ({"time-in-force": "DAY"}, "order.time_in_force"),
         ({"market": "ETHUSDT"}, "market.unknown"),
         ({"lifetime": "601"}, "label.validity"),
+        ({"kind": "peg"}, "order.kind"),
+        ({"kind": "market", "tif": "GTC"}, "order.time_in_force"),
+        ({"kind": "stop", "stop-price": "0"}, "order.price"),
+        ({"stop-price": "60000"}, "order.stop_price"),
+        ({"display": "0.5"}, "order.display"),
+        ({"self-trade": "never"}, "order.self_trade"),
+        ({"expires-ms": 5}, "order.expiry"),
+        ({"tif": "GTD", "expires-ms": 5}, "order.expired"),
+        ({"price": None, "reference-price": "61800", "slippage": "2"}, "order.protection"),
+        ({"cancel": 7}, "cancel.target"),
+        ({"cancel-all": "ETHUSDT"}, "market.unknown"),
         ({"withdraw": "ETH", "amount": "1"}, "asset.unknown"),
         ({"withdraw": "BTC", "amount": "0.000000001"}, "withdrawal.amount"),
     ],
@@ -121,7 +165,12 @@ def test_bad_terms_have_their_code_and_write_nothing(
 
 
 @pytest.mark.parametrize(
-    "changes", [{"price-ticks": 1}, {"price": None}, {"nonce": None}, {"nonce": -1}, {"nonce": "x"}]
+    "changes",
+    [
+        *({"price-ticks": 1}, {"price": None}, {"nonce": None}, {"nonce": -1}, {"nonce": "x"}),
+        *({"slippage": "0.1"}, {"reference-price": "1", "slippage": "0.1"}, {"kind": "stop"}),
+        *({"cancel": 1, "cancel-all": "every"}, {"replace": 1, "withdraw": "BTC"}),
+    ],
 )
 def test_contradicting_or_missing_options_are_errors(
     mpcseq: Run, devnet: Devnet, tmp_path: Path, changes: dict[str, object]

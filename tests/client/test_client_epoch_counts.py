@@ -37,7 +37,7 @@ async def test_orders_without_an_outcome_go_to_the_new_members_and_f_plus_one_of
         assert record.executed is None, "f+1 of seven is three"
         world.actors[8].report(sealed.order_id)
         await client.wait_executed([sealed.order_id], 5)
-        assert record.executed == (7, "filled", 5, 618_000, 5 * 618_000)
+        assert record.executed == (7, "filled", 5, 618_000, 5 * 618_000, 0, 0)
         assert not client.tracker.contradictions, "what one that left said before was never counted"
         assert {receipt.epoch for receipt in record.receipts.values()} == {0, 1}
 
@@ -106,10 +106,10 @@ def test_a_smaller_committee_needs_fewer_reports_of_those_that_stay() -> None:
     made.filled(1, 9, [row])
     made.final(0, 7, b"\x05" * 32, [order.order_id], 1)
     made.final(6, 7, b"\x05" * 32, [order.order_id], 1)
-    assert record.executed is None and record.final is None and not record.later_fills
+    assert record.executed is None and record.final is None and not record.updates
     made.succeed(range(4), 1, 2)
-    assert record.executed == (7, "filled", 5, 618_000, 0) and record.executed_ns == 2
-    assert record.later_fills == [(9, 5, 618_000, 0)]
+    assert record.executed == (7, "filled", 5, 618_000, 0, 0, 0) and record.executed_ns == 2
+    assert record.updates == [(9, "filled", 5, 618_000, 0, 0, 0)]
     assert record.final is None, "one of its two reports is of a member that left"
     assert record.nodes == {0, 1, 2, 3} and order.order_id not in made.unexecuted
     made.final(6, 7, b"\x05" * 32, [order.order_id], 3)

@@ -143,7 +143,7 @@ async def test_an_order_gets_four_verified_receipts_and_an_outcome(
             (submission,) = await client.submit([sealed.envelope])
             assert sorted(submission.receipts) == [0, 1, 2, 3] and not submission.refusals
             (record,) = await client.wait_executed([sealed.order_id], 5)
-            assert record.executed == (7, "filled", 5, 618_000, 3_090_000)
+            assert record.executed == (7, "filled", 5, 618_000, 3_090_000, 0, 0)
             assert record.final == (7, BLOCK)
             assert not client.faults
     assert sorted(row.receipt.node for row in read_receipts(tmp_path / "receipts")) == [0, 1, 2, 3]
@@ -234,7 +234,7 @@ async def test_an_order_sequenced_meanwhile_is_asked_for(house: Committee4, fres
         with trio.fail_after(5):
             while client.tracker.orders[sealed.order_id].executed is None:
                 await trio.sleep(0.01)
-        assert client.tracker.orders[sealed.order_id].executed == (9, "filled", 2, 3, 6)
+        assert client.tracker.orders[sealed.order_id].executed == (9, "filled", 2, 3, 6, 0, 0)
 
 
 async def test_an_answer_to_a_question_nobody_asked_ends_the_link(
@@ -312,7 +312,7 @@ async def test_a_duplicate_of_an_executed_order_is_asked_for(house: Committee4, 
     async with connected(house) as client:
         await client.submit([sealed.envelope])
         (record,) = await client.wait_executed([sealed.order_id], 5)
-        assert record.executed == (9, "unfilled", 0, 0, 0) and len(record.receipts) == 4
+        assert record.executed == (9, "unfilled", 0, 0, 0, 0, 0) and len(record.receipts) == 4
 
 
 def sequenced_already(node: int, request: ClientRequest) -> list[ClientReply]:

@@ -53,7 +53,7 @@ def test_a_late_contradiction_is_noticed_and_changes_nothing() -> None:
     for node in (0, 1):
         orders.executed(node, 4, [row()], node)
     assert orders.executed(2, 4, [row(lots=6)], 9) == 0
-    assert orders.orders[ORDER_ID].executed == (4, "filled", 5, 7, 35)
+    assert orders.orders[ORDER_ID].executed == (4, "filled", 5, 7, 35, 0, 0)
     assert [one.node for one in orders.contradictions] == [2]
 
 

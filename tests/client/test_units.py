@@ -47,7 +47,7 @@ def test_a_price_is_taken_exactly_or_refused(price: Decimal) -> None:
     else:
         with pytest.raises(ProtocolError) as refusal:
             UNITS.price_ticks(price)
-        assert refusal.value.code == "order.price"
+        assert refusal.value.code == ("order.price_tick" if price else "order.price")
 
 
 @pytest.mark.parametrize(

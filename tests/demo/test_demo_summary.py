@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpc_sequencer.client.tracker import OrderRecord
+from mpc_sequencer.client.tracker import ExecutedReport, OrderRecord
 from mpc_sequencer.core.actions import BUY, GTC, SELL
 from mpc_sequencer.core.types import Envelope
 from mpc_sequencer.demo.plan import PlannedOrder
@@ -23,7 +23,7 @@ def record(number: int, code: str, lots: int, height: int = 4) -> OrderRecord:
     made = OrderRecord(bytes((number,)) * 32, ENVELOPE, frozenset((0,)), submitted_ns=0)
     made.receipts_ns, made.final_ns, made.executed_ns = 1_000_000, 2_000_000, 3_500_000
     made.final = (height, bytes(32))
-    made.executed = (height, code, lots, 618_000, lots * 618_000)
+    made.executed = ExecutedReport(height, code, lots, 618_000, lots * 618_000)
     return made
 
 
@@ -44,7 +44,10 @@ def test_nothing_has_no_percentile() -> None:
 
 def test_orders_batches_fills_and_malformed_are_counted_once() -> None:
     resting = record(3, "resting", 0)
-    resting.later_fills = [(6, 2, 618_010, 1_236_020), (9, 1, 618_020, 618_020)]
+    resting.updates = [
+        ExecutedReport(6, "partly_filled", 2, 618_010, 1_236_020, 0, 1),
+        ExecutedReport(9, "filled", 1, 618_020, 618_020),
+    ]
     records = [record(1, "filled", 5), record(2, "malformed", 0, height=5), resting]
     counts = count_orders(4, records)
     assert (counts.sealed, counts.final, counts.filled, counts.malformed) == (4, 3, 2, 1)
@@ -82,7 +85,7 @@ def test_a_demo_with_any_fault_has_not_succeeded(change: dict[str, object]) -> N
 def test_expected_balances_go_by_the_cost_of_an_order_with_fills_at_several_prices() -> None:
     committee = type("C", (), {"genesis": type("G", (), {"markets": (BTCUSDT,)})})
     swept = record(1, "filled", 5)
-    swept.executed = (4, "filled", 5, 618_000, 2 * 617_000 + 3 * 618_000)
+    swept.executed = ExecutedReport(4, "filled", 5, 618_000, 2 * 617_000 + 3 * 618_000)
     sent = {swept.order_id: PlannedOrder(0, 0, 1, BUY, GTC, 618_005, 5)}
     after = expected_balances(committee, {(0, 0): 0, (0, 1): 10**12}, sent, {swept.order_id: swept}, [])  # type: ignore[arg-type]
     assert after == {(0, 0): 500_000, (0, 1): 10**12 - (2 * 617_000 + 3 * 618_000) * 100}

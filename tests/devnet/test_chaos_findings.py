@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mpc_sequencer.client.tracker import OrderRecord
+from mpc_sequencer.client.tracker import ExecutedReport, OrderRecord
 from mpc_sequencer.core.types import Envelope, Receipt
 from mpc_sequencer.devnet.findings import (
     LIST_CUT_MS_MAX,
@@ -170,7 +170,7 @@ def record() -> OrderRecord:
     made = OrderRecord(ORDER, ENVELOPE, frozenset(range(4)), 0)
     made.receipts = {node: receipt(node=node) for node in range(3)}
     made.final = (2, b"\x02" * 32)
-    made.executed = (2, "filled", 1, 5)
+    made.executed = ExecutedReport(2, "filled", 1, 5, 5)
     return made
 
 

@@ -48,7 +48,7 @@ inputs = decode(tuple[ChainInput, ...], Path(sys.argv[2]).read_bytes())
 process.read_inputs = lambda config, file: inputs
 if int(sys.argv[4]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), int(sys.argv[4])))
-sys.exit(run(["node", "run", sys.argv[1], "--passphrase-file", sys.argv[3]]))
+sys.exit(run(["node", "run", sys.argv[1], "--passphrase-file", sys.argv[3], *sys.argv[5:]]))
 """
 
 
@@ -107,8 +107,8 @@ class Net:
     def home(self, node: int) -> Path:
         return self.folder / f"node-{node}"
 
-    def start(self, node: int, *, file_bytes_max: int = 0) -> None:
-        arguments = [self.home(node), self.folder / "inputs", self.folder / "passphrase", str(file_bytes_max)]
+    def start(self, node: int, *options: str, file_bytes_max: int = 0) -> None:
+        arguments = [self.home(node), self.folder / "inputs", self.folder / "passphrase", str(file_bytes_max), *options]
         with (self.home(node) / "node.log").open("ab") as log:
             self.processes[node] = subprocess.Popen(
                 [sys.executable, "-c", RUN, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=log, stderr=log

@@ -115,3 +115,26 @@ def test_a_write_that_the_disk_refuses_is_an_os_error(tmp_path: Path, monkeypatc
     assert table.get(row(1).order_id) == (1, row(1)), "it is still known"
     table.close()
     assert os.path.exists(tmp_path / "outcomes")
+
+
+def test_what_later_heights_did_is_kept_in_order_from_any_height_on(tmp_path: Path) -> None:
+    table = Outcomes(tmp_path / "outcomes")
+    order_id = row(1).order_id
+    table.add(4, [row(1, "resting")], [row(2)])
+    table.add(6, [], [row(1, "partly_filled")])
+    table.prepare().run()
+    table.written()
+    table.add(9, [], [row(1, "filled")])
+    table.prepare()  # being written
+    table.add(11, [], [row(1, "cancelled")])
+    told = [(6, row(1, "partly_filled")), (9, row(1, "filled")), (11, row(1, "cancelled"))]
+    assert table.updates(order_id, 0, 10) == told
+    assert table.updates(order_id, 6, 10) == told[1:]
+    assert table.updates(order_id, 0, 2) == told[:2]
+    assert table.get(order_id) == (4, row(1, "resting")) and table.updates(row(2).order_id, 0, 9) == [(4, row(2))]
+    table.prepare().run()
+    table.written()
+    table.close()
+    again = Outcomes(tmp_path / "outcomes")
+    assert again.updates(order_id, 0, 10) == told and again.updates(b"\x09" * 32, 0, 10) == []
+    again.close()
