@@ -7,11 +7,13 @@ by part, and then goes on with what the log says.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from mpc_sequencer.audit import ordering
+from mpc_sequencer.audit.chaininputs import BOND, DEPOSIT, ChainInputs, Forced
 from mpc_sequencer.audit.envelopes import Envelopes
 from mpc_sequencer.audit.epochs import Epoch, Epochs
+from mpc_sequencer.audit.inputs import Inputs
 from mpc_sequencer.audit.keys import Keys
 from mpc_sequencer.audit.lists import Lists
 from mpc_sequencer.audit.precedence import Places, fair_order
@@ -20,7 +22,7 @@ from mpc_sequencer.audit.signatures import BlockRef, block_ref
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.transcript import FinalityEntry
+from mpc_sequencer.core.transcript import ChainInput, FinalityEntry
 from mpc_sequencer.core.types import Block, BlockHeader, Head, OrderList
 
 
@@ -36,6 +38,8 @@ class Blocks:
         envelopes: Envelopes,
         keys: Keys,
         state: ordering.Ordering,
+        chain: ChainInputs,
+        inputs: Inputs,
     ) -> None:
         self._epochs = epochs
         self._recorder = recorder
@@ -43,10 +47,16 @@ class Blocks:
         self._envelopes = envelopes
         self._keys = keys
         self._state = state
+        self.chain = chain
+        self._inputs = inputs
+        self.counts = False
+        """Whether the last block's height counts."""
+        self._taken: dict[int, list[ChainInput]] = {}
+        """The inputs that blocks take, by height, until it is executed."""
         committee = epochs.current.committee
         self._included = [0] * committee.n
         self._final_ids: dict[int, bytes] = {}
-        self.last = BlockRef(0, 0, committee.genesis_id)
+        self.last = BlockRef(0, 0, committee.genesis_id, committee.genesis.time_ms)
         self._view = 0
         """Of the last block in its epoch; 0 before an epoch's first."""
         self.ended = False
@@ -75,6 +85,11 @@ class Blocks:
         places = self._places.pop(height, {})
         f = self._epochs.at(height).committee.f
         return lambda order_ids: fair_order(order_ids, places, f)
+
+    def credit(self, height: int) -> None:
+        """Credit the deposits that the height's block takes; before it is executed."""
+        for one in self._taken.pop(height, ()):
+            self._inputs.credit(one)
 
     def begin_epoch(self) -> None:
         """The current epoch has begun on the last block. What was said to be final after that block counts for
@@ -128,9 +143,16 @@ class Blocks:
         lists = self._lists.take_pending()
         self._check_heads(block)
         self._check_lists(block, lists)
-        root = self._check_derived(block, lists)
+        self._check_certified(block)
+        wakes, stands = self._state.wakes(block.heads), self._state.stands()
+        taken = self._check_chain_inputs(block, stands)
+        root = self._check_derived(block, lists, taken)
         lifted = self._list_orders(block, lists, root)
-        self._check_batch(block)
+        due = self.chain.due(stands)
+        self._check_batch(block, due)
+        _, done = self._state.forced_batch(header.time_ms, due)
+        lifted |= {entry.order_id for entry in block.batch} - set(self._state.queue)
+        self.chain.let_go(done)
         named = {entry.envelope_hash for entry in block.batch}
         self._envelopes.close_block(lifted, named, height)
         messages = ordering.key_message_order(root, self._keys.among(lifted))
@@ -140,9 +162,16 @@ class Blocks:
             if self._starts(head):
                 self._lists.begin(head.node, head.incarnation)
             self._included[head.node] = head.list_number
-        places = self._state.take(height, [entry.order_id for entry in block.batch], self._envelopes.labels)
+        places = self._state.take([entry.order_id for entry in block.batch], self._envelopes.labels)
         if places:
             self._places[height] = places
+        self.counts = bool(block.batch or taken or done or wakes)
+        if self.counts:
+            self._state.count(height)
+        self._taken[height] = [one for one in taken if one.kind == DEPOSIT]
+        for one in taken:
+            if one.kind == BOND:
+                self._inputs.raise_bond(one)
         self._state.hand_over(words)
         self.ended = ends
         self.last = block_ref(header)
@@ -201,8 +230,6 @@ class Blocks:
         self._recorder.done("head_signatures")
         if not self._epochs.current.signatures.is_members(head.node, head.struct_hash(), head.signature):
             self._recorder.fail("head.signature", where, height=height)
-        if head.checkpoint != self._committee.genesis.checkpoint:
-            self._recorder.fail("head.checkpoint", where, height=height)
 
     def _starts(self, head: Head) -> bool:
         """Whether a head starts its member's next incarnation: it has no list yet."""
@@ -237,31 +264,44 @@ class Blocks:
                     "head.list_hash", f"member {head.node}, list {head.list_number}", height=height
                 )
 
-    def _check_derived(self, block: Block, lists: Sequence[OrderList]) -> bytes:
-        """Time, inputs root, checkpoint, certified results; the inputs root the rules give."""
+    def _check_chain_inputs(self, block: Block, stands: bool) -> list[ChainInput]:
+        """The checkpoint, and the inputs that follow from it."""
         header = block.header
-        height = header.height
-        time_ms = ordering.block_time_ms(self.last_time_ms, block.heads)
-        if header.time_ms != time_ms:
-            self._recorder.fail("block.time", f"{header.time_ms} ms, expected {time_ms} ms", height=height)
-        root = ordering.inputs_root(block.heads, lists)
-        if header.inputs_root != root:
-            self._recorder.fail(
-                "block.inputs_root", f"{header.inputs_root.hex()}, expected {root.hex()}", height=height
-            )
-        if header.checkpoint != self._committee.genesis.checkpoint:
-            self._recorder.fail("block.checkpoint", f"block number {header.checkpoint.number}", height=height)
+        expected = self.chain.checkpoint if stands else self.chain.agreed(block.heads, self._committee.f)
+        self._recorder.done("checkpoints")
+        if header.checkpoint != expected:
+            detail = f"chain block {header.checkpoint.number}, f+1 heads name {expected.number}"
+            self._recorder.fail("block.checkpoint", detail, height=header.height)
+        return self.chain.advance(expected, header.height, stands)
+
+    def _check_certified(self, block: Block) -> None:
+        """The results that the block certifies."""
+        height = block.header.height
         certified = self._state.report(block.heads)
         if block.certified != certified:
             seen, wanted = ([ref.height for ref in refs] for refs in (block.certified, certified))
             self._recorder.fail(
                 "block.certified", f"heights {seen}, q members reported {wanted}", height=height
             )
-        if header.certified_root != domains.CERTIFIED(encode(block.certified)):
-            self._recorder.fail("block.certified_root", header.certified_root.hex(), height=height)
+        if block.header.certified_root != domains.CERTIFIED(encode(block.certified)):
+            self._recorder.fail("block.certified_root", block.header.certified_root.hex(), height=height)
         self._state.certify(block.certified)
-        self._recorder.done("block_times")
         self._recorder.done("certified_results", len(certified))
+
+    def _check_derived(self, block: Block, lists: Sequence[OrderList], taken: Sequence[ChainInput]) -> bytes:
+        """Time and inputs root; the inputs root the rules give."""
+        header = block.header
+        height = header.height
+        time_ms = ordering.block_time_ms(self.last_time_ms, block.heads)
+        if header.time_ms != time_ms:
+            self._recorder.fail("block.time", f"{header.time_ms} ms, expected {time_ms} ms", height=height)
+        queue = (self.chain.taken_count, self.chain.taken_hash) if taken else None
+        root = ordering.inputs_root(block.heads, lists, queue)
+        if header.inputs_root != root:
+            self._recorder.fail(
+                "block.inputs_root", f"{header.inputs_root.hex()}, expected {root.hex()}", height=height
+            )
+        self._recorder.done("block_times")
         return root
 
     def _list_orders(self, block: Block, lists: Sequence[OrderList], root: bytes) -> set[bytes]:
@@ -278,16 +318,16 @@ class Blocks:
         return set(lifted)
 
     # --- the batch ----------
-    def _check_batch(self, block: Block) -> None:
+    def _check_batch(self, block: Block, due: Sequence[Forced]) -> None:
         header = block.header
         height = header.height
         seen = [entry.order_id for entry in block.batch]
         unknown = [order_id for order_id in seen if order_id not in self._envelopes.labels]
         if unknown:
             self._recorder.halt("block.unlisted", f"order {unknown[0].hex()} has no envelope", height=height)
-        expected = self._state.batch(header.time_ms, self._envelopes.labels)
+        expected = self._state.batch(header.time_ms, self._envelopes.labels, due)
         self._recorder.done("batch_orders", len(seen))
-        problem = self._batch_problem(seen, expected, header.time_ms)
+        problem = self._batch_problem(seen, expected, header.time_ms, due)
         if problem is not None:
             self._recorder.fail(f"block.{problem[0]}", problem[1], height=height)
         if header.batch_root != ordering.batch_root(block.batch):
@@ -297,14 +337,18 @@ class Blocks:
                 self._recorder.fail("block.variant", f"order {entry.order_id.hex()}", height=height)
 
     def _batch_problem(
-        self, seen: list[bytes], expected: list[bytes], time_ms: int
+        self, seen: list[bytes], expected: list[bytes], time_ms: int, due: Sequence[Forced]
     ) -> tuple[str, str] | None:
         """What is wrong with a batch: (part of a finding's code, detail), or None."""
         if seen == expected:
             return None
+        forced, _ = self._state.forced_batch(time_ms, due)
+        if expected[: len(forced)] == forced != seen[: len(forced)]:
+            first = next(order_id for order_id, other in zip_longest(forced, seen) if order_id != other)
+            return "forced", f"forced order {first.hex()} is not where it is due"
         extra = [order_id for order_id in seen if order_id not in set(expected)]
         if extra:
-            return self._extra_problem(extra[0], time_ms), f"order {extra[0].hex()}"
+            return self._extra_problem(extra[0], time_ms, due), f"order {extra[0].hex()}"
         if len(set(seen)) != len(seen):
             return "repeated", f"{len(seen)} rows, {len(set(seen))} orders"
         if len(seen) < len(expected):
@@ -312,7 +356,7 @@ class Blocks:
             return "skipped", f"order {left_out.hex()}"
         return "batch_order", f"first {seen[0].hex()}, expected {expected[0].hex()}"
 
-    def _extra_problem(self, order_id: bytes, time_ms: int) -> str:
+    def _extra_problem(self, order_id: bytes, time_ms: int, due: Sequence[Forced]) -> str:
         if order_id not in self._state.queue:
             return "unlisted"
         if self._state.handover is not None:
@@ -325,6 +369,6 @@ class Blocks:
         held_back = self._state.held_back(order_id, time_ms, self._envelopes.labels)
         if held_back is not None:
             return held_back
-        if len(self._state.batch(time_ms, self._envelopes.labels)) == limits.BATCH_ORDERS_MAX:
+        if len(self._state.batch(time_ms, self._envelopes.labels, due)) == limits.BATCH_ORDERS_MAX:
             return "overfull"
         return "credit"

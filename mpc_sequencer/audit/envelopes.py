@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from mpc_sequencer.audit.report import Recorder
 from mpc_sequencer.audit.signatures import Signatures
 from mpc_sequencer.core import domains, limits
+from mpc_sequencer.core.codec import decode
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.types import Envelope
 from threshold import CheckedCiphertext, Label, ThresholdError, check
 
@@ -57,6 +59,25 @@ class Envelopes:
         variant = envelope.envelope_hash()
         order.variants.add(variant)
         self.pending.append((order_id, variant))
+
+    def judge(self, body: bytes) -> tuple[bytes, Label | None]:
+        """An envelope that the chain's queue holds: its order id, and its label where label, sponsor's signature and
+        the ciphertext's proof hold. Where they do not that is no fault: such an order is never sequenced."""
+        if self._committee.keys is None:
+            self._recorder.halt("envelope.early", "a forced order is due")
+        key = self._committee.keys
+        try:
+            envelope: Envelope = decode(Envelope, body, bytes_max=limits.ENVELOPE_BYTES_MAX)
+            label = Label.decode(envelope.label)
+            check(key, envelope.label, envelope.ciphertext, buckets=limits.SIZE_BUCKETS_BYTES)
+        except (ProtocolError, ThresholdError):
+            return bytes(32), None
+        order_id = envelope.order_id()
+        digest = self._committee.digest(domains.SPONSOR_TYPE(order_id))
+        deployment = (label.chain_id, label.settlement, label.key_id) == (key.chain_id, key.settlement, key.key_id)
+        span_ms = label.valid_until_ms - label.valid_from_ms
+        signed = self._signatures.is_signers(label.sponsor, digest, envelope.sponsor_signature)
+        return order_id, label if deployment and span_ms <= limits.VALIDITY_MS_MAX and signed else None
 
     def _label(self, envelope: Envelope, order_id: bytes) -> Label | None:
         key = self._committee.sealing_key

@@ -7,7 +7,7 @@ all of its resting orders, or lets its new orders meet them one after the other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,7 +16,19 @@ from mpc_sequencer.audit.matching import match, sequence_of
 from mpc_sequencer.audit.ordering import tree_root
 from mpc_sequencer.audit.state import Resting, State
 from mpc_sequencer.core import domains, eip712, limits, signing
-from mpc_sequencer.core.actions import BUY, GTC, IOC, SELL, LimitOrder, SignedAction, Withdrawal, label_hash
+from mpc_sequencer.core.actions import (
+    AMOUNT_BYTES,
+    BUY,
+    GTC,
+    IOC,
+    LIMIT,
+    SELL,
+    Action,
+    Order,
+    SignedAction,
+    Withdrawal,
+    label_hash,
+)
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.market.types import AUCTION, Fill, Market, Precedence
@@ -63,20 +75,25 @@ class Execution:
         self.state.account(account).move(asset, free=amount)
 
     def execute(
-        self, height: int, coin: bytes, batch: Sequence[OpenedOrder], precedence: Precedence | None = None
+        self,
+        height: int,
+        time_ms: int,
+        coin: bytes,
+        batch: Sequence[OpenedOrder],
+        precedence: Precedence | None = None,
     ) -> Executed:
-        """Execute a batch. Nothing in a plaintext raises.
+        """Execute a batch of a block of time ``time_ms``. Nothing in a plaintext raises.
 
         ``precedence`` says in which order a market that orders by receipt takes its new orders, whose ids it is
         given in draw order. ``ValueError``, which leaves a state to be thrown away, where it is missing then or
         leaves one out.
         """
         result = Executed(height)
-        accepted: dict[int, dict[bytes, LimitOrder]] = {}
+        accepted: dict[int, dict[bytes, Order]] = {}
         for order in sorted(batch, key=lambda order: _draw(coin, order.order_id)):
             action = self.read(order)
             outcome = action if isinstance(action, str) else self._accept(action, result)
-            if outcome is None and isinstance(action, LimitOrder):
+            if outcome is None and isinstance(action, Order):
                 accepted.setdefault(action.market, {})[order.order_id] = action
             else:
                 result.outcomes[order.order_id] = str(outcome)
@@ -93,7 +110,7 @@ class Execution:
         return result
 
     # --- steps 2 to 5 ----------
-    def read(self, order: OpenedOrder) -> LimitOrder | Withdrawal | str:
+    def read(self, order: OpenedOrder) -> Action | str:
         """The action an account signed for this label, or the outcome code."""
         if order.plaintext is None:
             return "malformed"
@@ -110,7 +127,7 @@ class Execution:
             return "signature"
         return signed.action if signer == signed.action.account else "signature"
 
-    def _accept(self, action: LimitOrder | Withdrawal, result: Executed) -> str | None:
+    def _accept(self, action: Action, result: Executed) -> str | None:
         """Nonce, terms, balance; None for a limit order that goes into the clearing."""
         account = self.state.account(action.account)
         refused = account.use_nonce(action.nonce)
@@ -126,6 +143,8 @@ class Execution:
             account.move(action.asset, free=-action.amount_units)
             result.change(action.account, action.asset, -action.amount_units, action.amount_units)
             return "withdrawn"
+        if not isinstance(action, Order) or action.kind != LIMIT:
+            return "kind"
         refused = self._terms(action)
         if refused is not None:
             return refused
@@ -137,7 +156,7 @@ class Execution:
         account.move(asset, free=-amount, locked=amount)
         return None
 
-    def _terms(self, order: LimitOrder) -> str | None:
+    def _terms(self, order: Order) -> str | None:
         if order.market not in self.markets:
             return "market"
         if order.side not in (BUY, SELL):
@@ -151,15 +170,15 @@ class Execution:
         return None
 
     # --- steps 6 and 7 ----------
-    def _clear(self, market: Market, coin: bytes, new: dict[bytes, LimitOrder], result: Executed) -> None:
+    def _clear(self, market: Market, coin: bytes, new: dict[bytes, Order], result: Executed) -> None:
         draw = partial(_draw, coin)
         resting = self.state.resting[market.id]
         cleared = clear(_interests(resting, new), self.state.reference_ticks[market.id], draw)
         price_ticks, fills = cleared or (0, {})
         if cleared is not None:
             self._set_reference(market, price_ticks)
-        rows = {(order_id, price_ticks): lots for order_id, lots in fills.items()}
-        self._fill(market, draw, new, rows, result)
+        rows = {(order_id, price_ticks, order_id not in new): lots for order_id, lots in fills.items()}
+        self._fill(market, new, rows, result)
         left = {order_id: order.remaining_lots - fills.get(order_id, 0) for order_id, order in resting.items()}
         self._reduce(market, left)
         for order_id, action in new.items():
@@ -172,7 +191,7 @@ class Execution:
         self,
         market: Market,
         coin: bytes,
-        new: dict[bytes, LimitOrder],
+        new: dict[bytes, Order],
         precedence: Precedence | None,
         result: Executed,
     ) -> None:
@@ -181,10 +200,10 @@ class Execution:
         matched = match(self.state.resting[market.id], new, sequence)
         if matched.tape:
             self._set_reference(market, matched.tape[-1])
-        self._fill(market, draw, new, matched.lots, result)
+        self._fill(market, new, matched.lots, result)
         self._reduce(market, matched.left)
         filled_lots: Counter[bytes] = Counter()
-        for (order_id, _), lots in matched.lots.items():
+        for (order_id, _, _), lots in matched.lots.items():
             filled_lots[order_id] += lots
         for order_id, action in new.items():
             rest_lots = action.quantity_lots - filled_lots[order_id]
@@ -202,15 +221,14 @@ class Execution:
     def _fill(
         self,
         market: Market,
-        draw: Callable[[bytes], bytes],
-        new: dict[bytes, LimitOrder],
-        rows: dict[tuple[bytes, int], int],
+        new: dict[bytes, Order],
+        rows: dict[tuple[bytes, int, bool], int],
         result: Executed,
     ) -> None:
-        """Note and settle fills, given as lots by (order id, price), in the order of the document."""
+        """Note and settle fills, given as lots by (order id, price, whether as maker), in the order of the document."""
         resting = self.state.resting[market.id]
         fills = []
-        for (order_id, price_ticks), lots in rows.items():
+        for (order_id, price_ticks, maker), lots in rows.items():
             order = resting.get(order_id) or new[order_id]
             best_first = price_ticks if order.side == BUY else -price_ticks
             fill = Fill(
@@ -221,10 +239,12 @@ class Execution:
                 side=order.side,
                 price_ticks=price_ticks,
                 quantity_lots=lots,
+                fee=bytes(AMOUNT_BYTES),
+                maker=int(maker),
             )
-            fills.append((draw(order_id), best_first, fill))
+            fills.append((order_id, best_first, maker, fill))
             self._settle(market, fill, order.price_ticks, result)
-        result.fills += [fill for _, _, fill in sorted(fills, key=lambda row: row[:2])]
+        result.fills += [fill for *_, fill in sorted(fills, key=lambda row: row[:3])]
 
     def _reduce(self, market: Market, left: dict[bytes, int]) -> None:
         """Set what the market's resting orders have left."""
@@ -253,7 +273,7 @@ class Execution:
         result.change(fill.account, market.base_asset, base_change)
         result.change(fill.account, market.quote_asset, quote_change)
 
-    def _outcome(self, market: Market, order: LimitOrder, rest_lots: int) -> str:
+    def _outcome(self, market: Market, order: Order, rest_lots: int) -> str:
         """The outcome of a new order with ``rest_lots`` not filled; unlock them where they lapse."""
         if rest_lots == 0:
             return "filled"
@@ -264,14 +284,14 @@ class Execution:
             return "unfilled" if untouched else "partly_filled"
         return "resting" if untouched else "partly_filled"
 
-    def _rest(self, market: Market, order_id: bytes, order: LimitOrder, lots: int, sequence: int) -> None:
+    def _rest(self, market: Market, order_id: bytes, order: Order, lots: int, sequence: int) -> None:
         self.state.resting[market.id][order_id] = Resting(
-            order.account, market.id, order.side, order.price_ticks, lots, sequence
+            order.account, market.id, order.side, order.price_ticks, lots, sequence, order
         )
         self.state.touched_orders.add((market.id, order_id))
 
 
-def _interests(resting: dict[bytes, Resting], new: dict[bytes, LimitOrder]) -> list[Interest]:
+def _interests(resting: dict[bytes, Resting], new: dict[bytes, Order]) -> list[Interest]:
     """What resting and new orders bring to a clearing, without the resting orders that cannot take part."""
     limits = [(order.side, order.price_ticks) for order in resting.values()]
     between = crossing(limits + [(order.side, order.price_ticks) for order in new.values()])

@@ -1,21 +1,17 @@
 """Rules of the chain inputs: those the genesis checkpoint commits to, all of them, in order.
 
-The chain's queue hashes each input onto the last: ``sha256(hash || kind u8 || account || asset u16 ||
-amount u256)`` from 32 zero bytes.
+The chain's queue hashes each input onto the last, from 32 zero bytes. Later inputs are
+:mod:`mpc_sequencer.audit.chaininputs`'.
 """
 
 from __future__ import annotations
 
-from hashlib import sha256
-
+from mpc_sequencer.audit.chaininputs import BOND, DEPOSIT, queue_hash
 from mpc_sequencer.audit.execution import Execution
 from mpc_sequencer.audit.report import Recorder
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.limits import AMOUNT_MAX
 from mpc_sequencer.core.transcript import ChainInput, InputsEntry
-
-DEPOSIT = 1
-BOND = 2
 
 
 class Inputs:
@@ -29,6 +25,8 @@ class Inputs:
         self._count = 0
         self._deposited: dict[int, int] = {}
         self.bonds_wei: dict[bytes, int] = {}
+        self.all: list[ChainInput] = []
+        """Those up to the genesis checkpoint."""
 
     def add(self, entry: InputsEntry) -> None:
         """Take the next inputs."""
@@ -38,18 +36,14 @@ class Inputs:
             self._add(queued)
 
     def _add(self, queued: ChainInput) -> None:
-        self._hash = sha256(
-            self._hash
-            + bytes((queued.kind,))
-            + queued.account
-            + queued.asset.to_bytes(2, "big")
-            + queued.amount
-        ).digest()
+        self._hash = queue_hash(self._hash, queued)
         self._count += 1
+        self.all.append(queued)
         self._recorder.done("inputs")
         amount = int.from_bytes(queued.amount, "big")
         if queued.kind == BOND:
-            self.bonds_wei[queued.account] = self.bonds_wei.get(queued.account, 0) + amount
+            self.raise_bond(queued)
+        if queued.kind != DEPOSIT:
             return
         self._deposited[queued.asset] = self._deposited.get(queued.asset, 0) + amount
         if queued.asset >= len(self._committee.genesis.assets) or self._deposited[queued.asset] > AMOUNT_MAX:
@@ -57,6 +51,26 @@ class Inputs:
                 "inputs.amount", f"input {self._count - 1}: asset {queued.asset}, amount {amount}"
             )
         self._execution.credit(queued.account, queued.asset, amount)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all inputs up to the genesis checkpoint are there."""
+        return self._count >= self._committee.genesis.checkpoint.inputs_count
+
+    def raise_bond(self, queued: ChainInput) -> None:
+        """A bond adds to its sponsor's credit."""
+        added = int.from_bytes(queued.amount, "big")
+        self.bonds_wei[queued.account] = self.bonds_wei.get(queued.account, 0) + added
+
+    def credit(self, queued: ChainInput) -> None:
+        """A deposit that a block takes enters free; one that the market cannot hold credits nothing."""
+        amount = int.from_bytes(queued.amount, "big")
+        if queued.kind != DEPOSIT or queued.asset >= len(self._committee.genesis.assets):
+            return
+        rows = [row for account in self._execution.state.accounts.values() for row in account.rows()]
+        supply = sum(free + locked for asset, free, locked in rows if asset == queued.asset)
+        if supply + amount <= AMOUNT_MAX:
+            self._execution.credit(queued.account, queued.asset, amount)
 
     def finish(self) -> None:
         """Compare with the genesis checkpoint."""

@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mpc_sequencer.audit.state import Resting
-from mpc_sequencer.core.actions import BUY, GTC, SELL, LimitOrder
+from mpc_sequencer.core.actions import BUY, GTC, SELL, Order
 from mpc_sequencer.market.types import RECEIVE, Market, Precedence
 
 
 @dataclass(slots=True)
 class Matched:
-    """A market's height: lots by (order id, price in ticks), the prices of all trades as they came, the lots each
-    order that rested before has left, and the new orders that came to rest, in this sequence, each with the lots
-    it has left at the end (0 where later ones of the height took them all).
+    """A market's height: lots by (order id, price in ticks, whether as maker), the prices of all trades as they
+    came, the lots each order that rested before has left, and the new orders that came to rest, in this sequence, each
+    with the lots it has left at the end (0 where later ones of the height took them all).
     """
 
-    lots: dict[tuple[bytes, int], int] = field(default_factory=dict)
+    lots: dict[tuple[bytes, int, bool], int] = field(default_factory=dict)
     tape: list[int] = field(default_factory=list)
     left: dict[bytes, int] = field(default_factory=dict)
     rested: list[tuple[bytes, int]] = field(default_factory=list)
@@ -52,7 +52,7 @@ def sequence_of(
 
 
 def match(
-    resting: Mapping[bytes, Resting], new: Mapping[bytes, LimitOrder], sequence: Sequence[bytes]
+    resting: Mapping[bytes, Resting], new: Mapping[bytes, Order], sequence: Sequence[bytes]
 ) -> Matched:
     """Let the ``new`` orders meet the ``resting`` ones of the market in ``sequence``."""
     made = Matched()
@@ -85,7 +85,7 @@ def _rank(side: int, price_ticks: int, sequence: int) -> tuple[int, int]:
 
 
 def _eat(
-    queue: list[tuple[tuple[int, int], _Waiting]], order_id: bytes, action: LimitOrder, made: Matched
+    queue: list[tuple[tuple[int, int], _Waiting]], order_id: bytes, action: Order, made: Matched
 ) -> int:
     """Trade an arrival with the front of the other side's queue; the lots left of it."""
     left = action.quantity_lots
@@ -99,8 +99,8 @@ def _eat(
         if not left or not meets:
             break
         lots = min(left, waiting.lots)
-        for one in (order_id, waiting.order_id):
-            key = (one, waiting.price_ticks)
+        for one, maker in ((order_id, False), (waiting.order_id, True)):
+            key = (one, waiting.price_ticks, maker)
             made.lots[key] = made.lots.get(key, 0) + lots
         made.tape.append(waiting.price_ticks)
         left -= lots

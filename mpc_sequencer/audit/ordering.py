@@ -13,6 +13,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mpc_sequencer.audit import precedence
+from mpc_sequencer.audit.chaininputs import Forced
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.types import BatchEntry, Head, OrderList, ResultRef
 from threshold import Label, Tag
@@ -47,12 +48,15 @@ def key_message_order(root: bytes, message_ids: Sequence[bytes]) -> list[bytes]:
     return sorted(message_ids, key=lambda message_id: domains.CARRY(root, message_id))
 
 
-def inputs_root(heads: Sequence[Head], lists: Sequence[OrderList]) -> bytes:
-    """What commits to a block's heads and lists, both in their order."""
+def inputs_root(heads: Sequence[Head], lists: Sequence[OrderList], queue: tuple[int, bytes] | None = None) -> bytes:
+    """What commits to a block's heads and lists, both in their order, and to the chain inputs it takes: where it takes
+    any, ``queue`` is how many are taken with them, and the hash there."""
+    taken = () if queue is None else (queue[0].to_bytes(8, "big"), queue[1])
     return domains.BLOCK_INPUTS(
         len(heads).to_bytes(2, "big"),
         *[head.struct_hash() for head in heads],
         *[order_list.struct_hash() for order_list in lists],
+        *taken,
     )
 
 
@@ -64,7 +68,7 @@ def block_time_ms(parent_time_ms: int, heads: Sequence[Head]) -> int:
 
 @dataclass(slots=True)
 class Ordering:
-    """What the ancestors of the next block leave behind. ``bonds_wei`` are fixed before the first block."""
+    """What the ancestors of the next block leave behind. ``bonds_wei`` are those of before the block."""
 
     f: int
     q: int
@@ -82,6 +86,8 @@ class Ordering:
     charged_wei: dict[bytes, int] = field(default_factory=dict)
     uncertified: list[int] = field(default_factory=list)
     """Counting heights above the last certified one."""
+    last_counting: int = 0
+    """The last height that counts, certified or not."""
     certified_height: int = 0
     reporters: dict[tuple[int, bytes], set[int]] = field(default_factory=dict)
     solid: int | None = None
@@ -226,26 +232,70 @@ class Ordering:
                 if until_ms > time_ms
             }
 
+    def stands(self) -> bool:
+        """Whether batches are empty and nothing of the chain is taken up."""
+        return self.lags() or self.handover is not None
+
+    def wakes(self, heads: Sequence[Head]) -> bool:
+        """Whether f+1 members say that the last counting height leaves something due."""
+        naming = [head for head in heads if head.due_height == self.last_counting]
+        return self.last_counting > 0 and len(naming) > self.f and not self.stands()
+
+    def count(self, height: int) -> None:
+        """The height counts."""
+        self.uncertified.append(height)
+        self.last_counting = height
+
+    def forced_batch(self, time_ms: int, due: Sequence[Forced]) -> tuple[list[bytes], int]:
+        """Of the forced orders that are due those that the batch begins with; how many the block is done with."""
+        batch: list[bytes] = []
+        charged_wei = dict(self.charged_wei)
+        for done, one in enumerate(due):
+            if len(batch) == limits.BATCH_ORDERS_MAX:
+                return batch, done
+            lifted = self.lifted_until_ms.get(one.order_id, 0) > time_ms and one.order_id not in self.queue
+            if one.label is None or one.order_id in batch or lifted:
+                continue
+            sponsor = one.label.sponsor
+            due_wei = charged_wei.get(sponsor, 0) + limits.ORDER_CHARGE_WEI
+            valid = one.label.valid_from_ms <= time_ms < one.label.valid_until_ms
+            if valid and due_wei <= self.bonds_wei.get(sponsor, 0):
+                charged_wei[sponsor] = due_wei
+                batch.append(one.order_id)
+        return batch, len(due)
+
     def lags(self) -> bool:
         """Whether too many results are uncertified for a batch."""
         return len(self.uncertified) >= limits.RESULT_LAG_HEIGHTS
 
-    def batch(self, time_ms: int, labels: Mapping[bytes, Label]) -> list[bytes]:
-        """The order ids of the batch, in its order. Takes nothing away."""
-        if self.lags() or self.handover is not None:
+    def batch(self, time_ms: int, labels: Mapping[bytes, Label], due: Sequence[Forced] = ()) -> list[bytes]:
+        """The order ids of the batch, in its order: forced ones first. Takes nothing away."""
+        if self.stands():
             return []
-        ready = self.ready(time_ms, labels)
-        if self.solid is None:
-            return ready[: limits.BATCH_ORDERS_MAX]
+        forced, _ = self.forced_batch(time_ms, due)
+        sponsors = {one.order_id: one.label.sponsor for one in due if one.label is not None}
+        ready = self.ready(time_ms, labels, forced, [sponsors[order_id] for order_id in forced])
+        room = limits.BATCH_ORDERS_MAX - len(forced)
+        if self.solid is None or not room:
+            return forced + ready[:room]
         settled = precedence.settled(ready, self.places, self.f, self.solid)
-        taken = precedence.first_groups(settled, self.places, self.f, limits.BATCH_ORDERS_MAX)
-        return [order_id for order_id in settled if order_id in taken]
+        taken = precedence.first_groups(settled, self.places, self.f, room)
+        return forced + [order_id for order_id in settled if order_id in taken]
 
-    def ready(self, time_ms: int, labels: Mapping[bytes, Label]) -> list[bytes]:
-        """Waiting orders, in the queue's order, that are valid and covered together with those before them."""
+    def ready(
+        self,
+        time_ms: int,
+        labels: Mapping[bytes, Label],
+        forced: Sequence[bytes] = (),
+        charged: Sequence[bytes] = (),
+    ) -> list[bytes]:
+        """Waiting orders but for ``forced`` ones, in the queue's order, that are valid and covered together with those
+        before them and with what sponsors are ``charged`` for forced ones."""
         ready: list[bytes] = []
         charged_wei = dict(self.charged_wei)
-        for order_id in sorted(self.queue, key=lambda order_id: self.queue[order_id]):
+        for sponsor in charged:
+            charged_wei[sponsor] = charged_wei.get(sponsor, 0) + limits.ORDER_CHARGE_WEI
+        for order_id in sorted(set(self.queue).difference(forced), key=lambda order_id: self.queue[order_id]):
             label = labels[order_id]
             due_wei = charged_wei.get(label.sponsor, 0) + limits.ORDER_CHARGE_WEI
             if label.valid_from_ms <= time_ms and self.bonds_wei.get(label.sponsor, 0) >= due_wei:
@@ -263,19 +313,20 @@ class Ordering:
         return "overfull" if order_id in settled else "unsettled"
 
     def take(
-        self, height: int, batch: Sequence[bytes], labels: Mapping[bytes, Label]
+        self, batch: Sequence[bytes], labels: Mapping[bytes, Label]
     ) -> dict[bytes, precedence.Places]:
-        """Take a batch out of the queue and charge its sponsors; a height with a batch counts. Where members listed
-        its orders (with receive order)."""
+        """Take a batch out of the queue and charge its sponsors; a forced order that was not lifted is from here on.
+        Where members listed its orders (with receive order)."""
         places: dict[bytes, precedence.Places] = {}
         if self.solid is not None:
             places.update((order_id, self.places.pop(order_id, {})) for order_id in batch)
         for order_id in batch:
-            self.queue.pop(order_id, None)
+            if self.queue.pop(order_id, None) is None:
+                self.lifted_until_ms[order_id] = labels[order_id].valid_until_ms
+                if order_id in self.listings_ms:
+                    self._end_listings(order_id)
             sponsor = labels[order_id].sponsor
             self.charged_wei[sponsor] = self.charged_wei.get(sponsor, 0) + limits.ORDER_CHARGE_WEI
-        if batch:
-            self.uncertified.append(height)
         return places
 
 

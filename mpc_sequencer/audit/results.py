@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from mpc_sequencer.audit.blocks import Blocks
 from mpc_sequencer.audit.execution import Executed, Execution
 from mpc_sequencer.audit.report import Recorder
 from mpc_sequencer.audit.reveal import Reveal
-from mpc_sequencer.audit.signatures import BlockRef
 from mpc_sequencer.core import domains
 from mpc_sequencer.core.transcript import ResultEntry
 from mpc_sequencer.core.types import ZERO_HASH, ResultRef
@@ -28,12 +28,12 @@ class Results:
     """Own results so far, and what the log's blocks certify."""
 
     def __init__(
-        self, recorder: Recorder, execution: Execution, reveal: Reveal, refs: Sequence[BlockRef]
+        self, recorder: Recorder, execution: Execution, reveal: Reveal, blocks: Blocks
     ) -> None:
         self._recorder = recorder
         self._execution = execution
         self._reveal = reveal
-        self._refs = refs
+        self._blocks = blocks
         self.receive_order: Callable[[int], Precedence] | None = None
         """What markets that order by receipt go by, made from a height; None where there is no such market."""
         self._last_result = ZERO_HASH
@@ -63,7 +63,8 @@ class Results:
         coin = self._reveal.coin(height)
         batch = self._reveal.take(height)
         precedence = None if self.receive_order is None else self.receive_order(height)
-        executed = self._execution.execute(height, coin, batch, precedence)
+        self._blocks.credit(height)
+        executed = self._execution.execute(height, self._blocks.refs[height].time_ms, coin, batch, precedence)
         self._last_result = result_hash(self._last_result, height, executed.state_root, executed.fills_root)
         self.results[height] = self._last_result
         self.fills += len(executed.fills)

@@ -17,6 +17,7 @@ from mpc_sequencer.audit.envelopes import Envelopes
 from mpc_sequencer.audit.epochs import Epoch, Epochs
 from mpc_sequencer.audit.execution import OpenedOrder
 from mpc_sequencer.audit.report import Recorder
+from mpc_sequencer.core import domains
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.types import Block, Bundle, Opened, Unopenable
 from threshold import (
@@ -66,11 +67,11 @@ class Reveal:
         self._heights: dict[int, Revealed] = {}
         self._batch_sizes: list[int] = [0]
 
-    def add_block(self, block: Block) -> None:
-        """Expect the openings of a block's batch."""
+    def add_block(self, block: Block, counts: bool) -> None:
+        """Expect the openings of a block's batch; a height that ``counts`` without one is open at once."""
         order_ids = tuple(entry.order_id for entry in block.batch)
         self._batch_sizes.append(len(order_ids))
-        if order_ids:
+        if counts:
             self._heights[block.header.height] = Revealed(block.header.block_id(), order_ids)
 
     # --- bundles ----------
@@ -223,7 +224,7 @@ class Reveal:
     def is_open(self, height: int) -> bool:
         """Whether every order of the height has a verdict, and its coin follows from the log."""
         revealed = self._heights[height]
-        return (
+        return not revealed.order_ids or (
             len(revealed.verdicts) == len(revealed.order_ids)
             and len(revealed.coin_shares) >= self._threshold(height)
         )
@@ -237,7 +238,9 @@ class Reveal:
         return "coin.missing", detail
 
     def coin(self, height: int) -> bytes:
-        """The coin of an open height."""
+        """The coin of an open height; of one without a batch a hash of its block's id."""
+        if not self._heights[height].order_ids:
+            return domains.BARE_COIN(self._heights[height].block_id)
         threshold = self._threshold(height)
         shares = sorted(self._heights[height].coin_shares.items())[:threshold]
         return combine_coin([verified for _, verified in shares], threshold)

@@ -90,6 +90,12 @@ def refusal(committee: Committee, target: NextCommittee) -> str | None:
         return "members not ascending by consensus address"
     if len({member.log_key for member in target.members}) < n:
         return "two members with one log key"
+    if len({member.endpoint for member in target.members}) < n:
+        return "two members with one endpoint"
+    for member in target.members:
+        for present in committee.genesis.members:
+            if (present.consensus_key == member.consensus_key) != (present.log_key == member.log_key):
+                return "a log key that does not go with its consensus key"
     return None
 
 

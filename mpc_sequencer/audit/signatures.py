@@ -26,11 +26,12 @@ class BlockRef:
     height: int
     view: int
     block_id: bytes
+    time_ms: int
 
 
 def block_ref(header: BlockHeader) -> BlockRef:
     """The reference of a header."""
-    return BlockRef(header.height, header.view, header.block_id())
+    return BlockRef(header.height, header.view, header.block_id(), header.time_ms)
 
 
 class Signatures:

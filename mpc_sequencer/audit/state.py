@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mpc_sequencer.core import domains, limits
-from mpc_sequencer.core.actions import AMOUNT_BYTES
+from mpc_sequencer.core.actions import AMOUNT_BYTES, Order
 from mpc_sequencer.core.codec import encode
-from mpc_sequencer.market.types import AUCTION, Market
+from mpc_sequencer.market.types import AUCTION, STATUS_RESTING, Market, OrderValue
 
 KIND_ACCOUNT: Final = 1
 KIND_RESTING: Final = 2
@@ -77,6 +77,8 @@ class Resting:
     remaining_lots: int
     sequence: int = 0
     """Which one it was to come to rest in its market, from 1; 0 in an auction market."""
+    order: Order | None = None
+    """What it was when it was new."""
 
 
 class State:
@@ -139,10 +141,31 @@ def account_pair(address: bytes, account: Account) -> tuple[bytes, bytes | None]
 def resting_pair(order_id: bytes, order: Resting | None) -> tuple[bytes, bytes | None]:
     """Key and value of a resting order; no value where it rests no more."""
     key = domains.STATE_KEY(bytes((KIND_RESTING,)), order_id)
-    if order is None:
+    if order is None or order.order is None:
         return key, None
-    value = [order.account, order.market, order.side, order.price_ticks, order.remaining_lots]
-    return key, encode([*value, order.sequence] if order.sequence else value)
+    made = order.order
+    filled_lots = made.quantity_lots - order.remaining_lots
+    value = OrderValue(
+        account=made.account,
+        nonce=made.nonce,
+        market=made.market,
+        client_id=made.client_id,
+        side=made.side,
+        kind=made.kind,
+        time_in_force=made.time_in_force,
+        post_only=made.post_only,
+        self_trade=made.self_trade,
+        price_ticks=made.price_ticks,
+        stop_ticks=made.stop_ticks,
+        quantity_lots=made.quantity_lots,
+        filled_lots=filled_lots,
+        display_lots=made.display_lots,
+        shown_lots=0,
+        expires_ms=made.expires_ms,
+        sequence=order.sequence,
+        status=STATUS_RESTING,
+    )
+    return key, encode(value)
 
 
 def market_pair(market: int, reference_ticks: int, last_sequence: int | None) -> tuple[bytes, bytes]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mpc_sequencer.audit.blocks import Blocks
 from mpc_sequencer.audit.chain import ChainReader, check_chain, connect
+from mpc_sequencer.audit.chaininputs import ChainInputs
 from mpc_sequencer.audit.envelopes import Envelopes
 from mpc_sequencer.audit.epochs import Epoch, Epochs
 from mpc_sequencer.audit.execution import Execution
@@ -93,9 +94,11 @@ class Audit:
             envelopes=self.envelopes,
             keys=self.keys,
             state=self.ordering,
+            chain=ChainInputs(genesis, self.recorder, self.envelopes.judge),
+            inputs=self.inputs,
         )
         self.reveal = Reveal(self.epochs, self.recorder, self.blocks, self.envelopes)
-        self.results = Results(self.recorder, self.execution, self.reveal, self.blocks.refs)
+        self.results = Results(self.recorder, self.execution, self.reveal, self.blocks)
         if committee.solid is not None:
             self.results.receive_order = self.blocks.take_precedence
         self.settlement = Settlement(self.epochs, self.recorder)
@@ -192,9 +195,11 @@ class Audit:
         if self._receipts is None:
             self._add_genesis(entry)
         elif isinstance(entry, InputsEntry):
-            if self._started:
-                self.recorder.halt("log.order", "chain inputs after the first other entry")
-            self.inputs.add(entry)
+            if self._started or self.inputs.whole:
+                self._start()
+                self.blocks.chain.tell(entry)
+            else:
+                self.inputs.add(entry)
         else:
             self._start()
             self._add(entry, self._receipts)
@@ -212,6 +217,7 @@ class Audit:
         if not self._started and self._receipts is not None:
             self._started = True
             self.inputs.finish()
+            self.blocks.chain.start(self.inputs.all)
             self.settlement.start(self.results.start())
 
     def _add(self, entry: LogEntry, receipts: Receipts) -> None:
@@ -251,9 +257,12 @@ class Audit:
         block = entry.block
         self.blocks.add(block)
         self._orders += len(block.batch)
-        self.reveal.add_block(block)
+        counts, chain = self.blocks.counts, self.blocks.chain
+        self.reveal.add_block(block, counts)
         self.results.certify(block.certified)
-        self.settlement.add_block(block.header, counts=bool(block.batch), last=self.blocks.ended)
+        inputs = (chain.taken_count, chain.taken_hash)
+        self.settlement.add_block(block.header, counts=counts, inputs=inputs, last=self.blocks.ended)
+        self._execute()
         if self.blocks.ended:
             self._begin_epoch(receipts)
 

@@ -211,24 +211,34 @@ def floors_of(order: SampleOrder, number: int = 0) -> dict[str, Callable[[], obj
 
 
 def _combine_floor(order: SampleOrder, serialize: Callable[[], None], result: Any) -> Callable[[], object]:
-    coefficients = shamir.scaled_coefficients(tuple(sorted(order.shares)))
     encoded = tuple(order.shares.values())
     scratch = _ffi.new("secp256k1_pubkey *")
-    large = [size.to_bytes(32, "big") for _, size, _ in coefficients.terms if size > shamir.REPEAT_MAX]
-    point: Any = opaque(encoded[0])
-    repeats = sum(size if size <= shamir.REPEAT_MAX else 1 for _, size, _ in coefficients.terms)
-    pointers = _ffi.new("secp256k1_pubkey *[]", [point] * repeats)
+    add_up = weighted_sum(sorted(order.shares), opaque(encoded[0]), result)
 
     def run() -> None:
         for data in encoded:
             _lib.secp256k1_ec_pubkey_parse(_CONTEXT, scratch, data, 33)
+        add_up()
+        serialize()
+
+    return run
+
+
+def weighted_sum(indices: Sequence[int], point: Any, result: Any) -> Callable[[], None]:
+    """The calls that add up the points of these members by their Lagrange coefficients, each of them ``point``."""
+    coefficients = shamir.scaled_coefficients(tuple(indices))
+    scratch = _ffi.new("secp256k1_pubkey *")
+    large = [size.to_bytes(32, "big") for _, size, _ in coefficients.terms if size > shamir.REPEAT_MAX]
+    repeats = sum(size if size <= shamir.REPEAT_MAX else 1 for _, size, _ in coefficients.terms)
+    pointers = _ffi.new("secp256k1_pubkey *[]", [point] * repeats)
+
+    def run() -> None:
         for scalar in large:
             scratch[0] = point[0]
             _lib.secp256k1_ec_pubkey_tweak_mul(_CONTEXT, scratch, scalar)
         _lib.secp256k1_ec_pubkey_combine(_CONTEXT, result, pointers, repeats)
         if coefficients.inverse_denominator is not None:
             _lib.secp256k1_ec_pubkey_tweak_mul(_CONTEXT, result, coefficients.inverse_denominator)
-        serialize()
 
     return run
 

@@ -15,8 +15,9 @@ from typing import Any, Final
 from mpc_sequencer.bench.regions import geometry_of, regions_of
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.messages import PeerMessage
-from mpc_sequencer.sim.cluster import Cluster, Network
+from mpc_sequencer.sim.cluster import Cluster
 from mpc_sequencer.sim.deployment import START_MS, make_deployment
+from mpc_sequencer.sim.wire import Network
 
 VIRTUAL_MS_MAX: Final = 120_000
 SEED: Final = 1

@@ -32,7 +32,16 @@ from coincurve import PrivateKey
 from nacl._sodium import ffi as sodium_ffi
 from nacl._sodium import lib as sodium
 
-from mpc_sequencer.bench.crypto import SampleOrder, floors_of, make_order, numbered, opaque, seeded, table_entries
+from mpc_sequencer.bench.crypto import (
+    SampleOrder,
+    floors_of,
+    make_order,
+    numbered,
+    opaque,
+    seeded,
+    table_entries,
+    weighted_sum,
+)
 from threshold import group, shamir
 
 ORDER_STEPS: Final = ("check", "signatures", "receipt", "share", "weight", "combine", "open", "hash")
@@ -238,20 +247,10 @@ def _verifying(
 
 def _coin(sample: SampleOrder, serialize: Callable[[], None], result: Any) -> Callable[[], object]:
     """The sum of t parsed points by their Lagrange coefficients."""
-    coefficients = shamir.scaled_coefficients(tuple(sorted(sample.shares)))
-    point: Any = opaque(sample.point)
-    scratch = _ffi.new("secp256k1_pubkey *")
-    large = [size.to_bytes(32, "big") for _, size, _ in coefficients.terms if size > shamir.REPEAT_MAX]
-    repeats = sum(size if size <= shamir.REPEAT_MAX else 1 for _, size, _ in coefficients.terms)
-    pointers = _ffi.new("secp256k1_pubkey *[]", [point] * repeats)
+    add_up = weighted_sum(sorted(sample.shares), opaque(sample.point), result)
 
     def run() -> None:
-        for scalar in large:
-            scratch[0] = point[0]
-            _lib.secp256k1_ec_pubkey_tweak_mul(_CONTEXT, scratch, scalar)
-        _lib.secp256k1_ec_pubkey_combine(_CONTEXT, result, pointers, repeats)
-        if coefficients.inverse_denominator is not None:
-            _lib.secp256k1_ec_pubkey_tweak_mul(_CONTEXT, result, coefficients.inverse_denominator)
+        add_up()
         serialize()
 
     return run

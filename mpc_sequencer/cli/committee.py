@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -34,6 +36,8 @@ app = typer.Typer(no_args_is_help=True)
 app.command("propose")(proposing.propose)
 app.command("rotate")(proposing.rotate)
 KEY_ID_DIGITS_SHOWN: Final = 8
+TIME_MS_MAX: Final = 253_402_300_799_999
+"""The end of the year 9999, after which a time has no date."""
 Nodes = Annotated[str | None, typer.Option(help="Members to ask, such as 0,2. Default: all.")]
 
 
@@ -176,7 +180,17 @@ def _size(view: CommitteeView) -> dict[str, Any]:
         "faults_tolerated": committee.f,
         "threshold": committee.t,
         "key_refresh_ms": committee.genesis.key_refresh_ms,
+        "key_due_ms": key_due_ms(view),
     }
+
+
+def key_due_ms(view: CommitteeView) -> int | None:
+    """When the key is shared anew next, in Unix milliseconds, where f+1 members say the same (or all that answered, if
+    fewer); None where they do not, where it is being shared now, and where nothing is planned."""
+    told = [answer.status.key_due_ms for answer in view.answers.values() if not isinstance(answer, str)]
+    enough = min(view.committee.f + 1, len(told))
+    due = [time_ms for time_ms, count in Counter(told).most_common(1) if count >= enough]
+    return due[0] if due and due[0] is not None and due[0] <= TIME_MS_MAX else None
 
 
 def rotation_fields(view: CommitteeView) -> dict[str, Any] | None:
@@ -244,6 +258,7 @@ def state_fields(view: CommitteeView, node: int, answer: KeyState | str) -> dict
         "key_phase": reply.key_phase,
         "key_progress": describe_phase(reply),
         "attempts_failed": reply.key_attempt,
+        "key_due_ms": reply.key_due_ms,
         "key_id": None if found is None else found.key_id.hex(),
         "threshold": committee.t if found is None else found.threshold,
         "sharing": None if found is None else found.sharing,
@@ -280,7 +295,11 @@ def state_table(view: CommitteeView, rows: list[dict[str, Any]]) -> Table:
 def _title(view: CommitteeView) -> str:
     size = view.committee
     counts = f"epoch {size.epoch}: {size.n} members, {size.f} may be faulty, {size.t} shares open an order"
-    return f"{counts}; {_refresh(size.genesis.key_refresh_ms)}"
+    refresh, due_ms = _refresh(size.genesis.key_refresh_ms), key_due_ms(view)
+    if due_ms is None:
+        return f"{counts}; {refresh}"
+    due = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=due_ms)
+    return f"{counts}; {refresh}, next at {due:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _refresh(interval_ms: int) -> str:

@@ -31,7 +31,7 @@ Network, befalls any members: regions (latencies between cloud regions), jitter,
 reorder (messages of a link overtake each other), links (connections break and come back), partitions (standing, or
 moving from group to group), one_way (one direction of links is lost), stalls (one direction waits), duplicates (what
 was not acknowledged is sent again over a new link), skew (clocks off within tolerance), jumps (clocks set forwards or
-back for a while).
+back for a while), chain_late (settlement chain nodes are late), chain_blind (up to f of them are dead).
 
 Hosts, any honest members (at most f are down or faulty at a time, but for power cuts): restart (goes down and comes
 back), powercut (some or all go down at once), torn (losses of power beside killed processes, also amid a round: what
@@ -44,7 +44,8 @@ with its journal lost, or its whole disk).
 Byzantine, at most f members: equivocating_leader, equivocating_lists, equivocating_votes, drops_one_sender,
 drops_earliest_lists, stale_heads, invents_ids, withholds_shares, bent_shares, early_revealer, wrong_result, nullifier,
 replayer, silent, slow, garbage_sender, false_logs (shows others a log without certificates), amnesiac (restarts with an
-empty disk and signs on).
+empty disk and signs on), lies_about_chain (names false checkpoints), ignores_chain (names
+none).
 
 Byzantine in a key generation (--keys generated), at most f members: bad_dealer (wrong shares to some),
 inconsistent_dealer (commitments that do not fit), mute_dealer, late_dealer, double_dealer, copied_header (deals under

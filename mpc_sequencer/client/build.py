@@ -21,12 +21,12 @@ from mpc_sequencer.core.actions import (
     IOC,
     SELL,
     SIDE_NAMES,
-    TIME_IN_FORCE_NAMES,
     Action,
-    LimitOrder,
+    Order,
     SignedAction,
     Withdrawal,
     label_hash,
+    plain_order,
     with_account_signature,
 )
 from mpc_sequencer.core.codec import encode
@@ -45,7 +45,7 @@ from mpc_sequencer.core.types import Envelope
 from threshold import Label, seal
 
 SIDES: Final = {name: number for number, name in SIDE_NAMES.items()}
-TIMES_IN_FORCE: Final = {name: number for number, name in TIME_IN_FORCE_NAMES.items()}
+TIMES_IN_FORCE: Final = {"GTC": GTC, "IOC": IOC}
 LIFETIME_MS_DEFAULT: Final = 60_000
 
 
@@ -111,12 +111,12 @@ def limit_order(
     time_in_force: int,
     price_ticks: int,
     quantity_lots: int,
-) -> LimitOrder:
+) -> Order:
     """A checked limit order bound to ``label``. Refuses with the code execution would give it."""
-    order = LimitOrder(
-        account=account,
-        nonce=nonce,
-        label_hash=label_hash(label.encode()),
+    order = plain_order(
+        account,
+        nonce,
+        label_hash(label.encode()),
         market=market,
         side=side,
         time_in_force=time_in_force,
@@ -161,6 +161,8 @@ def check_action(committee: Committee, action: Action) -> None:
             raise ProtocolError(
                 "withdrawal.amount", "action.amount", action.amount_units, "1 .. 2^127-1 base units"
             )
+        return
+    if not isinstance(action, Order):
         return
     if all(market.id != action.market for market in committee.genesis.markets):
         known = [market.id for market in committee.genesis.markets]

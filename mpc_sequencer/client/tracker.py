@@ -26,12 +26,13 @@ FILLS_PER_ORDER_MAX: Final = 1_024
 FAULTS_KEPT_MAX: Final = 256
 EARLIER_RECEIPTS_MAX: Final = 64
 KEY_PENDING: Final = "key.pending"
+CUTOVER: Final = "intake.cutover"
 LEAVING: Final = frozenset({"intake.leaving", "epoch.unknown"})
 """Refusals of a member whose epoch ends: the next committee's members are to be asked."""
-NEVER_FINAL: Final = LEAVING | {KEY_PENDING}
-"""Refusals that never end an order: what they lack comes, the threshold key or the next committee."""
+NEVER_FINAL: Final = LEAVING | {KEY_PENDING, CUTOVER}
+"""Refusals that never end an order: what they lack comes, the threshold key or the next committee or epoch."""
 PASSING: Final = frozenset(
-    {"intake.full", "intake.lists_full", "intake.recovering", "intake.sponsor_full", KEY_PENDING}
+    {"intake.full", "intake.lists_full", "intake.recovering", "intake.sponsor_full", KEY_PENDING, CUTOVER}
 )
 """Refusals that say something about the member's present state and nothing about the order."""
 
@@ -89,7 +90,8 @@ class OrderRecord:
 
     @property
     def refused(self) -> bool:
-        """Whether every member it was sent to refused it, and none for want of the threshold key or of its place."""
+        """Whether every member it was sent to refused it, and none for want of the threshold key, of its place or of
+        the next epoch."""
         taken = self.receipts or self.sequenced or self.final or self.executed
         waits = any(refusal.code in NEVER_FINAL for refusal in self.refusals.values())
         return bool(self.nodes) and not taken and not waits and len(self.refusals) >= len(self.nodes)

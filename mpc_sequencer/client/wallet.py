@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from msgspec.structs import astuple
+
 from mpc_sequencer.core import domains, eip712
-from mpc_sequencer.core.actions import Action, LimitOrder
+from mpc_sequencer.core.actions import Action, Cancel, CancelAll, Order, Replace, Withdrawal
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.signing import SIGNATURE_BYTES, check_encoding
@@ -21,27 +23,23 @@ _DOMAIN_MEMBERS: Final = [
     {"name": "chainId", "type": "uint256"},
     {"name": "verifyingContract", "type": "address"},
 ]
+_STRUCTS: Final[dict[type, eip712.StructType]] = {
+    Order: domains.ORDER_TYPE,
+    Withdrawal: domains.WITHDRAWAL_TYPE,
+    Cancel: domains.CANCEL_TYPE,
+    CancelAll: domains.CANCEL_ALL_TYPE,
+    Replace: domains.REPLACE_TYPE,
+}
 
 
 def typed_data(committee: Committee, action: Action) -> dict[str, Any]:
     """The typed-data document of ``action``; its digest is
     :func:`~mpc_sequencer.client.build.account_digest`.
     """
-    if isinstance(action, LimitOrder):
-        struct = domains.LIMIT_ORDER_TYPE
-        values: list[int | bytes] = [
-            action.account,
-            action.nonce,
-            action.label_hash,
-            action.market,
-            action.side,
-            action.time_in_force,
-            action.price_ticks,
-            action.quantity_lots,
-        ]
-    else:
-        struct = domains.WITHDRAWAL_TYPE
-        values = [action.account, action.nonce, action.label_hash, action.asset, action.amount_units]
+    struct = _STRUCTS[type(action)]
+    values: tuple[int | bytes, ...] = astuple(action)
+    if isinstance(action, Withdrawal):
+        values = (*values[:-1], action.amount_units)
     return {
         "types": {
             "EIP712Domain": _DOMAIN_MEMBERS,

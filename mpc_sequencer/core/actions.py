@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
+from msgspec.structs import astuple
 
 from mpc_sequencer.core import domains
 from mpc_sequencer.core.types import Address, Hash32, SignatureBytes, Uint, Value
@@ -18,36 +19,64 @@ BUY: Final = 1
 SELL: Final = 2
 SIDE_NAMES: Final = {BUY: "buy", SELL: "sell"}
 
+LIMIT: Final = 1
+MARKET: Final = 2
+STOP: Final = 3
+STOP_LIMIT: Final = 4
+KIND_NAMES: Final = {LIMIT: "limit", MARKET: "market", STOP: "stop", STOP_LIMIT: "stop_limit"}
+
 GTC: Final = 1
 IOC: Final = 2
-TIME_IN_FORCE_NAMES: Final = {GTC: "GTC", IOC: "IOC"}
+FOK: Final = 3
+GTD: Final = 4
+TIME_IN_FORCE_NAMES: Final = {GTC: "GTC", IOC: "IOC", FOK: "FOK", GTD: "GTD"}
 
+SELF_TRADE_ALLOWED: Final = 0
+CANCEL_MAKER: Final = 1
+CANCEL_TAKER: Final = 2
+CANCEL_BOTH: Final = 3
+SELF_TRADE_NAMES: Final = {
+    SELF_TRADE_ALLOWED: "allowed",
+    CANCEL_MAKER: "cancel_maker",
+    CANCEL_TAKER: "cancel_taker",
+    CANCEL_BOTH: "cancel_both",
+}
+
+EVERY_MARKET: Final = (1 << 32) - 1
+"""In a :class:`CancelAll`: all markets."""
 AMOUNT_BYTES: Final = 16
 
+MarketNumber = Annotated[int, Meta(ge=0, lt=1 << 32)]
+SmallUint = Annotated[int, Meta(ge=0, lt=1 << 8)]
 
-class LimitOrder(Value, frozen=True, tag=1):
-    """Buy or sell up to ``quantity_lots`` at ``price_ticks`` or better; the rest stays (GTC) or lapses (IOC)."""
+
+class Order(Value, frozen=True, tag=1):
+    """Buy or sell ``quantity_lots`` at ``price_ticks`` or better. Values out of range are refused by the market, not by
+    the decoder (docs/protocol-execution.md, "Terms").
+
+    ``price_ticks`` bounds what a MARKET or STOP order takes, too: nothing is traded without a limit. ``client_id`` is
+    the account's own name for it (0: none), ``stop_ticks`` where a stop triggers, ``display_lots`` what an iceberg
+    shows of itself at a time (0: all), ``expires_ms`` the block time at which a GTD order ends.
+    """
 
     account: Address
     nonce: Uint
     label_hash: Hash32
-    market: Annotated[int, Meta(ge=0, lt=1 << 32)]
-    side: Annotated[int, Meta(ge=0, lt=1 << 8)]
-    time_in_force: Annotated[int, Meta(ge=0, lt=1 << 8)]
+    market: MarketNumber
+    client_id: Uint
+    side: SmallUint
+    kind: SmallUint
+    time_in_force: SmallUint
+    post_only: SmallUint
+    self_trade: SmallUint
     price_ticks: Uint
+    stop_ticks: Uint
     quantity_lots: Uint
+    display_lots: Uint
+    expires_ms: Uint
 
     def struct_hash(self) -> bytes:
-        return domains.LIMIT_ORDER_TYPE(
-            self.account,
-            self.nonce,
-            self.label_hash,
-            self.market,
-            self.side,
-            self.time_in_force,
-            self.price_ticks,
-            self.quantity_lots,
-        )
+        return domains.ORDER_TYPE(*astuple(self))
 
 
 class Withdrawal(Value, frozen=True, tag=2):
@@ -67,7 +96,92 @@ class Withdrawal(Value, frozen=True, tag=2):
         return domains.WITHDRAWAL_TYPE(self.account, self.nonce, self.label_hash, self.asset, self.amount_units)
 
 
-Action = LimitOrder | Withdrawal
+class Cancel(Value, frozen=True, tag=3):
+    """End the account's order of nonce ``target_nonce``, open or not yet seen."""
+
+    account: Address
+    nonce: Uint
+    label_hash: Hash32
+    target_nonce: Uint
+
+    def struct_hash(self) -> bytes:
+        return domains.CANCEL_TYPE(*astuple(self))
+
+
+class CancelAll(Value, frozen=True, tag=4):
+    """End all open orders of the account in ``market``, or with :data:`EVERY_MARKET` in all."""
+
+    account: Address
+    nonce: Uint
+    label_hash: Hash32
+    market: MarketNumber
+
+    def struct_hash(self) -> bytes:
+        return domains.CANCEL_ALL_TYPE(*astuple(self))
+
+
+class Replace(Value, frozen=True, tag=5):
+    """End the account's order of nonce ``target_nonce`` and enter another; the fields from ``market`` on are those of
+    an :class:`Order`, and ``quantity_lots`` is the total, what the target has filled included."""
+
+    account: Address
+    nonce: Uint
+    label_hash: Hash32
+    target_nonce: Uint
+    market: MarketNumber
+    client_id: Uint
+    side: SmallUint
+    kind: SmallUint
+    time_in_force: SmallUint
+    post_only: SmallUint
+    self_trade: SmallUint
+    price_ticks: Uint
+    stop_ticks: Uint
+    quantity_lots: Uint
+    display_lots: Uint
+    expires_ms: Uint
+
+    def struct_hash(self) -> bytes:
+        return domains.REPLACE_TYPE(*astuple(self))
+
+    def order(self) -> Order:
+        """The order it enters, under its own nonce."""
+        account, nonce, bound, _, *terms = astuple(self)
+        return Order(account, nonce, bound, *terms)
+
+
+Action = Order | Withdrawal | Cancel | CancelAll | Replace
+
+
+def plain_order(
+    account: bytes,
+    nonce: int,
+    label_hash: bytes,
+    *,
+    market: int,
+    side: int,
+    time_in_force: int,
+    price_ticks: int,
+    quantity_lots: int,
+) -> Order:
+    """A limit order that uses none of the other terms."""
+    return Order(
+        account=account,
+        nonce=nonce,
+        label_hash=label_hash,
+        market=market,
+        client_id=0,
+        side=side,
+        kind=LIMIT,
+        time_in_force=time_in_force,
+        post_only=0,
+        self_trade=SELF_TRADE_ALLOWED,
+        price_ticks=price_ticks,
+        stop_ticks=0,
+        quantity_lots=quantity_lots,
+        display_lots=0,
+        expires_ms=0,
+    )
 
 
 class SignedAction(Value, frozen=True):

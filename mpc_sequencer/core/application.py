@@ -49,7 +49,7 @@ class NodeApplication:
             return None  # the heads are old: those who see work sign new ones
         stalled = self._core.simplex.view_age_ms(now_ms) >= STALLED_VIEW_MS
         if not (
-            derived.batch
+            derived.counts
             or derived.key_messages
             or derived.certified
             or self._core.ranges.due(now_ms)
@@ -99,8 +99,9 @@ class NodeApplication:
         self._core.retry_final(now_ms)
 
     def loaded(self) -> bool:
-        """Whether so many orders wait that a block can as well hold them in one."""
-        return self._core.pool.pending >= limits.BLOCK_LOADED_ORDERS
+        """Whether so many orders wait that a block can as well hold them in one, or the last final block held so many:
+        hardly any wait right after it, and a block that did not wait then would be a small one for the same price."""
+        return max(self._core.pool.pending, self._core.last_batch_orders) >= limits.BLOCK_LOADED_ORDERS
 
     def may_vote(self, view: int) -> bool:
         """Whether this member can know that it signs nothing against an earlier vote."""
@@ -121,8 +122,22 @@ class NodeApplication:
             or core.keybook.waiting(core.keygen.live)
             or bool(core.chain.final_state.handover)
             or now_ms - core.last_final_ms >= limits.HEARTBEAT_MS
+            or self._chain_waits(now_ms)
             or self._orders_wait(now_ms)
         )
+
+    def _chain_waits(self, now_ms: int) -> bool:
+        """Whether a block would take inputs, let forced orders go, or wake, were others to see it alike."""
+        core = self._core
+        state = core.chain.final_state
+        if core.committee.keys is None:
+            return False
+        newest, chain = core.chain_view.newest, state.chain
+        if max(newest.inputs_count, chain.checkpoint.inputs_count) > chain.inputs_count:
+            return True
+        if chain.forced and chain.forced[0].due_number <= max(newest.number, chain.checkpoint.number):
+            return True
+        return bool(state.last_counting) and core.due_height(now_ms) == state.last_counting
 
     def block(self, block_id: bytes) -> Block | None:
         entry = self._core.chain.entry(block_id)
@@ -141,6 +156,8 @@ class NodeApplication:
             self._core.fetcher.want_body(key, fallback, self._core.now_ms, needed=True)
         for block_id in needs.blocks:
             self._core.fetcher.want_block(block_id, fallback, self._core.now_ms)
+        for count, inputs_hash in needs.inputs:
+            self._core.fetcher.want_inputs(count, inputs_hash, fallback, self._core.now_ms)
 
     def _orders_wait(self, now_ms: int) -> bool:
         """Whether a pending order could be batched: passes check, validity and credit on the final state."""

@@ -6,14 +6,16 @@ the parent's state. What a check lacks (lists, bodies, a parent) it notes in :cl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from mpc_sequencer.core import domains, limits
+from mpc_sequencer.core.chainview import ChainView
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.forced import ForcedBook, forced_terms
 from mpc_sequencer.core.keybook import KeyBook
 from mpc_sequencer.core.lists import HEADS_KEPT, ListStore
 from mpc_sequencer.core.merkle import merkle_root
@@ -39,9 +41,11 @@ class Needs:
     """(author, first, last, hash of the last)"""
     bodies: list[bytes] = field(default_factory=list)
     blocks: list[bytes] = field(default_factory=list)
+    inputs: list[tuple[int, bytes]] = field(default_factory=list)
+    """Of chain inputs: how many the queue has up to the last one that is missing, and its hash there."""
 
     def __bool__(self) -> bool:
-        return bool(self.lists or self.bodies or self.blocks)
+        return bool(self.lists or self.bodies or self.blocks or self.inputs)
 
 
 def batch_root(batch: tuple[BatchEntry, ...]) -> bytes:
@@ -76,10 +80,19 @@ class BlockRule:
     """Builds and checks blocks over one member's pool, key messages and lists."""
 
     def __init__(
-        self, committee: Committee, pool: Pool, keybook: KeyBook, lists: ListStore, bonds_wei: dict[bytes, int]
+        self,
+        committee: Committee,
+        pool: Pool,
+        keybook: KeyBook,
+        lists: ListStore,
+        bonds_wei: Mapping[bytes, int],
+        view: ChainView,
     ) -> None:
         self._committee = committee
         self._pool = pool
+        self._view = view
+        self._forced = ForcedBook(committee)
+        self._terms = forced_terms(committee)
         self._keybook = keybook
         self._lists = lists
         self._bonds_wei = bonds_wei
@@ -101,7 +114,24 @@ class BlockRule:
             bonds_wei=self._bonds_wei,
             facts=self._facts,
             solid=self._committee.solid,
+            between=self._view.between,
+            forced=self._forced.judge,
+            terms=self._terms,
         )
+
+    def _lacks(self, parent: OrderingState, missing: Missing) -> None:
+        """Note what a derivation found missing."""
+        self.needs.bodies.extend(missing.order_ids)
+        if missing.checkpoint is not None:
+            lacking = self._view.lacks(parent.chain, missing.checkpoint)
+            if lacking is not None:
+                self.needs.inputs.append(lacking)
+
+    def _hold_forced(self, derived: Derived) -> None:
+        """Have the pool hold the forced orders of a batch: their bodies are the chain's."""
+        for order_id, body in derived.forced.items():
+            if order_id not in self._pool:
+                self._pool.fetched(self._forced.envelope(body), derived.time_ms, order_id=order_id, needed=True)
 
     # --- building -----------------------------------------------------------------------------------------------
     def build(self, parent: OrderingState, view: int, since_ms: int = 0) -> tuple[Block, Derived] | None:
@@ -121,11 +151,16 @@ class BlockRule:
                 continue
             derived = self._derive(parent, candidate)
             if isinstance(derived, Derived):
+                if self._view.contradiction(derived.state.chain.checkpoint) and derived.advances(parent):
+                    return None  # nor would this member vote for another's such block
+                self._hold_forced(derived)
                 unheld = [order_id for order_id in derived.batch if order_id not in self._pool]
                 self.needs.bodies.extend(unheld)
                 return None if unheld else (self._assemble(parent, view, candidate, derived), derived)
+            self._lacks(parent, derived)
+            if not derived.order_ids:
+                return None
             missing.update(derived.order_ids)
-            self.needs.bodies.extend(derived.order_ids)
         return None
 
     def _usable(self, parent: OrderingState, view: int, missing: set[bytes], dropped: set[int]) -> _Usable:
@@ -178,7 +213,7 @@ class BlockRule:
             inputs_root=derived.inputs_root,
             batch_root=batch_root(batch),
             certified_root=domains.CERTIFIED(encode(derived.certified)),
-            checkpoint=self._committee.genesis.checkpoint,
+            checkpoint=derived.state.chain.checkpoint,
         )
 
     def _assemble(
@@ -205,7 +240,7 @@ class BlockRule:
             return None
         derived = self._derive(parent, candidate)
         if isinstance(derived, Missing):
-            self.needs.bodies.extend(derived.order_ids)
+            self._lacks(parent, derived)
             return None
         expected_ids = derived.batch
         if tuple(entry.order_id for entry in block.batch) != expected_ids:
@@ -224,6 +259,7 @@ class BlockRule:
                 if getattr(header, name) != getattr(expected, name)
             ]
             raise ProtocolError("block.derived", f"BlockHeader.{differing[0]}", "another value", "as derived")
+        self._hold_forced(derived)
         if not self._hold_variants(block):
             return None
         return derived, tuple(one for member in candidate.lists for one in member)
@@ -237,8 +273,6 @@ class BlockRule:
             self._committee.check_member(head.node, "Head.node")
             if head.view not in (view - 1, view):
                 raise ProtocolError("block.heads", "Head.view", head.view, f"{view - 1} or {view}")
-            if head.checkpoint != self._committee.genesis.checkpoint:
-                raise ProtocolError("block.heads", "Head.checkpoint", head.checkpoint.number, "the genesis one")
             last = parent.last_list(head.node, head.incarnation)
             if last is None or (head.incarnation != parent.incarnations[head.node] and head.list_number):
                 expected = f"{parent.incarnations[head.node]}, or the next without a list"

@@ -8,14 +8,16 @@ Memory: blocks off the final branch go when their height is final; final ones af
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.agreement.engine import Accepted, Rejected, Verdict, Waiting
 from mpc_sequencer.core.blocks import BlockRule, Needs
+from mpc_sequencer.core.chainview import ChainView
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.forced import forced_terms
 from mpc_sequencer.core.keybook import KeyBook
 from mpc_sequencer.core.lists import ListStore
 from mpc_sequencer.core.ordering import (
@@ -24,7 +26,9 @@ from mpc_sequencer.core.ordering import (
     Positions,
     genesis_state,
 )
+from mpc_sequencer.core.ordering.chainstate import chain_at
 from mpc_sequencer.core.pool import Pool
+from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.core.types import (
     Block,
     BlockHeader,
@@ -46,6 +50,10 @@ class ChainEntry:
     """Those of the lifted ids that are messages of key sessions, in the order in which they count."""
     positions: Mapping[bytes, Positions]
     """Where members listed the batch's orders; empty where no market orders by receipt."""
+    taken: tuple[ChainInput, ...] = ()
+    """The chain inputs that the block takes."""
+    told: tuple[ChainInput, ...] = ()
+    """The chain inputs that its checkpoint is the first to cover."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,8 @@ class Finality:
     path: tuple[BlockHeader, ...]
     positions: Mapping[bytes, Positions]
     """Where members listed the batch's orders, where a market orders by receipt."""
+    taken: tuple[ChainInput, ...] = ()
+    """The chain inputs that the block takes."""
 
     @property
     def height(self) -> int:
@@ -76,19 +86,30 @@ class Chain:
     """Blocks by id, their ordering states, and the final branch."""
 
     def __init__(
-        self, committee: Committee, pool: Pool, keybook: KeyBook, lists: ListStore, bonds_wei: dict[bytes, int]
+        self,
+        committee: Committee,
+        pool: Pool,
+        keybook: KeyBook,
+        lists: ListStore,
+        bonds_wei: Mapping[bytes, int],
+        inputs: Sequence[ChainInput] = (),
     ) -> None:
+        """``bonds_wei`` and ``inputs`` are those up to the genesis checkpoint."""
+        genesis = committee.genesis
+        self.view = ChainView(genesis.checkpoint, genesis.l1_step_blocks, forced_terms(committee))
         self._committee = committee
         self._pool = pool
         self._keybook = keybook
         self._lists = lists
-        self._rule = BlockRule(committee, pool, keybook, lists, bonds_wei)
+        self._rule = BlockRule(committee, pool, keybook, lists, bonds_wei, self.view)
         self._entries: dict[bytes, ChainEntry] = {}
         self._final_ids: dict[int, bytes] = {}
         self.finalizations: dict[bytes, Certificate] = {}
         """Certificates of blocks that are final by their own, for members that come late."""
         self._states = {
-            committee.anchor_id: genesis_state(committee.anchor_id, committee.genesis.time_ms, committee.n)
+            committee.anchor_id: genesis_state(
+                committee.anchor_id, genesis.time_ms, committee.n, chain_at(genesis.checkpoint, inputs)
+            )
         }
         self.final_id = committee.anchor_id
         self.final_height = 0
@@ -151,7 +172,19 @@ class Chain:
                 return Rejected(
                     ProtocolError("block.time", "BlockHeader.time_ms", block.header.time_ms, expected)
                 )
+            if (contradiction := self._contradiction(block)) is not None:
+                return Rejected(contradiction)
         return verdict
+
+    def _contradiction(self, block: Block) -> ProtocolError | None:
+        """Why this member gives a block no vote that takes up a checkpoint which its own chain does not have."""
+        parent, checkpoint = self._states.get(block.header.parent_id), block.header.checkpoint
+        if parent is not None and parent.chain.checkpoint == checkpoint:
+            return None
+        own = self.view.contradiction(checkpoint)
+        if own is None:
+            return None
+        return ProtocolError("block.checkpoint", "BlockHeader.checkpoint", checkpoint.block_hash, own)
 
     def _check_new(self, block: Block, block_id: bytes) -> Verdict:
         parent = self._states.get(block.header.parent_id)
@@ -178,7 +211,15 @@ class Chain:
             self._lists.included(head.node, head.incarnation, head.list_number)
         self._states[block_id] = state
         self._entries[block_id] = ChainEntry(
-            block_id, block, state, lists, derived.lifted, derived.key_messages, derived.positions
+            block_id,
+            block,
+            state,
+            lists,
+            derived.lifted,
+            derived.key_messages,
+            derived.positions,
+            derived.intake.taken,
+            derived.intake.told,
         )
 
     def keep_own(self, block: Block, derived: Derived, parent_id: bytes) -> None:
@@ -219,7 +260,8 @@ class Chain:
         for entry in branch:  # from the newest down: each block takes the nearest certificate at or above it
             own = self.finalizations.get(entry.block_id)
             certificate, path = (own, ()) if own is not None else (certificate, path)
-            final.append(FinalBlock(entry, Finality(entry.block_id, entry.block, certificate, path, entry.positions)))
+            finality = Finality(entry.block_id, entry.block, certificate, path, entry.positions, entry.taken)
+            final.append(FinalBlock(entry, finality))
             path = (entry.block.header, *path)
         final.reverse()
         branch.reverse()
@@ -233,6 +275,7 @@ class Chain:
         if branch:
             self.final_id = branch[-1].block_id
             self.final_height = branch[-1].state.height
+            self.view.prune(self.final_state.chain)
             self._prune()
         return final
 

@@ -71,6 +71,13 @@ class Genesis(Value, frozen=True):
     key_refresh_ms: Uint = 0
     """How often the threshold key is shared anew, in block time: KEY_REFRESH_MS_MIN or more, or 0 for never (but where
     a member lacks its share)."""
+    l1_step_blocks: Annotated[int, Meta(ge=1, le=limits.UINT_MAX)] = 1
+    """Chain checkpoints are blocks of the chain whose number is a multiple of it."""
+    forced_delay_blocks: Uint = 0
+    forced_spacing_blocks: Uint = 0
+    """When forced orders are due, in blocks of the chain: as the settlement contract's terms, or less."""
+    fee_account: Address = bytes(20)
+    """Where trading fees go; zero bytes only where every market trades free of fees."""
 
     def block_id(self) -> bytes:
         """The id of the block of height 0 and view 0."""
@@ -158,6 +165,8 @@ class Committee:
                 f"key_refresh_ms is {genesis.key_refresh_ms}: a sharing would follow the one before too soon",
                 f"share the key anew every {limits.KEY_REFRESH_MS_MIN} ms or more seldom, or never: 0",
             )
+        if not any(genesis.fee_account) and any(m.maker_fee_ppm or m.taker_fee_ppm for m in genesis.markets):
+            raise ConfigError("a market takes fees and no account gets them", "name a fee_account")
         self.epoch = genesis.epoch
         self.origin = origin
         self.genesis_id = genesis.block_id() if origin is None else origin.genesis_id

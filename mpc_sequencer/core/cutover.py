@@ -68,6 +68,7 @@ def _inherited(core: NodeCore) -> Iterator[Record]:
     No order is in a list of that epoch yet."""
     if core.standing.muted:
         yield MutedRecord()
+    yield from core.chain_view.records()
     for pooled in core.pool.kept(core.execution.executed_height):
         for variant in pooled.variant_order:
             if pooled.receipt is not None:

@@ -23,6 +23,7 @@ GENESIS: Final = Tag("MPCSEQ/v1/genesis")  # canonical encoding of what a deploy
 BLOCK_ID: Final = Tag("MPCSEQ/v1/block")  # canonical encoding of a block header
 BLOCK_INPUTS: Final = Tag("MPCSEQ/v1/block-inputs")  # struct hashes of the heads, then of the lists
 CARRY: Final = Tag("MPCSEQ/v1/carry")  # inputs_root || order_id: place in the queue after an overflow
+BARE_COIN: Final = Tag("MPCSEQ/v1/bare-coin")  # block id: the coin of a counting height without a batch
 BATCH_LEAF: Final = Tag("MPCSEQ/v1/batch-leaf")  # order_id || envelope_hash
 BATCH_NODE: Final = Tag("MPCSEQ/v1/batch-node")
 CERTIFIED: Final = Tag("MPCSEQ/v1/certified")  # canonical encoding of the results a block certifies
@@ -54,12 +55,18 @@ VAULT_ENTRY: Final = Tag("MPCSEQ/v1/vault-entry")  # name || 0 || a data file's 
 
 # --- signatures -------------------------------------------------------------------------------------------------
 SPONSOR_TYPE: Final = StructType("Sponsor(bytes32 orderId)")
-LIMIT_ORDER_TYPE: Final = StructType(
-    "LimitOrder(address account,uint64 nonce,bytes32 labelHash,uint32 market,uint8 side,uint8 timeInForce,"
-    "uint64 priceTicks,uint64 quantityLots)"
+_ORDER_TERMS: Final = (
+    "uint32 market,uint64 clientId,uint8 side,uint8 kind,uint8 timeInForce,uint8 postOnly,uint8 selfTrade,"
+    "uint64 priceTicks,uint64 stopTicks,uint64 quantityLots,uint64 displayLots,uint64 expiresMs"
 )
+ORDER_TYPE: Final = StructType(f"Order(address account,uint64 nonce,bytes32 labelHash,{_ORDER_TERMS})")
 WITHDRAWAL_TYPE: Final = StructType(
     "Withdrawal(address account,uint64 nonce,bytes32 labelHash,uint16 asset,uint128 amount)"
+)
+CANCEL_TYPE: Final = StructType("Cancel(address account,uint64 nonce,bytes32 labelHash,uint64 targetNonce)")
+CANCEL_ALL_TYPE: Final = StructType("CancelAll(address account,uint64 nonce,bytes32 labelHash,uint32 market)")
+REPLACE_TYPE: Final = StructType(
+    f"Replace(address account,uint64 nonce,bytes32 labelHash,uint64 targetNonce,{_ORDER_TERMS})"
 )
 RECEIPT_TYPE: Final = StructType(
     "Receipt(uint64 epoch,uint64 incarnation,bytes32 orderId,uint16 node,uint64 listNumber,uint64 receivedMs)"
@@ -69,7 +76,7 @@ LIST_TYPE: Final = StructType(
 )
 HEAD_TYPE: Final = StructType(
     "Head(uint64 epoch,uint64 incarnation,uint16 node,uint64 view,uint64 timeMs,uint64 listNumber,"
-    "bytes32 listHash,bytes32 resultsHash,bytes32 checkpointHash)"
+    "bytes32 listHash,bytes32 resultsHash,bytes32 checkpointHash,uint64 dueHeight)"
 )
 KEY_MESSAGE_TYPE: Final = StructType("KeyMessage(uint64 epoch,bytes32 session,uint16 node,bytes32 payloadHash)")
 ROTATION_TYPE: Final = StructType(

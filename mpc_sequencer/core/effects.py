@@ -20,11 +20,13 @@ from mpc_sequencer.core.messages import (
     PeerMessage,
 )
 from mpc_sequencer.core.offences import Offence
-from mpc_sequencer.core.transcript import LogEntry
+from mpc_sequencer.core.transcript import ChainInput, LogEntry
 from mpc_sequencer.core.types import (
     Block,
     Certificate,
+    Checkpoint,
     Envelope,
+    Hash32,
     Head,
     KeyCertificate,
     KeyMessage,
@@ -95,7 +97,18 @@ class SettlementSeen:
     gas_used: int
 
 
-Event = PeerUp | PeerDown | PeerAhead | FromPeer | FromClient | ClientGone | SettlementSeen | Approve
+@dataclass(frozen=True, slots=True)
+class ChainSeen:
+    """This member's own chain node has ``checkpoint``, a finalized block whose number is a multiple of the genesis'
+    ``l1_step_blocks``. ``inputs`` are the queue's entries after the last told ones (``NodeCore.chain_view.told``) up to
+    ``checkpoint.inputs_count``; ``forced_due`` are the due block numbers of the forced ones among them, in order."""
+
+    checkpoint: Checkpoint
+    inputs: tuple[ChainInput, ...]
+    forced_due: tuple[int, ...]
+
+
+Event = PeerUp | PeerDown | PeerAhead | FromPeer | FromClient | ClientGone | SettlementSeen | ChainSeen | Approve
 
 
 # --- journal records --------------------------------------------------------------------------------------------
@@ -185,6 +198,16 @@ class RotationRecord(Value, frozen=True, tag=14):
     target: NextCommittee
 
 
+class InputsRecord(Value, frozen=True, tag=15):
+    """Chain inputs that continue the queue's hash chain from ``after_hash``; ``checkpoint`` is the one of this member's
+    own chain that they lead to, None where it was not told of one with them."""
+
+    checkpoint: Checkpoint | None
+    after_count: Uint
+    after_hash: Hash32
+    inputs: tuple[ChainInput, ...]
+
+
 Record = (
     AdmittedRecord
     | ListRecord
@@ -200,6 +223,7 @@ Record = (
     | HeldKeyRecord
     | KeyRecord
     | RotationRecord
+    | InputsRecord
 )
 UNBINDING: Final = (HeadRecord, CertificateRecord)
 """Records that need no sync of their own: they promise nothing that a later one could break."""

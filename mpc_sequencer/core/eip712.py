@@ -11,6 +11,7 @@ signature over one kind of message can never be taken for another kind.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ DOMAIN_VERSION: Final = "1"
 WORD_BYTES: Final = 32
 
 Encoder = Callable[[Any], bytes]
-"""One member's value to its 32-byte word; ``ValueError`` where it does not fit."""
+"""One member's value as its word's layout takes it; ``ValueError`` where it does not fit."""
 
 _STRUCT_TYPES: dict[str, StructType] = {}
 
@@ -41,7 +42,7 @@ class StructType:
     decoded their input before, so this is a misuse, not a peer's fault.
     """
 
-    __slots__ = ("_encoders", "members", "name", "signature", "type_hash")
+    __slots__ = ("_encoders", "_words", "members", "name", "signature", "type_hash")
 
     def __init__(self, signature: str) -> None:
         name, _, rest = signature.partition("(")
@@ -54,14 +55,22 @@ class StructType:
         self.type_hash = keccak256(signature.encode("ascii"))
         pairs = [member.split(" ") for member in rest[:-1].split(",")]
         self.members = tuple((kind, member) for kind, member in pairs)
-        self._encoders = tuple(_MEMBER_KINDS[kind] for kind, _ in self.members)
+        kinds = [_MEMBER_KINDS[kind] for kind, _ in self.members]
+        # all words in one call of the library: every statement and every order is hashed by each member
+        self._words = struct.Struct(">32s" + "".join(layout for layout, _ in kinds))
+        self._encoders = tuple((index, encode) for index, (_, encode) in enumerate(kinds) if encode is not None)
         _STRUCT_TYPES[name] = self
 
     def __call__(self, *values: int | bytes) -> bytes:
-        if len(values) != len(self._encoders):
-            raise ValueError(f"{self.name} takes {len(self._encoders)} members, got {len(values)}")
-        words = [encode(value) for encode, value in zip(self._encoders, values, strict=True)]
-        return keccak256(self.type_hash + b"".join(words))
+        if len(values) != len(self.members):
+            raise ValueError(f"{self.name} takes {len(self.members)} members, got {len(values)}")
+        fitted = list(values)
+        for index, encode in self._encoders:
+            fitted[index] = encode(values[index])
+        try:
+            return keccak256(self._words.pack(self.type_hash, *fitted))
+        except struct.error as error:
+            raise ValueError(f"{self.name}: {error}") from None
 
 
 def registered_types() -> Mapping[str, StructType]:
@@ -93,17 +102,24 @@ def _fixed(size: int) -> Encoder:
     def encode(value: Any) -> bytes:
         if not isinstance(value, bytes) or len(value) != size:
             raise ValueError(f"not {size} bytes")
-        return value.rjust(WORD_BYTES, b"\x00")
+        return value
 
     return encode
 
 
-_MEMBER_KINDS: Final[dict[str, Encoder]] = {
-    **{f"uint{bits}": _uint(bits) for bits in (8, 16, 32, 64, 128, 256)},
-    "int128": _int(128),
-    "address": _fixed(20),
-    "bytes32": _fixed(32),
+_MEMBER_KINDS: Final[dict[str, tuple[str, Encoder | None]]] = {
+    "uint8": ("31xB", None),
+    "uint16": ("30xH", None),
+    "uint32": ("28xI", None),
+    "uint64": ("24xQ", None),
+    "uint128": ("32s", _uint(128)),
+    "uint256": ("32s", _uint(256)),
+    "int128": ("32s", _int(128)),
+    "address": ("12x20s", _fixed(20)),
+    "bytes32": ("32s", _fixed(32)),
 }
+"""The layout of each kind's word for ``struct``, and what a value goes through before: ``struct`` refuses an integer
+that does not fit, but cuts and pads bytes."""
 
 
 _DOMAIN_TYPE_HASH: Final = keccak256(

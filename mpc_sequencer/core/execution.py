@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.chain import Finality
 from mpc_sequencer.core.effects import Append, Effect
+from mpc_sequencer.core.genesis import credit_deposits
 from mpc_sequencer.core.reveal_task import OpenedBatch
 from mpc_sequencer.core.transcript import ResultEntry
 from mpc_sequencer.core.types import Hash32, ResultRef, Uint, Value
@@ -114,7 +115,9 @@ class Execution:
             return None
         del self._preparing[0]
         height = batch.final.height
-        outcome = self.engine.execute(height, batch.coin, prepared, self._precedence(batch.final))
+        credit_deposits(self.engine, batch.final.taken)
+        time_ms = batch.final.block.header.time_ms
+        outcome = self.engine.execute(height, time_ms, batch.coin, prepared, self._precedence(batch.final))
         result = result_hash(self._last_result, height, outcome.state_root, outcome.fills_root)
         self._last_result = result
         self.executed_height = height

@@ -11,7 +11,7 @@ from typing import Final
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.effects import Effect, Send
-from mpc_sequencer.core.messages import FetchBlock, FetchBodies, FetchBundle, FetchLists
+from mpc_sequencer.core.messages import FetchBlock, FetchBodies, FetchBundle, FetchInputs, FetchLists
 from mpc_sequencer.core.types import ZERO_HASH
 
 WANTS_MAX: Final = 50_000
@@ -31,7 +31,8 @@ class _Want:
 
 
 class Fetcher:
-    """Wants of four kinds: bodies by id, list ranges by author, blocks by id, bundles by block and member."""
+    """Wants of five kinds: bodies by id, list ranges by author, blocks by id, bundles by block and member, chain inputs
+    by the hash they lead up to."""
 
     def __init__(self, members: int, node: int) -> None:
         self._members = members
@@ -43,6 +44,8 @@ class Fetcher:
         self._lists: dict[int, tuple[int, int, bytes, _Want]] = {}
         self._blocks: dict[bytes, _Want] = {}
         self._bundles: dict[tuple[bytes, int], _Want] = {}
+        self._inputs: dict[bytes, _Want] = {}
+        self._inputs_counts: dict[bytes, int] = {}
 
     def want_body(self, key: bytes, source: int, now_ms: int, *, needed: bool = False) -> None:
         """An order id that a list of ``source`` names, or (``needed``) an id or envelope hash a block waits for."""
@@ -92,6 +95,23 @@ class Fetcher:
         if len(self._bundles) < WANTS_MAX:
             self._bundles.setdefault((block_id, node), _Want(node, now_ms))
 
+    def want_inputs(self, count: int, inputs_hash: bytes, source: int, now_ms: int) -> None:
+        """Chain inputs that lead up to a hash, the queue's of ``count`` inputs; of more than VIEWS_AHEAD_MAX those
+        wanted first give way."""
+        if inputs_hash not in self._inputs:
+            if len(self._inputs) >= limits.VIEWS_AHEAD_MAX:
+                self.got_inputs(next(iter(self._inputs)))
+            self._inputs[inputs_hash] = _Want(source, now_ms)
+            self._inputs_counts[inputs_hash] = count
+
+    def wanted_count(self, inputs_hash: bytes) -> int | None:
+        """How many inputs the queue has at a hash that is wanted; None where it is not."""
+        return self._inputs_counts.get(inputs_hash)
+
+    def got_inputs(self, inputs_hash: bytes) -> None:
+        self._inputs.pop(inputs_hash, None)
+        self._inputs_counts.pop(inputs_hash, None)
+
     def got_body(self, *keys: bytes) -> None:
         for key in keys:
             self._drop_body(key)
@@ -131,7 +151,7 @@ class Fetcher:
     def next_due_ms(self) -> int | None:
         """When the next request is due; None where nothing is wanted."""
         times: list[int] = []
-        for wants in (self._blocks, self._bundles):
+        for wants in (self._blocks, self._bundles, self._inputs):
             if wants:
                 times.append(min(want.due_ms for want in wants.values()))
         if self._lists:
@@ -195,6 +215,11 @@ class Fetcher:
                 del self._blocks[block_id]
             elif (peer := self._try(want, now_ms)) is not None:
                 effects.append(Send(peer, FetchBlock(block_id)))
+        for inputs_hash, want in list(self._inputs.items()):
+            if want.tries >= TRIES_MAX:
+                self.got_inputs(inputs_hash)
+            elif (peer := self._try(want, now_ms)) is not None:
+                effects.append(Send(peer, FetchInputs(inputs_hash)))
         for (block_id, node), want in list(self._bundles.items()):
             if want.due_ms <= now_ms:
                 want.due_ms = now_ms + limits.FETCH_RETRY_MS

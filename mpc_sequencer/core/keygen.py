@@ -2,19 +2,13 @@
 
 A session is :mod:`threshold.dkg`'s and a function of its plan and of the final blocks alone, so every member, a late
 one and the auditor come to the same result. This feeds it the key messages that final blocks lift, in the order in
-which they count, and signs what this member owes it.
+which they count; :mod:`~mpc_sequencer.core.keyvoice` says what this member owes it.
 
 When sessions begin, a rule over the log as well: the generation at the first final block, and where it aborts its next
 attempt at the very block that ended it. A refresh at the first block whose time reaches ``due_ms``:
 ``genesis.key_refresh_ms`` after the sharing before it (0: never), and soon (KEY_RETRY_MS, doubled each time) where not
 every member was ready for that one, or an attempt has failed: then the old sharing goes on. A sharing made by block h
 opens the batches above h. Shares leave after finality only, so whoever releases one knows which sharing it is of.
-
-What a member contributes is a function of a 32-byte seed per session, which is in its vault before the first message
-leaves: after a crash it makes the same messages again, and who has lost its seed says nothing more in that session.
-When a session is done the new share goes into the vault and the seed is erased; an old share is once nothing is opened
-with it any more (:mod:`~mpc_sequencer.core.keyshares`). So a later thief of the disk can open neither the deals in the
-log nor old batches. (Where a crash comes between, the restarted member comes to the same point again.)
 
 Work is done in turns, a final block's messages each, away from the round that finalized it, unless a batch waits for
 it to be known which sharing opens it.
@@ -23,18 +17,18 @@ it to be known which sharing opens it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from mpc_sequencer.core import domains, limits
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.effects import EraseSecret, Fault, KeepSecret, KeyRecord, Persist
+from mpc_sequencer.core.effects import Fault, KeyRecord, Persist
 from mpc_sequencer.core.keyoffences import OffenceFinder
-from mpc_sequencer.core.keys import SEED_PREFIX, establish, seed_name, session_plan
+from mpc_sequencer.core.keys import establish, session_plan
 from mpc_sequencer.core.keyshares import KeyShares
+from mpc_sequencer.core.keyvoice import KeyVoice
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import (
-    NO_SIGNATURE,
     Hash32,
     KeyCertificate,
     KeyMessage,
@@ -42,10 +36,9 @@ from mpc_sequencer.core.types import (
     NextCommittee,
     Uint,
     Value,
-    with_signature,
 )
-from threshold import SecretShare, ThresholdError, UsageError
-from threshold.dkg import Message, Participant, Phase, Plan, Result, Role, Session
+from threshold import SecretShare
+from threshold.dkg import Message, Phase, Plan, Result, Role, Session
 from threshold.dkg.wire import encode_ready
 
 if TYPE_CHECKING:
@@ -53,7 +46,6 @@ if TYPE_CHECKING:
 
 GIVEN: Final = "given"
 WAITING: Final = "waiting"
-MakesParticipant = Callable[[Plan, bytes, int | None, int | None, SecretShare | None], Participant]
 DOUBLINGS_MAX: Final = 10
 
 
@@ -90,10 +82,8 @@ class KeySessions:
         self, core: NodeCore, signer: Signer, secrets: Mapping[str, bytes], share: SecretShare | None, entropy: bytes
     ) -> None:
         self._core = core
-        self._signer = signer
-        self._seeds = {name: secret for name, secret in secrets.items() if name.startswith(SEED_PREFIX)}
         self.shares = KeyShares(core, secrets, share if core.committee.keys is not None else None)
-        self._entropy = domains.KEY_ENTROPY(entropy)
+        self.voice = KeyVoice(core, self, signer, secrets, entropy)
         self.number = 0
         """Of the sharing that is made now, or comes next."""
         self._attempt = 0
@@ -103,20 +93,14 @@ class KeySessions:
         """The block time at which the next session begins; None where none is planned."""
         self._blocks: list[KeyBlock] = []
         self._queue: deque[tuple[KeyBlock, list[KeyMessage]]] = deque()
-        self._session: Session | None = None
-        self._target: NextCommittee | None = None
-        """For whom the session under way shares the key; None for the committee as it is."""
-        self._participant: Participant | None = None
-        self._asked = True
-        """The session has gone on since this member answered."""
-        self._said: set[bytes] = set()
+        self.session: Session | None = None
+        """The one under way."""
+        self.target: NextCommittee | None = None
+        """For whom it shares the key; None for the committee as it is."""
         self._ready: dict[int, KeyMessage] = {}
-        self.participant_of: MakesParticipant = Participant
-        """Makes this member's secret side of a session: from the plan, its seed, its index as a dealer and as a
-        receiver, its old share."""
         self._finder = OffenceFinder(0)
         if core.committee.keys is None:
-            self._session = Session.begin(session_plan(core.committee, 0, 0), 0, 0)
+            self.session = Session.begin(session_plan(core.committee, 0, 0), 0, 0)
         else:
             self.number = max(core.committee.sharings) + 1
             self._plan_next(core.committee.genesis.time_ms, advised=False)
@@ -125,13 +109,13 @@ class KeySessions:
     @property
     def running(self) -> bytes | None:
         """The session under way."""
-        return self._session.plan.session if self._session is not None else None
+        return self.session.plan.session if self.session is not None else None
 
     @property
     def live(self) -> tuple[bytes, ...]:
         """Sessions whose messages are listed: the one under way, and the epoch's topic of succession."""
         topic = self._core.succession.topic
-        return (topic,) if self._session is None else (self._session.plan.session, topic)
+        return (topic,) if self.session is None else (self.session.plan.session, topic)
 
     @property
     def certificate(self) -> KeyCertificate | None:
@@ -142,25 +126,25 @@ class KeySessions:
     @property
     def phase(self) -> str:
         """What the session under way waits for, in a word; ``done`` or ``given`` where there is none."""
-        if self._session is None:
+        if self.session is None:
             return Phase.DONE.value if self.certificate is not None else GIVEN
-        return self._session.phase.value if self._blocks else WAITING
+        return self.session.phase.value if self._blocks else WAITING
 
     @property
     def progress(self) -> tuple[int, int, int]:
         """(the attempt, from 0; members whose message of this phase counts already; members it is expected of)."""
-        if self._session is None:
+        if self.session is None:
             return self._attempt, 0, 0
-        expected = len(self._session.expected)
-        return self._attempt, expected - len(self._session.unheard), expected
+        expected = len(self.session.expected)
+        return self._attempt, expected - len(self.session.unheard), expected
 
     def due(self, now_ms: int) -> bool:
         """Whether blocks are wanted for a session's sake: the first one, those that end a phase by its window, and one
         that begins a resharing to another committee."""
-        if self._session is None:
+        if self.session is None:
             resharing = self._core.succession.target is not None and self._core.succession.outcome is None
             return resharing and self.due_ms is not None and now_ms >= self.due_ms
-        return not self._blocks or now_ms >= self._session.phase_deadline[1]
+        return not self._blocks or now_ms >= self.session.phase_deadline[1]
 
     def has_work(self) -> bool:
         return bool(self._queue)
@@ -170,7 +154,7 @@ class KeySessions:
         """A block is final; it lifts these key messages, in the order in which they count."""
         messages = [self._core.keybook.include(message_id, height) for message_id in message_ids]
         due = self.due_ms is not None and time_ms >= self.due_ms
-        if self._session is not None or self._queue or due or messages:
+        if self.session is not None or self._queue or due or messages:
             self._queue.append((KeyBlock(height, time_ms, message_ids), messages))
         if message_ids or not height % limits.BLOCKS_KEPT_HEIGHTS:
             self._core.keybook.prune(height, time_ms, self.live, self._core.listed_through())
@@ -182,15 +166,15 @@ class KeySessions:
         block, messages = self._queue.popleft()
         succession = self._core.succession
         wanted = [succession.take(one) for one in messages if one.session == succession.topic]
-        ran = self._session is not None
+        ran = self.session is not None
         if ran:
             self._take(block, messages)
         elif self.due_ms is not None and block.time_ms >= self.due_ms:
-            self._target = succession.target if self.number else None
+            self.target = succession.target if self.number else None
             self._begin(block)
-        if self._session is None and self._rotation_waits(agreed=any(wanted), ended=ran):
+        if self.session is None and self._rotation_waits(agreed=any(wanted), ended=ran):
             self.due_ms = block.time_ms  # with the next block
-        self._asked = True
+        self.voice.asked = True
 
     def _rotation_waits(self, *, agreed: bool, ended: bool) -> bool:
         """Whether the key is to be shared anew for another committee at once: a block has just agreed on one, or ended
@@ -198,7 +182,7 @@ class KeySessions:
         target = self._core.succession.target
         if target is None or self._core.succession.outcome is not None:
             return False
-        return agreed or (ended and self._target != target)
+        return agreed or (ended and self.target != target)
 
     def drain(self) -> None:
         """Let the session take all final blocks there are: only then is it clear which sharing the next height has."""
@@ -208,25 +192,25 @@ class KeySessions:
     def _begin(self, anchor: KeyBlock) -> None:
         """Begin an attempt at the block where its windows count from."""
         plan = self._plan()
-        self._session = Session.begin(plan, anchor.height, anchor.time_ms)
-        self._blocks, self._ready, self._participant = [anchor], {}, None
+        self.session = Session.begin(plan, anchor.height, anchor.time_ms)
+        self._blocks, self._ready = [anchor], {}
         self._finder = OffenceFinder(self._attempt)
-        self._said.clear()
+        self.voice.begin()
         self.due_ms = None
 
     def _plan(self) -> Plan:
-        if self._target is None:
+        if self.target is None:
             return session_plan(self._core.committee, self.number, self._attempt)
-        return self._core.succession.plan(self._target, self.number, self._attempt)
+        return self._core.succession.plan(self.target, self.number, self._attempt)
 
     def _take(self, block: KeyBlock, messages: list[KeyMessage]) -> None:
         if not self._blocks:  # nobody knows how long before the first block members came up
             self._begin(KeyBlock(block.height - 1, block.time_ms, ()))
-        before = self._session
+        before = self.session
         assert before is not None
         self._blocks.append(block)
         succession = self._core.succession
-        spoken = [(succession.index(self._target, one), one) for one in messages if one.session == before.plan.session]
+        spoken = [(succession.index(self.target, one), one) for one in messages if one.session == before.plan.session]
         counting = [(index, one) for index, one in spoken if index is not None]
         session = before.block(block.height, block.time_ms, [Message(index, one.payload) for index, one in counting])
         for index, one in counting:
@@ -242,16 +226,16 @@ class KeySessions:
         if not self.number:  # what deals of a refresh can prove by themselves is not worked out: the log names culprits
             for offence in self._finder.block(before, session, [one for _, one in counting]):
                 self._core.effects += self._core.convictions.take(offence)
-        self._session = session
+        self.session = session
         if session.phase is Phase.ABORTED:
             self._abort(session, block, str(session.aborted))
-        elif session.phase is Phase.DONE and self._target is not None and self._target != succession.target:
+        elif session.phase is Phase.DONE and self.target is not None and self.target != succession.target:
             self._abort(session, block, "this committee is wanted no more")
         elif session.phase is Phase.DONE:
             self._done(session, block)
 
     def _name(self, role: Role, index: int, code: str, detail: str) -> None:
-        author = self._core.succession.author(self._target, role, index)
+        author = self._core.succession.author(self.target, role, index)
         self._core.effects.append(Fault(author, code, detail))
 
     def _abort(self, session: Session, block: KeyBlock, why: str) -> None:
@@ -269,8 +253,8 @@ class KeySessions:
         """The sharing is known: batches above this block are opened with it."""
         core, result = self._core, session.result
         assert result is not None
-        if self._target is not None:
-            self._done_for_others(session, self._target, result, block.time_ms)
+        if self.target is not None:
+            self._done_for_others(session, self.target, result, block.time_ms)
             return
         certificate = KeyCertificate(
             epoch=core.committee.epoch,
@@ -283,7 +267,7 @@ class KeySessions:
             core.effects.append(Persist(KeyRecord(certificate, block.height + 1)))
             establish(core.committee, certificate, block.height + 1)
         core.committee.sealing_key.prepare()  # tables that would hold up the first orders otherwise
-        self.shares.made(self.number, self._share_of(session))
+        self.shares.made(self.number, self.voice.share_of(session))
         self._end(session)
         self.number, self._attempt = self.number + 1, 0
         self._shortfalls = self._shortfalls + 1 if result.refresh_advised else 0
@@ -297,104 +281,28 @@ class KeySessions:
             self._attempt += 1
             self._plan_next(time_ms, advised=self._shortfalls > 0)
             return
-        self.shares.made_for_later(self.number, self._share_of(session))
+        self.shares.made_for_later(self.number, self.voice.share_of(session))
         self._core.succession.done(target, self.number, self._attempt, result)
         self._end(session)
         self.due_ms = None  # nothing is shared anew before the handover
 
     def _plan_next(self, time_ms: int, *, advised: bool) -> None:
         wanted = self._core.succession.target
-        if wanted is not None and wanted != self._target:
+        if wanted is not None and wanted != self.target:
             self.due_ms = time_ms  # with the next block; a session for it that failed waits
             return
         shortfalls = self._shortfalls if advised else 0
         self.due_ms = key_due_ms(self._core.committee, time_ms, shortfalls=shortfalls)
 
     def _end(self, session: Session) -> None:
-        self._seeds.pop(seed_name(session.plan.session), None)
-        self._core.effects.append(EraseSecret(seed_name(session.plan.session)))
-        if self._participant is not None:
-            self._participant.erase()
-        self._session, self._blocks, self._participant = None, [], None
+        self.voice.end(session)
+        self.session, self._blocks = None, []
 
-    # --- this member's messages ---------------------------------------------------------------------------------
     def flush(self) -> None:
-        """Say what the session wants of this member; erase shares that are over."""
+        """Erase shares that are over; say what the session and the succession want of this member."""
         self.shares.retire()
-        # old blocks ask for nothing any more; and who lost its journal may not know yet what it has said
-        heard = not self._queue and not self._core.catchup.lags and self._core.standing.may_speak()
-        if self._asked and heard:
-            self._asked = False
-            self._answer()
-            self.say(self._core.succession.topic, self._core.succession.handover())
-
-    def _participation(self, session: Session, *, begin: bool) -> Participant | None:
-        """This member's secret side; None where it has taken no part so far and is not to ``begin`` now."""
-        if self._participant is None:
-            name = seed_name(session.plan.session)
-            seed = self._seeds.get(name)
-            old_share = self.shares.held(self.number - 1) if self.number else None
-            dealer, receiver = self._roles(old_share)
-            if (seed is None and not begin) or (dealer is None and receiver is None):
-                return None
-            if seed is None:
-                if self._has_spoken(session.plan.session):
-                    return None
-                seed = domains.KEY_SEED(self._entropy, session.plan.session)
-                self._entropy = domains.KEY_ENTROPY(self._entropy)  # the seed cannot be made again when it is erased
-                self._seeds[name] = seed
-                self._core.effects.append(KeepSecret(name, seed))
-            self._participant = self.participant_of(session.plan, seed, dealer, receiver, old_share)
-        return self._participant
-
-    def _roles(self, old_share: SecretShare | None) -> tuple[int | None, int | None]:
-        """This member's index as a dealer and as a receiver: what shares the key anew is dealt by those who have an old
-        share."""
-        index = self._core.node + 1 if self._core.node < self._core.committee.n else None
-        dealer = index if old_share is not None or not self.number else None
-        return dealer, index if self._target is None else self._core.succession.own_index(self._target)
-
-    def _share_of(self, session: Session) -> SecretShare | None:
-        participant = self._participation(session, begin=False)
-        if participant is None:
-            return None
-        try:
-            return participant.share(session)
-        except (UsageError, ThresholdError):
-            return None  # it came too late to be dealt to, or has lost its seed
-
-    def _has_spoken(self, session: bytes) -> bool:
-        """Whether messages of this member in the session are known though its seed is not: it was lost, and what
-        another seed says would contradict them."""
-        node = self._core.succession.own_number()
-        return any(one.message.node == node and one.message.session == session for one in self._core.keybook.kept())
-
-    def forget_participant(self) -> None:
-        """Make this member's secret side anew when it is next asked: it is a function of the seed."""
-        self._participant = None
-
-    def _answer(self) -> None:
-        session = self._session
-        if session is None or (participant := self._participation(session, begin=True)) is None:
-            return
-        for payload in participant.messages(session):
-            self.say(session.plan.session, payload)
-
-    def say(self, session: bytes, payload: bytes | None) -> None:
-        """Sign a message of this member and hold it: it is listed, or offered, with the next flush."""
-        number = self._core.succession.own_number()
-        if payload is None or number is None:
-            return
-        unsigned = KeyMessage(self._core.committee.epoch, session, number, payload, NO_SIGNATURE)
-        message_id = unsigned.message_id()
-        if message_id in self._said or message_id in self._core.keybook:
-            return
-        self._said.add(message_id)
-        digest = self._core.committee.digest(unsigned.struct_hash())
-        message = with_signature(unsigned, self._signer.sign_digest(digest))
-        self._core.keybook.add(message, message_id=message_id, needed=True)
-        self._core.arrivals += 1
-        self._core.offered_ms = 0  # a phase may close on q answers: a joiner's is not to be the late one
+        if not self._queue:  # old blocks ask for nothing any more
+            self.voice.flush()
 
     # --- snapshots ----------------------------------------------------------------------------------------------
     def dump(self) -> KeySessionsValue:
@@ -405,11 +313,11 @@ class KeySessions:
             attempt=self._attempt,
             shortfalls=self._shortfalls,
             due_ms=self.due_ms,
-            running=self._session is not None,
+            running=self.session is not None,
             blocks=tuple(self._blocks),
             waiting=tuple(block for block, _ in self._queue),
             included=tuple((one.message.message_id(), one.included_height) for one in kept if one.included_height),
-            target=self._target if self._session is not None else None,
+            target=self.target if self.session is not None else None,
         )
 
     def know(self, certificate: KeyCertificate, from_height: int) -> None:
@@ -424,11 +332,11 @@ class KeySessions:
         self.shares.use_kept()
         self.number, self._attempt = value.number, value.attempt
         self._shortfalls, self.due_ms = value.shortfalls, value.due_ms
-        self._session, self._blocks = None, []
+        self.session, self._blocks = None, []
         if value.running:
-            self._session = Session.begin(session_plan(core.committee, self.number, self._attempt), 0, 0)
+            self.session = Session.begin(session_plan(core.committee, self.number, self._attempt), 0, 0)
         if value.blocks:
-            self._target = value.target
+            self.target = value.target
             self._begin(value.blocks[0])
         for block in value.blocks[1:]:  # what they said of the succession is in the snapshot
             self._queue.append((block, [one for one in self._held(block) if one.session == self.running]))

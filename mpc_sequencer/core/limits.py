@@ -26,6 +26,7 @@ INCARNATIONS_MAX: Final = 1  # new incarnations of a member in an epoch
 BATCH_ORDERS_MAX: Final = 512
 RECEIVE_WINDOW_ORDERS: Final = 1_024  # solid orders, and as many shaded ones, compared at a time
 BLOCK_TIME_SKEW_MS_MAX: Final = 2_000
+INPUTS_PER_BLOCK_MAX: Final = 256  # chain inputs; the rest of what a checkpoint covers is carried
 RESULT_LAG_HEIGHTS: Final = 64  # uncertified counting heights past which batches are empty
 HEAD_RESULTS_MAX: Final = 8  # the lowest uncertified heights; the next follow when these are certified
 CERTIFIED_PER_BLOCK_MAX: Final = 128
@@ -45,10 +46,10 @@ SHARINGS_KEPT: Final = 16
 
 # --- timing (local) -----------------------------------------------------------------------------------------------
 LIST_INTERVAL_MS_MIN: Final = 20
-LIST_INTERVAL_LOADED_MS: Final = 90  # after a list of LIST_LOADED_ENTRIES or more
+LIST_INTERVAL_LOADED_MS: Final = 110  # after a list of LIST_LOADED_ENTRIES or more
 LIST_LOADED_ENTRIES: Final = 4
 BLOCK_INTERVAL_MS_MIN: Final = 60  # a leader waits this long after entering the view before its own
-BLOCK_INTERVAL_LOADED_MS: Final = 200  # with BLOCK_LOADED_ORDERS pending or more: what a view takes with its wait
+BLOCK_INTERVAL_LOADED_MS: Final = 200  # while BLOCK_LOADED_ORDERS wait, or came with the last block: a view and wait
 BLOCK_LOADED_WAIT_MS_MAX: Final = 170  # in its own view
 BLOCK_LOADED_WAIT_INACTIVE_MS_MAX: Final = 100  # below VIEW_TIMEOUT_INACTIVE_MS, or waiting would nullify it again
 BLOCK_LOADED_ORDERS: Final = 24
@@ -71,6 +72,10 @@ PENDING_ORDERS_PER_SPONSOR_MAX: Final = 5_000
 KEY_MESSAGES_PER_MEMBER_MAX: Final = 16  # of one author, held and in no list of this member
 KEY_MESSAGES_LISTED_MAX: Final = 12  # of one author in one session: each of six types, and one more
 ORPHAN_LISTS_MAX: Final = 512  # lists of a member that arrived before their predecessor
+
+# --- chain inputs (local) -----------------------------------------------------------------------------------------
+INPUTS_KEPT: Final = 4_096  # taken ones that are kept to serve peers; who lags further reads logs
+CHECKPOINTS_KEPT: Final = 256  # of this member's own chain, to hold a block's checkpoint against
 
 # --- messages -----------------------------------------------------------------------------------------------------
 FRAME_BYTES_MAX: Final = 4 << 20
@@ -96,6 +101,13 @@ QUANTITY_LOTS_MAX: Final = (1 << 48) - 1
 AMOUNT_MAX: Final = (1 << 127) - 1  # base units of one asset, so that a delta fits an int128
 NONCE_WINDOW: Final = 1_024
 NONCE_AHEAD_MAX: Final = 1 << 20
+FEE_PPM_MAX: Final = 100_000  # a tenth of what is traded
+PPM: Final = 1_000_000
+CLIENT_IDS_KEPT: Final = 64  # the last accepted client ids of an account, which it may not use again
+OPEN_ORDERS_PER_ACCOUNT_MAX: Final = 512
+FOK_ROUNDS_MAX: Final = 8  # clearings of a market and height that may remove some fill-or-kill orders; then all go
+FOK_LEVELS_MAX: Final = 1_024  # price levels an arriving fill-or-kill order looks at
+TRIGGERED_PER_HEIGHT_MAX: Final = 1_024  # stops that join a height, over all markets
 
 # --- settlement (consensus) ---------------------------------------------------------------------------------------
 SETTLEMENT_RANGE_HEIGHTS: Final = 64

@@ -1,7 +1,8 @@
 """Serving one's audit log to members that are behind: where the entries of a height start, and which of them count.
 
-A log grows by whole blocks (lists, bodies, block, finality: docs/protocol-log.md), so the first list or body after a
-block belongs to the next. Receipts, openings and results are left out of what is served: a member makes its own.
+A log grows by whole blocks (inputs, lists, bodies, block, finality: docs/protocol-log.md), so the first input, list or
+body after a block belongs to the next. Receipts, openings and results are left out of what is served: a member
+makes its own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mpc_sequencer.core.transcript import (
     BundleEntry,
     EnvelopeEntry,
     FinalityEntry,
+    InputsEntry,
     KeyEntry,
     ListEntry,
     LogEntry,
@@ -33,7 +35,9 @@ PEERS_KEPT_MAX: Final = 256
 """With so many peers, what a visitor has spent is forgotten once it counts no more."""
 SERVED: Final = frozenset(
     kind.__struct_config__.tag
-    for kind in (ListEntry, EnvelopeEntry, KeyEntry, BlockEntry, FinalityEntry, BundleEntry, SettlementEntry)
+    for kind in (
+        InputsEntry, ListEntry, EnvelopeEntry, KeyEntry, BlockEntry, FinalityEntry, BundleEntry, SettlementEntry
+    )
 )
 
 Read = Callable[[int, int], list[bytes]]
@@ -68,7 +72,7 @@ class LogIndex:
     def observe(self, position: int, entry: LogEntry) -> None:
         """The entry at ``position`` was appended."""
         match entry:
-            case ListEntry() | EnvelopeEntry() | KeyEntry():
+            case InputsEntry() | ListEntry() | EnvelopeEntry() | KeyEntry():
                 if self._start is None:
                     self._start = position
             case BlockEntry(block) if block.header.height == len(self.starts) + 1:

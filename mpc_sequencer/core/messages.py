@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.actions import AMOUNT_BYTES
+from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.core.types import (
     Block,
     Bundle,
@@ -156,6 +157,21 @@ class KeyBodies(Value, frozen=True, tag=17):
     messages: Annotated[tuple[KeyMessage, ...], Meta(min_length=1, max_length=limits.FETCH_IDS_MAX)]
 
 
+class FetchInputs(Value, frozen=True, tag=20):
+    """Ask for the chain inputs that lead up to a hash of the queue."""
+
+    inputs_hash: Hash32
+
+
+class InputsMessage(Value, frozen=True, tag=21):
+    """Chain inputs that lead up to ``inputs_hash``, and the queue's hash before them: if the one is the chain's, so is
+    all of it."""
+
+    inputs_hash: Hash32
+    after_hash: Hash32
+    inputs: Annotated[tuple[ChainInput, ...], Meta(min_length=1, max_length=256)]
+
+
 PeerMessage = (
     PeerHello
     | ListMessage
@@ -174,6 +190,8 @@ PeerMessage = (
     | FetchLog
     | LogSlice
     | KeyBodies
+    | FetchInputs
+    | InputsMessage
 )
 
 
@@ -308,6 +326,8 @@ class StatusReply(Value, frozen=True, tag=53):
     key_heard: Uint
     key_expected: Uint
     """Members that have spoken in this phase, and members that are to."""
+    key_due_ms: Uint | None
+    """The key is shared anew from the first block of this time on; None where a session runs or none is planned."""
 
 
 class KeyReply(Value, frozen=True, tag=55):

@@ -18,16 +18,17 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from mpc_sequencer.core import domains, limits
+from mpc_sequencer.core import domains, finalized, limits
 from mpc_sequencer.core.agreement import Simplex
 from mpc_sequencer.core.application import NodeApplication
 from mpc_sequencer.core.catchup import CatchUp
-from mpc_sequencer.core.chain import Chain, FinalBlock, Finality
+from mpc_sequencer.core.chain import Chain
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.convictions import Convictions
 from mpc_sequencer.core.effects import (
     Append,
     Approve,
+    ChainSeen,
     ClientGone,
     Effect,
     Event,
@@ -37,28 +38,18 @@ from mpc_sequencer.core.effects import (
     PeerAhead,
     PeerDown,
     PeerUp,
-    Recall,
-    Reply,
+    Persist,
     SettlementSeen,
 )
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.execution import Executed, Execution
+from mpc_sequencer.core.execution import Execution
 from mpc_sequencer.core.fetch import Fetcher
 from mpc_sequencer.core.gateway import Gateway
 from mpc_sequencer.core.genesis import genesis_engine
 from mpc_sequencer.core.keybook import KeyBook
 from mpc_sequencer.core.keygen import KeySessions
 from mpc_sequencer.core.lists import ListStore, OwnLists
-from mpc_sequencer.core.messages import (
-    ClientRequest,
-    EpochsQuery,
-    KeyQuery,
-    KeyReply,
-    OrderQuery,
-    SettlementShare,
-    StatusQuery,
-    Submit,
-)
+from mpc_sequencer.core.messages import SettlementShare, Submit
 from mpc_sequencer.core.offences import accused
 from mpc_sequencer.core.peers import PeerHandlers
 from mpc_sequencer.core.pool import Pool
@@ -68,14 +59,10 @@ from mpc_sequencer.core.rotation import check_next
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.standing import Standing
 from mpc_sequencer.core.statements import Statements
-from mpc_sequencer.core.status import StatusBoard
+from mpc_sequencer.core.status import StatusBoard, answer
 from mpc_sequencer.core.succession import Succession
 from mpc_sequencer.core.transcript import ChainInput, GenesisEntry, InputsEntry, SettledEntry
-from mpc_sequencer.core.types import (
-    ZERO_HASH,
-    Certificate,
-    NextCommittee,
-)
+from mpc_sequencer.core.types import ZERO_HASH, Certificate, NextCommittee
 from mpc_sequencer.settlement.ranges import Ranges
 from threshold import SecretShare, ThresholdError
 
@@ -109,13 +96,15 @@ class NodeCore:
         self._inputs = tuple(inputs)
         self.log_opened = False
         engine, bonds_wei = genesis_engine(committee, self._inputs)
-        self.bonds_wei = bonds_wei
-        self.pool = Pool(committee, bonds_wei)
+        self.bonds_wei = dict(bonds_wei)
+        """By sponsor, with the inputs that final blocks have taken: what the door goes by."""
+        self.pool = Pool(committee, self.bonds_wei)
         self.keybook = KeyBook(committee)
         self.succession = Succession(self, signer)
         self.lists = ListStore(committee)
         self.own_lists = OwnLists(committee, node, signer)
-        self.chain = Chain(committee, self.pool, self.keybook, self.lists, bonds_wei)
+        self.chain = Chain(committee, self.pool, self.keybook, self.lists, bonds_wei, self._inputs)
+        self.chain_view = self.chain.view
         self.application = NodeApplication(self)
         self.simplex = Simplex(committee, node, signer, self.application)
         self.reveal = Reveal(committee, node, signer, domains.ENTROPY(entropy))
@@ -137,6 +126,8 @@ class NodeCore:
         self._pending_final: tuple[bytes, Certificate] | None = None
         self._pending_since_ms = 0
         self.last_final_ms = 0
+        self.last_batch_orders = 0
+        """How many orders the last final block batched."""
         self.farewell: tuple[SettlementShare, ...] = ()
         """This member's signatures over ranges of the epoch before, for members that are still in it."""
         self.offered_ms = 0
@@ -176,7 +167,10 @@ class NodeCore:
                 except (ProtocolError, ThresholdError) as error:
                     self.blame(node, error)
             case FromClient(client, request):
-                self._on_client(client, request)
+                if isinstance(request, Submit):
+                    self.gateway.submit(client, request)
+                else:
+                    self.effects.append(answer(self, client, request))
             case ClientGone(client):
                 self.gateway.gone(client)
             case PeerUp(node):
@@ -191,11 +185,23 @@ class NodeCore:
                 if node < self.committee.n:
                     self.board.down(node)
                     self.standing.lost(node)
+            case ChainSeen():
+                self._on_chain(event)
             case SettlementSeen(last_height, transaction, gas_used):
                 self.ranges.settled(last_height)
                 if self.board.settled(last_height, gas_used) and transaction != ZERO_HASH:
                     self.effects.append(Append(SettledEntry(last_height, transaction, gas_used)))
         return self.collect()
+
+    def _on_chain(self, event: ChainSeen) -> None:
+        """Take the own chain node's word; one that contradicts itself is told to the operator, and not taken."""
+        try:
+            records = self.chain_view.seen(event)
+        except ProtocolError as error:
+            self.effects.append(Fault(self.node, error.code, f"the own chain node: {error}"))
+            return
+        self.effects += [Persist(record) for record in records]
+        self.arrivals += 1
 
     def _approve(self, target: NextCommittee) -> None:
         """Say that this member's operator wants ``target`` to follow, once."""
@@ -205,7 +211,7 @@ class NodeCore:
         except ProtocolError as error:
             self.effects.append(Fault(self.node, error.code, str(error)))
             return
-        self.keygen.say(self.succession.topic, approval)
+        self.keygen.voice.say(self.succession.topic, approval)
 
     def blame(self, node: int, error: ProtocolError | ThresholdError) -> None:
         """Report a refused message; whoever signed what convicts it is named, not who passed it on."""
@@ -240,7 +246,7 @@ class NodeCore:
             self.effects += part.effects
             part.effects = []
         if executed is not None:
-            self._on_executed(executed)
+            finalized.on_executed(self, executed)
         self.gateway.work()
         self.peers.work(now_ms)
         self.catchup.work(now_ms)
@@ -356,25 +362,6 @@ class NodeCore:
         self.effects = []
         return collected
 
-    # --- clients ------------------------------------------------------------------------------------------------
-    def _on_client(self, client: int, request: ClientRequest) -> None:
-        match request:
-            case Submit():
-                self.gateway.submit(client, request)
-            case OrderQuery(number, order_id):
-                height = self.pool.sequenced_height(order_id)
-                reply = self.board.order(number, order_id, height)
-                # what this member has forgotten, or executed some time ago, its shell may still have
-                executed = reply.state == "final" and reply.height <= self.execution.executed_height
-                recalls = executed or reply.state == "unknown"
-                self.effects.append(Recall(client, reply) if recalls else Reply(client, reply))
-            case KeyQuery(number):
-                self.effects.append(Reply(client, KeyReply(number, self.keygen.certificate, self.keygen.phase)))
-            case EpochsQuery(number, after_epoch):
-                self.effects.append(Reply(client, self.succession.reply(number, after_epoch)))
-            case StatusQuery(number):
-                self.effects.append(Reply(client, self.board.status(number, self)))
-
     # --- finality -----------------------------------------------------------------------------------------------
     def retry_final(self, now_ms: int) -> None:
         """Finalize what a certificate is held for, once it is at hand."""
@@ -386,44 +373,8 @@ class NodeCore:
             return
         self._pending_final = None
         for one in final:
-            self.on_final(one, now_ms)
+            finalized.on_final(self, one, now_ms)
         self.reveal.forget_before(self.simplex.final_view - limits.VIEWS_AHEAD_MAX)
-
-    def on_final(self, final: FinalBlock, now_ms: int) -> None:
-        """A block is final: what was waiting for it goes on. Blocks come in height order."""
-        self.last_final_ms = now_ms
-        entry = final.entry
-        height, batch = entry.state.height, entry.block.batch
-        self.publisher.final(final)
-        self.keygen.final(height, entry.state.time_ms, entry.key_messages)
-        self.execution.certified(entry.block.certified)
-        if entry.block.certified:
-            self.statements.results_changed()
-        self.ranges.final(entry.block.header, entry.block_id, bool(batch), last=entry.state.ended)
-        if batch:
-            self.keygen.drain()
-            order_ids = [one.order_id for one in batch]
-            self.gateway.final(height, entry.block_id, order_ids)
-            self.board.sequenced += len(batch)
-            self.open_batch(final.finality, now_ms)
-        if entry.state.ended:
-            self.keygen.drain()
-            self.own_lists_end()
-        self.publisher.settle()
-
-    def own_lists_end(self) -> None:
-        """The epoch is over: receipts given in it are kept by the list that is cut now."""
-        self.statements.cut_list()
-
-    def open_batch(self, final: Finality, now_ms: int) -> None:
-        """Hand a final batch, whose bodies are held, to the reveal."""
-        orders = []
-        for one in final.block.batch:
-            self.pool.sequence(one.order_id, final.height)
-            pooled = self.pool.get(one.order_id)
-            assert pooled is not None, "no block is accepted without the bodies it batches"
-            orders.append(pooled.order)
-        self.reveal.final(final, orders, now_ms)
 
     def pend_final(self, certificate: Certificate) -> None:
         """A finalization whose block may not be at hand yet."""
@@ -431,8 +382,6 @@ class NodeCore:
             self._pending_since_ms = self.now_ms
         self._pending_final = (certificate.block_id, certificate)
 
-    def _on_executed(self, executed: Executed) -> None:
-        self.statements.results_changed()
-        self.ranges.executed(executed.outcome)
-        self.publisher.executed(executed.outcome)
-        self.publisher.settle()
+    def due_height(self, now_ms: int) -> int:
+        """What a head says of it: the last executed counting height, where triggered stops or due expiries wait."""
+        return self.execution.executed_height if self.execution.engine.due(now_ms) else 0

@@ -24,9 +24,11 @@ from mpc_sequencer.core.messages import (
     FetchBlock,
     FetchBodies,
     FetchBundle,
+    FetchInputs,
     FetchLists,
     FetchLog,
     HeadMessage,
+    InputsMessage,
     KeyBodies,
     ListMessage,
     LogSlice,
@@ -65,7 +67,7 @@ DOOR_CODES: Final = frozenset(
 FULL_CODES: Final = frozenset({"key.full"})
 """Refusals of asked-for key messages that are their author's doing: they are asked for again."""
 UNCHECKED_BLOCKS_MAX: Final = 64
-VISITORS_MESSAGES: Final = (FetchBodies, FetchLists, FetchBlock, FetchBundle, FetchLog, KeyBodies)
+VISITORS_MESSAGES: Final = (FetchBodies, FetchLists, FetchBlock, FetchBundle, FetchLog, FetchInputs, KeyBodies)
 """What who is no member of the epoch may say: it asks, and a joiner offers what it owes to its key session."""
 ACROSS_EPOCHS: Final = (FetchLog, LogSlice, SettlementShare)
 """What passes between members in different epochs."""
@@ -134,6 +136,16 @@ class PeerHandlers:
                 bundle_held = core.reveal.own_bundle(block_id)
                 if bundle_held is not None:
                     core.effects.append(Send(node, BundleMessage(bundle_held)))
+            case FetchInputs(inputs_hash):
+                found = core.chain_view.leading_to(inputs_hash)
+                if found is not None:
+                    core.effects.append(Send(node, InputsMessage(inputs_hash, *found)))
+            case InputsMessage(inputs_hash, after_hash, inputs):
+                count = core.fetcher.wanted_count(inputs_hash)
+                if count is not None:
+                    core.chain_view.add(inputs, count - len(inputs), after_hash, inputs_hash)
+                    core.fetcher.got_inputs(inputs_hash)
+                    core.arrivals += 1
             case FetchLog():
                 if self._slices.take(node, now_ms):
                     core.effects.append(ServeLog(node, message))

@@ -16,6 +16,7 @@ from mpc_sequencer.core.transcript import (
     KeyEntry,
     ListEntry,
     SettlementEntry,
+    input_entries,
 )
 from mpc_sequencer.market import HeightResult
 from mpc_sequencer.settlement.payloads import SignedResult, pack_deltas
@@ -36,6 +37,8 @@ class Publisher:
     def final(self, final: FinalBlock) -> None:
         """The entries of a final block."""
         core, entry = self._core, final.entry
+        first_index = entry.state.chain.checkpoint.inputs_count - len(entry.told)
+        core.effects += [Append(one) for one in input_entries(first_index, entry.told)]
         core.effects += [Append(ListEntry(one)) for one in entry.lists]
         for order_id in entry.lifted:
             pooled = core.pool.get(order_id)
@@ -64,12 +67,12 @@ class Publisher:
             rows[one.order_id] = ExecutedRow(
                 one.order_id, one.code, one.filled_lots, one.price_ticks or 0, notional
             )
-            if core.execution.engine.resting(one.order_id) is not None:
+            if core.execution.engine.open_order(one.order_id) is not None:
                 lasting.add(one.order_id)
         earlier: dict[bytes, ExecutedRow] = {}
         for fill in outcome.fills:
             if fill.order_id not in rows:
-                still = core.execution.engine.resting(fill.order_id) is not None
+                still = core.execution.engine.open_order(fill.order_id) is not None
                 code = "partly_filled" if still else "filled"
                 # Its only fill of the height: an order that rests trades at one price, an auction's or its own.
                 notional = (fill.price_ticks * fill.quantity_lots).to_bytes(AMOUNT_BYTES, "big")

@@ -33,6 +33,7 @@ from mpc_sequencer.core.effects import (
     Effect,
     HeldKeyRecord,
     HeldRecord,
+    InputsRecord,
     KeyRecord,
     ListRecord,
     MutedRecord,
@@ -49,13 +50,14 @@ from mpc_sequencer.core.effects import (
     VoteRecord,
 )
 from mpc_sequencer.core.execution import ExecutionValue
+from mpc_sequencer.core.finalized import open_batch
 from mpc_sequencer.core.keygen import KeySessionsValue
 from mpc_sequencer.core.messages import SettlementShare
 from mpc_sequencer.core.ordering.value import PositionsRow, StateValue, state_of, value_of
 from mpc_sequencer.core.replay import Replay
 from mpc_sequencer.core.status import BoardValue
 from mpc_sequencer.core.succession import SuccessionValue
-from mpc_sequencer.core.transcript import ReceiptEntry
+from mpc_sequencer.core.transcript import ChainInput, ReceiptEntry
 from mpc_sequencer.core.types import (
     FINALIZE,
     Block,
@@ -83,6 +85,7 @@ class FinalityValue(Value, frozen=True):
     certificate: Certificate
     path: tuple[BlockHeader, ...]
     positions: tuple[PositionsRow, ...]
+    taken: tuple[ChainInput, ...]
 
 
 class Snapshot(Value, frozen=True):
@@ -125,7 +128,7 @@ def dump(core: NodeCore) -> tuple[bytes, int | None]:
         block=entry.block if entry is not None else None,
         certificate=core.simplex.final_certificate(),
         unexecuted=tuple(
-            FinalityValue(one.block, one.certificate, one.path, tuple(sorted(one.positions.items())))
+            FinalityValue(one.block, one.certificate, one.path, tuple(sorted(one.positions.items())), one.taken)
             for one in unexecuted
         ),
         execution=core.execution.dump(),
@@ -154,6 +157,7 @@ def _records(core: NodeCore) -> Iterable[Record]:
     standing = core.standing.record()
     if standing is not None:
         yield standing
+    yield from core.chain_view.records()
     yield from _held_orders(core)
     for held in core.keybook.kept():
         yield HeldKeyRecord(held.message, held.list_number)
@@ -200,6 +204,7 @@ def support(core: NodeCore, block: Block) -> Iterator[Record]:
         pooled = core.pool.get(one.order_id)
         if pooled is not None and one.envelope_hash != pooled.first_variant():
             yield HeldRecord(pooled.variants[one.envelope_hash], 0)
+    yield from core.chain_view.support(entry.state.chain)
     yield from _rests_on(core, block)
 
 
@@ -248,6 +253,7 @@ def _decode(core: NodeCore, data: bytes) -> Snapshot:
 def _restore_state(core: NodeCore, taken: Snapshot) -> None:
     state = state_of(taken.ordering)
     core.chain.restore(state, taken.block)
+    core.bonds_wei.update(state.bonded_wei)
     core.lists.restore(state.last_lists, state.incarnations)
     if core.node < core.committee.n:
         core.own_lists.begin(state.incarnations[core.node])
@@ -284,6 +290,8 @@ def _recall(core: NodeCore, record: Record, open_ids: dict[bytes, int], now_ms: 
                 open_ids.setdefault(message.message_id(), list_number)
         case KeyRecord(certificate, from_height):
             core.keygen.know(certificate, from_height)
+        case InputsRecord():
+            core.chain_view.recall(record)
         case RotationRecord(target):
             core.succession.admit(target)
         case OthersListRecord(order_list):
@@ -311,8 +319,8 @@ def _restore_batches(core: NodeCore, taken: Snapshot, now_ms: int) -> None:
     for pooled in core.pool.kept(0):
         pooled.logged.update(logged.intersection(pooled.variants))
     for one in taken.unexecuted:
-        final = Finality(one.block.header.block_id(), one.block, one.certificate, one.path, dict(one.positions))
-        core.open_batch(final, now_ms)
+        parts = (one.block, one.certificate, one.path, dict(one.positions), one.taken)
+        open_batch(core, Finality(one.block.header.block_id(), *parts), now_ms)
     core.pool.charged_wei = dict(taken.ordering.charged_wei)
 
 

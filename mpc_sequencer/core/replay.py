@@ -19,13 +19,16 @@ from mpc_sequencer.core.agreement import Accepted, Rejected
 from mpc_sequencer.core.codec import decode
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.evidence import check_certified
+from mpc_sequencer.core.finalized import on_final
 from mpc_sequencer.core.limits import LOG_ENTRY_BYTES_MAX
 from mpc_sequencer.core.messages import SettlementShare
 from mpc_sequencer.core.transcript import (
     BlockEntry,
     BundleEntry,
+    ChainInput,
     EnvelopeEntry,
     FinalityEntry,
+    InputsEntry,
     KeyEntry,
     ListEntry,
     LogEntry,
@@ -55,6 +58,7 @@ class Replay:
         self._bytes = 0
         self._lists: dict[bytes, OrderList] = {}
         self._bodies: dict[bytes, Envelope | KeyMessage] = {}
+        self._inputs: list[InputsEntry] = []
         self._block: Block | None = None
 
     def feed(self, data: bytes, now_ms: int) -> None:
@@ -64,7 +68,7 @@ class Replay:
         if self._is_of_another_epoch(entry):
             return
         match entry:
-            case ListEntry() | EnvelopeEntry() | KeyEntry() | BlockEntry():
+            case InputsEntry() | ListEntry() | EnvelopeEntry() | KeyEntry() | BlockEntry():
                 self._gather(entry, len(data))
             case FinalityEntry():
                 try:
@@ -91,7 +95,7 @@ class Replay:
         core's."""
         core = self._core
         match entry:
-            case ListEntry() | EnvelopeEntry() | KeyEntry() | BlockEntry() | FinalityEntry():
+            case InputsEntry() | ListEntry() | EnvelopeEntry() | KeyEntry() | BlockEntry() | FinalityEntry():
                 return core.chain.ended
             case BundleEntry(bundle):
                 return bundle.epoch != core.committee.epoch
@@ -111,11 +115,13 @@ class Replay:
                 raise
             self._core.blame(node, error)
 
-    def _gather(self, entry: ListEntry | EnvelopeEntry | KeyEntry | BlockEntry, size: int) -> None:
+    def _gather(self, entry: InputsEntry | ListEntry | EnvelopeEntry | KeyEntry | BlockEntry, size: int) -> None:
         self._bytes += size
         if self._bytes > BLOCK_BYTES_MAX:
             raise ProtocolError("log.size", "entries of one block", self._bytes, f"at most {BLOCK_BYTES_MAX} bytes")
         match entry:
+            case InputsEntry():
+                self._inputs.append(entry)
             case ListEntry(order_list):
                 self._lists[order_list.struct_hash()] = order_list
             case EnvelopeEntry(envelope):
@@ -142,7 +148,7 @@ class Replay:
         core.fetcher.got_block(entry.block_id)
         core.arrivals += 1
         for one in final or ():
-            core.on_final(one, now_ms)
+            on_final(core, one, now_ms)
         core.keygen.drain()  # orders of the next block may be sealed to the key that this one gives
         if not entry.path:
             core.simplex.recall_final(entry.certificate)
@@ -159,6 +165,7 @@ class Replay:
             needs = core.chain.take_needs()
             given = sum(self._give_list(list_hash) for _, _, _, list_hash in needs.lists)
             given += sum(self._give_body(key, now_ms) for key in needs.bodies)
+            given += sum(self._give_inputs(count, inputs_hash) for count, inputs_hash in needs.inputs)
             if not given:
                 raise ProtocolError("log.incomplete", "Block", block.header.height, "its lists and bodies before it")
 
@@ -171,6 +178,23 @@ class Replay:
             given += 1
             list_hash = one.prev_hash
         return given
+
+    def _give_inputs(self, count: int, inputs_hash: bytes) -> int:
+        """Hand over the inputs that lead from the last block's checkpoint to that hash; the log has none of before."""
+        before = self._core.chain.final_state.chain.checkpoint
+        entries = [entry for entry in self._inputs if entry.first_index >= before.inputs_count]
+        inputs: list[ChainInput] = []
+        for entry in entries:
+            expected = before.inputs_count + len(inputs)
+            if entry.first_index != expected:
+                raise ProtocolError("log.order", "InputsEntry.first_index", entry.first_index, expected)
+            inputs += entry.inputs
+        self._inputs = []
+        if not inputs:
+            return 0
+        self._core.chain_view.add(inputs, before.inputs_count, before.inputs_hash, inputs_hash)
+        self._core.fetcher.got_inputs(inputs_hash)
+        return 1
 
     def _give_body(self, key: bytes, now_ms: int) -> int:
         body = self._bodies.pop(key, None)

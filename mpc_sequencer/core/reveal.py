@@ -90,11 +90,16 @@ class Reveal:
 
     # --- input --------------------------------------------------------------------------------------------------
     def final(self, final: Finality, orders: Sequence[SealedOrder], now_ms: int) -> None:
-        """A block with a batch is final: its orders, in batch order, get their shares now."""
+        """A counting block is final: its orders, in batch order, get their shares now. Where it has no batch only its
+        turn is awaited, and its coin is a hash of its id: no trader can foresee it, and no order's place hangs on it
+        but those of stops that were triggered before."""
         task = RevealTask(final=final, orders=orders, since_ms=now_ms)
         self._last_height = task.height
-        self._note_votes(final.certificate)
         self._tasks.append(task)
+        if task.bare:
+            task.coin = domains.BARE_COIN(task.block_id)
+            return
+        self._note_votes(final.certificate)
         self._by_block[task.block_id] = task
         for node in sorted(self._early):
             bundle = self._early[node].pop(task.block_id, None)
@@ -174,10 +179,10 @@ class Reveal:
         """Whether :meth:`work` can do something now."""
         if not self._tasks:
             return False
-        return any(self._owes(task) or self._can_open(task) for task in self._tasks)
+        return self._tasks[0].done or any(self._owes(task) or self._can_open(task) for task in self._tasks)
 
     def _owes(self, task: RevealTask) -> bool:
-        return task.own is None and self.secret_for(task.height) is not None
+        return not task.bare and task.own is None and self.secret_for(task.height) is not None
 
     def secret_for(self, height: int) -> SecretShare | None:
         """This member's share of the sharing that opens ``height``; None where it has none, or never had."""
@@ -202,7 +207,7 @@ class Reveal:
             first = self._tasks.popleft()
             assert first.coin is not None, "no order opens before the coin is known"
             opened.append(OpenedBatch(first.final, first.coin, tuple(first.opened)))
-            del self._by_block[first.block_id]
+            self._by_block.pop(first.block_id, None)
         return opened
 
     def _share_some(self, task: RevealTask, secret: SecretShare) -> None:
@@ -338,7 +343,7 @@ class Reveal:
 
     def stuck(self, now_ms: int) -> int | None:
         """That height, where it has lacked bundles for BUNDLES_STUCK_MS."""
-        if not self._tasks or now_ms - self._tasks[0].since_ms < BUNDLES_STUCK_MS:
+        if not self._tasks or self._tasks[0].done or now_ms - self._tasks[0].since_ms < BUNDLES_STUCK_MS:
             return None
         return self._tasks[0].height if len(self._tasks[0].bundles) < self._committee.t else None
 

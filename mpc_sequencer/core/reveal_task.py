@@ -56,6 +56,11 @@ class RevealTask:
         return self.final.block_id
 
     @property
+    def bare(self) -> bool:
+        """Whether there is nothing to open: the height counts without a batch."""
+        return not self.orders
+
+    @property
     def done(self) -> bool:
         return len(self.opened) == len(self.orders)
 

@@ -126,6 +126,21 @@ def check_next(committee: Committee, target: NextCommittee) -> None:
         raise ProtocolError("rotation.committee", "NextCommittee.members", "another order", expected)
     if len({member.log_key for member in target.members}) != n:
         raise ProtocolError("rotation.committee", "NextMember.log_key", "one twice", "a key of its own for each")
+    if len({member.endpoint for member in target.members}) != n:
+        raise ProtocolError("rotation.committee", "NextMember.endpoint", "one twice", "one of its own for each")
+    _check_identities(committee, target)
+
+
+def _check_identities(committee: Committee, target: NextCommittee) -> None:
+    """A member that stays keeps its log key, and nobody else takes it over: a link is its TLS key's, in both epochs."""
+    present = [(one.consensus_key, one.log_key) for one in committee.genesis.members]
+    log_keys, consensus_keys = dict(present), {log_key: key for key, log_key in present}
+    for member in target.members:
+        kept = log_keys.get(member.consensus_key, member.log_key)
+        owner = consensus_keys.get(member.log_key, member.consensus_key)
+        if kept != member.log_key or owner != member.consensus_key:
+            expected = "the key that goes with its consensus key now, or one that no member has"
+            raise ProtocolError("rotation.committee", "NextMember.log_key", member.log_key, expected)
 
 
 def _check_endpoint(endpoint: str) -> None:

@@ -28,7 +28,7 @@ from mpc_sequencer.core.messages import HeadMessage, ListMessage
 from mpc_sequencer.core.pool import PooledOrder
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.transcript import ReceiptEntry
-from mpc_sequencer.core.types import NO_SIGNATURE, Envelope, Head, Receipt, with_signature
+from mpc_sequencer.core.types import NO_SIGNATURE, Checkpoint, Envelope, Head, Receipt, with_signature
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
@@ -45,6 +45,8 @@ class Statements:
         self._dirty = False
         self._results_new = False
         self._signed_ms = 0
+        self._said = (core.committee.genesis.checkpoint, 0)
+        """Checkpoint and due height of the last head."""
 
     # --- receipts -----------------------------------------------------------------------------------------------
     def admit(self, envelope: Envelope, order_id: bytes) -> tuple[Receipt | None, str]:
@@ -92,6 +94,9 @@ class Statements:
         target = self._core.succession.leaving_for()
         if target is not None:
             raise ProtocolError("intake.leaving", "member", self._core.node, "a member of the next epoch too")
+        if self._core.chain.ended:
+            expected = f"{self._core.committee.epoch + 1}, in a moment"
+            raise ProtocolError("intake.cutover", "epoch", self._core.committee.epoch, expected)
         if not self._core.standing.may_list():
             raise ProtocolError("intake.recovering", "member", self._core.node, "one that gives receipts")
         unfinal = self._core.lists.unfinal(self._core.node)
@@ -163,8 +168,12 @@ class Statements:
         # results go with the list that is open, where there is one: it is cut soon, and a head costs every member
         if self._results_new and self._core.own_lists.due_ms() is None:
             self._dirty = True
+        said = (self._checkpoint(), self._core.due_height(self._core.now_ms))
+        if said != self._said:
+            self._dirty = True
         if not self._dirty or not self._core.standing.may_sign_heads():
             return
+        self._said = said
         self._dirty = self._results_new = False
         self._signed_ms = self._core.now_ms
         unsigned = Head(
@@ -176,7 +185,8 @@ class Statements:
             list_number=self._core.own_lists.number,
             list_hash=self._core.own_lists.hash,
             results=self._core.execution.results(),
-            checkpoint=self._core.committee.genesis.checkpoint,
+            checkpoint=said[0],
+            due_height=said[1],
             signature=NO_SIGNATURE,
         )
         struct_hash = unsigned.struct_hash()
@@ -185,6 +195,12 @@ class Statements:
         self._core.heads_seen += 1
         self._core.effects.append(Persist(HeadRecord(head)))
         self._core.effects.append(Broadcast(HeadMessage(head)))
+
+    def _checkpoint(self) -> Checkpoint:
+        """The newest one that this member's chain node has told of. Before there is a threshold key nobody could judge
+        a forced order: no later one than the genesis' is named then."""
+        core = self._core
+        return core.chain_view.newest if core.committee.keys is not None else core.committee.genesis.checkpoint
 
     def changed(self) -> None:
         """A part of the head changed: it is signed anew with the next flush."""

@@ -1,4 +1,5 @@
-"""A member's view of itself: counters for ``node status`` and the last outcomes of orders, bounded."""
+"""A member's view of itself: counters for ``node status`` and the last outcomes of orders, bounded; answers to clients'
+questions."""
 
 from __future__ import annotations
 
@@ -6,7 +7,17 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core.actions import AMOUNT_BYTES
-from mpc_sequencer.core.messages import ExecutedRow, OrderReply, StatusReply
+from mpc_sequencer.core.effects import Recall, Reply
+from mpc_sequencer.core.messages import (
+    EpochsQuery,
+    ExecutedRow,
+    KeyQuery,
+    KeyReply,
+    OrderQuery,
+    OrderReply,
+    StatusQuery,
+    StatusReply,
+)
 from mpc_sequencer.core.types import Uint, Value
 from mpc_sequencer.market import HeightResult
 
@@ -16,6 +27,7 @@ if TYPE_CHECKING:
 OUTCOMES_KEPT: Final = 4_096  # some seconds under load; older ones are on the disk
 CLEARINGS_KEPT: Final = 64
 NO_NOTIONAL: Final = bytes(AMOUNT_BYTES)
+Query = OrderQuery | KeyQuery | EpochsQuery | StatusQuery
 
 
 class BoardValue(Value, frozen=True):
@@ -27,6 +39,23 @@ class BoardValue(Value, frozen=True):
     settlements: Uint
     settlement_gas: Uint
     malformed: Uint
+
+
+def answer(core: NodeCore, client: int, query: Query) -> Reply | Recall:
+    """The answer to a client's question; a :class:`Recall` where the shell may know more of an order."""
+    match query:
+        case OrderQuery(number, order_id):
+            height = core.pool.sequenced_height(order_id)
+            reply = core.board.order(number, order_id, height)
+            # what this member has forgotten, or executed some time ago, its shell may still have
+            executed = reply.state == "final" and reply.height <= core.execution.executed_height
+            return Recall(client, reply) if executed or reply.state == "unknown" else Reply(client, reply)
+        case KeyQuery(number):
+            return Reply(client, KeyReply(number, core.keygen.certificate, core.keygen.phase))
+        case EpochsQuery(number, after_epoch):
+            return Reply(client, core.succession.reply(number, after_epoch))
+        case StatusQuery(number):
+            return Reply(client, core.board.status(number, core))
 
 
 def executed_reply(request: int, height: int, row: ExecutedRow) -> OrderReply:
@@ -126,4 +155,5 @@ class StatusBoard:
             key_attempt=key_attempt,
             key_heard=key_heard,
             key_expected=key_expected,
+            key_due_ms=None if core.keygen.running is not None else core.keygen.due_ms,
         )

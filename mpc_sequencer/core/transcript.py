@@ -1,6 +1,7 @@
 """Entries of the audit log, in the order a member appends them (docs/protocol-log.md).
 
-The first entry is :class:`GenesisEntry`. For every final block, in height order: the lists it adds, the envelopes of
+The first entry is :class:`GenesisEntry`, then come the chain inputs up to the genesis checkpoint. For every final
+block, in height order: the inputs up to a checkpoint that it is the first to have, the lists it adds, the envelopes of
 the orders it lifts (and any signature variant its batch names beside), the block, and what finalizes it. Bundles,
 openings and results follow when they come about, again in height order for results. Each entry is at most
 65,535 bytes, the bound of C2SP tlog-tiles.
@@ -8,6 +9,8 @@ openings and results follow when they come about, again in height order for resu
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 from msgspec import Meta
@@ -33,17 +36,42 @@ from mpc_sequencer.core.types import (
 )
 
 SETTLEMENT_DELTAS_BYTES_MAX = 60_000
+INPUTS_PER_ENTRY_MAX = 256
+INPUTS_ENTRY_BYTES_MAX = 48_000
+INPUT_DEPOSIT = 1
+INPUT_BOND = 2
+INPUT_FORCED = 3
 
 Amount = Annotated[bytes, Meta(min_length=32, max_length=32)]
 
 
 class ChainInput(Value, frozen=True):
-    """One entry of the contract's input queue: kind 1 deposit, kind 2 bond; amount as 32 bytes big-endian."""
+    """One entry of the contract's input queue: kind 1 deposit, kind 2 bond, kind 3 forced order; amount as 32 bytes
+    big-endian. A forced order's ``body`` is its envelope as queued, its amount the SHA-256 of that; it is empty for the
+    other kinds."""
 
-    kind: Annotated[int, Meta(ge=1, le=2)]
+    kind: Annotated[int, Meta(ge=1, le=3)]
     account: Address
     asset: Annotated[int, Meta(ge=0, lt=1 << 16)]
     amount: Amount
+    body: Annotated[bytes, Meta(max_length=limits.ENVELOPE_BYTES_MAX)] = b""
+
+    def chained(self, inputs_hash: bytes) -> bytes:
+        """The queue's hash after this entry, where it was ``inputs_hash`` before it."""
+        fields = bytes((self.kind,)) + self.account + self.asset.to_bytes(2, "big") + self.amount
+        return hashlib.sha256(inputs_hash + fields).digest()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the body is what the amount commits to: of a forced order its envelope, nothing of any other."""
+        if self.kind == INPUT_FORCED:
+            return hashlib.sha256(self.body).digest() == self.amount
+        return not self.body
+
+    @property
+    def amount_units(self) -> int:
+        """A deposit's base units, a bond's wei."""
+        return int.from_bytes(self.amount, "big")
 
 
 class GenesisEntry(Value, frozen=True, tag=1):
@@ -58,6 +86,20 @@ class InputsEntry(Value, frozen=True, tag=2):
 
     first_index: Uint
     inputs: Annotated[tuple[ChainInput, ...], Meta(min_length=1, max_length=512)]
+
+
+def input_entries(first_index: int, inputs: Sequence[ChainInput]) -> Iterator[InputsEntry]:
+    """Entries that hold ``inputs``, none of them too large for the log; the same ones whenever it is asked."""
+    chunk: list[ChainInput] = []
+    size = 0
+    for one in inputs:
+        if chunk and (len(chunk) >= INPUTS_PER_ENTRY_MAX or size + len(one.body) > INPUTS_ENTRY_BYTES_MAX):
+            yield InputsEntry(first_index, tuple(chunk))
+            first_index, chunk, size = first_index + len(chunk), [], 0
+        chunk.append(one)
+        size += len(one.body)
+    if chunk:
+        yield InputsEntry(first_index, tuple(chunk))
 
 
 class ListEntry(Value, frozen=True, tag=3):

@@ -199,7 +199,7 @@ class ResultRef(Value, frozen=True):
 
 
 class Head(Value, frozen=True):
-    """A member's statement on entering ``view``: its clock, last list, results and chain checkpoint."""
+    """A member's statement on entering ``view``: its clock, last list, results, chain checkpoint and what is due."""
 
     epoch: Uint
     incarnation: Uint
@@ -210,6 +210,8 @@ class Head(Value, frozen=True):
     list_hash: Hash32
     results: Annotated[tuple[ResultRef, ...], Meta(max_length=limits.HEAD_RESULTS_MAX)]
     checkpoint: Checkpoint
+    due_height: Uint
+    """The last counting height that this member has executed, where triggered stops or due expiries wait; else 0."""
     signature: SignatureBytes
 
     def struct_hash(self) -> bytes:
@@ -223,6 +225,7 @@ class Head(Value, frozen=True):
             self.list_hash,
             domains.HEAD_RESULTS(encode(self.results)),
             self.checkpoint.struct_hash(),
+            self.due_height,
         )
 
 

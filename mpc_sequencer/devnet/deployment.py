@@ -96,7 +96,10 @@ def _terms(genesis: Genesis, secret: bytes) -> Terms:
 def genesis_state_root(genesis: Genesis, chain: ChainClient) -> bytes:
     """The state root after the deposits up to the genesis checkpoint."""
     engine = Engine(
-        genesis.markets, range(len(genesis.assets)), domain_separator(genesis.chain_id, genesis.settlement)
+        genesis.markets,
+        range(len(genesis.assets)),
+        domain_separator(genesis.chain_id, genesis.settlement),
+        genesis.fee_account,
     )
     for item in chain.inputs(genesis.checkpoint.number)[: genesis.checkpoint.inputs_count]:
         if item.kind == INPUT_DEPOSIT:

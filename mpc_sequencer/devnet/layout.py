@@ -178,17 +178,8 @@ def add_joiners(devnet: Devnet, count: int, ports: Sequence[int], *, kdf: Profil
         next_committee.save_member(folder / "member.json", member)
         if inputs.exists():
             files.write_atomically(folder / INPUTS_FILE, inputs.read_bytes(), mode=0o600)
-        options = config.NodeConfig(
-            index=None,
-            listen_host=HOST,
-            listen_port=port,
-            committee=devnet.committee_path,
-            keystore=folder / "keystore.json",
-            data=folder / "data",
-            chain_url=model.chain_url,
-            submitter=config.SubmitterConfig(False, None),
-        )
-        config.save_node_config(folder / "node.json", options)
+        no_submitter = config.SubmitterConfig(False, None)
+        _save_node_config(devnet, folder, None, (HOST, port), model.chain_url, no_submitter)
         mark_never_started(folder / "data")
         added.append(member)
     return added
@@ -285,17 +276,26 @@ def _write_node(devnet: Devnet, node: int, chain_url: str | None) -> None:
 def write_node_config(devnet: Devnet, node: int, chain_url: str | None) -> None:
     """Write node.json of member ``node``, posting results to ``chain_url`` (or to no chain)."""
     folder = devnet.node_folder(node)
-    host, port = devnet.file.endpoints[node]
-    config.save_node_config(
-        folder / "node.json",
-        config.NodeConfig(
-            index=node,
-            listen_host=host,
-            listen_port=port,
-            committee=devnet.committee_path,
-            keystore=folder / "keystore.json",
-            data=folder / "data",
-            chain_url=chain_url,
-            submitter=config.SubmitterConfig(chain_url is not None, folder / "submitter.key"),
-        ),
+    submitter = config.SubmitterConfig(chain_url is not None, folder / "submitter.key")
+    _save_node_config(devnet, folder, node, devnet.file.endpoints[node], chain_url, submitter)
+
+
+def _save_node_config(
+    devnet: Devnet,
+    folder: Path,
+    index: int | None,
+    endpoint: tuple[str, int],
+    chain_url: str | None,
+    submitter: config.SubmitterConfig,
+) -> None:
+    options = config.NodeConfig(
+        index=index,
+        listen_host=endpoint[0],
+        listen_port=endpoint[1],
+        committee=devnet.committee_path,
+        keystore=folder / "keystore.json",
+        data=folder / "data",
+        chain_url=chain_url,
+        submitter=submitter,
     )
+    config.save_node_config(folder / "node.json", options)

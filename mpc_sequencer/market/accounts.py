@@ -44,7 +44,7 @@ class Account:
         )
         if not rows and not self.nonces.touched:
             return None
-        return AccountValue(rows, self.nonces.highest, self.nonces.window.to_bytes(NONCE_WINDOW_BYTES, "big"))
+        return AccountValue(rows, self.nonces.highest, self.nonces.window.to_bytes(NONCE_WINDOW_BYTES, "big"), ())
 
     def copy(self) -> Account:
         """An account of its own with the same values."""

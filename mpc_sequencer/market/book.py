@@ -17,7 +17,7 @@ import msgspec
 from sortedcontainers import SortedDict
 
 from mpc_sequencer.core.actions import BUY
-from mpc_sequencer.market.types import RestingOrder
+from mpc_sequencer.market.types import OrderValue
 
 
 class Level:
@@ -37,12 +37,12 @@ class Book:
 
     __slots__ = ("_asks", "_bids", "_index")
 
-    def __init__(self, index: dict[bytes, RestingOrder]) -> None:
+    def __init__(self, index: dict[bytes, OrderValue]) -> None:
         self._index = index
         self._bids: SortedDict[int, Level] = SortedDict()
         self._asks: SortedDict[int, Level] = SortedDict()
 
-    def add(self, order_id: bytes, order: RestingOrder) -> None:
+    def add(self, order_id: bytes, order: OrderValue) -> None:
         """Put a new resting order into the book. Raises ``ValueError`` where the id rests already.
 
         An order id commits to a plaintext and so to a nonce, which is used once: no batch gets here twice.
@@ -66,7 +66,7 @@ class Book:
         level.lots -= lots
         if remaining_lots:
             level.orders[order_id] = remaining_lots
-            self._index[order_id] = msgspec.structs.replace(order, remaining_lots=remaining_lots)
+            self._index[order_id] = msgspec.structs.replace(order, filled_lots=order.filled_lots + lots)
             return
         del level.orders[order_id], self._index[order_id]
         if not level.orders:

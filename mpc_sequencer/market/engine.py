@@ -25,9 +25,9 @@ from mpc_sequencer.market.types import (
     BatchOrder,
     HeightResult,
     Market,
+    OrderValue,
     Precedence,
     PreparedOrder,
-    RestingOrder,
 )
 
 COIN_BYTES: Final = 32
@@ -41,14 +41,20 @@ class Engine:
 
     __slots__ = ("_domain_separator", "_state")
 
-    def __init__(self, markets: Sequence[Market], assets: Sequence[int], domain_separator: bytes) -> None:
+    def __init__(
+        self,
+        markets: Sequence[Market],
+        assets: Sequence[int],
+        domain_separator: bytes,
+        fee_account: bytes = bytes(20),
+    ) -> None:
         """Raises ``ValueError`` where the terms are out of bounds (see :func:`checked_terms`)."""
         if len(domain_separator) != DOMAIN_SEPARATOR_BYTES:
             raise ValueError(
                 f"domain separator of {len(domain_separator)} bytes, expected {DOMAIN_SEPARATOR_BYTES}"
             )
         self._domain_separator = domain_separator
-        self._state = State(*checked_terms(markets, assets))
+        self._state = State(*checked_terms(markets, assets, fee_account), fee_account)
 
     def credit(self, account: bytes, asset: int, amount: int) -> None:
         """A deposit of ``amount`` base units enters free. Raises ``ValueError``, changing nothing, for an
@@ -78,11 +84,13 @@ class Engine:
     def execute(
         self,
         height: int,
+        time_ms: int,
         coin: bytes,
         prepared: Sequence[PreparedOrder],
         precedence: Precedence | None = None,
     ) -> HeightResult:
-        """Execute a final batch, prepared by :meth:`prepare`; its sequence does not matter.
+        """Execute a final batch, prepared by :meth:`prepare`, of a block of time ``time_ms``; its sequence does not
+        matter.
 
         ``precedence`` is called once for each RECEIVE market that got new orders, ascending by market, with
         their ids in draw order, and answers in which order they meet the book; it must not call the engine.
@@ -91,13 +99,18 @@ class Engine:
         height out of range, an order id that is not 32 bytes or appears twice, a precedence that is missing
         or answers with no permutation. What ``precedence`` itself raises changes nothing either.
         """
-        if len(coin) != COIN_BYTES or not 0 <= height <= UINT_MAX:
-            raise ValueError(f"height {height} with a coin of {len(coin)} bytes, expected {COIN_BYTES}")
+        if len(coin) != COIN_BYTES or not 0 <= height <= UINT_MAX or not 0 <= time_ms <= UINT_MAX:
+            raise ValueError(f"height {height} at {time_ms} ms with a coin of {len(coin)} bytes, expected {COIN_BYTES}")
         if len({order.order_id for order in prepared}) != len(prepared):
             raise ValueError("an order id appears twice in the batch")
         if any(len(order.order_id) != COIN_BYTES for order in prepared):
             raise ValueError("an order id is not 32 bytes")
         return HeightRun(self._state, height, coin).run(prepared, precedence)
+
+    def due(self, time_ms: int) -> bool:
+        """Whether a height at block time ``time_ms`` would change an order though its batch were empty: no order of
+        these markets waits for a price or a time."""
+        return False
 
     def state_root(self) -> bytes:
         """The root over accounts, resting orders and reference prices, 32 bytes."""
@@ -120,8 +133,8 @@ class Engine:
         held = self._state.ledger.get(account)
         return (NonceState() if held is None else held.nonces).refusal(nonce)
 
-    def resting(self, order_id: bytes) -> RestingOrder | None:
-        """The order as it rests in the book, or None."""
+    def open_order(self, order_id: bytes) -> OrderValue | None:
+        """The order as it rests in the book or waits for its trigger, or None."""
         return self._state.orders.get(order_id)
 
     def book(self, market: int, depth: int) -> Mapping[str, tuple[tuple[int, int, int], ...]]:

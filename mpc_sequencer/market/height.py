@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from mpc_sequencer.core import domains
-from mpc_sequencer.core.actions import BUY, GTC, IOC, SELL, LimitOrder, Withdrawal
+from mpc_sequencer.core.actions import AMOUNT_BYTES, BUY, GTC, IOC, LIMIT, SELL, Order, Withdrawal
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.limits import AMOUNT_MAX, PRICE_TICKS_MAX, QUANTITY_LOTS_MAX
 from mpc_sequencer.core.merkle import merkle_root
@@ -28,10 +28,10 @@ from mpc_sequencer.market.types import (
     Fill,
     HeightResult,
     Market,
+    OrderValue,
     Outcome,
     Precedence,
     PreparedOrder,
-    RestingOrder,
 )
 
 _SIDES: Final = (BUY, SELL)
@@ -59,7 +59,7 @@ class HeightRun:
         self._state = state
         self._height = height
         self._draw = Draws(coin).__getitem__
-        self._new: dict[int, dict[bytes, LimitOrder]] = {}
+        self._new: dict[int, dict[bytes, Order]] = {}
         self._outcomes: dict[bytes, Outcome] = {}
         self._fills: list[Fill] = []
         self._clearing: list[tuple[int, int, int]] = []
@@ -81,7 +81,8 @@ class HeightRun:
             state_root=self._state.root(),
             fills_root=merkle_root(leaves, domains.FILL_NODE),
             fills=tuple(self._fills),
-            outcomes=tuple(self._outcomes[prepared.order_id] for prepared in ordered),
+            outcomes=tuple(outcome for _, outcome in sorted(self._outcomes.items())),
+            updates=(),
             deltas=self._state.ledger.take_deltas(),
             clearing=tuple(self._clearing),
         )
@@ -110,7 +111,7 @@ class HeightRun:
 
     def _by_receipt(self, prepared: PreparedOrder) -> bool:
         action = prepared.action
-        market = self._state.markets.get(action.market) if isinstance(action, LimitOrder) else None
+        market = self._state.markets.get(action.market) if isinstance(action, Order) else None
         return market is not None and market.policy == RECEIVE
 
     def _take(self, prepared: PreparedOrder) -> None:
@@ -119,13 +120,17 @@ class HeightRun:
         if action is None:
             self._close(prepared.order_id, prepared.refusal or types.MALFORMED, None, None)
             return
-        market_id = action.market if isinstance(action, LimitOrder) else None
+        market_id = action.market if isinstance(action, Order) else None
         code = self._state.ledger.consume_nonce(action.account, action.nonce)
         if code is None:
-            code = self._withdraw(action) if isinstance(action, Withdrawal) else self._lock(action)
+            code = types.KIND
+            if isinstance(action, Withdrawal):
+                code = self._withdraw(action)
+            elif isinstance(action, Order):
+                code = self._lock(action)
         if code is not None:
             self._close(prepared.order_id, code, action.account, market_id)
-        elif isinstance(action, LimitOrder):
+        elif isinstance(action, Order):
             self._new.setdefault(action.market, {})[prepared.order_id] = action
 
     def _withdraw(self, action: Withdrawal) -> str:
@@ -136,13 +141,15 @@ class HeightRun:
         done = self._state.ledger.withdraw(action.account, action.asset, action.amount_units)
         return types.WITHDRAWN if done else types.BALANCE
 
-    def _lock(self, order: LimitOrder) -> str | None:
+    def _lock(self, order: Order) -> str | None:
         """Check a limit order's terms and lock what backs it; the refusal, or None."""
         market = self._state.markets.get(order.market)
         if market is None:
             return types.MARKET
         if order.side not in _SIDES:
             return types.SIDE
+        if order.kind != LIMIT:
+            return types.KIND
         if order.time_in_force not in _TIMES_IN_FORCE:
             return types.TIME_IN_FORCE
         if not 1 <= order.price_ticks <= PRICE_TICKS_MAX:
@@ -152,7 +159,7 @@ class HeightRun:
         asset, amount = lock_of(market, order.side, order.price_ticks, order.quantity_lots)
         return None if self._state.ledger.lock(order.account, asset, amount) else types.BALANCE
 
-    def _clear(self, market: Market, new: Mapping[bytes, LimitOrder]) -> None:
+    def _clear(self, market: Market, new: Mapping[bytes, Order]) -> None:
         """Steps 6 and 7 for one AUCTION market that got new orders."""
         state = self._state
         by_price: dict[int, dict[int, dict[bytes, int]]] = {BUY: {}, SELL: {}}
@@ -171,7 +178,7 @@ class HeightRun:
         if clearing is not None:
             for order_id, lots in (*clearing.buys.items(), *clearing.sells.items()):
                 traded[order_id] = Traded(new.get(order_id) or state.orders[order_id])
-                traded[order_id].add(clearing.price_ticks, lots)
+                traded[order_id].add(clearing.price_ticks, lots, order_id not in new)
                 if order_id not in new:
                     state.reduce_order(order_id, lots)
             self._settle(market, traded, clearing.price_ticks, clearing.volume_lots)
@@ -180,7 +187,7 @@ class HeightRun:
             if rest_lots and order.time_in_force == GTC:
                 state.rest_order(order_id, order, rest_lots)
 
-    def _match(self, market: Market, new: Mapping[bytes, LimitOrder], sequence: Iterable[bytes]) -> None:
+    def _match(self, market: Market, new: Mapping[bytes, Order], sequence: Iterable[bytes]) -> None:
         """Steps 6 and 7 for one market whose new orders meet the book in ``sequence``."""
         made = match(self._state, [(order_id, new[order_id]) for order_id in sequence])
         if made.last_price_ticks is not None:
@@ -191,18 +198,21 @@ class HeightRun:
     def _settle(
         self, market: Market, traded: Mapping[bytes, Traded], price_ticks: int, volume_lots: int
     ) -> None:
-        """Record a market's price, volume and fills, these in draw order, and move the balances."""
+        """Record a market's price, volume and fills, these by order id, and move the balances."""
         self._state.set_reference_price(market.id, price_ticks)
         self._clearing.append((market.id, price_ticks, volume_lots))
-        for order_id in sorted(traded, key=self._draw):
+        for order_id in sorted(traded):
             order = traded[order_id].order
-            for fill_ticks, lots in traded[order_id].rows:
+            for fill_ticks, lots, maker in traded[order_id].rows:
                 self._pay(market, order, fill_ticks, lots)
                 self._fills.append(
-                    Fill(self._height, market.id, order_id, order.account, order.side, fill_ticks, lots)
+                    Fill(
+                        self._height, market.id, order_id, order.account, order.side, fill_ticks, lots,
+                        bytes(AMOUNT_BYTES), int(maker),
+                    )
                 )
 
-    def _pay(self, market: Market, order: LimitOrder | RestingOrder, price_ticks: int, lots: int) -> None:
+    def _pay(self, market: Market, order: Order | OrderValue, price_ticks: int, lots: int) -> None:
         ledger = self._state.ledger
         base_units = lots * market.base_units_per_lot
         quote_units = price_ticks * lots * market.quote_units_per_tick_lot
@@ -217,10 +227,10 @@ class HeightRun:
             ledger.pay_locked(order.account, market.base_asset, base_units)
             ledger.receive(order.account, market.quote_asset, quote_units)
 
-    def _finish(self, market: Market, order_id: bytes, order: LimitOrder, traded: Traded | None) -> int:
+    def _finish(self, market: Market, order_id: bytes, order: Order, traded: Traded | None) -> int:
         """Close a new order with its outcome and unlock what lapses of it; the lots not filled."""
         rows = [] if traded is None else traded.rows
-        filled_lots = sum(lots for _, lots in rows)
+        filled_lots = sum(lots for _, lots, _ in rows)
         rest_lots = order.quantity_lots - filled_lots
         if rest_lots and order.time_in_force == IOC:
             asset, amount = lock_of(market, order.side, order.price_ticks, rest_lots)
@@ -236,13 +246,14 @@ class HeightRun:
             market.id,
             filled_lots=filled_lots,
             price_ticks=rows[-1][0] if rows else None,
-            notional_tick_lots=sum(price_ticks * lots for price_ticks, lots in rows),
+            notional_tick_lots=sum(price_ticks * lots for price_ticks, lots, _ in rows),
+            fee_units=0,
         )
         return rest_lots
 
     def _close(self, order_id: bytes, code: str, account: bytes | None, market_id: int | None) -> None:
         self._outcomes[order_id] = Outcome(
-            order_id, code, account, market_id, filled_lots=0, price_ticks=None, notional_tick_lots=0
+            order_id, code, account, market_id, filled_lots=0, price_ticks=None, notional_tick_lots=0, fee_units=0
         )
 
 

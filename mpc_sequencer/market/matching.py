@@ -16,24 +16,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mpc_sequencer.core.actions import BUY, GTC, SELL, LimitOrder
+from mpc_sequencer.core.actions import BUY, GTC, SELL, Order
 from mpc_sequencer.market.state import State
-from mpc_sequencer.market.types import RestingOrder
+from mpc_sequencer.market.types import OrderValue
 
 
 @dataclass(slots=True)
 class Traded:
-    """What one order traded in a height: ``rows`` of ``[price_ticks, lots]``, best price first."""
+    """What one order traded in a height: ``rows`` of ``[price_ticks, lots, maker]``, best price first, as taker before
+    as maker."""
 
-    order: LimitOrder | RestingOrder
+    order: Order | OrderValue
     rows: list[list[int]] = field(default_factory=list)
 
-    def add(self, price_ticks: int, lots: int) -> None:
+    def add(self, price_ticks: int, lots: int, maker: int) -> None:
         """Add a trade, at the last trade's price or a worse one."""
-        if self.rows and self.rows[-1][0] == price_ticks:
+        if self.rows and self.rows[-1][0] == price_ticks and self.rows[-1][2] == maker:
             self.rows[-1][1] += lots
         else:
-            self.rows.append([price_ticks, lots])
+            self.rows.append([price_ticks, lots, maker])
 
 
 @dataclass(slots=True)
@@ -45,7 +46,7 @@ class Matching:
     last_price_ticks: int | None = None
 
 
-def match(state: State, arrivals: Iterable[tuple[bytes, LimitOrder]]) -> Matching:
+def match(state: State, arrivals: Iterable[tuple[bytes, Order]]) -> Matching:
     """Let new orders of one market, whose locks are made, meet its book in the sequence given.
 
     Books and reference prices of ``state`` follow, its ledger does not. An arrival costs the orders it fills and
@@ -59,7 +60,7 @@ def match(state: State, arrivals: Iterable[tuple[bytes, LimitOrder]]) -> Matchin
     return made
 
 
-def _arrive(state: State, order_id: bytes, order: LimitOrder, made: Matching) -> int:
+def _arrive(state: State, order_id: bytes, order: Order, made: Matching) -> int:
     """Trade one new order with what rests; the lots left."""
     book = state.books[order.market]
     other_side = SELL if order.side == BUY else BUY
@@ -70,11 +71,11 @@ def _arrive(state: State, order_id: bytes, order: LimitOrder, made: Matching) ->
             break
         resting = state.orders[resting_id]
         price_ticks, lots = resting.price_ticks, min(left_lots, resting.remaining_lots)
-        for one_id, one in ((order_id, order), (resting_id, resting)):
+        for maker, one_id, one in ((0, order_id, order), (1, resting_id, resting)):
             traded = made.traded.get(one_id)
             if traded is None:
                 traded = made.traded[one_id] = Traded(one)
-            traded.add(price_ticks, lots)
+            traded.add(price_ticks, lots, maker)
         state.reduce_order(resting_id, lots)
         left_lots -= lots
         made.volume_lots += lots

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from mpc_sequencer.core.actions import BUY, LimitOrder
+from mpc_sequencer.core.actions import BUY, Order
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.limits import MARKETS_MAX
 from mpc_sequencer.core.types import Address, Hash32, Uint, Value
@@ -24,34 +24,42 @@ from mpc_sequencer.market.tree import ACCOUNT_KIND, MARKET_KIND, ORDER_KIND, Sta
 from mpc_sequencer.market.types import (
     ASSET_ID_MAX,
     AUCTION,
+    STATUS_RESTING,
     AccountValue,
     AssetId,
     Market,
+    OrderValue,
     PriceTicks,
-    RestingOrder,
     checked_market,
 )
+
+ACCOUNT_BYTES: Final = 20
 
 
 class Snapshot(Value, frozen=True):
     """A state with the terms it runs under; markets by id, assets ascending, accounts by address, orders by
     id, reference prices and last sequences in the order of the markets."""
 
-    version: Literal[2]
+    version: Literal[3]
     domain_separator: Hash32
+    fee_account: Address
     markets: Annotated[tuple[Market, ...], Meta(max_length=MARKETS_MAX)]
     assets: tuple[AssetId, ...]
     reference_prices_ticks: tuple[PriceTicks, ...]
     sequences: tuple[Uint, ...]
     accounts: tuple[tuple[Address, AccountValue], ...]
-    orders: tuple[tuple[Hash32, RestingOrder], ...]
+    orders: tuple[tuple[Hash32, OrderValue], ...]
 
 
 def checked_terms(
-    markets: Sequence[Market], assets: Sequence[int]
+    markets: Sequence[Market], assets: Sequence[int], fee_account: bytes
 ) -> tuple[dict[int, Market], frozenset[int]]:
     """Markets by id, ascending, and the assets. Raises ``ValueError`` (of which a ``ProtocolError`` is one)
-    where a market is out of bounds or trades an unlisted asset, or an id is listed twice."""
+    where a market is out of bounds or trades an unlisted asset, an id is listed twice, or fees go to nobody."""
+    if len(fee_account) != ACCOUNT_BYTES:
+        raise ValueError(f"a fee account of {len(fee_account)} bytes, expected {ACCOUNT_BYTES}")
+    if not any(fee_account) and any(market.maker_fee_ppm or market.taker_fee_ppm for market in markets):
+        raise ValueError("a market takes fees, and no account gets them")
     for asset in assets:
         if not 0 <= asset <= ASSET_ID_MAX:
             raise ValueError(f"asset id {asset} is outside 0 .. {ASSET_ID_MAX}")
@@ -78,15 +86,25 @@ class State:
     """The mutable state of the market engine. Only a height under way and deposits change it."""
 
     __slots__ = (
-        "_touched_markets", "_touched_orders", "_tree", "assets", "books", "ledger", "markets", "orders",
-        "reference_prices_ticks", "sequences",
+        "_touched_markets",
+        "_touched_orders",
+        "_tree",
+        "assets",
+        "books",
+        "fee_account",
+        "ledger",
+        "markets",
+        "orders",
+        "reference_prices_ticks",
+        "sequences",
     )  # fmt: skip
 
-    def __init__(self, markets: Mapping[int, Market], assets: frozenset[int]) -> None:
+    def __init__(self, markets: Mapping[int, Market], assets: frozenset[int], fee_account: bytes) -> None:
+        self.fee_account = fee_account
         self.markets = dict(markets)
         self.assets = assets
         self.ledger = Ledger()
-        self.orders: dict[bytes, RestingOrder] = {}
+        self.orders: dict[bytes, OrderValue] = {}
         self.books = {market_id: Book(self.orders) for market_id in self.markets}
         self.reference_prices_ticks = {
             market_id: market.reference_price_ticks for market_id, market in self.markets.items()
@@ -101,7 +119,7 @@ class State:
         self.reference_prices_ticks[market_id] = price_ticks
         self._touched_markets.add(market_id)
 
-    def rest_order(self, order_id: bytes, order: LimitOrder, lots: int) -> None:
+    def rest_order(self, order_id: bytes, order: Order, lots: int) -> None:
         """Put what is left of a new order, whose lock is made already, into its market's book, last of its
         price."""
         sequence = 0
@@ -110,10 +128,29 @@ class State:
             self._touched_markets.add(order.market)
         self._add_order(
             order_id,
-            RestingOrder(order.account, order.market, order.side, order.price_ticks, lots, sequence),
+            OrderValue(
+                account=order.account,
+                nonce=order.nonce,
+                market=order.market,
+                client_id=order.client_id,
+                side=order.side,
+                kind=order.kind,
+                time_in_force=order.time_in_force,
+                post_only=order.post_only,
+                self_trade=order.self_trade,
+                price_ticks=order.price_ticks,
+                stop_ticks=order.stop_ticks,
+                quantity_lots=order.quantity_lots,
+                filled_lots=order.quantity_lots - lots,
+                display_lots=order.display_lots,
+                shown_lots=0,
+                expires_ms=order.expires_ms,
+                sequence=sequence,
+                status=STATUS_RESTING,
+            ),
         )
 
-    def _add_order(self, order_id: bytes, order: RestingOrder) -> None:
+    def _add_order(self, order_id: bytes, order: OrderValue) -> None:
         self.books[order.market].add(order_id, order)
         self._touched_orders.add(order_id)
 
@@ -128,10 +165,10 @@ class State:
         for account in self.ledger.take_touched():
             held = self.ledger.get(account)
             value = None if held is None else held.value()
-            values[state_key(ACCOUNT_KIND, account)] = None if value is None else encode(value)
+            values[state_key(ACCOUNT_KIND, account)] = None if value is None else value.state_value()
         for order_id in self._touched_orders:
             order = self.orders.get(order_id)
-            values[state_key(ORDER_KIND, order_id)] = None if order is None else order.state_value()
+            values[state_key(ORDER_KIND, order_id)] = None if order is None else encode(order)
         for market_id in self._touched_markets:
             key = state_key(MARKET_KIND, market_id.to_bytes(4, "big"))
             values[key] = self._market_value(market_id)
@@ -150,8 +187,9 @@ class State:
         """The state as a canonical value; equal states give equal encodings."""
         accounts = ((account, held.value()) for account, held in self.ledger)
         return Snapshot(
-            version=2,
+            version=3,
             domain_separator=domain_separator,
+            fee_account=self.fee_account,
             markets=tuple(self.markets.values()),
             assets=tuple(sorted(self.assets)),
             reference_prices_ticks=tuple(self.reference_prices_ticks.values()),
@@ -164,7 +202,7 @@ class State:
     def of_snapshot(cls, snapshot: Snapshot) -> State:
         """The state a snapshot describes. Raises ``ValueError`` where it describes none that heights could
         reach."""
-        markets, assets = checked_terms(snapshot.markets, snapshot.assets)
+        markets, assets = checked_terms(snapshot.markets, snapshot.assets, snapshot.fee_account)
         for name, ids in (
             ("markets", [market.id for market in snapshot.markets]),
             ("assets", snapshot.assets),
@@ -174,7 +212,7 @@ class State:
             _check_ascending(name, ids)
         if not len(snapshot.reference_prices_ticks) == len(snapshot.sequences) == len(markets):
             raise ValueError("reference prices or last sequences and markets differ in number")
-        state = cls(markets, assets)
+        state = cls(markets, assets, snapshot.fee_account)
         for market_id, price_ticks in zip(markets, snapshot.reference_prices_ticks, strict=True):
             state.set_reference_price(market_id, price_ticks)
         for account, value in snapshot.accounts:

@@ -1,7 +1,7 @@
 """The market's values: what goes into a height, what comes out of it (docs/protocol-execution.md).
 
 Prices are ticks, quantities lots, amounts base units of an asset; all are Python integers, so nothing
-overflows. :class:`Fill`, :class:`RestingOrder` and :class:`AccountValue` are hashed into the result, so
+overflows. :class:`Fill`, :class:`OrderValue` and :class:`AccountValue` are hashed into the result, so
 their encodings are part of the protocol; the dataclasses stay inside one process.
 """
 
@@ -28,6 +28,7 @@ AssetId = Annotated[int, Meta(ge=0, le=ASSET_ID_MAX)]
 Side = Annotated[int, Meta(ge=1, le=2)]
 PriceTicks = Annotated[int, Meta(ge=1, le=limits.PRICE_TICKS_MAX)]
 QuantityLots = Annotated[int, Meta(ge=1, le=limits.QUANTITY_LOTS_MAX)]
+FeePpm = Annotated[int, Meta(ge=0, le=limits.FEE_PPM_MAX)]
 AmountBytes = Annotated[bytes, Meta(min_length=AMOUNT_BYTES, max_length=AMOUNT_BYTES)]
 
 AUCTION: Final = 1
@@ -38,6 +39,13 @@ RECEIVE: Final = 3
 """One after the other in the order in which members received them, by their lists."""
 POLICY_NAMES: Final[Mapping[int, str]] = {AUCTION: "auction", SHUFFLE: "shuffle", RECEIVE: "receive"}
 OrderPolicy = Literal[1, 2, 3]
+
+STATUS_RESTING: Final = 1
+STATUS_WAITING: Final = 2
+"""A stop before its trigger."""
+STATUS_TRIGGERED: Final = 3
+"""A stop that joins the next counting height."""
+OrderStatus = Literal[1, 2, 3]
 
 Precedence = Callable[[Sequence[bytes]], list[bytes]]
 """The order in which a RECEIVE market takes new orders: a permutation of the order ids it is given, which come
@@ -51,38 +59,72 @@ NONCE_TOO_HIGH: Final = "nonce_too_high"
 NONCE_CONSUMED: Final = "nonce_consumed"
 MARKET: Final = "market"
 SIDE: Final = "side"
+KIND: Final = "kind"
 TIME_IN_FORCE: Final = "time_in_force"
+EXPIRY: Final = "expiry"
+EXPIRED: Final = "expired"
+POST_ONLY_TERMS: Final = "post_only_terms"
+SELF_TRADE_MODE: Final = "self_trade_mode"
 PRICE: Final = "price"
+STOP_PRICE: Final = "stop_price"
 QUANTITY: Final = "quantity"
+DISPLAY: Final = "display"
+DUPLICATE_CLIENT_ID: Final = "duplicate_client_id"
+TOO_MANY_OPEN: Final = "too_many_open"
 ASSET: Final = "asset"
 AMOUNT: Final = "amount"
 BALANCE: Final = "balance"
+NOT_OPEN: Final = "not_open"
+FILLED_BEFORE: Final = "filled_before"
 WITHDRAWN: Final = "withdrawn"
 FILLED: Final = "filled"
 PARTLY_FILLED: Final = "partly_filled"
 RESTING: Final = "resting"
 UNFILLED: Final = "unfilled"
+WAITING: Final = "waiting"
+CANCELLED: Final = "cancelled"
+CANCELLED_UNSEEN: Final = "cancelled_unseen"
+REPLACED: Final = "replaced"
+SELF_TRADE: Final = "self_trade"
+POST_ONLY: Final = "post_only"
 
 OUTCOME_CODES: Final[Mapping[str, str]] = {
     MALFORMED: "the ciphertext does not open to an order",
     PLAINTEXT: "the plaintext is not the canonical encoding of a signed action",
     LABEL: "the action is signed for another label than the one it was sealed under",
     SIGNATURE: "the action is not signed by its account",
-    NONCE_TOO_HIGH: "the account's nonce is too far ahead",
+    NONCE_TOO_HIGH: "the account's nonce, or the one it would cancel, is too far ahead",
     NONCE_CONSUMED: "the account's nonce was used before",
     MARKET: "no such market",
     SIDE: "the side is neither buy nor sell",
-    TIME_IN_FORCE: "the time in force is neither GTC nor IOC",
+    KIND: "the kind is none of limit, market, stop and stop-limit",
+    TIME_IN_FORCE: "the time in force is none of GTC, IOC, FOK and GTD, or not one that the kind allows",
+    EXPIRY: "a GTD order names no expiry, or another order names one",
+    EXPIRED: "the order's expiry is not after the block's time",
+    POST_ONLY_TERMS: "post-only is neither 0 nor 1, or 1 where it is not for a limit order that may rest",
+    SELF_TRADE_MODE: "no such mode of self-trade prevention",
     PRICE: "the price is zero or above its bound",
-    QUANTITY: "the quantity is zero or above its bound",
+    STOP_PRICE: "a stop's trigger is zero or above its bound, or another order names one",
+    QUANTITY: "the quantity is outside the market's bounds",
+    DISPLAY: "the display quantity is outside its bounds, or the order is not one that may rest",
+    DUPLICATE_CLIENT_ID: "the account has used this client order id before",
+    TOO_MANY_OPEN: "the account has as many open orders as it may have",
     ASSET: "no such asset",
     AMOUNT: "the amount is zero or above its bound",
     BALANCE: "the account's free balance does not cover the action",
+    NOT_OPEN: "the order to be cancelled or replaced is not open any more",
+    FILLED_BEFORE: "the order to be replaced had filled the new total already",
     WITHDRAWN: "the amount moved from free to withdrawable",
     FILLED: "the order was filled wholly",
-    PARTLY_FILLED: "the order was filled in part; the rest lapsed (IOC) or rests (GTC)",
+    PARTLY_FILLED: "the order was filled in part; the rest lapsed or rests, by its time in force",
     RESTING: "the order rests in the book without a fill",
-    UNFILLED: "the order lapsed without a fill (IOC)",
+    UNFILLED: "the order lapsed without a fill, or with less than it demands",
+    WAITING: "the stop waits for its trigger",
+    CANCELLED: "the order was cancelled; of a cancellation: it did so",
+    CANCELLED_UNSEEN: "the nonce is used up, so that an order with it does nothing whenever it comes",
+    REPLACED: "another order took its place",
+    SELF_TRADE: "the order was ended so that its account does not trade with itself",
+    POST_ONLY: "the order was ended because it would have traded at once",
 }
 
 
@@ -99,39 +141,67 @@ class Market(Value, frozen=True):
     symbol: Annotated[str, Meta(min_length=1, max_length=SYMBOL_CHARACTERS_MAX)]
     policy: OrderPolicy
     """How a batch's orders meet: AUCTION, SHUFFLE or RECEIVE."""
+    quantity_min_lots: QuantityLots = 1
+    quantity_max_lots: QuantityLots = limits.QUANTITY_LOTS_MAX
+    maker_fee_ppm: FeePpm = 0
+    """Of what an order trades that rested before, in parts per million of its value in quote units."""
+    taker_fee_ppm: FeePpm = 0
 
 
-class RestingOrder(Value, frozen=True):
-    """An order in the book, named by its order id elsewhere."""
+class OrderValue(Value, frozen=True):
+    """An open order's value in the state tree; elsewhere it is named by its order id. Terms as in
+    :class:`~mpc_sequencer.core.actions.Order`."""
 
     account: Address
+    nonce: Uint
     market: MarketId
+    client_id: Uint
     side: Side
+    kind: Annotated[int, Meta(ge=1, le=4)]
+    time_in_force: Annotated[int, Meta(ge=1, le=4)]
+    post_only: Annotated[int, Meta(ge=0, le=1)]
+    self_trade: Annotated[int, Meta(ge=0, le=3)]
     price_ticks: PriceTicks
-    remaining_lots: QuantityLots
+    stop_ticks: Annotated[int, Meta(ge=0, le=limits.PRICE_TICKS_MAX)]
+    quantity_lots: QuantityLots
+    """The total, what is filled included."""
+    filled_lots: Annotated[int, Meta(ge=0, le=limits.QUANTITY_LOTS_MAX)]
+    display_lots: Annotated[int, Meta(ge=0, le=limits.QUANTITY_LOTS_MAX)]
+    shown_lots: Annotated[int, Meta(ge=0, le=limits.QUANTITY_LOTS_MAX)]
+    """What an iceberg shows now; 0 where ``display_lots`` is 0."""
+    expires_ms: Uint
     sequence: Uint
-    """Time priority: 1 for the first order that came to rest in its market, and so on. Always 0 in an AUCTION
-    market, which knows no time among resting orders."""
+    """Time priority among resting orders of a SHUFFLE or RECEIVE market: 1 for what came to rest first. 0 under
+    AUCTION, which knows no time among resting orders, and for stops."""
+    status: OrderStatus
 
-    def state_value(self) -> bytes:
-        """Its value in the state tree: an array of the fields, without a sequence of 0."""
-        fields = (self.account, self.market, self.side, self.price_ticks, self.remaining_lots)
-        return encode((*fields, self.sequence) if self.sequence else fields)
+    @property
+    def remaining_lots(self) -> int:
+        """What is open of it."""
+        return self.quantity_lots - self.filled_lots
 
 
 class AccountValue(Value, frozen=True):
-    """An account's value in the state tree: balance rows ``(asset, free, locked)`` ascending by asset
-    without rows of zeros (amounts 16 bytes, big-endian), the highest nonce and the window of consumed
-    nonces (128 bytes)."""
+    """An account's value: balance rows ``(asset, free, locked)`` ascending by asset without rows of zeros (amounts 16
+    bytes, big-endian), the highest nonce, the window of consumed nonces (128 bytes), and the last accepted client ids,
+    newest last."""
 
     balances: tuple[tuple[AssetId, AmountBytes, AmountBytes], ...]
     highest_nonce: Uint
     window: Annotated[bytes, Meta(min_length=NONCE_WINDOW_BYTES, max_length=NONCE_WINDOW_BYTES)]
+    client_ids: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=limits.UINT_MAX)], ...], Meta(max_length=limits.CLIENT_IDS_KEPT)
+    ]
+
+    def state_value(self) -> bytes:
+        """Its value in the state tree: an array of the fields, without client ids where there are none."""
+        fields = (self.balances, self.highest_nonce, self.window)
+        return encode((*fields, self.client_ids) if self.client_ids else fields)
 
 
 class Fill(Value, frozen=True):
-    """What one order traded in one height at one price. An AUCTION market has one price per height; in the others
-    an order that arrives may have a fill at each of several prices."""
+    """What one order traded in one height at one price, as maker or as taker. An AUCTION market has one price per
+    height; in the others an order that arrives may have a fill at each of several prices."""
 
     height: Uint
     market: MarketId
@@ -140,6 +210,14 @@ class Fill(Value, frozen=True):
     side: Side
     price_ticks: PriceTicks
     quantity_lots: QuantityLots
+    fee: AmountBytes
+    maker: Annotated[int, Meta(ge=0, le=1)]
+    """1 where the order was in the book for the other side to meet, and so paid the maker's fee."""
+
+    @property
+    def fee_units(self) -> int:
+        """The fee in quote units."""
+        return int.from_bytes(self.fee, "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +246,12 @@ class PreparedOrder:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one order of the batch; ``code`` is a key of :data:`OUTCOME_CODES`.
+    """What became of one action of the batch; ``code`` is a key of :data:`OUTCOME_CODES`.
 
-    ``account`` is None where no account signed the plaintext; ``market`` is the one a limit order names;
+    ``account`` is None where no account signed the plaintext; ``market`` is the one an order or a replacement names.
     Where ``filled_lots`` is not 0, ``price_ticks`` is the worst price it traded at (an AUCTION market's clearing
     price). ``notional_tick_lots`` is the sum of price times lots over its fills, so what they cost or brought is
-    ``notional_tick_lots * quote_units_per_tick_lot``, whatever the prices.
+    ``notional_tick_lots * quote_units_per_tick_lot``, whatever the prices. ``fee_units`` is in quote units, too.
     """
 
     order_id: bytes
@@ -183,13 +261,31 @@ class Outcome:
     filled_lots: int
     price_ticks: int | None
     notional_tick_lots: int
+    fee_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What a height did to an order of an earlier height that traded in it or ended; fields as in :class:`Outcome`, of
+    this height alone. ``remaining_lots`` is what is open of it afterwards: 0 where it is not open any more."""
+
+    order_id: bytes
+    account: bytes
+    market: int
+    code: str
+    filled_lots: int
+    price_ticks: int | None
+    notional_tick_lots: int
+    fee_units: int
+    remaining_lots: int
 
 
 @dataclass(frozen=True, slots=True)
 class HeightResult:
     """Everything that follows from one height.
 
-    ``fills`` by market, then draw, then price from the order's best; ``outcomes`` in draw order; ``deltas`` are
+    ``fills`` by market, then order id, then price from the order's best, then as taker before as maker; ``outcomes`` of
+    the batch's orders and ``updates`` of earlier ones by order id; ``deltas`` are
     rows ``(account, asset, change of free + locked, change of withdrawable)`` without rows of zeros, by (asset,
     account); ``clearing`` has a row ``(market, price_ticks, volume_lots)`` per market that traded, ascending,
     with the clearing price or, where orders meet one after the other, the last trade's.
@@ -200,15 +296,18 @@ class HeightResult:
     fills_root: bytes
     fills: tuple[Fill, ...]
     outcomes: tuple[Outcome, ...]
+    updates: tuple[Update, ...]
     deltas: tuple[tuple[bytes, int, int, int], ...]
     clearing: tuple[tuple[int, int, int], ...]
 
 
 def checked_market(market: Market) -> Market:
     """``market`` itself; raises :class:`~mpc_sequencer.core.errors.ProtocolError` where a field is out of
-    bounds, ``ValueError`` where it trades an asset against itself. (Constructing a value checks no bounds;
-    decoding does.)"""
+    bounds, ``ValueError`` where it trades an asset against itself or no quantity fits. (Constructing a value checks no
+    bounds; decoding does.)"""
     decode(Market, encode(market))
+    if market.quantity_min_lots > market.quantity_max_lots:
+        raise ValueError(f"market {market.id} takes no quantity: its least is above its most")
     if market.base_asset == market.quote_asset:
         raise ValueError(f"market {market.id} trades asset {market.base_asset} against itself")
     return market

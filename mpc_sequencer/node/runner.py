@@ -207,25 +207,26 @@ class Runner:
         return gathered
 
     async def _carry_out(self, gathered: list[core_effects.Effect]) -> None:
-        records = [one.record for one in gathered if isinstance(one, core_effects.Persist)]
+        records: list[core_effects.Record] = []
+        leaving: list[core_effects.Effect] = []
         with on_disk():
             for one in gathered:
                 if isinstance(one, core_effects.Append):
                     self._storage.append(one.entry)
-                elif isinstance(one, core_effects.KeepSecret):  # a few in a member's life
-                    self._vault.put(one.name, one.secret)
-                    logger.info("%s is in the vault", one.name)
-                elif isinstance(one, core_effects.Outcomes):
-                    self._storage.outcomes.add(one.height, one.rows)
+                elif isinstance(one, core_effects.Persist):
+                    records.append(one.record)
+                else:
+                    leaving.append(one)
+                    self._keep_first(one)
             if records:
                 self._storage.journal.append_many([encode(record) for record in records])
                 # what binds to nothing need not wait for the disk: it is synced with what comes next
                 if any(not isinstance(record, core_effects.UNBINDING) for record in records):
                     await self._sync()
-        for one in gathered:
+        for one in leaving:
             if isinstance(one, core_effects.RolledBack):
                 raise DiskRolledBack(one.detail)
-        for one in gathered:
+        for one in leaving:
             self._send(one)
             if isinstance(one, core_effects.Evidence):
                 await self._keep(one)
@@ -233,6 +234,14 @@ class Runner:
                 self._erase([one.name])
             elif isinstance(one, core_effects.RetireSecret):
                 self._retired.append(one.name)
+
+    def _keep_first(self, one: core_effects.Effect) -> None:
+        """What must be kept, or written, before anything of its round is sent, besides log and journal."""
+        if isinstance(one, core_effects.KeepSecret):  # a few in a member's life
+            self._vault.put(one.name, one.secret)
+            logger.info("%s is in the vault", one.name)
+        elif isinstance(one, core_effects.Outcomes):
+            self._storage.outcomes.add(one.height, one.rows)
 
     def _erase(self, names: Iterable[str]) -> None:
         for name in names:

@@ -7,7 +7,8 @@ from typing import Final
 import trio
 
 from mpc_sequencer.core.node import NodeCore
-from mpc_sequencer.node.storage import SnapshotWrite, Storage
+from mpc_sequencer.node.snapshot_file import SnapshotWrite
+from mpc_sequencer.node.storage import Storage
 
 SNAPSHOT_ORDERS_MIN: Final = 250
 """A member that comes back derives so many orders again at the least, each at about a millisecond."""

@@ -7,7 +7,7 @@
       never-started      written with the member's keys; the first start removes it
       journal/           what must be on disk before it is on the wire (journal.py)
       log/               the audit log (translog.py); log-<ms>/ where an earlier one was lost
-      snapshot           the member's state at one moment, with the first journal record after it
+      snapshot           the member's state at one moment, with the first journal record after it (snapshot_file.py)
       heights            where each height starts in the log, 8 bytes each
       outcomes           what became of each order (outcomes.py)
       evidence/          evidence_files.py
@@ -29,15 +29,11 @@ output error) keeps the member from starting: nothing is given up for what may b
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
-import os
-import struct
 import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -61,16 +57,13 @@ from mpc_sequencer.node.journal import (
     JournalDamage,
     read_journal,
 )
-from mpc_sequencer.node.outcomes import Outcomes, OutcomesWrite
+from mpc_sequencer.node.outcomes import Outcomes
+from mpc_sequencer.node.snapshot_file import SnapshotMark, SnapshotWrite, pack_snapshot, unpack_snapshot
 from mpc_sequencer.node.startup import lead_to
-from mpc_sequencer.node.translog import CheckpointWrite, TransparencyLog
+from mpc_sequencer.node.translog import TransparencyLog
 
 INPUT_ENTRIES_MAX: Final = 256  # the first bundle of the log; more are read from the chain
 NEVER_STARTED: Final = "never-started"
-_MAGIC: Final = b"MPCSEQS1"
-_HEADER: Final = struct.Struct(">8sQQQQ")
-"""Magic, first journal record after the snapshot, first log entry needed beside it, heights that start before that
-entry, bytes of content."""
 _HINT: Final = "keep the folder for its evidence; the member starts damaged"
 
 logger = logging.getLogger("mpc_sequencer.node")
@@ -177,14 +170,11 @@ class Storage:
         except ConfigError as error:
             _refuse_unreadable(error)
             raise Damage(str(error)) from error
-        body, seal = data[:-32], data[-32:]
-        if len(data) < _HEADER.size + 32 or hashlib.sha256(body).digest() != seal:
-            raise Damage(f"{path} is damaged")
-        magic, first_record, first_entry, heights_before, size = _HEADER.unpack_from(body)
-        if magic != _MAGIC or size != len(body) - _HEADER.size:
-            raise Damage(f"{path} is no snapshot of this version")
-        self._first_record, self._first_entry, self._heights_before = first_record, first_entry, heights_before
-        self.snapshot = body[_HEADER.size :]
+        try:
+            mark, self.snapshot = unpack_snapshot(data)
+        except ValueError as error:
+            raise Damage(f"{path} {error}") from error
+        self._first_record, self._first_entry, self._heights_before = mark
 
     def _log_folder(self) -> tuple[Path, int]:
         """The newest log's folder and when it began (0 for the first)."""
@@ -298,7 +288,7 @@ class Storage:
             return None
         for data in first:
             entry: LogEntry = decode(LogEntry, data, bytes_max=LOG_ENTRY_BYTES_MAX)
-            if isinstance(entry, InputsEntry):
+            if isinstance(entry, InputsEntry) and len(found) < self._checkpoint.inputs_count:
                 found.extend(entry.inputs)
             elif not isinstance(entry, GenesisEntry):
                 break
@@ -336,7 +326,7 @@ class Storage:
         first_record = self.journal.rotate()
         saved, starts = self._heights_saved, self.index.starts
         before = bisect_left(starts, first_entry)
-        body = _HEADER.pack(_MAGIC, first_record, first_entry, before, len(data)) + data
+        body = pack_snapshot(SnapshotMark(first_record, first_entry, before), data)
         checkpoint = self.log.prepare_checkpoint()
         heights, outcomes = starts[saved:].tobytes(), self.outcomes.prepare()
         return SnapshotWrite(
@@ -377,36 +367,3 @@ def _refuse_unreadable(error: ConfigError) -> None:
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno not in (errno.ENOENT, errno.ENOTDIR):
         raise error
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotWrite:
-    """A prepared snapshot. Run it to its end, in any thread, before the next one or a checkpoint is prepared."""
-
-    folder: Path
-    checkpoint: CheckpointWrite
-    body: bytes
-    heights_saved: int
-    """Heights that are on disk already."""
-    heights: bytes
-    outcomes: OutcomesWrite
-    journal: Journal
-    first_record: int
-    finish: Callable[[int], None]
-
-    def run(self) -> None:
-        """The log's checkpoint, outcomes, heights, the snapshot; then older journal segments go. Raises ``OSError``."""
-        self.checkpoint.run(sync=True)
-        self.outcomes.run()
-        path = self.folder / "heights"
-        path.touch(mode=0o600)
-        with path.open("r+b") as file:
-            file.truncate(8 * self.heights_saved)
-            file.seek(8 * self.heights_saved)
-            file.write(self.heights)
-            file.flush()
-            os.fsync(file.fileno())
-        seal = hashlib.sha256(self.body).digest()
-        files.replace_file(self.folder / "snapshot", self.body + seal, mode=0o600, sync=True)
-        self.finish(self.heights_saved + len(self.heights) // 8)
-        self.journal.prune(self.first_record)

@@ -18,6 +18,7 @@ from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import SettlementShare
 from mpc_sequencer.core.offences import Offence, ResultEquivocation
+from mpc_sequencer.core.ordering.chainstate import ChainState
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.transcript import SETTLEMENT_DELTAS_BYTES_MAX
 from mpc_sequencer.core.types import Address, BlockHeader, Hash32, NodeIndex, SignatureBytes, Uint, Value
@@ -67,6 +68,7 @@ class RangeValue(Value, frozen=True):
     signatures: tuple[tuple[NodeIndex, SignatureBytes], ...]
     epoch: Uint
     quorum: Uint
+    inputs: tuple[Uint, Hash32]
 
 
 class RangesValue(Value, frozen=True):
@@ -95,6 +97,8 @@ class _Range:
     epoch: int
     quorum: int
     """Of that epoch's committee."""
+    inputs: tuple[int, bytes]
+    """How many of the queue's inputs its blocks and those before them take, and the queue's hash there."""
     result: BatchResult | None = None
     claim: ResultClaim | None = None
     signatures: dict[int, bytes] = field(default_factory=dict)
@@ -128,9 +132,11 @@ class Ranges:
 
     # --- the rule
     # -----------------------------------------------------------------------------------------------
-    def final(self, header: BlockHeader, block_id: bytes, counts: bool, *, last: bool = False) -> None:
-        """The next final header, in height order; closes the range where the rule says so. ``last``: of its epoch,
-        which no range that counts a height outlives."""
+    def final(
+        self, header: BlockHeader, block_id: bytes, counts: bool, chain: ChainState, *, last: bool = False
+    ) -> None:
+        """The next final header, in height order, and where its block stands with the chain; closes the range where the
+        rule says so. ``last``: of its epoch, which no range that counts a height outlives."""
         self._block_ids.append(block_id)
         if counts:
             self._counting.append((header.height, header.time_ms))
@@ -149,6 +155,7 @@ class Ranges:
                     block_ids=tuple(self._block_ids),
                     epoch=self._committee.epoch,
                     quorum=self._committee.q,
+                    inputs=(chain.inputs_count, chain.inputs_hash),
                 )
             )
             self._first = header.height + 1
@@ -222,7 +229,6 @@ class Ranges:
                 before = sums.get((asset, account), (0, 0))
                 sums[asset, account] = (before[0] + free, before[1] + withdrawable)
         closed.prev_state_root = self._state_root
-        checkpoint = self._committee.genesis.checkpoint
         return BatchResult(
             epoch=closed.epoch,
             first_height=closed.first,
@@ -231,8 +237,8 @@ class Ranges:
             state_root=outcomes[-1].state_root,
             fills_root=domains.RANGE_FILLS(*(outcome.fills_root for outcome in outcomes)),
             data_hash=domains.RANGE_DATA(*closed.block_ids),
-            inputs_count=checkpoint.inputs_count,
-            inputs_hash=checkpoint.inputs_hash,
+            inputs_count=closed.inputs[0],
+            inputs_hash=closed.inputs[1],
             deltas=_deltas(sums),
         )
 
@@ -328,6 +334,7 @@ class Ranges:
                     signatures=tuple(sorted(r.signatures.items())),
                     epoch=r.epoch,
                     quorum=r.quorum,
+                    inputs=r.inputs,
                 )
                 for r in ranges
             ),
@@ -342,7 +349,7 @@ class Ranges:
         self._state_root = value.state_root
         self._totals = {one.height: _totals(one) for one in value.totals}
         self._closed = [
-            _Range(one.number, one.first, one.last, one.counting, one.block_ids, one.epoch, one.quorum)
+            _Range(one.number, one.first, one.last, one.counting, one.block_ids, one.epoch, one.quorum, one.inputs)
             for one in value.closed
         ]
         if value.signed:

@@ -2,21 +2,15 @@
 
 Every run is a function of its seed: delays come from a seeded generator, events of one instant keep their order of
 making, and the cores themselves are deterministic. What reaches a member within one millisecond it takes in one
-round, as the runner does. Messages between two members may overtake each other as far as
-their delays allow; a message to or from a stopped member is lost, as is one whose (sender, receiver) pair is cut.
-
-Messages cross the network in their canonical encoding and are decoded strictly, so the codec is under test as well.
+round, as the runner does. A message to or from a stopped member is lost; what else may befall one on its way is
+:mod:`mpc_sequencer.sim.wire`'s.
 """
 
 from __future__ import annotations
 
-import heapq
 import random
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from types import MappingProxyType
 from typing import Final
 
 from mpc_sequencer.core.codec import decode, encode
@@ -48,24 +42,16 @@ from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.rotation import follow_all
 from mpc_sequencer.core.transcript import LogEntry
 from mpc_sequencer.core.types import NextCommittee
-from mpc_sequencer.sim.deployment import START_MS, Deployment, log_key
+from mpc_sequencer.sim.agenda import Agenda
+from mpc_sequencer.sim.deployment import NOTHING, START_MS, Deployment
 from mpc_sequencer.sim.epochs import STRANGER, Crossing, arrival, hears, meeting, number_of, passes, place_of
 from mpc_sequencer.sim.host import Host
+from mpc_sequencer.sim.wire import Network
 
 DIAL_MS: Final = 500
 """How often who follows the log without a place calls on members that do not know it."""
 WRITTEN: Final = (Append, Persist)
 """Effects that a host writes and does not send."""
-
-
-@dataclass(slots=True)
-class Network:
-    """Delays and cuts. ``delay_ms(rng, sender, receiver)`` gives one message's delay."""
-
-    delay_ms: Callable[[random.Random, int, int], int] = lambda rng, _s, _r: rng.randint(1, 5)
-    cut: set[tuple[int, int]] = field(default_factory=set)
-    tamper: Callable[[int, int, PeerMessage], PeerMessage | None] = lambda _s, _r, message: message
-    """What a Byzantine sender's wire does to a message: another one, or None to drop it."""
 
 
 class Cluster:
@@ -89,10 +75,8 @@ class Cluster:
         self.network = network or Network()
         self.now_ms = START_MS
         self._rng = random.Random(seed)
-        self._instants: list[int] = []
-        """The virtual times at which something happens, a heap."""
-        self._agenda: dict[int, deque[tuple[int, Event | Crossing | Callable[[], None] | None]]] = {}
-        """By virtual time what happens, in the order of making, each with its place."""
+        self._agenda: Agenda[tuple[int, Event | Crossing | Callable[[], None] | None]] = Agenda()
+        """What happens, each with its place."""
         self.faults: list[tuple[int, Fault]] = []
         self.evidence: list[tuple[int, Evidence]] = []
         self.replies: dict[int, list[tuple[int, ClientReply]]] = {}
@@ -112,30 +96,21 @@ class Cluster:
                 if peer != host.node:
                     self.at(self.now_ms, host.place, PeerUp(peer))
 
-    def _new_core(self, node: int, vault: Mapping[str, bytes] = MappingProxyType({})) -> NodeCore:
+    def _new_core(self, node: int, vault: Mapping[str, bytes] = NOTHING) -> NodeCore:
         """A core of member ``node`` in the first epoch that remembers nothing but what its vault holds."""
-        d = self.deployment
-        entropy = self._rng.randbytes(32)
-        return NodeCore(d.committee, node, d.signers[node], d.share(node), d.inputs, entropy, vault)
+        return self.deployment.first_core(node, self._rng.randbytes(32), vault)
 
     def _epoch_core(self, host: Host, committee: Committee) -> NodeCore:
         """A core of the host's member, or of who follows, for the committee of any epoch."""
-        d = self.deployment
-        signer = [*d.signers, *d.joiners][host.node]
-        keys = [member.consensus_key for member in committee.genesis.members]
-        node = keys.index(signer.public_key) if signer.public_key in keys else committee.n
-        entropy, key = self._rng.randbytes(32), log_key(d.seed, host.node)
-        return NodeCore(committee, node, signer, None, d.inputs, entropy, host.disk.vault, key)
+        return self.deployment.core(host.node, committee, self._rng.randbytes(32), host.disk.vault)
 
     def join(self, joiner: int) -> Host:
         """A person of the deployment who is no member begins to follow the log; its host."""
         self.epochs = True
-        d, place = self.deployment, len(self.hosts)
-        person = d.committee.n + joiner
-        entropy = self._rng.randbytes(32)
-        signer, key = d.joiners[joiner], log_key(d.seed, person)
-        core = NodeCore(d.committee, d.committee.n, signer, None, d.inputs, entropy, log_key=key)
-        host = Host(place, person, core)
+        committee = self.deployment.committee
+        person = committee.n + joiner
+        core = self.deployment.core(person, committee, self._rng.randbytes(32))
+        host = Host(len(self.hosts), person, core)
         self.hosts.append(host)
         self._conclude(host, host.start(self.now_ms))
         self._call_on(host, frozenset())
@@ -188,19 +163,11 @@ class Cluster:
     # --- input --------------------------------------------------------------------------------------------------
     def at(self, time_ms: int, place: int, event: Event | Crossing | None) -> None:
         """Hand ``event`` to a host at a virtual time (None only sees whether it is due)."""
-        planned = self._agenda.get(time_ms)
-        if planned is None:
-            planned = self._agenda[time_ms] = deque()
-            heapq.heappush(self._instants, time_ms)
-        planned.append((place, event))
+        self._agenda.add(time_ms, (place, event))
 
     def call(self, time_ms: int, action: Callable[[], None]) -> None:
         """Do ``action`` at a virtual time: what happens to the network or to hosts."""
-        planned = self._agenda.get(time_ms)
-        if planned is None:
-            planned = self._agenda[time_ms] = deque()
-            heapq.heappush(self._instants, time_ms)
-        planned.append((0, action))
+        self._agenda.add(time_ms, (0, action))
 
     def request(self, node: int, request: ClientRequest, client: int = 1) -> None:
         """A client's request, now."""
@@ -233,14 +200,8 @@ class Cluster:
     def run(self, duration_ms: int, until: Callable[[Cluster], bool] | None = None) -> bool:
         """Advance virtual time by up to ``duration_ms``; True once ``until`` holds."""
         end_ms = self.now_ms + duration_ms
-        while self._instants and self._instants[0] <= end_ms:
-            time_ms = self._instants[0]
-            planned = self._agenda[time_ms]
-            if not planned:
-                heapq.heappop(self._instants)
-                del self._agenda[time_ms]
-                continue
-            place, what = planned.popleft()
+        while (due := self._agenda.take(end_ms)) is not None:
+            time_ms, (place, what) = due
             self.now_ms = max(self.now_ms, time_ms)
             if what is None:
                 if not self._round(self.hosts[place]):
@@ -425,14 +386,13 @@ class Cluster:
 
     def _transmit(self, sender: int, receiver: int, message: PeerMessage) -> None:
         self.messages += 1
-        if (sender, receiver) in self.network.cut or receiver == sender:
+        if receiver == sender:
             return
         if self.epochs and not passes(self.hosts[sender], self.hosts[receiver], message):
             return
-        sent = self.network.tamper(sender, receiver, message)
-        if sent is None:
+        carried = self.network.carry(self._rng, sender, receiver, message)
+        if carried is None:
             return
-        delay_ms = self.network.delay_ms(self._rng, sender, receiver)
-        arrived: PeerMessage = decode(PeerMessage, encode(sent))
+        delay_ms, arrived = carried
         event = Crossing(sender, self.hosts[sender].epoch, arrived) if self.epochs else FromPeer(sender, arrived)
         self.at(self.now_ms + delay_ms, receiver, event)

@@ -6,19 +6,20 @@ Everything a real deployment draws at random is derived from the seed here, so t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
 from mpc_sequencer.core import domains, eip712, limits
-from mpc_sequencer.core.actions import BUY, GTC, Action, LimitOrder, SignedAction, label_hash
+from mpc_sequencer.core.actions import BUY, GTC, Action, Order, SignedAction, label_hash, plain_order
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee, Genesis, Member
-from mpc_sequencer.core.genesis import INPUT_BOND, INPUT_DEPOSIT
+from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.signing import Signer, address_of
-from mpc_sequencer.core.transcript import ChainInput
+from mpc_sequencer.core.transcript import INPUT_BOND, INPUT_DEPOSIT, ChainInput
 from mpc_sequencer.core.types import Checkpoint, Envelope, NextCommittee, NextMember
 from mpc_sequencer.market import AUCTION, RECEIVE, Market
 from mpc_sequencer.market.types import OrderPolicy
@@ -36,6 +37,7 @@ POOR_BOND_ORDERS: Final = 3
 DEALINGS: Final = 16
 """So many threshold keys are drawn for each size and threshold; seeds share them, and their tables."""
 SIZE_BUCKET: Final = 256
+NOTHING: Final[Mapping[str, bytes]] = MappingProxyType({})
 MARKET: Final = Market(
     id=0,
     base_asset=BASE_ASSET,
@@ -82,6 +84,17 @@ class Deployment:
         """A copy of the share a member has from the start, for it to erase."""
         return SecretShare(node + 1, self.shares[node].export()) if node < len(self.shares) else None
 
+    def first_core(self, node: int, entropy: bytes, vault: Mapping[str, bytes] = NOTHING) -> NodeCore:
+        """A core of member ``node`` in the first epoch that remembers nothing but what its ``vault`` holds."""
+        return NodeCore(self.committee, node, self.signers[node], self.share(node), self.inputs, entropy, vault)
+
+    def core(self, person: int, committee: Committee, entropy: bytes, vault: Mapping[str, bytes] = NOTHING) -> NodeCore:
+        """A core of any person for the committee of any epoch: who has no place in it follows the log."""
+        signer = [*self.signers, *self.joiners][person]
+        keys = [member.consensus_key for member in committee.genesis.members]
+        node = keys.index(signer.public_key) if signer.public_key in keys else committee.n
+        return NodeCore(committee, node, signer, None, self.inputs, entropy, vault, log_key(self.seed, person))
+
     def next_committee(self, people: Sequence[int], threshold: int) -> NextCommittee:
         """A committee of members and joiners, by person: members have the first numbers, joiners follow."""
         signers = [*self.signers, *self.joiners]
@@ -118,13 +131,13 @@ class Deployment:
         price_ticks: int = 618_000,
         quantity_lots: int = 10,
         time_in_force: int = GTC,
-    ) -> LimitOrder:
+    ) -> Order:
         """An order of ``trader`` with its next nonce."""
         trader.nonce += 1
-        return LimitOrder(
-            account=trader.address,
-            nonce=trader.nonce,
-            label_hash=label_hash(label.encode()),
+        return plain_order(
+            trader.address,
+            trader.nonce,
+            label_hash(label.encode()),
             market=MARKET.id,
             side=side,
             time_in_force=time_in_force,
@@ -164,10 +177,12 @@ def make_deployment(
     generated: bool = False,
     key_refresh_ms: int = 0,
     joiners: int = 0,
+    chain_terms: tuple[int, int, int] = (1, 0, 0),
 ) -> Deployment:
     """A committee of ``n`` and ``traders`` funded accounts, of which the last ``poor_traders`` have a bond for
     POOR_BOND_ORDERS orders only. ``policy`` is the market's. The members hold a sharing of the threshold key from the
-    start, or (``generated``) generate it in the first blocks. ``joiners`` more people have keys and no place yet."""
+    start, or (``generated``) generate it in the first blocks. ``joiners`` more people have keys and no place yet.
+    ``chain_terms`` are the chain's step, and forced orders' delay and spacing, in its blocks."""
     t = threshold if threshold is not None else n - (n - 1) // (4 if policy == RECEIVE else 3)
     dealing = deal(n, t, secret=None, entropy=_draw(seed % DEALINGS, "deal"))
     signers = sorted(
@@ -197,6 +212,9 @@ def make_deployment(
         checkpoint=Checkpoint(1, _draw(seed, "chain block"), len(inputs), inputs_hash),
         time_ms=START_MS,
         key_refresh_ms=key_refresh_ms,
+        l1_step_blocks=chain_terms[0],
+        forced_delay_blocks=chain_terms[1],
+        forced_spacing_blocks=chain_terms[2],
     )
     committee = Committee(genesis)
     later = tuple(Signer(_draw(seed, "consensus", n + i)) for i in range(joiners))

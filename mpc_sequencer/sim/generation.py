@@ -12,6 +12,7 @@ ROBBED_EVERY it is the vault with the secrets, and nothing else.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -46,6 +47,24 @@ class Pace:
         length_ms = max(1, (fault.until_ms - fault.at_ms) // self.denominator)
         return replace(fault, at_ms=at_ms, until_ms=at_ms + length_ms)
 
+    def moved_plan(self, plan: FaultPlan, outage: Callable[[Outage], Outage]) -> FaultPlan:
+        """A plan with all its faults at their new times, its outages as ``outage`` bends them then, in their order."""
+        hosts = plan.hosts
+        return replace(
+            plan,
+            breaks=tuple(self.moved(one) for one in plan.breaks),
+            stalls=tuple(self.moved(one) for one in plan.stalls),
+            one_ways=tuple(self.moved(one) for one in plan.one_ways),
+            jumps=tuple(self.moved(one) for one in plan.jumps),
+            crashes=tuple((node, self.at(at_ms)) for node, at_ms in plan.crashes),
+            hosts=HostPlan(
+                outages=tuple(outage(self.moved(one)) for one in hosts.outages),
+                slow_disks=tuple(self.moved(one) for one in hosts.slow_disks),
+                snapshots=tuple(replace(one, at_ms=self.at(one.at_ms)) for one in hosts.snapshots),
+            ),
+            end_ms=max(FAULTS_END_MS, self.at(FAULTS_END_MS)),
+        )
+
 
 QUICK: Final = Pace(5, 1, 6)
 PACES: Final = (QUICK, QUICK, Pace(FAULTS_BEGIN_MS, 1, 1), Pace(FAULTS_BEGIN_MS, 8, 1))
@@ -56,20 +75,7 @@ def generated_plan(seed: int, nodes: int, faults: frozenset[str]) -> FaultPlan:
     rng = random.Random(f"{seed}/{nodes}/generation")
     pace = rng.choice(PACES)
     plan = make_plan(seed, nodes, faults)
-    return replace(
-        plan,
-        breaks=tuple(pace.moved(one) for one in plan.breaks),
-        stalls=tuple(pace.moved(one) for one in plan.stalls),
-        one_ways=tuple(pace.moved(one) for one in plan.one_ways),
-        jumps=tuple(pace.moved(one) for one in plan.jumps),
-        crashes=tuple((node, pace.at(at_ms)) for node, at_ms in plan.crashes),
-        hosts=HostPlan(
-            outages=tuple(_outage(pace.moved(one), rng) for one in plan.hosts.outages),
-            slow_disks=tuple(pace.moved(one) for one in plan.hosts.slow_disks),
-            snapshots=tuple(replace(one, at_ms=pace.at(one.at_ms)) for one in plan.hosts.snapshots),
-        ),
-        end_ms=max(FAULTS_END_MS, pace.at(FAULTS_END_MS)),
-    )
+    return pace.moved_plan(plan, lambda one: _outage(one, rng))
 
 
 def _outage(one: Outage, rng: random.Random) -> Outage:

@@ -25,7 +25,7 @@ from typing import Final
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.messages import PeerMessage
 from mpc_sequencer.sim.outages import NO_HOST_FAULTS, HostPlan, draw_hosts
-from mpc_sequencer.sim.plan import ROTATION_FAULT_KINDS, MemberFaults, member_faults
+from mpc_sequencer.sim.plan import ROTATION_FAULT_KINDS, MemberFaults, chain_blind, chain_late_ms, member_faults
 
 FAULTS_BEGIN_MS: Final = 200
 FAULTS_END_MS: Final = 3_000
@@ -110,6 +110,10 @@ class FaultPlan:
     """Members that run twice, both times by the rules and with the same keys: together they are Byzantine."""
 
     hosts: HostPlan = NO_HOST_FAULTS
+    chain_late_ms: tuple[int, ...] = ()
+    """By member: how late its chain node is."""
+    chain_blind: frozenset[int] = frozenset()
+    """Correct members whose chain node is dead."""
     end_ms: int = FAULTS_END_MS
     """When the network is healed."""
 
@@ -159,6 +163,9 @@ class FaultPlan:
         outages = [one for one in self.hosts.outages if not one.lost]
         if outages:
             parts.append(f"{len(outages)} outages of {len({one.node for one in outages})} members")
+        parts += [f"blind@{node}" for node in sorted(self.chain_blind)]
+        if any(self.chain_late_ms):
+            parts.append(f"chain late by {max(self.chain_late_ms)} ms")
         if self.hosts.slow_disks:
             parts.append(f"{len(self.hosts.slow_disks)} slow disks")
         parts += [name for name in ("reorder", "duplicates") if getattr(self, name)]
@@ -206,6 +213,8 @@ def make_plan(
         loss_percent=rng.choice((0, 0, 1, LOSS_PERCENT_MAX)) if "loss" in faults else 0,
         reorder="reorder" in faults and rng.random() < 0.3,
         duplicates="duplicates" in faults and rng.random() < 0.7,
+        chain_late_ms=chain_late_ms(seed, nodes, faults),
+        chain_blind=chain_blind(seed, nodes, faults),
         hosts=draw_hosts(seed, nodes, faults, members, (FAULTS_BEGIN_MS, FAULTS_END_MS), spare=spare),
     )
 

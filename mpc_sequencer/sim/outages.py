@@ -21,9 +21,13 @@ from typing import Final
 
 from mpc_sequencer.core.effects import (
     AdmittedRecord,
+    Append,
+    Effect,
     HeldKeyRecord,
     KeepSecret,
     KeyRecord,
+    ListRecord,
+    Persist,
     ProposalRecord,
     Record,
     VoteRecord,
@@ -77,6 +81,21 @@ class Outage:
     write_number: int = 0
     """Strikes the round that writes the so-manieth secret or record of this host, right after that one, whenever that
     is, and lasts ``until_ms - at_ms``; 0: see above."""
+
+    def strikes(self, effects: Iterable[Effect], written: int, writes: int) -> bool:
+        """Whether a round that brought this forth is one that the outage waits for: ``writes`` of its effects are
+        secrets and records, ``written`` were before."""
+        if self.write_number:
+            return written < self.write_number <= written + writes
+        if self.awaits == "secret":
+            return any(isinstance(effect, KeepSecret) for effect in effects)
+        awaited = KEY_AWAITED.get(self.awaits) or AWAITED[self.awaits]
+        if awaited is None:
+            return any(isinstance(effect, Append | Persist) for effect in effects)
+        records = [effect.record for effect in effects if isinstance(effect, Persist)]
+        if awaited is AdmittedRecord and any(isinstance(record, ListRecord) for record in records):
+            return False
+        return any(isinstance(record, awaited) for record in records)
 
 
 @dataclass(frozen=True, slots=True)

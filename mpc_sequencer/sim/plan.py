@@ -25,6 +25,8 @@ NETWORK_FAULTS: Final = frozenset(
         "duplicates",
         "skew",
         "jumps",
+        "chain_late",
+        "chain_blind",
     }
 )
 """What may befall any member, all of them together: each stays correct."""
@@ -37,6 +39,9 @@ KEY_FAULT_KINDS: Final = FAULT_KINDS | frozenset(KEY_BEHAVIOURS)
 """Those of a run that begins with a key generation."""
 ROTATION_FAULT_KINDS: Final = KEY_FAULT_KINDS | frozenset(ROTATION_BEHAVIOURS)
 """Those of a run in which the committee is replaced."""
+
+
+CHAIN_LATE_MS_MAX: Final = 2_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +98,19 @@ def member_faults(seed: int, nodes: int, faults: frozenset[str]) -> MemberFaults
         behaviours=tuple(sorted((node, kind) for node, kind in given if kind not in HOST_FAULTS)),
         wiped=tuple(sorted(node for node, kind in given if kind == "wipe")),
     )
+
+
+def chain_late_ms(seed: int, nodes: int, faults: frozenset[str]) -> tuple[int, ...]:
+    """By member: how late its chain node is; empty where none is."""
+    if "chain_late" not in faults:
+        return ()
+    drawn = [random.Random(f"{seed}/{node}/chain") for node in range(nodes)]
+    return tuple(rng.choice((0, 0, rng.randint(0, 400), rng.randint(0, CHAIN_LATE_MS_MAX))) for rng in drawn)
+
+
+def chain_blind(seed: int, nodes: int, faults: frozenset[str]) -> frozenset[int]:
+    """Up to f members that never see the chain: f+1 others that are correct do."""
+    if "chain_blind" not in faults:
+        return frozenset()
+    rng = random.Random(f"{seed}/{nodes}/blind")
+    return frozenset(rng.sample(range(nodes), rng.randint(0, (nodes - 1) // 3)))

@@ -19,7 +19,7 @@ from mpc_sequencer.core.ordering import OrderingState
 from mpc_sequencer.core.rotation import is_same
 from mpc_sequencer.core.types import NextCommittee
 from mpc_sequencer.sim.checkers import ROTATED_CHECKERS, Checker, Watched
-from mpc_sequencer.sim.deployment import START_MS, make_deployment
+from mpc_sequencer.sim.deployment import START_MS
 from mpc_sequencer.sim.epochs import STRANGER
 from mpc_sequencer.sim.host import Host
 from mpc_sequencer.sim.rotating import RotatingSimulation
@@ -33,7 +33,7 @@ from mpc_sequencer.sim.run import (
     on_all_cores,
 )
 from mpc_sequencer.sim.simulation import Sent, Simulation
-from mpc_sequencer.sim.workload import LOAD_MS, POOR_TRADERS, RICH_TRADERS, Workload
+from mpc_sequencer.sim.workload import LOAD_MS, Workload
 
 ROTATION_MS_MAX: Final = 300_000
 """From the heal until the last committee is in its epoch: attempts in which phases take their windows, and one that
@@ -137,19 +137,11 @@ class RotatedHarness(Harness):
     # --- parts --------------------------------------------------------------------------------------------------
     def _watch(self) -> RotatedWatched:
         rotation = self.rotation
-        deployment = make_deployment(
-            self.nodes,
-            seed=self.seed,
-            traders=RICH_TRADERS + POOR_TRADERS,
-            poor_traders=POOR_TRADERS,
-            generated=rotation.generated,
-            key_refresh_ms=rotation.refresh_ms,
-            joiners=rotation.joiners,
-        )
+        deployment = self._deployment(key_refresh_ms=rotation.refresh_ms, joiners=rotation.joiners)
         self.targets = [(one, deployment.next_committee(one.people, one.threshold)) for one in rotation.wishes]
         first_ms = min(one.at_ms for one in rotation.wishes)
         late = frozenset(person for person, at_ms in rotation.joins if at_ms >= first_ms)
-        return RotatedWatched(deployment, self.plan, {}, late=late)
+        return RotatedWatched(deployment, self.plan, {}, late=late, strict_chain=False)
 
     def _checker_kinds(self) -> tuple[type[Checker], ...]:
         from mpc_sequencer.sim.checkers.audit import Audited
@@ -231,8 +223,7 @@ class RotatedHarness(Harness):
                 return
             simulation.run(SLICE_MS * 4)
             if not (simulation.now_ms - healed_ms) % INTERVAL_MS:
-                for checker in self.checkers:
-                    checker.at_interval(simulation)
+                self._look(simulation)
         settled_ms = simulation.now_ms
         for turn in range(PROBES):
             if not self._probe_once(simulation, workload, turn, settled_ms, members):

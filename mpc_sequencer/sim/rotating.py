@@ -7,7 +7,6 @@ People have places for good: members of the first epoch the first ones, joiners 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -18,10 +17,10 @@ from mpc_sequencer.core.messages import PeerMessage
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.types import NextCommittee
 from mpc_sequencer.sim.byzantine import BEHAVIOURS, KEY_BEHAVIOURS, ROTATION_BEHAVIOURS
-from mpc_sequencer.sim.deployment import START_MS, Deployment, log_key
+from mpc_sequencer.sim.deployment import START_MS, Deployment
 from mpc_sequencer.sim.epochs import STRANGER, Crossing, arrival, hears, meeting, number_of, passes, place_of
 from mpc_sequencer.sim.host import Host
-from mpc_sequencer.sim.network import FAULTS_BEGIN_MS, FAULTS_END_MS, Pair
+from mpc_sequencer.sim.network import Pair
 from mpc_sequencer.sim.outages import Outage
 from mpc_sequencer.sim.rotations import EPOCH_AWAITED, RotationPlan
 from mpc_sequencer.sim.simulation import Sent, Simulation
@@ -29,6 +28,8 @@ from mpc_sequencer.sim.simulation import Sent, Simulation
 
 class RotatingSimulation(Simulation):
     """See the module's text. ``begun(host)`` is called when a host's member has begun an epoch."""
+
+    kinds = BEHAVIOURS | KEY_BEHAVIOURS | ROTATION_BEHAVIOURS
 
     def __init__(
         self,
@@ -56,11 +57,8 @@ class RotatingSimulation(Simulation):
             host.clock.skew_ms = plan.faults.skew_ms[person]
             self.hosts.append(host)
         for jump in plan.faults.jumps:
-            if jump.node < members:
-                continue
-            clock = self.hosts[jump.node].clock
-            self.call(START_MS + jump.at_ms, partial(clock.step, jump.by_ms))
-            self.call(START_MS + jump.until_ms, partial(clock.step, -jump.by_ms))
+            if jump.node >= members:
+                self._schedule_jump(jump)
         for person, at_ms in plan.joins:
             self._break(self._pairs_of(person))
             self.call(START_MS + at_ms, partial(self._begin_to_follow, person))
@@ -71,30 +69,24 @@ class RotatingSimulation(Simulation):
         for person, name in liars:
             self._corrupt(person, name, seed)
 
-    def _corrupt(self, person: int, name: str, seed: int) -> None:
-        kinds = BEHAVIOURS | KEY_BEHAVIOURS | ROTATION_BEHAVIOURS
-        rng, core = random.Random(f"{seed}/{person}/{name}"), self.hosts[person].core
-        behaviour = self.behaviours[person] = kinds[name](person, core, self.deployment, rng)
-        behaviour.rebind(core)
-        core.standing.heeds_own_words = False
-        for down_ms, up_ms in behaviour.restarts_ms(FAULTS_BEGIN_MS, FAULTS_END_MS):
-            self.call(START_MS + down_ms, partial(self._lose, person, up_ms - down_ms))
+    def _lie_through(self, node: int, core: NodeCore) -> None:
+        self.behaviours[node].rebind(core)
+        super()._lie_through(node, core)
+
+    def _schedule_loss(self, node: int, down_ms: int, up_ms: int) -> None:
+        self.call(START_MS + down_ms, partial(self._lose, node, up_ms - down_ms))
 
     # --- people -------------------------------------------------------------------------------------------------
-    def _fresh_core(self, person: int) -> NodeCore:
-        """A core in the first epoch that remembers nothing."""
-        d, members = self.deployment, self.deployment.committee.n
-        if person < members:
-            return self._new_core(person)
-        signer, key = d.joiners[person - members], log_key(d.seed, person)
-        return NodeCore(d.committee, members, signer, None, d.inputs, self._rng.randbytes(32), log_key=key)
+    def _fresh_core(self, node: int) -> NodeCore:
+        committee = self.deployment.committee
+        if node < committee.n:
+            return super()._fresh_core(node)
+        return self.deployment.core(node, committee, self._rng.randbytes(32))
 
     def _begin_to_follow(self, person: int) -> None:
         host = self.hosts[person]
         host.up = True
-        self._conclude(host, host.start(self.now_ms))
-        self._alarm(host, self.now_ms)
-        self._restore(self._pairs_of(person))
+        self._begin_life(host)
         self._call_on(host, frozenset())
 
     def _lose(self, person: int, down_ms: int) -> None:
@@ -102,14 +94,6 @@ class RotatingSimulation(Simulation):
         if self.hosts[person].up:
             self.stop(person)
             self.call(self.now_ms + down_ms, partial(self._forget, person))
-
-    def _forget(self, node: int) -> None:
-        host = self.hosts[node] = Host(node, node, self._fresh_core(node), self.hosts[node].clock)
-        self.behaviours[node].rebind(host.core)
-        host.core.standing.heeds_own_words = False
-        self._conclude(host, host.start(self.now_ms))
-        self._alarm(host, self.now_ms)
-        self._restore(self._pairs_of(node))
 
     def restart(self, node: int, *, damaged: bool = False) -> None:
         """Two outages of one host may overlap where one of them waited for an epoch: it comes up once."""
@@ -144,8 +128,7 @@ class RotatingSimulation(Simulation):
     def began(self, host: Host) -> None:
         self.links.forget_sent(host.place)
         if host.place in self.behaviours:
-            self.behaviours[host.place].rebind(host.core)
-            host.core.standing.heeds_own_words = False
+            self._lie_through(host.place, host.core)
         self._begun(host)
 
     # --- links --------------------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from typing import Final
 from mpc_sequencer.core import limits
 from mpc_sequencer.sim.byzantine import BEHAVIOURS, KEY_BEHAVIOURS, ROTATION_BEHAVIOURS
 from mpc_sequencer.sim.generation import Pace
-from mpc_sequencer.sim.network import FAULTS_BEGIN_MS, FAULTS_END_MS, FaultPlan, make_plan
-from mpc_sequencer.sim.outages import HostPlan, Outage
+from mpc_sequencer.sim.network import FAULTS_BEGIN_MS, FaultPlan, make_plan
+from mpc_sequencer.sim.outages import Outage
 from mpc_sequencer.sim.plan import HOST_FAULTS, MemberFaults
 
 KINDS: Final = (
@@ -91,7 +91,8 @@ def rotated_plan(seed: int, nodes: int, faults: frozenset[str]) -> RotationPlan:
     members = _faulty(rng, seed, people, committees, faults)
     spare = min((len(one) - 1) // 3 - len(members.faulty & set(one)) for one in committees)
     pace = Pace(begin_ms, rng.choice((1, 1, 1, 2)), 1)
-    plan = _moved(make_plan(seed, people, faults, members=members, spare=spare), pace, rng)
+    plan = make_plan(seed, people, faults, members=members, spare=spare)
+    plan = pace.moved_plan(plan, lambda one: _outage(one, rng))
     joins = {one: rng.randint(0, begin_ms + rng.choice((0, 500, 2_500))) for one in range(nodes, people)}
     hosts = tuple(one for one in plan.hosts.outages if one.at_ms > joins.get(one.node, 0))
     snapshots = tuple(one for one in plan.hosts.snapshots if one.at_ms > joins.get(one.node, 0))
@@ -176,23 +177,6 @@ def _faulty(
 
 
 # --- when ----------------------------------------------------------------------------------------------------------
-def _moved(plan: FaultPlan, pace: Pace, rng: random.Random) -> FaultPlan:
-    return replace(
-        plan,
-        breaks=tuple(pace.moved(one) for one in plan.breaks),
-        stalls=tuple(pace.moved(one) for one in plan.stalls),
-        one_ways=tuple(pace.moved(one) for one in plan.one_ways),
-        jumps=tuple(pace.moved(one) for one in plan.jumps),
-        crashes=tuple((node, pace.at(at_ms)) for node, at_ms in plan.crashes),
-        hosts=HostPlan(
-            outages=tuple(_outage(pace.moved(one), rng) for one in plan.hosts.outages),
-            slow_disks=tuple(pace.moved(one) for one in plan.hosts.slow_disks),
-            snapshots=tuple(replace(one, at_ms=pace.at(one.at_ms)) for one in plan.hosts.snapshots),
-        ),
-        end_ms=max(FAULTS_END_MS, pace.at(FAULTS_END_MS)),
-    )
-
-
 def _outage(one: Outage, rng: random.Random) -> Outage:
     if one.moment == "between" or one.cause == "full":
         return one

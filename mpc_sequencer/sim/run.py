@@ -17,9 +17,10 @@ from functools import partial
 from typing import Any, Final, get_args
 
 from mpc_sequencer.core.effects import Effect
+from mpc_sequencer.sim.chain import DELAY_BLOCKS, SPACING_BLOCKS, STEP_BLOCKS, ChainFeed, SimulatedChain
 from mpc_sequencer.sim.checkers import CHECKERS, GENERATED_CHECKERS, Checker, Watched
 from mpc_sequencer.sim.cluster import Cluster
-from mpc_sequencer.sim.deployment import START_MS, make_deployment
+from mpc_sequencer.sim.deployment import START_MS, Deployment, make_deployment
 from mpc_sequencer.sim.generation import KEY_MS_MAX, establish, generated_plan, key_at
 from mpc_sequencer.sim.host import Host
 from mpc_sequencer.sim.network import FAULTS_END_MS, FaultPlan, make_plan
@@ -110,14 +111,19 @@ class Harness:
 
     # --- parts --------------------------------------------------------------------------------------------------
     def _watch(self) -> Watched:
-        deployment = make_deployment(
+        return Watched(self._deployment(), self.plan, {})
+
+    def _deployment(self, *, key_refresh_ms: int = 0, joiners: int = 0) -> Deployment:
+        return make_deployment(
             self.nodes,
             seed=self.seed,
             traders=RICH_TRADERS + POOR_TRADERS,
             poor_traders=POOR_TRADERS,
             generated=self.generated,
+            key_refresh_ms=key_refresh_ms,
+            joiners=joiners,
+            chain_terms=(STEP_BLOCKS, DELAY_BLOCKS, SPACING_BLOCKS),
         )
-        return Watched(deployment, self.plan, {})
 
     def _checker_kinds(self) -> tuple[type[Checker], ...]:
         return GENERATED_CHECKERS if self.generated else CHECKERS
@@ -148,6 +154,7 @@ class Harness:
 
     def _run(self) -> RunReport:
         simulation = self.simulation = self._simulation()
+        self._feed(simulation)
         workload = self._workload(simulation)
         began_ms = simulation.now_ms
         try:
@@ -161,6 +168,14 @@ class Harness:
             self.watched.report("core", simulation.hosts[error.node].core.chain.final_height, str(error))
         return self._report(simulation, simulation.now_ms - began_ms)
 
+    def _feed(self, simulation: Simulation) -> None:
+        """Have a settlement chain beside the committee."""
+        rng = random.Random(f"{self.seed}/{self.nodes}/chain")
+        chain = self.watched.chain = SimulatedChain(self.watched.deployment, rng, self.watched.sent)
+        ChainFeed(
+            simulation, chain, START_MS + self.plan.end_ms, self.plan.chain_late_ms, self.plan.chain_blind
+        )
+
     def _generate(self, simulation: Simulation) -> bool:
         """Faults, until a correct member has the key and a client has it from there; False where that takes too long.
         """
@@ -173,8 +188,7 @@ class Harness:
                     establish(simulation.deployment, certificate)
                     self._key_ms = simulation.now_ms - START_MS
                     return True
-            for checker in self.checkers:
-                checker.at_interval(simulation)
+            self._look(simulation)
         phases = [core.keygen.phase for core in simulation.cores]
         self.watched.report("progress", 0, f"no key {KEY_MS_MAX} ms after the heal; phases {phases}")
         return False
@@ -188,8 +202,11 @@ class Harness:
     def _advance(self, simulation: Simulation, duration_ms: int) -> None:
         for _ in range(duration_ms // INTERVAL_MS):
             simulation.run(INTERVAL_MS)
-            for checker in self.checkers:
-                checker.at_interval(simulation)
+            self._look(simulation)
+
+    def _look(self, simulation: Simulation) -> None:
+        for checker in self.checkers:
+            checker.at_interval(simulation)
 
     def _probe(self, simulation: Simulation, workload: Workload) -> None:
         """Orders to all, until who lost its journal lists again as well; then one that it must execute too."""

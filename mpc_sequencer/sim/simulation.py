@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import ClassVar, Final
 
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.effects import (
-    AdmittedRecord,
     Append,
     Broadcast,
     Effect,
     Event,
     FromPeer,
     KeepSecret,
-    ListRecord,
     PeerDown,
     PeerUp,
     Persist,
     Send,
 )
 from mpc_sequencer.core.messages import PeerMessage
+from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.sim.byzantine import BEHAVIOURS, KEY_BEHAVIOURS, Behaviour
 from mpc_sequencer.sim.cluster import WRITTEN, Cluster
 from mpc_sequencer.sim.deployment import START_MS, Deployment
 from mpc_sequencer.sim.host import Host, PreparedSnapshot
-from mpc_sequencer.sim.network import FAULTS_BEGIN_MS, FAULTS_END_MS, NOTICE_MS_MAX, FaultPlan, LinkFault, Links, Pair
-from mpc_sequencer.sim.outages import AWAITED, KEY_AWAITED, SYNC_MS, Outage, SnapshotTime
+from mpc_sequencer.sim.network import (
+    FAULTS_BEGIN_MS,
+    FAULTS_END_MS,
+    NOTICE_MS_MAX,
+    ClockJump,
+    FaultPlan,
+    LinkFault,
+    Links,
+    Pair,
+)
+from mpc_sequencer.sim.outages import SYNC_MS, Outage, SnapshotTime
 
 RECORDED: Final = (Persist, KeepSecret)
 """Effects that an outage may strike between."""
@@ -59,6 +67,9 @@ class Simulation(Cluster):
     """The cluster of a run. ``observe(node, effect)`` sees every effect of every member before it is carried out;
     ``trace(sent)`` every message."""
 
+    kinds: ClassVar[Mapping[str, type[Behaviour]]] = BEHAVIOURS | KEY_BEHAVIOURS
+    """How members may lie, by name."""
+
     def __init__(
         self,
         deployment: Deployment,
@@ -85,22 +96,14 @@ class Simulation(Cluster):
                 self._armed[outage.node] = outage
         self._disk_rng = random.Random(f"{seed}/disks")
         super().__init__(deployment, seed=seed, skew_ms=plan.skew_ms, twinned=plan.twinned)
-        kinds = BEHAVIOURS | KEY_BEHAVIOURS
         for node, name in plan.behaviours:
-            rng = random.Random(f"{seed}/{node}/{name}")
-            self.behaviours[node] = kinds[name](node, self.cores[node], deployment, rng)
-            self.cores[node].standing.heeds_own_words = False
-            for down_ms, up_ms in self.behaviours[node].restarts_ms(FAULTS_BEGIN_MS, FAULTS_END_MS):
-                self.call(START_MS + down_ms, partial(self.stop, node))
-                self.call(START_MS + up_ms, partial(self._forget, node))
+            self._corrupt(node, name, seed)
         for fault in plan.breaks:
             self._schedule_break(fault)
         for cut in plan.one_ways:
             self.call(START_MS + cut.until_ms, partial(self._remake, cut.pairs))
         for jump in plan.jumps:
-            clock = self.hosts[jump.node].clock
-            self.call(START_MS + jump.at_ms, partial(clock.step, jump.by_ms))
-            self.call(START_MS + jump.until_ms, partial(clock.step, -jump.by_ms))
+            self._schedule_jump(jump)
         for node, at_ms in plan.crashes:
             self.call(START_MS + at_ms, partial(self.stop, node))
         for outage in plan.hosts.outages:
@@ -117,6 +120,25 @@ class Simulation(Cluster):
         return self._digest.digest()
 
     # --- members ------------------------------------------------------------------------------------------------
+    def _corrupt(self, node: int, name: str, seed: int) -> None:
+        """The member lies from now on."""
+        core = self.hosts[node].core
+        behaviour = self.kinds[name](node, core, self.deployment, random.Random(f"{seed}/{node}/{name}"))
+        self.behaviours[node] = behaviour
+        self._lie_through(node, core)
+        for down_ms, up_ms in behaviour.restarts_ms(FAULTS_BEGIN_MS, FAULTS_END_MS):
+            self._schedule_loss(node, down_ms, up_ms)
+
+    def _lie_through(self, node: int, core: NodeCore) -> None:
+        """The liar's hand is on this core of its member."""
+        self.behaviours[node].core = core
+        core.standing.heeds_own_words = False
+
+    def _schedule_loss(self, node: int, down_ms: int, up_ms: int) -> None:
+        """The liar's host goes down, and comes back with an empty disk."""
+        self.call(START_MS + down_ms, partial(self.stop, node))
+        self.call(START_MS + up_ms, partial(self._forget, node))
+
     def _turn(self, place: int, events: Sequence[Event]) -> None:
         behaviour = self.behaviours.get(place)
         if behaviour is None:
@@ -192,7 +214,7 @@ class Simulation(Cluster):
         outage = self._armed.get(host.place)
         written = self._writes[host.node]
         self._writes[host.node] = written + sum(isinstance(one, RECORDED) for one in effects)
-        if outage is None or not _is_struck(outage, effects, written, self._writes[host.node] - written):
+        if outage is None or not outage.strikes(effects, written, self._writes[host.node] - written):
             super()._conclude(host, effects)
             return
         writes = _writes(effects)
@@ -254,12 +276,19 @@ class Simulation(Cluster):
 
     def _forget(self, node: int) -> None:
         """The host comes up with an empty disk and a core that knows nothing."""
-        host = self.hosts[node] = Host(node, node, self._new_core(node), self.hosts[node].clock)
-        self.behaviours[node].core = host.core
-        host.core.standing.heeds_own_words = False
+        host = self.hosts[node] = Host(node, node, self._fresh_core(node), self.hosts[node].clock)
+        self._lie_through(node, host.core)
+        self._begin_life(host)
+
+    def _fresh_core(self, node: int) -> NodeCore:
+        """A core in the first epoch that remembers nothing."""
+        return self._new_core(node)
+
+    def _begin_life(self, host: Host) -> None:
+        """A host's first round; links to those that are up follow."""
         self._conclude(host, host.start(self.now_ms))
         self._alarm(host, self.now_ms)
-        self._restore(self._pairs_of(node))
+        self._restore(self._pairs_of(host.place))
 
     def _pairs_of(self, place: int) -> tuple[Pair, ...]:
         return tuple((min(place, peer), max(place, peer)) for peer in range(len(self.hosts)) if peer != place)
@@ -268,6 +297,11 @@ class Simulation(Cluster):
     def _schedule_break(self, fault: LinkFault) -> None:
         self.call(START_MS + fault.at_ms, partial(self._break, fault.pairs))
         self.call(START_MS + fault.until_ms, partial(self._restore, fault.pairs))
+
+    def _schedule_jump(self, jump: ClockJump) -> None:
+        clock = self.hosts[jump.node].clock
+        self.call(START_MS + jump.at_ms, partial(clock.step, jump.by_ms))
+        self.call(START_MS + jump.until_ms, partial(clock.step, -jump.by_ms))
 
     def split(self, broken: Iterable[Pair], restored: Iterable[Pair]) -> None:
         """Break links between places, and restore others, now."""
@@ -351,19 +385,3 @@ def _writes(effects: Iterable[Effect]) -> list[Effect]:
     listed = list(effects)
     secrets: list[Effect] = [one for one in listed if isinstance(one, KeepSecret)]
     return secrets + [one for one in listed if isinstance(one, Persist)]
-
-
-def _is_struck(outage: Outage, effects: Iterable[Effect], written: int, writes: int) -> bool:
-    """Whether a round that brought this forth is one that the outage waits for: ``writes`` of its effects are secrets
-    and records, ``written`` were before."""
-    if outage.write_number:
-        return written < outage.write_number <= written + writes
-    if outage.awaits == "secret":
-        return any(isinstance(effect, KeepSecret) for effect in effects)
-    awaited = KEY_AWAITED.get(outage.awaits) or AWAITED[outage.awaits]
-    if awaited is None:
-        return any(isinstance(effect, WRITTEN) for effect in effects)
-    records = [effect.record for effect in effects if isinstance(effect, Persist)]
-    if awaited is AdmittedRecord and any(isinstance(record, ListRecord) for record in records):
-        return False
-    return any(isinstance(record, awaited) for record in records)

@@ -36,8 +36,8 @@ class Liar:
 
 def corrupt(cluster: Cluster, node: int, bend: Bend, kind: type[Participant] = Participant) -> None:
     """From now on the member says in every session what ``bend`` makes of the words of a participant of ``kind``."""
-    keygen: Any = cluster.cores[node].keygen
-    honest = keygen._participation
+    voice: Any = cluster.cores[node].keygen.voice
+    honest = voice._participation
 
     def participation(session: Session, *, begin: bool) -> Liar | None:
         made = honest(session, begin=begin)
@@ -46,7 +46,7 @@ def corrupt(cluster: Cluster, node: int, bend: Bend, kind: type[Participant] = P
         seed = bytes(made._seed)
         return Liar(kind(session.plan, seed, node + 1, node + 1), bend)
 
-    keygen._participation = participation
+    voice._participation = participation
 
 
 def unbent(_: Session, payload: bytes) -> bytes:

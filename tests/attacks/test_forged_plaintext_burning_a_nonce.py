@@ -15,7 +15,7 @@ from evidence_kit import evidence_left, outcomes
 from msgspec.structs import replace
 
 from mpc_sequencer.core import domains
-from mpc_sequencer.core.actions import LimitOrder, label_hash
+from mpc_sequencer.core.actions import Order, label_hash
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.market import BatchOrder
 from mpc_sequencer.sim import Cluster, make_deployment
@@ -37,7 +37,7 @@ def coins_that_draw(first: bytes, then: bytes) -> list[bytes]:
     raise AssertionError("no such coins")
 
 
-def under_the_victims_signature(action: LimitOrder) -> bytes:
+def under_the_victims_signature(action: Order) -> bytes:
     """A plaintext of ``action`` with the signature the victim made for the real one."""
     return SIGNED[:2] + encode(action) + SIGNED[-67:]
 
@@ -64,11 +64,11 @@ def test_a_forged_plaintext_cannot_burn_a_victims_nonce(name):
     real = desk.sealed("real", 0, REAL)
     for coin in coins_that_draw(forgery.order_id, real.order_id):
         made = desk.engine()
-        result = made.execute(1, coin, [made.prepare(forgery), made.prepare(real)])
+        result = made.execute(1, desk.TIME_MS, coin, [made.prepare(forgery), made.prepare(real)])
         codes = desk.codes(result)
         assert codes == {forgery.order_id: code, real.order_id: "resting"}
         alone = desk.engine()
-        assert alone.execute(1, coin, [alone.prepare(real)]).state_root == result.state_root
+        assert alone.execute(1, desk.TIME_MS, coin, [alone.prepare(real)]).state_root == result.state_root
         assert made.nonce_state(desk.ACCOUNTS[0]) == (1, 1)
 
 

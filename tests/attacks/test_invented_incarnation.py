@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from core_kit import all_sequenced, check_safety, make_list, reproposed, sign, submit
+from core_kit import check_safety, make_list, reproposed, sign, trickle
 from evidence_kit import charged, evidence_left
 
 from mpc_sequencer.core.messages import HeadMessage, PeerMessage, Proposal
@@ -59,13 +59,7 @@ BENDS: dict[str, tuple[Bend, str, str]] = {
 
 
 def load(cluster: Cluster, turns: int) -> None:
-    d, ids = cluster.deployment, set()
-    for turn in range(turns):
-        order = d.order(d.traders[turn % 4], cluster.now_ms)
-        ids.add(order.order_id())
-        submit(cluster, sorted(HONEST)[turn % 3], order)
-        cluster.run(50)
-    assert cluster.run(20_000, until=all_sequenced(ids, HONEST))
+    trickle(cluster, HONEST, turns, 50)
     cluster.run(1_500)
     check_safety(cluster, honest=HONEST)
 

@@ -56,7 +56,6 @@ def test_the_caught_proposal_is_good_as_it_is(running: tuple[Cluster, Proposal])
         ("out of order", "block.heads", "Block.heads"),
         ("behind the ancestors", "block.lists", "Head.list_number"),
         ("another list of that number", "block.lists", "Head.list_number"),
-        ("another checkpoint", "block.heads", "Head.checkpoint"),
         ("not signed by its member", "signature.signer", "Head.signature"),
     ],
 )
@@ -68,7 +67,6 @@ def test_a_head_that_does_not_belong_is_refused(
     first, view = block.heads[0], block.header.view
     last = cluster.cores[0].chain.final_state.last_lists[first.node]
     assert last[0] > 0, "the ancestors include a list of this member"
-    checkpoint = d.committee.genesis.checkpoint
     one = make_list(d, first.node, last[0], ZERO_HASH, (b"\x01" * 32,))
     heads = {
         "two views old": (make_head(d, first.node, view - 2, first.time_ms), *block.heads[1:]),
@@ -78,20 +76,12 @@ def test_a_head_that_does_not_belong_is_refused(
         "out of order": block.heads[::-1],
         "behind the ancestors": (make_head(d, first.node, view, first.time_ms), *block.heads[1:]),
         "another list of that number": (make_head(d, first.node, view, first.time_ms, one), *block.heads[1:]),
-        "another checkpoint": (
-            make_head(d, first.node, view, 1, checkpoint=type(checkpoint)(2, *_rest(checkpoint))),
-            *block.heads[1:],
-        ),
         "not signed by its member": (_by_another(cluster, first), *block.heads[1:]),
     }[name]
     verdict = _verdict(cluster, reproposed(d, proposal, heads=heads))
     assert isinstance(verdict, Rejected)
     assert (verdict.error.code, verdict.error.field) == (code, field)
     assert evidence_left(cluster) == set()
-
-
-def _rest(checkpoint: Any) -> tuple[Any, ...]:
-    return checkpoint.block_hash, checkpoint.inputs_count, checkpoint.inputs_hash
 
 
 def _by_another(cluster: Cluster, head: Any) -> Any:

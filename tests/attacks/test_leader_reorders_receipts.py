@@ -10,7 +10,7 @@ Evidence: none: the proposal gets no vote (`block.derived`), and in which order 
 from itertools import combinations, permutations
 
 import pytest
-from core_kit import all_sequenced, check_safety, reproposed, submit
+from core_kit import check_safety, reproposed, trickle
 from evidence_kit import evidence_left
 from receive_kit import History, names, oid
 
@@ -59,13 +59,7 @@ def test_a_batch_in_another_order_gets_no_vote() -> None:
         return message
 
     cluster.network.tamper = tamper
-    ids = set()
-    for turn in range(24):
-        orders = [d.order(d.traders[i], cluster.now_ms) for i in range(3)]
-        ids |= {order.order_id() for order in orders}
-        submit(cluster, sorted(HONEST)[turn % 4], *orders)
-        cluster.run(40)
-    assert cluster.run(20_000, until=all_sequenced(ids, HONEST))
+    trickle(cluster, HONEST, 24, 40, each=3)
     cluster.run(1_000)
     assert bent, "the leader did bend a batch"
     assert {(fault.node, fault.code) for node, fault in cluster.faults if node in HONEST} == {(LEADER, "block.derived")}

@@ -27,7 +27,7 @@ from mpc_sequencer.core.evidence import decode_file, encode_file, verify, verify
 from mpc_sequencer.core.offences import LogFork
 from mpc_sequencer.core.transcript import BlockEntry, ListEntry, LogEntry, ReceiptEntry
 from mpc_sequencer.sim import Cluster, Deployment, make_deployment
-from tests.audit.log_builder import hash_leaf, signed_note, write_log
+from tests.audit.log_files import hash_leaf, signed_note, write_log
 
 LIAR = 1
 KEYS = tuple(SigningKey(bytes((i,)) * 32) for i in range(1, 5))

@@ -79,11 +79,11 @@ def test_an_old_message_itself_is_none_of_the_new_session() -> None:
     deals = first_deals(cluster)
     assert set(deals) == {0, 1}
     core = cluster.cores[0]
-    before = core.keygen._session
+    before = core.keygen.session
     assert before is not None and before.plan == session_plan(cluster.deployment.committee, 0, 1)
     old = deals[1]
     core.keygen.final(core.chain.final_height + 1, cluster.now_ms, (old.message_id(),))
     core.keygen.work()
-    after = core.keygen._session
+    after = core.keygen.session
     assert after is not None and not after.deals and after.heard == before.heard and after.culprits == before.culprits
     assert not evidence_left(cluster)

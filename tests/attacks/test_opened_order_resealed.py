@@ -40,11 +40,11 @@ def test_an_opened_order_resealed_does_not_trade_again(label, plaintext, code):
     made = desk.engine()
     bid = desk.sealed("bid", 1, desk.buy(1, 1, 10, 100))
     first = BatchOrder(desk.order_id("first"), desk.LABEL, OPENED)
-    result = made.execute(1, desk.COIN, [made.prepare(bid), made.prepare(first)])
+    result = made.execute(1, desk.TIME_MS, desk.COIN, [made.prepare(bid), made.prepare(first)])
     assert desk.codes(result)[first.order_id] == "filled"
     before = made.dump()
     again = BatchOrder(desk.order_id("again"), label, plaintext)
-    result = made.execute(2, desk.COIN, [made.prepare(again)])
+    result = made.execute(2, desk.TIME_MS, desk.COIN, [made.prepare(again)])
     assert desk.codes(result) == {again.order_id: code}
     assert (result.fills, result.deltas) == ((), ())
     assert made.dump() == before
@@ -54,16 +54,16 @@ def test_resealed_into_the_same_batch_only_one_of_them_trades():
     made = desk.engine()
     batch = [made.prepare(desk.sealed("bid", 1, desk.buy(1, 1, 10, 100)))]
     batch += [made.prepare(BatchOrder(desk.order_id(i), desk.LABEL, OPENED)) for i in range(5)]
-    codes = sorted(desk.codes(made.execute(1, desk.COIN, batch)).values())
+    codes = sorted(desk.codes(made.execute(1, desk.TIME_MS, desk.COIN, batch)).values())
     assert codes == ["filled"] + ["nonce_consumed"] * 4 + ["partly_filled"]
 
 
 def test_a_used_nonce_stays_used_after_it_left_the_window():
     made = desk.engine()
     for height, nonce in enumerate((4, 2000), 1):
-        made.execute(height, desk.COIN, [made.prepare(desk.sealed(nonce, 0, desk.sell(0, nonce, 10, 1)))])
+        made.execute(height, desk.TIME_MS, desk.COIN, [made.prepare(desk.sealed(nonce, 0, desk.sell(0, nonce, 10, 1)))])
     again = made.prepare(BatchOrder(desk.order_id("again"), desk.LABEL, OPENED))
-    assert desk.codes(made.execute(3, desk.COIN, [again])) == {desk.order_id("again"): "nonce_consumed"}
+    assert desk.codes(made.execute(3, desk.TIME_MS, desk.COIN, [again])) == {desk.order_id("again"): "nonce_consumed"}
 
 
 def test_in_a_committee_what_was_opened_and_is_sealed_again_is_batched_and_does_nothing() -> None:

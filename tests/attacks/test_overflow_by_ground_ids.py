@@ -14,11 +14,13 @@ from evidence_kit import evidence_left
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.ordering import Candidate, Derived, OrderFacts, OrderingState, derive, genesis_state
+from mpc_sequencer.core.ordering.chainstate import chain_at
 from mpc_sequencer.core.types import ZERO_HASH
 from mpc_sequencer.sim import Cluster, make_deployment
 from mpc_sequencer.sim.deployment import START_MS
 
 D = make_deployment(4)
+CHAIN = chain_at(D.committee.genesis.checkpoint)
 GROUND = [bytes(16) + i.to_bytes(16, "big") for i in range(400)]
 HONEST = [b"\xff" * 16 + i.to_bytes(16, "big") for i in range(400)]
 FACTS = OrderFacts(START_MS, START_MS + 60_000, b"\x01" * 20)
@@ -42,7 +44,7 @@ def flood(parent: OrderingState, time_ms: int) -> Derived:
 
 
 def test_ground_ids_get_their_fair_part_of_the_batch_only() -> None:
-    parent = genesis_state(D.committee.genesis_id, START_MS, 4)
+    parent = genesis_state(D.committee.genesis_id, START_MS, 4, CHAIN)
     derived = flood(parent, START_MS + 10)
     assert len(derived.batch) == limits.BATCH_ORDERS_MAX
     ground = sum(1 for order_id in derived.batch if order_id in set(GROUND))
@@ -51,13 +53,13 @@ def test_ground_ids_get_their_fair_part_of_the_batch_only() -> None:
 
 
 def test_another_head_draws_other_places() -> None:
-    parent = genesis_state(D.committee.genesis_id, START_MS, 4)
+    parent = genesis_state(D.committee.genesis_id, START_MS, 4, CHAIN)
     first, second = flood(parent, START_MS + 10), flood(parent, START_MS + 11)
     assert set(first.batch) != set(second.batch)
 
 
 def test_what_was_left_over_comes_before_what_is_lifted_later() -> None:
-    parent = genesis_state(D.committee.genesis_id, START_MS, 4)
+    parent = genesis_state(D.committee.genesis_id, START_MS, 4, CHAIN)
     left_over = [order.order_id for order in flood(parent, START_MS + 10).state.queue]
     state = flood(parent, START_MS + 10).state
     later = tuple(bytes(8) + i.to_bytes(24, "big") for i in range(1, 300))

@@ -18,7 +18,6 @@ from typing import Any, get_args
 import msgspec
 import pytest
 from core_kit import (
-    all_sequenced,
     check_safety,
     make_certificate,
     make_claim,
@@ -29,7 +28,7 @@ from core_kit import (
     picture,
     refused,
     sign,
-    submit,
+    trickle,
 )
 from evidence_kit import charged, evidence_left
 from hypothesis import given, settings
@@ -41,6 +40,7 @@ from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.effects import FromPeer, PeerDown, PeerUp
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import ClientReply, ClientRequest, PeerMessage
+from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.core.types import (
     FINALIZE,
     NO_SIGNATURE,
@@ -104,6 +104,8 @@ def examples() -> tuple[tuple[Any, Any], ...]:
         messages.FetchLog(300, 70_000),
         messages.LogSlice((b"entry", b"another"), 9),
         messages.KeyBodies((key_message, key_message)),
+        messages.FetchInputs(ID),
+        messages.InputsMessage(ID, ID, (ChainInput(3, bytes(20), 0, ID, b"envelope"),) * 2),
     )
     request = (
         messages.Submit(7, (order, order), True),
@@ -120,7 +122,7 @@ def examples() -> tuple[tuple[Any, Any], ...]:
         messages.OrderReply(9, ID, "executed", 3, "filled", 3, 618_000, bytes(16)),
         messages.StatusReply(
             *(1, 2, 0, 9, 3, 3, 2, 1, 5, 7, 0, 4, 1, 21_000, (0, 1), (3,), 5, 6, ((1, 0, 618_000, 3),)),
-            *("deals", 1, 3, 4),
+            *("deals", 1, 3, 4, 300),
         ),
         messages.KeyReply(300, key, "done"),
         messages.EpochsReply(300, (start, start), next_committee, next_committee, 300),
@@ -242,7 +244,10 @@ def declared(kind: Any, tree: Any, path: Path) -> Any:
     for step in (*path, None):
         if isinstance(info, inspect.UnionType):
             structs = [one for one in info.types if isinstance(one, inspect.StructType)]
-            info = next(one for one in structs if one.tag in (None, tree[0]))
+            if structs:
+                info = next(one for one in structs if one.tag in (None, tree[0]))
+            else:  # a plain value that may be absent
+                info = next(one for one in info.types if not isinstance(one, inspect.NoneType))
         if step is None:
             break
         if isinstance(info, inspect.StructType):
@@ -346,13 +351,7 @@ def test_a_member_that_sends_such_frames_holds_up_nobody(way: str) -> None:
     bend, code = WAYS[way]
     cluster.bend = bend
     honest = {0, 1, 3}
-    ids = set()
-    for turn in range(8):
-        order = d.order(d.traders[turn % 4], cluster.now_ms)
-        ids.add(order.order_id())
-        submit(cluster, sorted(honest)[turn % 3], order)
-        cluster.run(60)
-    assert cluster.run(20_000, until=all_sequenced(ids, honest))
+    trickle(cluster, honest, 8, 60)
     cluster.run(1_000)
     check_safety(cluster, honest=honest)
     assert cluster.codes == {code}

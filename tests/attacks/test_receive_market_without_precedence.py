@@ -33,9 +33,9 @@ def test_a_receive_market_does_not_execute_without_a_precedence_over_its_orders(
     before = made.dump(), made.state_root()
     batch = [made.prepare(LATE), made.prepare(EARLY)]
     with pytest.raises(ValueError, match="precedence"):
-        made.execute(2, desk.COIN, batch, precedence)
+        made.execute(2, desk.TIME_MS, desk.COIN, batch, precedence)
     assert (made.dump(), made.state_root()) == before
-    result = made.execute(2, desk.COIN, batch, lambda ids: [EARLY.order_id, LATE.order_id])
+    result = made.execute(2, desk.TIME_MS, desk.COIN, batch, lambda ids: [EARLY.order_id, LATE.order_id])
     assert desk.codes(result) == {EARLY.order_id: "filled", LATE.order_id: "unfilled"}
 
 
@@ -47,4 +47,4 @@ def test_the_auditor_executes_no_such_height_either(precedence):
             execution.credit(account, asset, 10**9)
     batch = [OpenedOrder(one.order_id, one.label, one.plaintext) for one in (LATE, EARLY)]
     with pytest.raises(ValueError, match="by receipt"):
-        execution.execute(1, desk.COIN, batch, precedence)
+        execution.execute(1, desk.TIME_MS, desk.COIN, batch, precedence)

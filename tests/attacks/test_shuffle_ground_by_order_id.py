@@ -45,7 +45,7 @@ def wins(ground: bytes, coin: bytes) -> bool:
         PreparedOrder(ground, desk.buy(0, 1, 10, 1, ioc=True), None),
         PreparedOrder(HONEST, desk.buy(1, 1, 10, 1, ioc=True), None),
     ]
-    return desk.codes(made.execute(2, coin, batch))[ground] == "filled"
+    return desk.codes(made.execute(2, desk.TIME_MS, coin, batch))[ground] == "filled"
 
 
 @pytest.mark.parametrize("grind", [ground_for_the_id, ground_for_past_coins])

@@ -7,7 +7,7 @@ Evidence: `notarize-equivocation`: two of its notarize votes.
 
 import msgspec
 import pytest
-from core_kit import all_sequenced, blocks, check_safety, make_vote, reproposed, submit
+from core_kit import blocks, check_safety, make_vote, reproposed, trickle
 from evidence_kit import evidence_left
 
 from mpc_sequencer.core.messages import PeerMessage, Proposal, VoteMessage
@@ -61,13 +61,7 @@ def test_no_two_of_a_leader_s_blocks_become_final(seed: int) -> None:
 
     cluster.network.tamper = two_faced
     honest = set(range(4)) - {liar}
-    ids = set()
-    for turn in range(16):
-        order = d.order(d.traders[turn % 4], cluster.now_ms)
-        ids.add(order.order_id())
-        submit(cluster, sorted(honest)[turn % 3], order)
-        cluster.run(60)
-    assert cluster.run(20_000, until=all_sequenced(ids, honest))
+    trickle(cluster, honest, 16, 60)
     cluster.run(3_000)
     check_safety(cluster, honest=honest)
     assert told, "the leader did have two faces"

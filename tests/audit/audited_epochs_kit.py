@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from nacl.signing import SigningKey
 
-from mpc_sequencer.audit.report import Stop
 from mpc_sequencer.audit.verify import Audit
-from mpc_sequencer.core import keys
+from mpc_sequencer.core import domains, keys
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.messages import Submit
 from mpc_sequencer.core.rotation import successor_genesis
@@ -31,9 +30,12 @@ from mpc_sequencer.core.types import (
 )
 from mpc_sequencer.market import RECEIVE
 from mpc_sequencer.sim import Cluster, Deployment, make_deployment
-from tests.audit.log_builder import replace
+from tests.audit import log_samples
+from tests.audit.audited_deployment import replace
 
 Log = list[LogEntry]
+KEEPER = 0
+"""Whose log a test takes where it names nobody."""
 
 
 def log_seed(seed: int, person: int) -> SigningKey:
@@ -80,16 +82,17 @@ class Rotated:
         return FinalityEntry(header.block_id(), certificate, ())
 
 
+def log_of(run: Rotated, person: int = KEEPER) -> Log:
+    return list(run.logs[person])
+
+
+def named_topic(run: Rotated, epoch: int) -> bytes:
+    """The session under which an epoch's members speak of the next one."""
+    return domains.ROTATION_TOPIC(run.house.committee.genesis_id, epoch.to_bytes(8, "big"))
+
+
 def audited(run: Rotated, entries: Sequence[LogEntry]) -> Audit:
-    audit = Audit(run.file)
-    try:
-        for index, entry in enumerate(entries):
-            audit.recorder.entry_index = index
-            audit.add(entry)
-        audit.finish()
-    except Stop:
-        pass
-    return audit
+    return log_samples.audited(run.file, entries)
 
 
 def codes(run: Rotated, entries: Sequence[LogEntry]) -> list[str]:
@@ -139,8 +142,7 @@ def _run(house: Deployment, play: Callable[[Cluster], None], seed: int) -> Rotat
 
 def _with_log_keys(make: Callable[[], Rotated]) -> Rotated:
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("deployment", "cluster"):
-            patch.setattr(f"mpc_sequencer.sim.{module}.log_key", log_public_key)
+        patch.setattr("mpc_sequencer.sim.deployment.log_key", log_public_key)
         return make()
 
 

@@ -7,35 +7,19 @@ A :class:`LogBuilder` feeds what it appends to an audit of its own, so that it k
 from __future__ import annotations
 
 import hashlib
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-import msgspec
-from nacl.signing import SigningKey
 
 from mpc_sequencer.audit import Report, ordering, verify_log
 from mpc_sequencer.audit.report import Stop
 from mpc_sequencer.audit.settlement import Range, pack
 from mpc_sequencer.audit.verify import Audit
 from mpc_sequencer.core import domains, transcript
-from mpc_sequencer.core.actions import (
-    BUY,
-    GTC,
-    IOC,
-    SELL,
-    LimitOrder,
-    Withdrawal,
-    label_hash,
-    with_account_signature,
-)
+from mpc_sequencer.core.actions import GTC, Withdrawal, label_hash, plain_order, with_account_signature
 from mpc_sequencer.core.codec import encode
-from mpc_sequencer.core.committee import Committee, Genesis, Member
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import (
     FINALIZE,
@@ -47,7 +31,6 @@ from mpc_sequencer.core.types import (
     Bundle,
     Certificate,
     CertificateVote,
-    Checkpoint,
     Envelope,
     Head,
     Opened,
@@ -58,112 +41,13 @@ from mpc_sequencer.core.types import (
     vote_struct_hash,
     with_signature,
 )
-from mpc_sequencer.market.types import AUCTION, Market
 from mpc_sequencer.settlement.payloads import BATCH_RESULT
-from threshold import BundleContext, Label, SecretShare, check, coin_share, deal, prove_bundle, seal, share
+from tests.audit.audited_deployment import START_MS, Deployment, deployment, replace, secret
+from tests.audit.log_files import write_log
+from threshold import BundleContext, Label, check, coin_share, prove_bundle, seal, share
 
-START_MS = 1_000_000
 BUCKET = 256
-BASE, QUOTE = 0, 1
-CHAIN_ID = 1337
 Edit = Callable[[Any], Any]
-
-
-def secret(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()
-
-
-def replace(value: Any, **changes: Any) -> Any:
-    return msgspec.structs.replace(value, **changes)
-
-
-def flip(data: bytes) -> bytes:
-    """The same bytes with one bit changed."""
-    return data[:-1] + bytes((data[-1] ^ 1,))
-
-
-@dataclass(frozen=True)
-class Deployment:
-    committee: Committee
-    signers: tuple[Signer, ...]
-    log_keys: tuple[SigningKey, ...]
-    shares: tuple[SecretShare, ...]
-    inputs: tuple[transcript.ChainInput, ...]
-    traders: dict[str, Signer]
-
-
-def trader_inputs(traders: dict[str, Signer]) -> list[transcript.ChainInput]:
-    inputs = [
-        chain_input(1, traders[name].address, asset, amount)
-        for name in ("alice", "bob", "carol")
-        for asset, amount in ((BASE, 10**9), (QUOTE, 10**12))
-    ]
-    inputs.append(chain_input(2, traders["relay"].address, 0, 10**15))
-    inputs.append(chain_input(2, traders["poor"].address, 0, 10**12))
-    return inputs
-
-
-def chained(inputs: Sequence[transcript.ChainInput]) -> bytes:
-    """The input queue's hash."""
-    queue_hash = bytes(32)
-    for queued in inputs:
-        row = bytes((queued.kind,)) + queued.account + queued.asset.to_bytes(2, "big") + queued.amount
-        queue_hash = hashlib.sha256(queue_hash + row).digest()
-    return queue_hash
-
-
-def member_signers() -> list[Signer]:
-    return sorted((Signer(secret(f"member {i}")) for i in range(4)), key=lambda signer: signer.address)
-
-
-def trader_signers() -> dict[str, Signer]:
-    return {name: Signer(secret(name)) for name in ("alice", "bob", "carol", "relay", "poor")}
-
-
-@cache
-def deployment() -> Deployment:
-    """A deployment on a chain that does not exist."""
-    inputs = trader_inputs(trader_signers())
-    checkpoint = Checkpoint(5, b"\x33" * 32, len(inputs), chained(inputs))
-    return make_deployment(CHAIN_ID, b"\x11" * 20, (b"\x21" * 20, b"\x22" * 20), checkpoint, inputs)
-
-
-def make_deployment(
-    chain_id: int,
-    settlement: bytes,
-    tokens: Sequence[bytes],
-    checkpoint: Checkpoint,
-    inputs: Sequence[transcript.ChainInput],
-) -> Deployment:
-    signers = member_signers()
-    log_keys = tuple(SigningKey(secret(f"log {i}")) for i in range(4))
-    dealing = deal(4, 3, secret=None, entropy=secret("dealing"))
-    genesis = Genesis(
-        version=1,
-        chain_id=chain_id,
-        settlement=settlement,
-        epoch=0,
-        threshold=3,
-        public_key=dealing.public_key,
-        members=tuple(
-            Member(signers[i].public_key, bytes(log_keys[i].verify_key), dealing.verification_keys[i])
-            for i in range(4)
-        ),
-        assets=tuple(tokens),
-        markets=(
-            Market(0, BASE, QUOTE, 1_000, 10, 100, "TEST", AUCTION),
-            Market(7, QUOTE, BASE, 3, 5, 50, "BACK", AUCTION),
-        ),
-        checkpoint=checkpoint,
-        time_ms=START_MS,
-    )
-    return Deployment(
-        Committee(genesis), tuple(signers), log_keys, dealing.shares, tuple(inputs), trader_signers()
-    )
-
-
-def chain_input(kind: int, account: bytes, asset: int, amount: int) -> transcript.ChainInput:
-    return transcript.ChainInput(kind=kind, account=account, asset=asset, amount=amount.to_bytes(32, "big"))
 
 
 class LogBuilder:
@@ -250,7 +134,16 @@ class LogBuilder:
         account = self.house.traders[trader]
         label = self.label(sponsor, **label_changes)
         bound = label_hash(label.encode())
-        action = LimitOrder(account.address, self.nonce(trader), bound, market, side, tif, price, lots)
+        action = plain_order(
+            account.address,
+            self.nonce(trader),
+            bound,
+            market=market,
+            side=side,
+            time_in_force=tif,
+            price_ticks=price,
+            quantity_lots=lots,
+        )
         return self.sealed(self.plaintext(action, account), sponsor, **label_changes)
 
     def withdrawal(self, trader: str, asset: int, amount: int) -> bytes:
@@ -290,7 +183,7 @@ class LogBuilder:
             )
         last_hash = own[-1].struct_hash() if own else ZERO_HASH
         checkpoint = self.committee.genesis.checkpoint
-        return Head(0, 0, node, view, time_ms, len(own), last_hash, results, checkpoint, NO_SIGNATURE)
+        return Head(0, 0, node, view, time_ms, len(own), last_hash, results, checkpoint, 0, NO_SIGNATURE)
 
     def block(
         self,
@@ -489,90 +382,3 @@ class LogBuilder:
 
     def report(self, folder: Path, **options: Any) -> Report:
         return verify_log(self.write(folder), self.committee, **options)
-
-
-def standard(house: Deployment | None = None, transaction: bytes = secret("transaction")) -> LogBuilder:
-    """A whole valid log: two blocks with orders, one that certifies, a settled range, receipts."""
-    log = LogBuilder(house=house)
-    first_batch(log)
-    log.reveal(1)
-    log.list_all(log.withdrawal("carol", QUOTE, 12_345), log.order("carol", BUY, 99, 2))
-    log.block(1_000)
-    log.reveal(2)
-    log.block(4_000)
-    log.settlement()
-    log.append(transcript.SettledEntry(last_height=3, transaction=transaction, gas_used=100_000))
-    return log
-
-
-def first_batch(log: LogBuilder, **options: Any) -> list[bytes]:
-    """Block 1: a resting sell, an aggressive buy that fills a part of it, both with receipts of member 0."""
-    order_ids = [log.order("alice", SELL, 100, 10), log.order("bob", BUY, 105, 4, IOC)]
-    for order_id in order_ids:
-        log.receipt(order_id, 1)
-    log.list_all(*order_ids)
-    log.block(**options)
-    return order_ids
-
-
-# --- C2SP tiles, written plainly ----------
-def hash_leaf(data: bytes) -> bytes:
-    return hashlib.sha256(b"\x00" + data).digest()
-
-
-def merkle(hashes: Sequence[bytes]) -> bytes:
-    if len(hashes) == 1:
-        return hashes[0]
-    split = 1
-    while split * 2 < len(hashes):
-        split *= 2
-    return hashlib.sha256(b"\x01" + merkle(hashes[:split]) + merkle(hashes[split:])).digest()
-
-
-def tile_name(level: str, number: int, width: int) -> str:
-    text = f"{number:03d}"
-    if len(text) % 3:
-        text = text.zfill(len(text) + 3 - len(text) % 3)
-    groups = [text[i : i + 3] for i in range(0, len(text), 3)]
-    path = "/".join([f"x{group}" for group in groups[:-1]] + groups[-1:])
-    return f"tile/{level}/{path}" + ("" if width == 256 else f".p/{width}")
-
-
-def signed_note(
-    leaves: Sequence[bytes], node: int, key: SigningKey | None = None, house: Deployment | None = None
-) -> bytes:
-    house = house or deployment()
-    key = key or house.log_keys[node]
-    log_key = house.committee.genesis.members[node].log_key
-    origin = f"mpc_sequencer/{house.committee.genesis_id.hex()}/{log_key.hex()[:16]}"
-    text = f"{origin}\n{len(leaves)}\n{b64encode(merkle(leaves)).decode()}\n"
-    name = hashlib.sha256(origin.encode() + b"\n\x01" + bytes(key.verify_key)).digest()[:4]
-    signature = b64encode(name + key.sign(text.encode()).signature).decode()
-    return f"{text}\n— {origin} {signature}\n".encode()
-
-
-def write_log(
-    folder: Path,
-    entries: Sequence[bytes],
-    node: int,
-    key: SigningKey | None = None,
-    house: Deployment | None = None,
-) -> None:
-    """Tiles, entry bundles and a signed checkpoint."""
-    leaves = [hash_leaf(entry) for entry in entries]
-    files: dict[str, bytes] = {"checkpoint": signed_note(leaves, node, key, house)}
-    for at in range(0, len(entries), 256):
-        chunk = entries[at : at + 256]
-        data = b"".join(len(entry).to_bytes(2, "big") + entry for entry in chunk)
-        files[tile_name("entries", at // 256, len(chunk))] = data
-    level, hashes = 0, leaves
-    while hashes:
-        for at in range(0, len(hashes), 256):
-            chunk = hashes[at : at + 256]
-            files[tile_name(str(level), at // 256, len(chunk))] = b"".join(chunk)
-        hashes = [merkle(hashes[at : at + 256]) for at in range(0, len(hashes) - 255, 256)]
-        level += 1
-    for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mpc_sequencer.audit import verify_log
 from mpc_sequencer.audit.chain import check_chain
 from mpc_sequencer.audit.execution import Execution
+from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.lognote import log_origin
 from mpc_sequencer.core.transcript import SettlementEntry
 from mpc_sequencer.core.types import Checkpoint
@@ -18,8 +20,10 @@ from mpc_sequencer.settlement.chain import Bond, ChainClient, Deposit, PostedRes
 from mpc_sequencer.settlement.devchain import DEV_SECRET
 from mpc_sequencer.settlement.embedded import EmbeddedChain, start_embedded
 from mpc_sequencer.settlement.payloads import BatchResult, Input, SignedResult, unpack_deltas
-from tests.audit import log_builder
-from tests.audit.log_builder import LogBuilder, secret, standard
+from tests.audit import audited_deployment
+from tests.audit.audited_deployment import secret
+from tests.audit.log_builder import LogBuilder
+from tests.audit.log_samples import standard
 
 
 @dataclass
@@ -157,32 +161,32 @@ def test_a_settled_log_passes_against_the_contract(embedded: EmbeddedChain, tmp_
     )
     transaction = chain.post_result(SignedResult(result, entry.signatures), DEV_SECRET)
     chain.wait_receipt(transaction)
-    log.entries[-1] = log_builder.replace(log.entries[-1], transaction=transaction)
+    log.entries[-1] = audited_deployment.replace(log.entries[-1], transaction=transaction)
     write_as_members_do(log, tmp_path)
-    report = log_builder.verify_log(tmp_path, house.committee, chain_url=embedded.url)
+    report = verify_log(tmp_path, house.committee, chain_url=embedded.url)
     assert report.findings == () and report.verdict == "pass" and report.chain == "checked"
     assert report.checks["chain_results"] == 1 and report.checks["chain_balances"] >= 4
-    log.entries[-1] = log_builder.replace(log.entries[-1], transaction=secret("never sent"))
+    log.entries[-1] = audited_deployment.replace(log.entries[-1], transaction=secret("never sent"))
     report = log.report(tmp_path / "noted", chain_url=embedded.url)
     assert [finding.code for finding in report.findings] == ["chain.missing"]
     chain.close()
 
 
-def deploy(chain: ChainClient) -> tuple[log_builder.Deployment, list[bytes]]:
+def deploy(chain: ChainClient) -> tuple[audited_deployment.Deployment, list[bytes]]:
     chain.connect()
-    traders = log_builder.trader_signers()
-    inputs = log_builder.trader_inputs(traders)
+    traders = audited_deployment.trader_signers()
+    inputs = audited_deployment.trader_inputs(traders)
     tokens = [chain.deploy_token(DEV_SECRET, name, name, 6) for name in ("BASE", "QUOTE")]
-    members = [signer.address for signer in log_builder.member_signers()]
+    members = [signer.address for signer in audited_deployment.member_signers()]
     settlement = chain.deploy(DEV_SECRET, members, 3, tokens)
     amounts = [(row, int.from_bytes(row.amount, "big")) for row in inputs]
     deposits = [Deposit(row.account, row.asset, amount) for row, amount in amounts if row.kind == 1]
     bonds = [Bond(row.account, amount) for row, amount in amounts if row.kind == 2]
     chain.fund(DEV_SECRET, deposits, bonds)
     seen = chain.checkpoint(chain.block_number())
-    assert seen.inputs_hash == log_builder.chained(inputs)
+    assert seen.inputs_hash == audited_deployment.chained(inputs)
     checkpoint = Checkpoint(seen.number, seen.hash, seen.inputs_count, seen.inputs_hash)
-    house = log_builder.make_deployment(chain.chain_id(), settlement, tokens, checkpoint, inputs)
+    house = audited_deployment.make_deployment(chain.chain_id(), settlement, tokens, checkpoint, inputs)
     execution = Execution(house.committee.genesis.markets, 2, house.committee.separator)
     for deposit in deposits:
         execution.credit(deposit.account, deposit.asset, deposit.amount)
@@ -194,5 +198,5 @@ def write_as_members_do(log: LogBuilder, folder: Path) -> None:
     origin = log_origin(log.committee.genesis_id, log.committee.genesis.members[0].log_key)
     writer = TransparencyLog(folder, origin, secret("log 0"))
     for entry in log.entries:
-        writer.append(log_builder.encode(entry))
+        writer.append(encode(entry))
     writer.checkpoint()

@@ -22,15 +22,16 @@ from mpc_sequencer.core.actions import (
     GTC,
     IOC,
     SELL,
-    LimitOrder,
     Withdrawal,
     label_hash,
+    plain_order,
     with_account_signature,
 )
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.limits import NONCE_AHEAD_MAX, NONCE_WINDOW
 from mpc_sequencer.market import AUCTION, RECEIVE, SHUFFLE, BatchOrder, Engine, Market
-from tests.audit.log_builder import BASE, QUOTE, LogBuilder, deployment, secret
+from tests.audit.audited_deployment import BASE, QUOTE, deployment, secret
+from tests.audit.log_builder import LogBuilder
 
 LABEL = LogBuilder().label().encode()
 TRADERS = ("alice", "bob", "carol")
@@ -187,9 +188,12 @@ def plaintext(trader: str, nonce: int, terms: tuple[Any, ...]) -> bytes:
     if terms[0] == "withdraw":
         action = Withdrawal(account.address, nonce, bound, terms[1], terms[2].to_bytes(16, "big"))
     else:
-        action = LimitOrder(account.address, nonce, bound, *terms[1:])
+        action = plain_order(account.address, nonce, bound, **dict(zip(TERMS, terms[1:], strict=True)))
     return encode(with_account_signature(action, account.sign_digest(committee.digest(action.struct_hash()))))
 
+
+TIME_MS = 1_700_000_000_000
+TERMS = ("market", "side", "time_in_force", "price_ticks", "quantity_lots")
 
 limit_orders = st.tuples(
     st.just("limit"),
@@ -267,9 +271,9 @@ def test_auditor_and_engine_agree_on_every_root_fill_outcome_and_change(
 
 def execute_both(execution: Execution, engine: Engine, height: int, batch: list[OpenedOrder]) -> Executed:
     coin = secret(f"coin {height}")
-    seen = execution.execute(height, coin, batch, received)
+    seen = execution.execute(height, TIME_MS, coin, batch, received)
     prepared = [engine.prepare(BatchOrder(order.order_id, order.label, order.plaintext)) for order in batch]
-    other = engine.execute(height, coin, prepared, received)
+    other = engine.execute(height, TIME_MS, coin, prepared, received)
     assert seen.outcomes == {outcome.order_id: outcome.code for outcome in other.outcomes}
     assert tuple(seen.fills) == other.fills and seen.fills_root == other.fills_root
     assert rows_of(seen) == other.deltas
@@ -324,11 +328,13 @@ def test_arrivals_eat_the_book_by_price_then_sequence_whatever_order_it_is_held_
         secret("second"): Resting(account, 0, SELL, 10, 5, 2),
         secret("first"): Resting(account, 0, SELL, 10, 5, 1),
     }
-    arrival = LimitOrder(account, 1, bytes(32), 0, BUY, GTC, 11, 12)
+    arrival = plain_order(
+        account, 1, bytes(32), market=0, side=BUY, time_in_force=GTC, price_ticks=11, quantity_lots=12
+    )
     seen = match(resting, {secret("arrival"): arrival}, [secret("arrival")])
     assert seen.left == {secret("first"): 0, secret("second"): 0, secret("third"): 3}
     assert (seen.tape, seen.rested) == ([10, 10, 11], [])
-    assert seen.lots[secret("arrival"), 10] == 10 and seen.lots[secret("arrival"), 11] == 2
+    assert seen.lots[secret("arrival"), 10, False] == 10 and seen.lots[secret("arrival"), 11, False] == 2
     one_lot = replace(arrival, quantity_lots=1)
     assert match(resting, {secret("arrival"): one_lot}, [secret("arrival")]).left[secret("first")] == 4
 
@@ -341,7 +347,7 @@ def test_a_receive_market_without_a_whole_precedence_is_not_audited(precedence: 
         execution.credit(house.traders[trader].address, QUOTE, 10**7)
     rows = [((trader, 1, ("limit", 0, BUY, GTC, 100, 1)), 0) for trader in TRADERS]
     with pytest.raises(ValueError, match="by receipt"):
-        execution.execute(1, secret("coin"), opened_batch(1, rows), precedence)
+        execution.execute(1, TIME_MS, secret("coin"), opened_batch(1, rows), precedence)
 
 
 def rows_of(executed: Executed) -> tuple[tuple[bytes, int, int, int], ...]:

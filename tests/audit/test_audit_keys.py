@@ -15,7 +15,7 @@ from nacl.signing import SigningKey
 from mpc_sequencer.audit import Report, verify_log
 from mpc_sequencer.audit.epochs import Epochs
 from mpc_sequencer.audit.keys import Keys
-from mpc_sequencer.audit.report import Recorder, Stop
+from mpc_sequencer.audit.report import Recorder
 from mpc_sequencer.audit.verify import Audit
 from mpc_sequencer.cli.audit import show_report
 from mpc_sequencer.core import limits
@@ -25,7 +25,9 @@ from mpc_sequencer.core.messages import Submit
 from mpc_sequencer.core.transcript import BlockEntry, BundleEntry, EnvelopeEntry, KeyEntry, LogEntry
 from mpc_sequencer.core.types import NO_SIGNATURE, KeyMessage, with_signature
 from mpc_sequencer.sim import Cluster, Deployment, make_deployment
-from tests.audit.log_builder import flip, replace, write_log
+from tests.audit import log_samples
+from tests.audit.audited_deployment import flip, replace
+from tests.audit.log_files import write_log
 from threshold.dkg import MessageType
 
 Log = list[LogEntry]
@@ -81,15 +83,7 @@ def generated() -> tuple[LogEntry, ...]:
 
 
 def audited(entries: Sequence[LogEntry], committee: Committee | None = None) -> Audit:
-    audit = Audit(committee or file_committee())
-    try:
-        for index, entry in enumerate(entries):
-            audit.recorder.entry_index = index
-            audit.add(entry)
-        audit.finish()
-    except Stop:
-        pass
-    return audit
+    return log_samples.audited(committee or file_committee(), entries)
 
 
 def codes(entries: Sequence[LogEntry]) -> list[str]:
@@ -378,7 +372,6 @@ def test_the_report_of_a_log_without_a_key_yet_says_so(tmp_path: Path, capsys: p
     assert report.as_dict()["key"]["public_key"] is None
     show_report(report)
     assert "not generated yet" in capsys.readouterr().out
-
 
 
 def test_a_bundle_of_a_height_whose_sharing_is_forgotten_is_a_finding_and_no_crash() -> None:

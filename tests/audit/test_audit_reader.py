@@ -16,17 +16,10 @@ from nacl.signing import SigningKey
 from mpc_sequencer.audit import Report, verify_log
 from mpc_sequencer.audit.reader import tile_path, tree_root
 from mpc_sequencer.core.codec import encode
-from tests.audit.log_builder import (
-    LogBuilder,
-    deployment,
-    hash_leaf,
-    merkle,
-    secret,
-    signed_note,
-    standard,
-    tile_name,
-    write_log,
-)
+from tests.audit.audited_deployment import deployment, secret
+from tests.audit.log_builder import LogBuilder
+from tests.audit.log_files import hash_leaf, merkle, signed_note, tile_name, write_log
+from tests.audit.log_samples import standard
 
 
 @cache

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,10 @@ import msgspec
 import pytest
 import trio
 from client_key_kit import NODES, House, build_house, certify, certify_refresh, generated, status_reply, with_key
+from served_members import ServedMembers
 
 from mpc_sequencer.client.keys import save_assets, write_account_key
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.messages import EpochsQuery, EpochsReply, KeyQuery, KeyReply, StatusQuery, StatusReply
@@ -28,7 +29,6 @@ from mpc_sequencer.node.tls import log_key, member_certificate
 from mpc_sequencer.node.transport import NodeTransport
 
 Run = Callable[..., Any]
-START_S_MAX = 20.0
 
 
 @dataclass
@@ -41,6 +41,7 @@ class Word:
     heard: int = 0
     expected: int = 0
     height: int = 7
+    due_ms: int | None = None
     waits: list[str] = field(default_factory=list)
     starts: tuple[EpochStart, ...] = ()
     agreed: NextCommittee | None = None
@@ -57,6 +58,7 @@ def _status(node: int, request: int, word: Word) -> StatusReply:
         key_attempt=word.attempt,
         key_heard=word.heard,
         key_expected=word.expected,
+        key_due_ms=word.due_ms,
     )
 
 
@@ -66,28 +68,21 @@ def _key(request: int, word: Word) -> KeyReply:
     return KeyReply(request, word.certificate, word.phase)
 
 
-class Town:
-    """The members of a house, serving clients in a thread of their own."""
+class Town(ServedMembers):
+    """The members of a house."""
 
     def __init__(self, house: House, words: Sequence[Word | None]) -> None:
+        super().__init__()
         self._house = house
         self._words = words
-        self._up = threading.Event()
-        self._token: trio.lowlevel.TrioToken | None = None
-        self._scope = trio.CancelScope()
-        self._thread = threading.Thread(target=trio.run, args=(self._serve,), daemon=True)
 
-    async def _serve(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                for node, word in enumerate(self._words):
-                    if word is not None:
-                        served = NodeTransport(self._house.file, node, self._house.log_seeds[node])
-                        await served.bind(*self._house.file.endpoints[node])
-                        nursery.start_soon(served.run)
-                        nursery.start_soon(self._answer, node, served, word)
-                self._up.set()
+    async def _start(self, nursery: trio.Nursery) -> None:
+        for node, word in enumerate(self._words):
+            if word is not None:
+                served = NodeTransport(self._house.file, node, self._house.log_seeds[node])
+                await served.bind(*self._house.file.endpoints[node])
+                nursery.start_soon(served.run)
+                nursery.start_soon(self._answer, node, served, word)
 
     async def _answer(self, node: int, served: NodeTransport, word: Word) -> None:
         async for event in served.clients.events:
@@ -102,18 +97,6 @@ class Town:
                 known = [start for start in word.starts if start.epoch > request.after_epoch]
                 told = EpochsReply(request.request, tuple(known), word.agreed, word.proposed, word.approvals)
                 served.clients.reply(event.client_id, encode(told))
-
-    def __enter__(self) -> Town:
-        self._thread.start()
-        assert self._up.wait(START_S_MAX)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._token is not None
-        with contextlib.suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._scope.cancel)
-        self._thread.join(START_S_MAX)
-        assert not self._thread.is_alive()
 
 
 @pytest.fixture
@@ -310,6 +293,27 @@ def test_the_status_says_how_often_the_key_is_shared_anew(
     arguments = ("committee", "status", "--committee", tmp_path / "committee.json", "--timeout", "0.5")
     assert shown in mpcseq(*arguments).out
     assert mpcseq(*arguments, "--json").json["key_refresh_ms"] == interval_ms
+
+
+@pytest.mark.parametrize(
+    ("told", "due_ms"),
+    [
+        ((1_800_000_000_000, 1_800_000_000_000, 1_800_000_060_000), 1_800_000_000_000),
+        ((1_800_000_000_000, 1_800_000_060_000, None), None),  # one word is nobody's who must be honest
+        ((None, None, 1_800_000_000_000), None),
+        ((limits.UINT_MAX, limits.UINT_MAX), None),
+    ],
+)
+def test_the_status_says_when_the_key_is_shared_anew_next_where_f_plus_1_members_do(
+    mpcseq: Run, good: KeyCertificate, tmp_path: Path, town: Run, told: Sequence[int | None], due_ms: int | None
+) -> None:
+    town(*(Word(good, due_ms=time_ms) for time_ms in told))
+    arguments = ("committee", "status", "--committee", tmp_path / "committee.json", "--timeout", "5")
+    shown = mpcseq(*arguments, "--json").json
+    assert shown["key_due_ms"] == due_ms
+    assert [row["key_due_ms"] for row in shown["nodes"][: len(told)]] == list(told)
+    text = " ".join(mpcseq(*arguments).out.split())
+    assert ("next at 2027-01-15 08:00:00 UTC" in text) is (due_ms is not None) and ("next at" in text) is bool(due_ms)
 
 
 def test_a_key_of_the_committee_file_is_shown_while_it_is_shared_anew(

@@ -3,9 +3,7 @@ answer over real TLS, some of them from later epochs than the committee file's."
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +14,7 @@ import pytest
 import trio
 from client_key_kit import status_reply
 from epoch_kit import Era, Person, first_era, next_era, person
+from served_members import ServedMembers
 
 from mpc_sequencer.cli import rehearsing
 from mpc_sequencer.client import load_key, queries
@@ -153,31 +152,24 @@ def test_a_keystore_s_identity_is_public_and_fits_its_keys(mpcseq: Run, devnet: 
 
 
 # --- members of later epochs ----------------------------------------------------------------------------------------
-class Villages:
+class Villages(ServedMembers):
     """Members over real TLS: each in the epoch that its era is, with proofs of those before, and a word of what is
     under way."""
 
     def __init__(self, eras: list[Era], starts: list[EpochStart], phase: str = "given") -> None:
+        super().__init__()
         self._eras, self._starts, self._phase = eras, starts, phase
         self.agreed: NextCommittee | None = None
         self.proposed: NextCommittee | None = None
         self.approvals = 0
-        self._up = threading.Event()
-        self._token: trio.lowlevel.TrioToken | None = None
-        self._scope = trio.CancelScope()
-        self._thread = threading.Thread(target=trio.run, args=(self._serve,), daemon=True)
 
-    async def _serve(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
+    async def _start(self, nursery: trio.Nursery) -> None:
         era = self._eras[-1]
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                for index, who in enumerate(era.people):
-                    served = NodeTransport(_file_of(era.people, era.committee), index, who.log_seed)
-                    await served.bind("127.0.0.1", int(who.endpoint.rpartition(":")[2]))
-                    nursery.start_soon(served.run)
-                    nursery.start_soon(self._answer, index, served.clients)
-                self._up.set()
+        for index, who in enumerate(era.people):
+            served = NodeTransport(_file_of(era.people, era.committee), index, who.log_seed)
+            await served.bind("127.0.0.1", int(who.endpoint.rpartition(":")[2]))
+            nursery.start_soon(served.run)
+            nursery.start_soon(self._answer, index, served.clients)
 
     async def _answer(self, index: int, clients: ClientServer) -> None:
         epoch = self._eras[-1].committee.epoch
@@ -195,17 +187,6 @@ class Villages:
                 reply = EpochsReply(request.request, known, self.agreed, self.proposed, self.approvals)
             if reply is not None:
                 clients.reply(event.client_id, encode(reply))
-
-    def __enter__(self) -> Villages:
-        self._thread.start()
-        assert self._up.wait(20)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._token is not None
-        with contextlib.suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._scope.cancel)
-        self._thread.join(20)
 
 
 def _file_of(people: tuple[Person, ...], committee: Committee) -> CommitteeFile:

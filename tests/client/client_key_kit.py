@@ -27,6 +27,7 @@ from threshold import SecretShare, deal
 from threshold.dkg import Message, Participant, Phase, Result, Session
 from threshold.dkg.wire import encode_ready
 
+Signers = tuple[Signer, ...]
 NODES = 4
 NOW_MS = 1_700_000_000_000
 
@@ -163,7 +164,7 @@ class Answering:
 def status_reply(node: int, request: int, **said: Any) -> StatusReply:
     """A member's state, zero but for what is ``said``."""
     empty: dict[str, Any] = dict.fromkeys(StatusReply.__struct_fields__, 0)
-    empty |= {"peers_connected": (), "convicted": (), "clearing": (), "key_phase": "done"}
+    empty |= {"peers_connected": (), "convicted": (), "clearing": (), "key_phase": "done", "key_due_ms": None}
     return StatusReply(**empty | {"request": request, "node": node} | said)
 
 

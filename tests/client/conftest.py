@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from client_key_kit import OrderMaker, with_key, without_key
+from client_key_kit import OrderMaker, Signers, certify, with_key, without_key
+from epoch_world import World, two_epochs
 
-from mpc_sequencer.client import SealedOrder
+from mpc_sequencer.client import SealedOrder, membership
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.signing import Signer
-from mpc_sequencer.core.types import NO_SIGNATURE, Receipt, with_signature
+from mpc_sequencer.core.types import NO_SIGNATURE, KeyCertificate, Receipt, with_signature
 from mpc_sequencer.devnet.layout import Devnet, init_devnet
 from mpc_sequencer.node.keystore import open_keystore
 
@@ -49,12 +50,17 @@ def keyless(devnet: Devnet) -> Committee:
 
 
 @pytest.fixture(scope="session")
-def member_signers(devnet: Devnet) -> tuple[Signer, ...]:
+def member_signers(devnet: Devnet) -> Signers:
     passphrase = devnet.passphrase_file.read_text().strip()
     return tuple(
         Signer(open_keystore(devnet.node_folder(node) / "keystore.json", passphrase).consensus_secret)
         for node in range(4)
     )
+
+
+@pytest.fixture
+def certificate(keyless: Committee, member_signers: Signers) -> KeyCertificate:
+    return certify(keyless, member_signers)
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +82,7 @@ def sealed_for(trader: Signer) -> Callable[[Committee], SealedOrder]:
 class ReceiptMaker:
     """Receipts as the members sign them."""
 
-    def __init__(self, committee: Committee, signers: tuple[Signer, ...]) -> None:
+    def __init__(self, committee: Committee, signers: Signers) -> None:
         self._committee = committee
         self._signers = signers
 
@@ -104,5 +110,23 @@ class ReceiptMaker:
 
 
 @pytest.fixture
-def make_receipt(committee: Committee, member_signers: tuple[Signer, ...]) -> ReceiptMaker:
+def make_receipt(committee: Committee, member_signers: Signers) -> ReceiptMaker:
     return ReceiptMaker(committee, member_signers)
+
+
+@pytest.fixture
+def world() -> World:
+    return two_epochs()
+
+
+@pytest.fixture
+def quick_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(membership, "EPOCH_POLL_S", 0.05)
+    monkeypatch.setattr(membership, "EPOCH_POLL_DOWN_S", 0.02)
+
+
+@pytest.fixture
+def no_poll(quick_poll: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what members say, or new links, make the client ask."""
+    monkeypatch.setattr(membership, "EPOCH_POLL_S", 1e6)
+    monkeypatch.setattr(membership, "EPOCH_POLL_DOWN_S", 1e6)

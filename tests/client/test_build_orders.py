@@ -12,7 +12,7 @@ from eth_account import Account
 from eth_account.messages import encode_typed_data
 
 from mpc_sequencer.client import build, parse_wallet_signature, typed_data
-from mpc_sequencer.core.actions import SELL, Action, LimitOrder, SignedAction, with_account_signature
+from mpc_sequencer.core.actions import SELL, Action, Order, SignedAction, with_account_signature
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.envelopes import check_envelope
@@ -35,7 +35,7 @@ def refused(code: str) -> Iterator[None]:
 WINDOW_MS = (NOW_MS, NOW_MS + 60_000)
 
 
-def order(committee: Committee, trader: Signer, **changes: Any) -> LimitOrder:
+def order(committee: Committee, trader: Signer, **changes: Any) -> Order:
     label = build.make_label(committee, trader.address, WINDOW_MS)
     terms: dict[str, Any] = {
         "account": trader.address,

@@ -1,5 +1,7 @@
 """The client against members that answer, lie, stay silent and go away. Members here are scripts behind
 the same connection interface the TLS link has; the wire itself is tested with the transport.
+
+One module, as all of it is the scripted members at its head answering one way or another.
 """
 
 from __future__ import annotations

@@ -101,6 +101,14 @@ def test_an_order_is_refused_only_when_every_member_it_went_to_refused_it() -> N
     assert orders.orders[ORDER_ID].refused
 
 
+def test_an_order_that_every_member_puts_off_in_its_cutover_is_not_refused_and_sent_again() -> None:
+    orders = tracker()
+    for node in NODES:
+        orders.refusal(node, SubmitResult(ORDER_ID, None, "intake.cutover", "epoch", "0", "1, in a moment"))
+    assert not orders.orders[ORDER_ID].refused and orders.orders[ORDER_ID].state == "submitted"
+    assert all(orders.overdue(node, 2 * RESEND_MS * 1_000_000) for node in NODES)
+
+
 def test_receipts_count_once_per_member_and_time_the_first_honest_promise(make_receipt: Any) -> None:
     orders = tracker()
     assert orders.receipt(0, make_receipt(ORDER_ID, 0), 10)

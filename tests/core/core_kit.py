@@ -83,6 +83,7 @@ def make_head(d: Deployment, node: int, view: int, time_ms: int, last: OrderList
         "list_hash": list_hash,
         "results": (),
         "checkpoint": d.committee.genesis.checkpoint,
+        "due_height": 0,
         "signature": NO_SIGNATURE,
     }
     return sign(d, node, Head(**{**fields, **terms}))
@@ -276,6 +277,17 @@ def all_sequenced(order_ids: set[bytes], nodes: set[int]) -> Callable[[Cluster],
         for node in nodes
         for order_id in order_ids
     )
+
+
+def trickle(cluster: Cluster, nodes: set[int], turns: int, every_ms: int, *, each: int = 1) -> None:
+    """At each turn ``each`` orders to one of ``nodes``; then wait until all of these have batched them all."""
+    d, ids = cluster.deployment, set()
+    for turn in range(turns):
+        orders = [d.order(d.traders[(turn + i) % 4], cluster.now_ms) for i in range(each)]
+        ids |= {order.order_id() for order in orders}
+        submit(cluster, sorted(nodes)[turn % len(nodes)], *orders)
+        cluster.run(every_ms)
+    assert cluster.run(20_000, until=all_sequenced(ids, nodes))
 
 
 def reproposed(d: Deployment, proposal: Proposal, **changes: Any) -> Proposal:

@@ -75,7 +75,7 @@ class History:
                 mine, number, last_hash = (one,), number + 1, one.struct_hash()
             made.append(mine)
             view = self.state.view + 1
-            heads.append(Head(0, 0, node, view, now_ms, number, last_hash, (), CHECKPOINT, NO_SIGNATURE))
+            heads.append(Head(0, 0, node, view, now_ms, number, last_hash, (), CHECKPOINT, 0, NO_SIGNATURE))
         candidate = Candidate(
             view=self.state.view + 1,
             heads=tuple(heads),

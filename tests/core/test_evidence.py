@@ -1,4 +1,7 @@
-"""Evidence: each offence convicts its member and nobody else; what is legal or another's convicts nobody."""
+"""Evidence: each offence convicts its member and nobody else; what is legal or another's convicts nobody.
+
+Long, as it is two tables: each offence beside the near misses of it.
+"""
 
 from __future__ import annotations
 

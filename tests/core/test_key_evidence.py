@@ -1,5 +1,8 @@
 """Evidence from key sessions: bad deals, false complaints and copied deals convict their authors by themselves; shares
-under a generated key convict by the key that the file carries; nobody honest is ever convicted."""
+under a generated key convict by the key that the file carries; nobody honest is ever convicted.
+
+Long, as its two tables, of offences and of near misses of them, are made of the same sessions.
+"""
 
 from __future__ import annotations
 

@@ -3,66 +3,26 @@
 from __future__ import annotations
 
 import pytest
+from refresh_kit import NODES, REFRESH_MS, checkpointed, committee_of_four, refreshed, trade
 
 from mpc_sequencer.core import domains, keys, limits
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.effects import KeyRecord
+from mpc_sequencer.core.effects import FromClient, KeyRecord, Reply
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.keybook import KeyBook
-from mpc_sequencer.core.messages import BundleMessage, LogSlice, PeerMessage, Submit, VoteMessage
+from mpc_sequencer.core.messages import (
+    BundleMessage,
+    LogSlice,
+    PeerMessage,
+    StatusQuery,
+    StatusReply,
+    Submit,
+    VoteMessage,
+)
 from mpc_sequencer.core.transcript import BundleEntry
-from mpc_sequencer.core.types import FINALIZE, NO_SIGNATURE, ZERO_HASH, KeyMessage, with_signature
+from mpc_sequencer.core.types import FINALIZE, ZERO_HASH
 from mpc_sequencer.sim import Cluster, make_deployment
 from threshold import SecretShare, combine, group
 from threshold.dkg.wire import MessageType
-
-REFRESH_MS = 20_000
-NODES = range(4)
-
-
-def committee_of_four(*, generated: bool = True, refresh_ms: int = REFRESH_MS) -> Cluster:
-    """Members that have a key."""
-    d = make_deployment(4, seed=3, generated=generated, key_refresh_ms=refresh_ms)
-    cluster = Cluster(d, seed=4)
-    assert cluster.run(5_000, until=lambda c: all(core.committee.sharings for core in c.cores))
-    if generated:
-        certificate = cluster.cores[0].committee.sharing(0).certificate
-        assert certificate is not None
-        keys.establish(d.committee, certificate)
-    return cluster
-
-
-def trade(cluster: Cluster, *nodes: int) -> int:
-    """An order to all that are up; the height it was executed at."""
-    d = cluster.deployment
-    order = d.order(d.traders[0], cluster.now_ms)
-    up = [node for node in NODES if node not in cluster.stopped]
-    for node in up:
-        cluster.request(node, Submit(1, (order,), True), client=1 + node)
-
-    def executed(c: Cluster) -> bool:
-        pooled = [c.cores[node].pool.get(order.order_id()) for node in up]
-        return all(one is not None and one.sequenced_height for one in pooled) and all(
-            c.cores[node].execution.executed_height >= one.sequenced_height
-            for node, one in zip(up, pooled, strict=True)
-            if one is not None
-        )
-
-    assert cluster.run(8_000, until=executed)
-    return max(cluster.cores[node].execution.executed_height for node in up)
-
-
-def refreshed(cluster: Cluster, number: int, nodes: range | list[int] = NODES) -> None:
-    assert cluster.run(
-        3 * REFRESH_MS + 8 * limits.KEY_WINDOW_MS,
-        until=lambda c: all(number in c.cores[node].committee.sharings for node in nodes),
-    ), [core.keygen.phase for core in cluster.cores]
-    cluster.run(300)
-
-
-def checkpointed(cluster: Cluster) -> None:
-    """All logs are durable, and what waits for that is erased."""
-    cluster.run(2 * limits.HEARTBEAT_MS)
 
 
 @pytest.mark.parametrize("generated", [True, False])
@@ -88,6 +48,27 @@ def test_a_refresh_begins_at_its_time_and_not_before() -> None:
     refreshed(cluster, 1)
     began = cluster.cores[0].committee.sharing(1).from_height
     assert began > cluster.cores[0].committee.sharing(0).from_height
+
+
+def test_the_status_says_when_the_next_refresh_is_due_unless_one_runs() -> None:
+    d = make_deployment(4, seed=3, generated=True, key_refresh_ms=REFRESH_MS)
+    assert told_due_ms(Cluster(d, seed=4)) is None, "the generation is under way"
+    cluster = committee_of_four()
+    due_ms = told_due_ms(cluster)
+    assert due_ms is not None and cluster.now_ms < due_ms <= cluster.now_ms + REFRESH_MS
+    assert cluster.run(2 * REFRESH_MS, until=lambda c: c.cores[0].keygen.running is not None)
+    assert cluster.now_ms >= due_ms and told_due_ms(cluster) is None
+    refreshed(cluster, 1)
+    again = told_due_ms(cluster)
+    assert again is not None and again > due_ms + REFRESH_MS
+
+
+def told_due_ms(cluster: Cluster) -> int | None:
+    """What member 0 tells a client."""
+    effects = cluster.cores[0].step(FromClient(7, StatusQuery(1)), cluster.now_ms)
+    [reply] = [one for one in effects if isinstance(one, Reply)]
+    assert isinstance(reply.message, StatusReply)
+    return reply.message.key_due_ms
 
 
 def test_without_an_interval_the_key_is_never_shared_anew() -> None:
@@ -136,10 +117,10 @@ def test_what_a_member_still_knows_does_not_give_an_erased_seed_again() -> None:
     ]
     assert cluster.run(2_000, until=lambda c: all(core.committee.sharings for core in c.cores))
     for core, session, seed in zip(cluster.cores, sessions, seeds, strict=True):
-        known = [core.keygen._entropy, core.reveal._entropy]
+        known = [core.keygen.voice._entropy, core.reveal._entropy]
         known += [domains.KEY_ENTROPY(one) for one in known] + [domains.ENTROPY(one) for one in known]
         assert seed not in {domains.KEY_SEED(one, session or b"") for one in known}
-        assert seed not in core.keygen._seeds.values()
+        assert seed not in core.keygen.voice._seeds.values()
 
 
 def test_an_old_share_stays_until_the_last_height_it_is_for_is_open() -> None:
@@ -263,54 +244,6 @@ def test_who_steals_all_long_term_keys_after_a_refresh_opens_nothing_of_the_log(
     assert not any(secret in deal.payload for secret in secrets for deal in deals)
 
 
-# --- the book of messages ---------------------------------------------------------------------------------------------
-def junk(cluster: Cluster, author: int, number: int, session: bytes) -> KeyMessage:
-    d = cluster.deployment
-    unsigned = KeyMessage(0, session, author, b"\x02" + number.to_bytes(4, "big"), NO_SIGNATURE)
-    return with_signature(unsigned, d.signers[author].sign_digest(d.committee.digest(unsigned.struct_hash())))
-
-
-def test_a_member_holds_a_bounded_number_of_messages_that_nobody_waits_for() -> None:
-    cluster = committee_of_four()
-    book = cluster.cores[0].keybook
-    for number in range(limits.KEY_MESSAGES_PER_MEMBER_MAX):
-        book.add(junk(cluster, 2, number, bytes(32)))
-    with pytest.raises(ProtocolError) as refusal:
-        book.add(junk(cluster, 2, 99, bytes(32)), running=(bytes(32),))
-    assert refusal.value.code == "key.full"
-    book.add(junk(cluster, 1, 0, bytes(32)))
-    book.add(junk(cluster, 2, 99, bytes(32)), needed=True)  # a block lifts it
-    before = cluster.cores[0].own_lists.number
-    cluster.run(500)
-    assert not cluster.cores[0].keybook.to_list(()) and cluster.cores[0].own_lists.number == before
-
-
-def test_a_member_lists_a_bounded_number_of_messages_of_a_running_session() -> None:
-    cluster = committee_of_four()
-    assert cluster.run(2 * REFRESH_MS, until=lambda c: c.cores[1].keygen.running is not None)
-    core = cluster.cores[1]
-    session = core.keygen.running
-    assert session is not None
-    for number in range(2 * limits.KEY_MESSAGES_LISTED_MAX):
-        core.keybook.add(junk(cluster, 2, number, session), needed=True)
-    cluster.run(300)
-    listed = [one for one in core.keybook.kept() if (one.message.node, one.message.session) == (2, session)]
-    listed = [one for one in listed if one.list_number]
-    assert len(listed) == limits.KEY_MESSAGES_LISTED_MAX
-    refreshed(cluster, 1)
-
-
-def test_a_message_in_another_s_name_is_refused_and_changes_nothing() -> None:
-    cluster = committee_of_four()
-    book = cluster.cores[0].keybook
-    message = junk(cluster, 2, 0, bytes(32))
-    forged = KeyMessage(0, bytes(32), 1, message.payload, message.signature)
-    before = len(book)
-    with pytest.raises(ProtocolError) as refusal:
-        book.add(forged)
-    assert refusal.value.code == "signature.signer" and len(book) == before
-
-
 def test_a_given_key_is_sharing_zero_without_a_name() -> None:
     committee: Committee = make_deployment(4).committee
     assert committee.sharing_at(1).name == ZERO_HASH and committee.sharing(0).certificate is None
@@ -389,53 +322,6 @@ def test_every_member_s_journal_says_which_sharings_there_are(generated: bool) -
     for core, records in zip(cluster.cores, cluster.records, strict=True):
         known = [one for one in records if isinstance(one, KeyRecord) and one.certificate.sharing == 1]
         assert [one.from_height for one in known] == [core.committee.sharing(1).from_height]
-
-
-def test_late_messages_of_sessions_that_are_over_do_not_shut_their_author_out() -> None:
-    """An honest member whose messages come late, time and again: what nobody waits for any more gives way."""
-    cluster = committee_of_four()
-    book = cluster.cores[0].keybook
-    late = [junk(cluster, 2, number, number.to_bytes(32, "big")) for number in range(40)]
-    for message in late:
-        book.add(message, running=())
-    assert sum(one.message.node == 2 and not one.included_height for one in book.kept()) <= (
-        limits.KEY_MESSAGES_PER_MEMBER_MAX
-    )
-    assert late[-1].message_id() in book and late[0].message_id() not in book
-
-
-def test_a_message_that_an_accepted_block_lifts_does_not_give_way() -> None:
-    cluster = committee_of_four()
-    book = cluster.cores[0].keybook
-    lifted = junk(cluster, 2, 0, bytes(32))
-    book.add(lifted)
-    book.note_lifted([lifted.message_id()])
-    for number in range(1, 40):
-        book.add(junk(cluster, 2, number, number.to_bytes(32, "big")))
-    assert book.include(lifted.message_id(), 7) == lifted
-
-
-def test_a_listed_message_of_a_session_that_is_over_goes_when_its_listing_counts_no_more() -> None:
-    """Of 7 members a cheater's message that one honest member lists is never lifted: nobody keeps it for ever."""
-    cluster = committee_of_four()
-    book = KeyBook(cluster.deployment.committee)
-    session, later = bytes(32), b"\x01" * 32
-    message = junk(cluster, 2, 0, session)
-    book.add(message)
-    book.note_listed(message.message_id(), 3)
-    over_ms = 7 * limits.VALIDITY_MS_MAX
-    book.prune(10, over_ms, (session,), 3)
-    book.prune(20, 2 * over_ms, (session,), 3)  # its session runs
-    book.prune(30, 3 * over_ms, (later,), 2)  # the list that names it is in no final block yet
-    book.prune(40, 4 * over_ms, (later,), 3)
-    book.prune(50, 4 * over_ms + limits.VALIDITY_MS_MAX - 1, (later,), 3)
-    assert message.message_id() in book
-    book.prune(60, 4 * over_ms + limits.VALIDITY_MS_MAX, (later,), 3)
-    assert message.message_id() not in book and not book.kept()
-    for number in range(limits.KEY_MESSAGES_PER_MEMBER_MAX):  # its place is free again, and counted once
-        book.add(junk(cluster, 2, number, session), running=(session,))
-    with pytest.raises(ProtocolError):
-        book.add(junk(cluster, 2, 99, session), running=(session,))
 
 
 def test_a_batch_that_stays_closed_through_many_refreshes_stops_no_member() -> None:

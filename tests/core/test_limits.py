@@ -38,7 +38,8 @@ def fits_an_entry(entry: object) -> bool:
 
 def test_a_full_block_of_the_largest_committee_is_one_log_entry() -> None:
     head = Head(
-        MOST, MOST, MEMBERS - 1, MOST, MOST, MOST, HASH, (RESULT,) * limits.HEAD_RESULTS_MAX, CHECKPOINT, SIGNATURE
+        *(MOST, MOST, MEMBERS - 1, MOST, MOST, MOST, HASH, (RESULT,) * limits.HEAD_RESULTS_MAX),
+        *(CHECKPOINT, MOST, SIGNATURE),
     )
     batch = (BatchEntry(HASH, HASH),) * limits.BATCH_ORDERS_MAX
     certified = (RESULT,) * limits.HEAD_RESULTS_MAX

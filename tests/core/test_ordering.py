@@ -65,7 +65,7 @@ def candidate(plan: Plan, view: int, numbers: list[int]) -> Candidate:
             mine.append(OrderList(0, 0, node, numbers[node], ZERO_HASH, entries, NO_SIGNATURE))
         last_hash = bytes((node, numbers[node] % 256)) * 16
         heads.append(
-            Head(0, 0, node, view, one.time_ms, numbers[node], last_hash, one.results, CHECKPOINT, NO_SIGNATURE)
+            Head(0, 0, node, view, one.time_ms, numbers[node], last_hash, one.results, CHECKPOINT, 0, NO_SIGNATURE)
         )
         lists.append(tuple(mine))
         head_hashes.append(hashlib.sha256(repr((view, node, one.time_ms)).encode()).digest())

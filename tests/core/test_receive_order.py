@@ -1,4 +1,7 @@
-"""Receive order: the fair order of a batch and which orders are settled, against definitions, node beside auditor."""
+"""Receive order: the fair order of a batch and which orders are settled, against definitions, node beside auditor.
+
+One module, as the definitions at its head are what both the order of a batch and the histories are held against.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 from core_kit import make_head, make_share, sign
-from test_recovery import behind, drive, short_memory  # noqa: F401
+from recovery_kit import drive
 
 from mpc_sequencer.core import catchup, logslice
 from mpc_sequencer.core.agreement import Rejected

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from rotation_kit import (
+    ROTATION_MS,
     approve,
     as_it_is,
     batched,
@@ -102,7 +103,7 @@ def test_orders_under_a_rotation_are_filled_once_and_receipts_are_kept() -> None
     for order in orders:
         assert order.order_id() in ids or not promised(cluster, order)
     refusals = [one.code for order in orders for place in range(4) for one in answers_of(cluster, place, order)]
-    assert set(refusals) <= {"", "intake.recovering", "intake.duplicate", "intake.sequenced"}
+    assert set(refusals) <= {"", "intake.recovering", "intake.cutover", "intake.duplicate", "intake.sequenced"}
     same_everywhere(cluster)
 
 
@@ -140,6 +141,29 @@ def test_who_leaves_gives_no_receipts_from_the_handover_on_and_keeps_those_it_ga
     given = [one.receipt for one in answers_of(cluster, 0, before) if one.receipt is not None]
     for receipt in given:
         assert [receipt.order_id in one.entries for one in kept if one.number == receipt.list_number] == [True]
+
+
+def test_between_an_epoch_s_last_block_and_the_cutover_orders_are_put_off_and_who_leaves_says_so() -> None:
+    """Neither promises anything then: a receipt would name a list that nobody lifts any more."""
+    cluster = cluster_of(joiners=1)
+    approve(cluster, target_of(cluster, range(1, 5)), range(4))
+    wait(cluster, reshared, places=range(4))
+    trade(cluster)  # its result is in a settlement range that ends with the epoch, and wants signatures then
+    asked: dict[int, Envelope] = {}
+
+    def ask(c: Cluster) -> bool:
+        for place in {0, 1} - asked.keys():
+            core = c.hosts[place].core
+            if core.committee.epoch == 0 and core.chain.ended:
+                asked[place] = trade(c, [place])
+        return len(asked) == 2
+
+    assert cluster.run(ROTATION_MS, until=ask), "the epoch ends here before it is over"
+    wait(cluster, in_epoch(1))
+    seen = {place: [(one.code, one.receipt) for one in answers_of(cluster, place, asked[place])] for place in (0, 1)}
+    assert seen == {0: [("intake.leaving", None)], 1: [("intake.cutover", None)]}
+    send(cluster, asked[1], [1])  # as the SDK does: the refusal passes
+    wait(cluster, executed(asked[1]), 10_000, places=range(1, 5))
 
 
 def test_what_waits_in_the_queue_is_batched_by_the_next_committee() -> None:
@@ -188,7 +212,7 @@ def test_words_for_another_result_or_before_their_time_end_nothing() -> None:
         digest = handover_hash(1, theirs, bytes((number,)) * 32)
         said = Handover(digest, d.signers[3].sign_digest(d.committee.digest(digest)))
         core = cluster.cores[3]
-        core.keygen.say(core.succession.topic, encode_payload(said))
+        core.keygen.voice.say(core.succession.topic, encode_payload(said))
     approve(cluster, as_it_is(cluster), [3])  # says nothing; the host has a round
     cluster.run(2_000)
     for core in cluster.cores:
@@ -221,7 +245,7 @@ def test_without_q_words_the_old_committee_goes_on_and_nothing_is_shared_anew() 
     wait(cluster, executed(order), places=range(4))
     for node in (2, 3):
         del cluster.cores[node].succession.handover
-        cluster.cores[node].keygen._asked = True
+        cluster.cores[node].keygen.voice.asked = True
     wait(cluster, in_epoch(1))
     same_everywhere(cluster)
 

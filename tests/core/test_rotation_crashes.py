@@ -164,7 +164,7 @@ def shape(_made: list[Cluster] = []) -> Cluster:  # noqa: B006 - made once
 @pytest.mark.parametrize("cheater", [0, 3])
 def test_a_dealer_that_cheats_in_a_rotation_is_named_and_the_rotation_goes_on(cheater: int) -> None:
     cluster = cluster_of()
-    cluster.cores[cheater].keygen.participant_of = Liar
+    cluster.cores[cheater].keygen.voice.participant_of = Liar
     approve(cluster, target_of(cluster, range(7)), range(4))
     finish(cluster, [])
     named = {(fault.node, fault.code) for _, fault in cluster.faults if fault.code.startswith("dkg.")}

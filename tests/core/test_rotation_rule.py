@@ -26,6 +26,7 @@ from threshold.dkg import Result
 
 D = make_deployment(4, seed=3, joiners=40)
 SEVEN = D.next_committee(range(7), 5)
+JOINED = D.next_committee(range(3, 7), 3)
 X = b"\x0a" * 32
 
 
@@ -35,17 +36,24 @@ def with_member(target: NextCommittee, place: int, **terms: Any) -> NextCommitte
     return replace(target, members=tuple(members))
 
 
+def place_of(target: NextCommittee, person: int) -> int:
+    """Where ``target`` has a person: members are its first ones, joiners follow."""
+    key = [*D.signers, *D.joiners][person].public_key
+    return [one.consensus_key for one in target.members].index(key)
+
+
 # --- which committee may follow -------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "target",
     [
         D.next_committee(range(4), 2),
         D.next_committee(range(4), 3),
-        D.next_committee(range(3, 7), 3),
+        JOINED,
         D.next_committee(range(40), 14),
         D.next_committee(range(40), 27),
         with_member(SEVEN, 0, endpoint="[::1]:1"),
         with_member(SEVEN, 0, endpoint="a.example:65535"),
+        with_member(SEVEN, place_of(SEVEN, 5), log_key=X),  # a joiner's is its own affair
     ],
 )
 def test_a_committee_within_the_bounds_may_follow(target: NextCommittee) -> None:
@@ -60,7 +68,14 @@ BAD: dict[str, Callable[[], NextCommittee]] = {
     "no share": lambda: replace(SEVEN, threshold=0),
     "members in another order": lambda: replace(SEVEN, members=SEVEN.members[::-1]),
     "one member twice": lambda: replace(SEVEN, members=(SEVEN.members[0], *SEVEN.members[:6])),
-    "one log key twice": lambda: with_member(SEVEN, 0, log_key=SEVEN.members[1].log_key),
+    "one log key for two joiners": lambda: with_member(
+        with_member(SEVEN, place_of(SEVEN, 4), log_key=X), place_of(SEVEN, 5), log_key=X
+    ),
+    "one endpoint twice": lambda: with_member(SEVEN, 0, endpoint=SEVEN.members[1].endpoint),
+    "a kept member with another log key": lambda: with_member(SEVEN, place_of(SEVEN, 1), log_key=X),
+    "a joiner with the log key of a member that leaves": lambda: with_member(
+        JOINED, place_of(JOINED, 5), log_key=D.committee.genesis.members[0].log_key
+    ),
     "a consensus key that is no point": lambda: with_member(SEVEN, 0, consensus_key=b"\x02" + b"\xff" * 32),
     "no port": lambda: with_member(SEVEN, 0, endpoint="host"),
     "an empty port": lambda: with_member(SEVEN, 0, endpoint="host:"),

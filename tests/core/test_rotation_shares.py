@@ -156,7 +156,7 @@ def test_a_thief_that_comes_before_the_cutover_opens_deals_with_the_seeds_and_on
     assert not joiner.disk.vault, "who has no part in a session draws no seed for it"
     assert cluster.run(20_000, until=lambda _: any(name.startswith(SEED_PREFIX) for name in joiner.disk.vault))
     (seed,) = [content for name, content in joiner.disk.vault.items() if name.startswith(SEED_PREFIX)]
-    session = joiner.core.keygen._session
+    session = joiner.core.keygen.session
     index = joiner.core.succession.own_index(target_of(cluster, range(7)))
     assert session is not None and index is not None
     secret = Participant(session.plan, seed, None, index, None)._session_key(index)
@@ -186,7 +186,7 @@ def test_a_deal_of_one_rotation_is_no_deal_of_the_next() -> None:
     assert session is not None
     for message in old:  # re-signed by its dealer as one of this session: its proofs name the other one
         if message.node == 3:
-            again.hosts[3].core.keygen.say(session, message.payload)
+            again.hosts[3].core.keygen.voice.say(session, message.payload)
     assert len(again.cores[3].keybook) > number
     wait(again, in_epoch(1))
     named = {(fault.node, fault.code) for _, fault in again.faults}
@@ -219,7 +219,7 @@ def test_a_copied_deal_header_in_a_resharing_costs_its_copier_its_deal_and_nobod
         def messages(self, session: Session) -> tuple[bytes, ...]:
             return tuple(payload for payload in super().messages(session) if payload)
 
-    thief.keygen.participant_of = Copier
+    thief.keygen.voice.participant_of = Copier
     rotate(cluster, target_of(cluster, range(7)))
     named = {(fault.node, fault.code) for _, fault in cluster.faults if fault.code.startswith("dkg.")}
     assert named <= {(3, "dkg.deal_proof"), (3, "dkg.deal_reused"), (3, "dkg.silent")}, named

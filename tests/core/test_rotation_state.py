@@ -67,7 +67,7 @@ class Log:
                 self._numbers[node] += 1
                 mine = (OrderList(0, 0, node, self._numbers[node], ZERO_HASH, tuple(listed), NO_SIGNATURE),)
             time_ms = self.state.time_ms + 10
-            terms = (self._numbers[node], bytes((node, self._numbers[node])) * 16, results, CHECKPOINT, NO_SIGNATURE)
+            terms = (self._numbers[node], bytes((node, self._numbers[node])) * 16, results, CHECKPOINT, 0, NO_SIGNATURE)
             heads.append(Head(0, 0, node, self.state.view + 1, time_ms, *terms))
             lists.append(mine)
         hashes = tuple(tuple(bytes((1, one.node, one.number)) for one in mine) for mine in lists)

@@ -167,7 +167,7 @@ def test_a_joiner_s_flood_is_bounded_and_leaves_room_for_the_others() -> None:
     assert session is not None
     held_before = len(core.keybook)
     for number in range(200):
-        joiner.keygen.say(session, b"\x07" + number.to_bytes(4, "big"))
+        joiner.keygen.voice.say(session, b"\x07" + number.to_bytes(4, "big"))
     flood = [one.message for one in joiner.keybook.kept() if one.message.node == 4]
     for message in flood:
         core.step(FromPeer(4, KeyBodies((message,))), cluster.now_ms)

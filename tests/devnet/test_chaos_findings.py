@@ -234,7 +234,7 @@ def test_facts_are_taken_from_entries() -> None:
     from mpc_sequencer.core.types import ZERO_HASH, BatchEntry, Block, BlockHeader, Checkpoint, Head, OrderList
 
     checkpoint = Checkpoint(0, ZERO_HASH, 0, ZERO_HASH)
-    head = Head(0, 1, 2, 7, 500, 9, ZERO_HASH, (), checkpoint, bytes(65))
+    head = Head(0, 1, 2, 7, 500, 9, ZERO_HASH, (), checkpoint, 0, bytes(65))
     header = BlockHeader(1, 0, 4, 7, ZERO_HASH, 510, ZERO_HASH, ZERO_HASH, ZERO_HASH, checkpoint)
     order_list = OrderList(0, 1, 2, 9, ZERO_HASH, (ORDER, OTHER), bytes(65))
     block = Block(header, (head,), (BatchEntry(ORDER, ZERO_HASH),), ())

@@ -32,7 +32,7 @@ def test_a_node_that_is_down_keeps_its_port(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def status(height_final: int) -> StatusReply:
-    return StatusReply(1, 0, 0, 1, height_final, *[0] * 9, (), (), 0, 0, (), "given", 0, 0, 0)
+    return StatusReply(1, 0, 0, 1, height_final, *[0] * 9, (), (), 0, 0, (), "given", 0, 0, 0, None)
 
 
 @pytest.mark.parametrize(

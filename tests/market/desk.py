@@ -12,11 +12,13 @@ from mpc_sequencer.core.actions import (
     BUY,
     GTC,
     IOC,
+    LIMIT,
     SELL,
     Action,
-    LimitOrder,
+    Order,
     Withdrawal,
     label_hash,
+    plain_order,
     with_account_signature,
 )
 from mpc_sequencer.core.codec import encode
@@ -29,6 +31,7 @@ from mpc_sequencer.market import (
     Engine,
     HeightResult,
     Market,
+    OrderValue,
     PreparedOrder,
 )
 
@@ -42,6 +45,7 @@ POLICIES = (AUCTION, SHUFFLE, RECEIVE)
 SIGNERS = tuple(Signer(hashlib.sha256(bytes((i,))).digest()) for i in range(1, 6))
 ACCOUNTS = tuple(signer.address for signer in SIGNERS)
 LABEL = bytes((1,)) + bytes(100)
+TIME_MS = 1_700_000_000_000
 COIN = hashlib.sha256(b"coin").digest()
 
 
@@ -80,18 +84,34 @@ def limit(  # one order of account number ``who``
     time_in_force: int = GTC,
     market: int = SPOT.id,
     label: bytes = LABEL,
-) -> LimitOrder:
-    return LimitOrder(
-        ACCOUNTS[who], nonce, label_hash(label), market, side, time_in_force, price_ticks, quantity_lots
+) -> Order:
+    return plain_order(
+        ACCOUNTS[who],
+        nonce,
+        label_hash(label),
+        market=market,
+        side=side,
+        time_in_force=time_in_force,
+        price_ticks=price_ticks,
+        quantity_lots=quantity_lots,
     )
 
 
-def buy(who: int, nonce: int, price_ticks: int, quantity_lots: int, *, ioc: bool = False) -> LimitOrder:
+def buy(who: int, nonce: int, price_ticks: int, quantity_lots: int, *, ioc: bool = False) -> Order:
     return limit(who, nonce, BUY, price_ticks, quantity_lots, time_in_force=IOC if ioc else GTC)
 
 
-def sell(who: int, nonce: int, price_ticks: int, quantity_lots: int, *, ioc: bool = False) -> LimitOrder:
+def sell(who: int, nonce: int, price_ticks: int, quantity_lots: int, *, ioc: bool = False) -> Order:
     return limit(who, nonce, SELL, price_ticks, quantity_lots, time_in_force=IOC if ioc else GTC)
+
+
+def resting(side: int, price_ticks: int, lots: int) -> OrderValue:
+    """An order as it rests in the book, of nobody in particular."""
+    return OrderValue(
+        account=ACCOUNTS[0], nonce=1, market=SPOT.id, client_id=0, side=side, kind=LIMIT, time_in_force=GTC,
+        post_only=0, self_trade=0, price_ticks=price_ticks, stop_ticks=0, quantity_lots=lots, filled_lots=0,
+        display_lots=0, shown_lots=0, expires_ms=0, sequence=0, status=1,
+    )  # fmt: skip
 
 
 def withdrawal(who: int, nonce: int, asset: int, amount: int) -> Withdrawal:
@@ -115,13 +135,13 @@ def sealed(name: object, who: int, action: Action, *, label: bytes = LABEL) -> B
 
 def run(made: Engine, height: int, actions: Sequence[Action], coin: bytes = COIN) -> HeightResult:
     """Execute actions as a batch; each order's id is made of height and place."""
-    return made.execute(height, coin, [prepared((height, i), action) for i, action in enumerate(actions)])
+    return made.execute(height, TIME_MS, coin, [prepared((height, i), action) for i, action in enumerate(actions)])
 
 
 def run_received(made: Engine, height: int, actions: Sequence[Action]) -> HeightResult:
     """:func:`run` where some market orders by receipt: by :func:`received`."""
     batch = [prepared((height, i), action) for i, action in enumerate(actions)]
-    return made.execute(height, COIN, batch, received)
+    return made.execute(height, TIME_MS, COIN, batch, received)
 
 
 def codes(result: HeightResult) -> dict[bytes, str]:

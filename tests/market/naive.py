@@ -44,9 +44,10 @@ def sequence_root(leaves: list[bytes]) -> bytes:
 
 
 class Order:
-    def __init__(self, order_id, account, market, *, side, time_in_force, price, quantity, new):
+    def __init__(self, order_id, account, market, *, side, time_in_force, price, quantity, new, nonce=0):
         self.order_id, self.account, self.market, self.side = order_id, account, market, side
         self.time_in_force, self.price, self.quantity, self.new = time_in_force, price, quantity, new
+        self.nonce, self.total = nonce, quantity
         self.filled = 0
         self.since = 0  # the number of its coming to rest, where time counts
         self.trades: dict = {}  # price to lots, in the order of trading
@@ -110,7 +111,8 @@ def one_after_the_other(orders, sequence, market, last_sequence):
             lots = min(o.quantity - o.filled, best.quantity - best.filled)
             for one in (o, best):
                 one.filled += lots
-                one.trades[best.price] = one.trades.get(best.price, 0) + lots
+                key = best.price, int(one is best)
+                one.trades[key] = one.trades.get(key, 0) + lots
             tape += [best.price] * lots
         if o.filled < o.quantity and o.time_in_force == GTC:
             last_sequence += 1
@@ -174,8 +176,8 @@ class Model:
             if rows or used:
                 pairs.append((1, account, [rows, highest, window.to_bytes(128, "big")]))
         for o in self.orders:
-            value = [o.account, o.market, o.side, o.price, o.quantity]
-            pairs.append((2, o.order_id, value + [o.since] * self.timed(o.market)))
+            value = [o.account, o.nonce, o.market, 0, o.side, 1, o.time_in_force, 0, 0, o.price, 0]
+            pairs.append((2, o.order_id, [*value, o.total, o.total - o.quantity, 0, 0, 0, o.since, 1]))
         for market in self.markets:
             value = [self.reference[market]]
             pairs.append((3, market.to_bytes(4, "big"), value + [self.last_sequence[market]] * self.timed(market)))
@@ -248,6 +250,7 @@ class Model:
                 order_id,
                 action.account,
                 action.market,
+                nonce=action.nonce,
                 side=action.side,
                 time_in_force=action.time_in_force,
                 price=action.price_ticks,
@@ -257,7 +260,7 @@ class Model:
         )
         return None
 
-    def execute(self, height, coin, prepared, precedence=None):
+    def execute(self, height, time_ms, coin, prepared, precedence=None):
         """``(state_root, fills_root, fills, outcomes, deltas, clearing)`` as plain tuples."""
 
         def draw(order_id):
@@ -274,7 +277,7 @@ class Model:
                 self.meet(market, draw, precedence, clearing)
             else:
                 self.clear(market, draw, clearing)
-            self.close(market, height, draw, fills, outcomes)
+            self.close(market, height, fills, outcomes)
         deltas = []
         for key in set(self.free) | set(self.locked):
             change, out = self.total(*key) - before.get(key, 0), withdrawn.get(key, 0)
@@ -284,7 +287,7 @@ class Model:
             self.state_root(),
             sequence_root([tagged("fill-leaf", msgspec.msgpack.encode(f)) for f in fills]),
             [tuple(f) for f in fills],
-            [outcomes[p.order_id] for p in batch],
+            [outcomes[order_id] for order_id in sorted(outcomes)],
             sorted(deltas, key=lambda row: (row[1], row[0])),
             clearing,
         )
@@ -296,7 +299,7 @@ class Model:
             clearing.append((market, price, allocate(here, price, draw)))
             self.reference[market] = price
         for o in here:
-            o.trades = {price: o.filled} if o.filled else {}
+            o.trades = {(price, int(not o.new)): o.filled} if o.filled else {}
 
     def meet(self, market, draw, precedence, clearing):
         new = {o.order_id: o for o in self.orders if o.market == market and o.new}
@@ -310,17 +313,18 @@ class Model:
             clearing.append((market, tape[-1], len(tape)))
             self.reference[market] = tape[-1]
 
-    def close(self, market, height, draw, fills, outcomes):
-        for o in sorted((o for o in self.orders if o.market == market), key=lambda o: draw(o.order_id)):
-            for price in sorted(o.trades, reverse=o.side == SELL):
-                fills.append([height, market, o.order_id, o.account, o.side, price, o.trades[price]])
-                self.settle(o, price, o.trades[price])
+    def close(self, market, height, fills, outcomes):
+        for o in sorted((o for o in self.orders if o.market == market), key=lambda o: o.order_id):
+            for price, maker in sorted(o.trades, key=lambda row: (row[0] if o.side == BUY else -row[0], row[1])):
+                lots = o.trades[price, maker]
+                fills.append([height, market, o.order_id, o.account, o.side, price, lots, bytes(16), maker])
+                self.settle(o, price, lots)
             rest = o.quantity - o.filled
             if o.new:
                 code = "filled" if not rest else "partly_filled" if o.filled else None
                 code = code or ("resting" if o.time_in_force == GTC else "unfilled")
-                worst = (max if o.side == BUY else min)(o.trades, default=None)
-                cost = sum(price * lots for price, lots in o.trades.items())
+                worst = (max if o.side == BUY else min)((price for price, _ in o.trades), default=None)
+                cost = sum(price * lots for (price, _), lots in o.trades.items())
                 outcomes[o.order_id] = (o.order_id, code, o.filled, worst, cost)
             if rest and o.new and o.time_in_force == IOC:
                 asset, amount = self.cost(market, o.side, o.price, rest)

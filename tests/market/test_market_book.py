@@ -6,24 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpc_sequencer.market import OrderValue
 from mpc_sequencer.market.accounts import Ledger
 from mpc_sequencer.market.book import Book
-from mpc_sequencer.market.types import RestingOrder
 from tests.market import desk
 
 
-def resting(side: int, price_ticks: int, lots: int) -> RestingOrder:
-    return RestingOrder(desk.ACCOUNTS[0], 1, side, price_ticks, lots, 0)
-
-
 def test_an_order_id_rests_once():
-    index: dict[bytes, RestingOrder] = {}
+    index: dict[bytes, OrderValue] = {}
     book, other = Book(index), Book(index)
-    book.add(b"a", resting(1, 5, 2))
+    book.add(b"a", desk.resting(1, 5, 2))
     before = dict(index), book.depth(9), other.depth(9)
     for twice in (book, other):
         with pytest.raises(ValueError):
-            twice.add(b"a", resting(2, 9, 1))
+            twice.add(b"a", desk.resting(2, 9, 1))
         assert (dict(index), book.depth(9), other.depth(9)) == before
 
 
@@ -33,12 +29,12 @@ def test_an_order_id_rests_once():
     st.data(),
 )
 def test_levels_are_the_sums_of_their_orders(rows, data):
-    index: dict[bytes, RestingOrder] = {}
+    index: dict[bytes, OrderValue] = {}
     book = Book(index)
     left: dict[bytes, int] = {}
     for i, (side, price_ticks, lots) in enumerate(rows):
         name = desk.order_id(i)
-        book.add(name, resting(side, price_ticks, lots))
+        book.add(name, desk.resting(side, price_ticks, lots))
         left[name] = lots
     for i, row in enumerate(rows):
         taken = data.draw(st.integers(0, row[2]))

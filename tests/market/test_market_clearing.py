@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from mpc_sequencer.market.book import Book, Level
 from mpc_sequencer.market.clearing import Clearing, clear, ration
-from mpc_sequencer.market.types import RestingOrder
 from tests.market import desk, naive
 
 PRICE_MAX = 12
@@ -27,7 +26,7 @@ def book_of(rows: list[Row]) -> tuple[Book, dict[int, dict[int, dict[bytes, int]
     new: dict[int, dict[int, dict[bytes, int]]] = {1: {}, 2: {}}
     for i, (side, price_ticks, lots, resting) in enumerate(rows):
         if resting:
-            book.add(desk.order_id(i), RestingOrder(desk.ACCOUNTS[0], 1, side, price_ticks, lots, 0))
+            book.add(desk.order_id(i), desk.resting(side, price_ticks, lots))
         else:
             new[side].setdefault(price_ticks, {})[desk.order_id(i)] = lots
     return book, new
@@ -183,7 +182,7 @@ class CountedLevels:
 def deep_side(side: int, prices: range) -> Mapping[int, Level]:
     book = Book({})
     for price_ticks in prices:
-        book.add(desk.order_id((side, price_ticks)), RestingOrder(desk.ACCOUNTS[0], 1, side, price_ticks, 2, 0))
+        book.add(desk.order_id((side, price_ticks)), desk.resting(side, price_ticks, 2))
     return dict(book.bids() if side == 1 else book.asks())
 
 

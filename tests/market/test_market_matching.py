@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from mpc_sequencer.core.actions import BUY, SELL, LimitOrder
+from mpc_sequencer.core.actions import BUY, SELL, Order
 from mpc_sequencer.core.codec import decode, encode
-from mpc_sequencer.market import RECEIVE, SHUFFLE, Engine, HeightResult, Outcome, PreparedOrder, RestingOrder
+from mpc_sequencer.market import RECEIVE, SHUFFLE, Engine, HeightResult, OrderValue, Outcome, PreparedOrder
 from mpc_sequencer.market.state import Snapshot
 from tests.market import desk, naive
 
 SPOT = desk.SPOT.id
 A, B, C, D, E = desk.ACCOUNTS
-Row = tuple[str, LimitOrder]
+Row = tuple[str, Order]
 
 
 def receive_engine(amount: int = 10**9) -> Engine:
@@ -28,7 +28,7 @@ def in_turn(made: Engine, height: int, *rows: Row) -> HeightResult:
     """Execute named orders that were received in the sequence given."""
     turn = [desk.order_id(name) for name, _ in rows]
     batch = [desk.prepared(name, order) for name, order in rows]
-    return made.execute(height, desk.COIN, batch, lambda ids: sorted(ids, key=turn.index))
+    return made.execute(height, desk.TIME_MS, desk.COIN, batch, lambda ids: sorted(ids, key=turn.index))
 
 
 def trades(result: HeightResult, name: str) -> list[tuple[int, int]]:
@@ -64,7 +64,7 @@ def test_an_order_with_fills_at_several_prices_reports_the_worst_and_its_exact_c
     in_turn(made, 1, ("a", desk.sell(1, 1, 8, 1)), ("b", desk.sell(2, 1, 9, 2)), ("c", desk.sell(3, 1, 11, 4)))
     result = in_turn(made, 2, ("taker", desk.buy(0, 1, 11, 5)))
     assert outcome(result, "taker") == Outcome(
-        desk.order_id("taker"), "filled", A, SPOT, filled_lots=5, price_ticks=11, notional_tick_lots=8 + 18 + 22
+        desk.order_id("taker"), "filled", A, SPOT, filled_lots=5, price_ticks=11, notional_tick_lots=48, fee_units=0
     )
     paid = (8 + 18 + 22) * desk.SPOT.quote_units_per_tick_lot
     assert made.balance(A, desk.QUOTE) == (10**9 - paid, 0)  # what was locked above the fills' prices is free again
@@ -102,7 +102,7 @@ def test_an_ioc_order_never_rests_not_even_for_the_orders_behind_it():
     in_turn(made, 1, ("ask", desk.sell(1, 1, 10, 1)))
     result = in_turn(made, 2, ("ioc", desk.buy(0, 1, 10, 3, ioc=True)), ("behind", desk.sell(2, 1, 10, 5)))
     assert [outcome(result, name).code for name in ("ioc", "behind")] == ["partly_filled", "resting"]
-    assert made.resting(desk.order_id("ioc")) is None
+    assert made.open_order(desk.order_id("ioc")) is None
     assert made.balance(A, desk.QUOTE) == (10**9 - 30, 0)
 
 
@@ -127,8 +127,8 @@ def test_a_shuffle_market_takes_orders_by_draw_whatever_the_sequence_of_the_batc
     orders = [desk.prepared(i, desk.sell(i % 4 + 1, i + 1, 10, 1)) for i in range(9)]
     by_draw = sorted(orders, key=lambda one: naive.tagged("draw", desk.COIN, one.order_id))
     made = desk.engine(desk.markets(SHUFFLE))
-    made.execute(1, desk.COIN, orders)
-    sequences = [made.resting(one.order_id) for one in by_draw]
+    made.execute(1, desk.TIME_MS, desk.COIN, orders)
+    sequences = [made.open_order(one.order_id) for one in by_draw]
     assert [one.sequence for one in sequences if one is not None] == list(range(1, 10))
 
 
@@ -147,7 +147,7 @@ def test_the_precedence_is_asked_once_per_receive_market_for_its_accepted_orders
         desk.prepared("leaves", desk.withdrawal(3, 2, desk.BASE, 1)),
         PreparedOrder(desk.order_id("refused"), None, "malformed"),
     ]
-    made.execute(1, desk.COIN, batch, precedence)
+    made.execute(1, desk.TIME_MS, desk.COIN, batch, precedence)
 
     def drawn(kind: str, count: int) -> tuple[bytes, ...]:
         ids = [desk.order_id((kind, i)) for i in range(count)]
@@ -181,7 +181,7 @@ def test_the_number_of_orders_that_ever_rested_is_state():
     made_again = Engine.load(made.dump())
     for one in (made, made_again, never):
         in_turn(one, 2, ("c", desk.sell(2, 1, 12, 1)))
-    rested = [one.resting(desk.order_id("c")) for one in (made, made_again, never)]
+    rested = [one.open_order(desk.order_id("c")) for one in (made, made_again, never)]
     assert [one.sequence for one in rested if one is not None] == [2, 2, 1]
     assert made.dump() == made_again.dump()
 
@@ -229,7 +229,7 @@ batches = st.lists(st.lists(orders, max_size=12), min_size=1, max_size=5)
 policies = st.sampled_from((SHUFFLE, RECEIVE))
 
 
-def best_first(order: RestingOrder) -> int:
+def best_first(order: OrderValue) -> int:
     return order.price_ticks if order.side == SELL else -order.price_ticks
 
 
@@ -240,10 +240,10 @@ def test_no_resting_order_is_passed_over_for_a_worse_price_or_a_later_one(policy
     for height, actions in enumerate(heights, 1):
         before = {order_id: order for order_id, order in decode(Snapshot, made.dump()).orders}
         batch = [desk.prepared((height, i), action) for i, action in enumerate(actions)]
-        result = made.execute(height, desk.COIN, batch, desk.received)
+        result = made.execute(height, desk.TIME_MS, desk.COIN, batch, desk.received)
         served = {fill.order_id for fill in result.fills}
         for order_id, order in before.items():
-            if made.resting(order_id) is None:
+            if made.open_order(order_id) is None:
                 continue  # wholly filled, so it gave way to nobody
             for other_id, other in before.items():
                 if other_id in served and other.side == order.side:
@@ -256,13 +256,13 @@ def test_every_lot_bought_at_a_price_is_sold_at_it(policy, heights):
     made = desk.engine(desk.markets(policy))
     for height, actions in enumerate(heights, 1):
         batch = [desk.prepared((height, i), action) for i, action in enumerate(actions)]
-        result = made.execute(height, desk.COIN, batch, desk.received)
+        result = made.execute(height, desk.TIME_MS, desk.COIN, batch, desk.received)
         by_price: dict[int, list[int]] = {}
         for fill in result.fills:
             by_price.setdefault(fill.price_ticks, [0, 0])[fill.side - 1] += fill.quantity_lots
         assert all(bought == sold for bought, sold in by_price.values())
         assert sum(bought for bought, _ in by_price.values()) == sum(row[2] for row in result.clearing)
-        assert len({(fill.order_id, fill.price_ticks) for fill in result.fills}) == len(result.fills)
+        assert len({(fill.order_id, fill.price_ticks, fill.maker) for fill in result.fills}) == len(result.fills)
         for one in result.outcomes:
             rows = [fill for fill in result.fills if fill.order_id == one.order_id]
             assert one.filled_lots == sum(fill.quantity_lots for fill in rows)
@@ -282,8 +282,8 @@ def test_under_receive_the_coin_decides_nothing_where_no_nonce_or_balance_is_sho
         for i, action in enumerate(actions):
             nonce += 1
             batch.append(desk.prepared((height, i), replace(action, nonce=nonce)))
-        first = one.execute(height, desk.COIN, batch, desk.received)
-        second = other.execute(height, coin, batch, desk.received)
+        first = one.execute(height, desk.TIME_MS, desk.COIN, batch, desk.received)
+        second = other.execute(height, desk.TIME_MS, coin, batch, desk.received)
         assert first.state_root == second.state_root and sorted(first.fills, key=encode) == sorted(
             second.fills, key=encode
         )
@@ -307,7 +307,7 @@ def test_a_precedence_that_is_no_permutation_changes_nothing(precedence, history
     made = desk.engine(desk.markets(RECEIVE, RECEIVE), accounts=desk.ACCOUNTS[:4])
     for height, actions in enumerate(history, 1):
         desk_batch = [desk.prepared((height, i), action) for i, action in enumerate(actions)]
-        made.execute(height, desk.COIN, desk_batch, desk.received)
+        made.execute(height, desk.TIME_MS, desk.COIN, desk_batch, desk.received)
     before, root, twin = made.dump(), made.state_root(), Engine.load(made.dump())
     batch = [
         desk.prepared("buys", desk.buy(0, 900, 12, 3)),
@@ -317,9 +317,10 @@ def test_a_precedence_that_is_no_permutation_changes_nothing(precedence, history
         desk.prepared("unknown account", desk.buy(4, 900, 1, 1)),
     ]
     with pytest.raises(ValueError, match="precedence"):
-        made.execute(99, desk.COIN, batch, precedence)
+        made.execute(99, desk.TIME_MS, desk.COIN, batch, precedence)
     assert (made.dump(), made.state_root()) == (before, root)
-    assert made.execute(99, desk.COIN, batch, desk.received) == twin.execute(99, desk.COIN, batch, desk.received)
+    seen = made.execute(99, desk.TIME_MS, desk.COIN, batch, desk.received)
+    assert seen == twin.execute(99, desk.TIME_MS, desk.COIN, batch, desk.received)
     assert made.dump() == twin.dump()
 
 
@@ -337,7 +338,8 @@ def test_a_precedence_that_raises_or_fails_in_the_second_market_changes_nothing(
 
     batch = [desk.buy(0, 1, 9, 1), desk.sell(1, 1, 9, 1), desk.limit(2, 1, BUY, 5, 1, market=7)]
     with pytest.raises(LookupError):
-        made.execute(1, desk.COIN, [desk.prepared(i, action) for i, action in enumerate(batch)], fails_late)
+        rows = [desk.prepared(i, action) for i, action in enumerate(batch)]
+        made.execute(1, desk.TIME_MS, desk.COIN, rows, fails_late)
     assert asked == 2 and made.dump() == before
 
 
@@ -348,7 +350,7 @@ def test_a_withdrawal_rolled_back_counts_as_supply_again():
     made.credit(A, desk.QUOTE, 1_000)
     batch = [desk.prepared("leaves", desk.withdrawal(1, 1, desk.BASE, 50)), desk.prepared("buys", desk.buy(0, 1, 9, 1))]
     with pytest.raises(ValueError, match="precedence"):
-        made.execute(1, desk.COIN, batch)
+        made.execute(1, desk.TIME_MS, desk.COIN, batch)
     with pytest.raises(ValueError, match="supply"):
         made.credit(A, desk.BASE, 101)
     made.credit(A, desk.BASE, 100)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc_sequencer.core.actions import LimitOrder, Withdrawal
+from mpc_sequencer.core.actions import Order, Withdrawal
 from mpc_sequencer.market import Engine, HeightResult, Market, PreparedOrder
 from tests.market import desk, naive
 
@@ -48,7 +48,7 @@ histories = st.lists(
 )
 
 
-def prepared_batch(height: int, verdicts: Sequence[LimitOrder | Withdrawal | str]) -> list[PreparedOrder]:
+def prepared_batch(height: int, verdicts: Sequence[Order | Withdrawal | str]) -> list[PreparedOrder]:
     return [
         PreparedOrder(desk.order_id((height, i)), None, verdict)
         if isinstance(verdict, str)
@@ -63,7 +63,7 @@ def plain(result: HeightResult) -> tuple[object, ...]:
         result.state_root,
         result.fills_root,
         [
-            (f.height, f.market, f.order_id, f.account, f.side, f.price_ticks, f.quantity_lots)
+            (f.height, f.market, f.order_id, f.account, f.side, f.price_ticks, f.quantity_lots, f.fee, f.maker)
             for f in result.fills
         ],
         [(o.order_id, o.code, o.filled_lots, o.price_ticks, o.notional_tick_lots) for o in result.outcomes],
@@ -99,8 +99,8 @@ def test_engine_equals_the_naive_model_height_by_height(markets, history, amount
     assert made.state_root() == model.state_root()
     for height, (coin, verdicts) in enumerate(history, 1):
         batch = prepared_batch(height, verdicts)
-        seen = made.execute(height, coin, batch, desk.received)
-        assert plain(seen) == model.execute(height, coin, batch, desk.received)
+        seen = made.execute(height, desk.TIME_MS, coin, batch, desk.received)
+        assert plain(seen) == model.execute(height, desk.TIME_MS, coin, batch, desk.received)
 
 
 @settings(max_examples=80, deadline=None)
@@ -111,7 +111,7 @@ def test_every_asset_is_conserved_and_every_delta_accounts_for_it(markets, histo
     before = totals(made)
     for height, (coin, verdicts) in enumerate(history, 1):
         held = {(a, s): sum(made.balance(a, s)) for a in desk.ACCOUNTS for s in desk.ASSETS}
-        result = made.execute(height, coin, prepared_batch(height, verdicts), desk.received)
+        result = made.execute(height, desk.TIME_MS, coin, prepared_batch(height, verdicts), desk.received)
         for asset in desk.ASSETS:
             rows = [row for row in result.deltas if row[1] == asset]
             assert sum(free + withdrawable for _, _, free, withdrawable in rows) == 0
@@ -133,8 +133,8 @@ def test_permuting_a_batch_changes_nothing(markets, history, random):
         batch = prepared_batch(height, verdicts)
         shuffled = list(batch)
         random.shuffle(shuffled)
-        seen = one.execute(height, coin, batch, desk.received)
-        assert seen == other.execute(height, coin, shuffled, desk.received)
+        seen = one.execute(height, desk.TIME_MS, coin, batch, desk.received)
+        assert seen == other.execute(height, desk.TIME_MS, coin, shuffled, desk.received)
     assert one.dump() == other.dump()
 
 
@@ -142,15 +142,15 @@ def test_permuting_a_batch_changes_nothing(markets, history, random):
 @given(mixes, histories)
 def test_no_fill_is_worse_than_its_limit_and_none_exceeds_its_order(markets, history):
     made = desk.engine(markets, amount=10**6)
-    limits: dict[bytes, LimitOrder] = {}
+    limits: dict[bytes, Order] = {}
     open_lots: dict[bytes, int] = {}
     for height, (coin, verdicts) in enumerate(history, 1):
         batch = prepared_batch(height, verdicts)
         for order in batch:
-            if isinstance(order.action, LimitOrder):
+            if isinstance(order.action, Order):
                 limits[order.order_id] = order.action
                 open_lots[order.order_id] = order.action.quantity_lots
-        for fill in made.execute(height, coin, batch, desk.received).fills:
+        for fill in made.execute(height, desk.TIME_MS, coin, batch, desk.received).fills:
             order = limits[fill.order_id]
             assert (fill.account, fill.side, fill.market) == (order.account, order.side, order.market)
             worse = (
@@ -168,12 +168,12 @@ def test_no_fill_is_worse_than_its_limit_and_none_exceeds_its_order(markets, his
 def test_a_loaded_dump_is_the_same_state_bit_by_bit_and_goes_on_alike(markets, history, continuation):
     made = desk.engine(markets, amount=4_000)
     for height, (coin, verdicts) in enumerate(history, 1):
-        made.execute(height, coin, prepared_batch(height, verdicts), desk.received)
+        made.execute(height, desk.TIME_MS, coin, prepared_batch(height, verdicts), desk.received)
     loaded = Engine.load(made.dump())
     assert loaded.dump() == made.dump()
     assert loaded.state_root() == made.state_root()
     for height, (coin, verdicts) in enumerate(continuation, len(history) + 1):
         batch = prepared_batch(height, verdicts)
-        seen = made.execute(height, coin, batch, desk.received)
-        assert seen == loaded.execute(height, coin, batch, desk.received)
+        seen = made.execute(height, desk.TIME_MS, coin, batch, desk.received)
+        assert seen == loaded.execute(height, desk.TIME_MS, coin, batch, desk.received)
     assert loaded.dump() == made.dump()

@@ -18,32 +18,32 @@ GENESIS_RESULT = "a549d26d8edd91ca5c344f8c0dc7474092d2eba0cd97b505dbe7c2f59b5a24
 # per height: state root, fills root, result
 HEIGHTS = [
     (
-        "6c90720ab26de9d915547dabebd8b08bfac4782347903c01c8042d5243071fe9",
+        "12dbffba7f7bf65bc763995aed87509ddcef0119fb8fdbf4a769cd75aff3bd74",
         "0000000000000000000000000000000000000000000000000000000000000000",
-        "126a1541fdcd1fc65306aa29ba6aa392fc3f07725acc47ee5f4ca68efe049f41",
+        "355d8300f0dc51caec9a00c50a09b5108eed325fa46a50eec47af6e648a9a997",
     ),
     (
-        "5d4d05974fe2afd9d4a73cd49e6cdb7aab67e38242ec86b91a087a91a83c23d7",
-        "830fab11a2a002e551b3280bce0bd2fde9ad8d4a6aa5df77ab83cacccc90a80c",
-        "e25f0afcefb6132c2c1cdd93fd7560f003fea8d030ec8f6ea76ca6f8f0673915",
+        "63ae11ff79e92388859036e594a565d6d7fe60df04ca3d132cb641184529f0b5",
+        "d7221f0cb2143cac481bf1a28b7d0cf2bbecd56d444d2b81ad3dd6516ebc993d",
+        "fd230dd16854504e0b9e55d5223135e58fb6e60714ad72851076fa4f8f342b54",
     ),
 ]
-DUMP_SHA256 = "122a9ace57df9e5ca853db1342d5d96d3623140b6b983709355ab088a5517f33"
+DUMP_SHA256 = "b02d396d1a501c2a3101e42137b5f508dfcc1b0c73068c086bd782a4ec07d61e"
 # per policy: genesis state root; state and fills root of each height
 POLICY_HEIGHTS = {
     SHUFFLE: [
         "87908725e47aabf17cd21e215d02a155b31996681f974605338a352d0cdba739",
-        "f6b743f45f7102f8d39789921f63ac71ed2cb19af23935ce67c75c1c6f6299df",
+        "4bf82e29b48a3b26196f853fb95c669ab8a1031c60c8e3fb3909380798188a7c",
         "0000000000000000000000000000000000000000000000000000000000000000",
-        "de91b9f8c4ef78e5f56ec3629e09412a06029620c5f18f4814866b68c54370e8",
-        "83e685eb730851b97034002e00b50cac94b1e9d699ebe97994f8c6e85ac5059f",
+        "a9288ffa3a403b49997df13b07fcbc19e870a7f71cbc0bcb63c5d28af6d84321",
+        "013a179c6809ad6752f716feb01f7f9975aa4be9ae8adaed7c54d8ba516f0a1f",
     ],
     RECEIVE: [
         "87908725e47aabf17cd21e215d02a155b31996681f974605338a352d0cdba739",
-        "d0e0f545c68d3b67c23749b43bc97a0a02ad1399a7d11f9ce72aae039665f6bb",
+        "2fd7c7379c2fe3de0417c8de908753fec585fc6b07894cccb85936ef740a49fa",
         "0000000000000000000000000000000000000000000000000000000000000000",
-        "b05476b7775e2755bedb0d490037835ff30b2ced7e23214c69401a75727a2c49",
-        "1ab8cf5eee0a843867bcb9df76d5e0cde415d1298ac9469826f2036c76117b8e",
+        "c6984f981ce87c4d1e538e73f6b56e013dafc355a7b3af9bd13959f818026b9d",
+        "ed85806f37bb0d224ca26a5674cc9719f4d5c01d1467c152ed6cfe203b60b761",
     ],
 }
 
@@ -80,8 +80,8 @@ def test_roots_of_markets_without_an_auction_are_the_pinned_ones(policy):
     roots = [made.state_root().hex()]
     for height, actions in enumerate(POLICY_BATCHES, 1):
         prepared = [desk.prepared((height, i), action) for i, action in enumerate(actions)]
-        executed = made.execute(height, desk.COIN, prepared, desk.received)
-        assert model.execute(height, desk.COIN, prepared, desk.received)[:2] == (
+        executed = made.execute(height, desk.TIME_MS, desk.COIN, prepared, desk.received)
+        assert model.execute(height, desk.TIME_MS, desk.COIN, prepared, desk.received)[:2] == (
             executed.state_root, executed.fills_root,
         )  # fmt: skip
         roots += [executed.state_root.hex(), executed.fills_root.hex()]
@@ -99,9 +99,9 @@ def test_roots_and_results_are_the_pinned_ones():
     assert (made.state_root().hex(), result.hex()) == (GENESIS_ROOT, GENESIS_RESULT)
     for height, (batch, pinned) in enumerate(zip(BATCHES, HEIGHTS, strict=True), 1):
         prepared = [made.prepare(order) for order in batch]
-        executed = made.execute(height, desk.COIN, prepared)
+        executed = made.execute(height, desk.TIME_MS, desk.COIN, prepared)
         result = result_hash(result, height, executed.state_root, executed.fills_root)
         assert (executed.state_root.hex(), executed.fills_root.hex(), result.hex()) == pinned
-        state_root, fills_root, *_ = model.execute(height, desk.COIN, prepared)
+        state_root, fills_root, *_ = model.execute(height, desk.TIME_MS, desk.COIN, prepared)
         assert (state_root, fills_root) == (executed.state_root, executed.fills_root)
     assert hashlib.sha256(made.dump()).hexdigest() == DUMP_SHA256

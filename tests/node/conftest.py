@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "core"))  # `core_kit`, fo
 sys.path.insert(0, str(Path(__file__).parent))  # `node_net`
 
 from house_kit import MEMBERS, House, make_genesis, make_house
+from storage_kit import Driven
 
 
 @pytest.fixture
@@ -32,3 +33,10 @@ def house() -> Iterator[House]:
 @pytest.fixture
 def genesis() -> Genesis:
     return make_genesis()
+
+
+@pytest.fixture
+def driven(tmp_path: Path) -> Iterator[Driven]:
+    made = Driven(tmp_path / "data")
+    yield made
+    made.close()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 import trio
+from raw_links import raw_link
 
 from mpc_sequencer.core import codec, limits, messages
 from mpc_sequencer.core.types import ZERO_HASH, Envelope
@@ -45,15 +46,8 @@ def client(house: Any) -> Any:
     return open_client(*house.file.endpoints[NODE], house.file.certificates[NODE])
 
 
-@asynccontextmanager
-async def raw(house: Any) -> AsyncIterator[Any]:
-    tcp = await trio.open_tcp_stream(*house.file.endpoints[NODE])
-    stream = trio.SSLStream(tcp, tls.client_context(house.file.certificates), https_compatible=True)
-    await stream.do_handshake()
-    try:
-        yield stream
-    finally:
-        await trio.aclose_forcefully(stream)
+def raw(house: Any) -> AbstractAsyncContextManager[Any]:
+    return raw_link(house.file.endpoints[NODE], tls.client_context(house.file.certificates))
 
 
 async def request_of(served: NodeTransport) -> ClientRequestEvent:

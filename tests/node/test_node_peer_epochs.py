@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import trio
 import trio.testing
 from coincurve import PrivateKey
 from house_kit import MEMBERS, House, secret
+from raw_links import closed, raw_link
 
 from mpc_sequencer.core import codec, messages
 from mpc_sequencer.core.committee import Committee, Origin, Sharing
@@ -103,25 +103,9 @@ async def serving(town: Town, node: int, committee: Committee | None = None) -> 
         nursery.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def calling(town: Town, seed: bytes, target: int) -> AsyncIterator[Any]:
+def calling(town: Town, seed: bytes, target: int) -> contextlib.AbstractAsyncContextManager[Any]:
     """A raw TLS connection with the key of that seed."""
-    tcp = await trio.open_tcp_stream(*town.house.file.endpoints[target])
-    stream = trio.SSLStream(tcp, tls.peer_context(seed, town.house.file.certificates), https_compatible=True)
-    await stream.do_handshake()
-    try:
-        yield stream
-    finally:
-        await trio.aclose_forcefully(stream)
-
-
-async def closed(stream: Any) -> bool:
-    try:
-        while await stream.receive_some(65_536):
-            pass
-    except (trio.BrokenResourceError, ssl.SSLError):
-        pass
-    return True
+    return raw_link(town.house.file.endpoints[target], tls.peer_context(seed, town.house.file.certificates))
 
 
 async def heard(stream: Any) -> list[messages.PeerMessage]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
+from raw_links import closed, raw_link
 
 from mpc_sequencer.core import codec, messages
 from mpc_sequencer.core.errors import ConfigError
@@ -39,27 +40,10 @@ async def serving(house: Any, *nodes: int) -> AsyncIterator[list[NodeTransport]]
         nursery.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def rogue(house: Any, node: int, target: int) -> AsyncIterator[Any]:
+def rogue(house: Any, node: int, target: int) -> AbstractAsyncContextManager[Any]:
     """A raw TLS connection with the key of member ``node``."""
-    tcp = await trio.open_tcp_stream(*house.file.endpoints[target])
     context = tls.peer_context(house.seeds[node], house.file.certificates)
-    stream = trio.SSLStream(tcp, context, https_compatible=True)
-    await stream.do_handshake()
-    try:
-        yield stream
-    finally:
-        await trio.aclose_forcefully(stream)
-
-
-async def closed(stream: Any) -> bool:
-    """Read until the other side closes."""
-    try:
-        while await stream.receive_some(65_536):
-            pass
-    except trio.BrokenResourceError:
-        pass
-    return True
+    return raw_link(house.file.endpoints[target], context)
 
 
 async def until(events: Any, kind: type) -> Any:

@@ -1,5 +1,8 @@
 """Vault: what is put is there, what is erased is gone from every file, and a stop at any instruction leaves one of
-the two."""
+the two.
+
+One module, as every test, the crashes and the state machine too, looks at the same files by the same few helpers.
+"""
 
 from __future__ import annotations
 

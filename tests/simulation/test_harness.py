@@ -207,8 +207,8 @@ def _skips_credit(patch: pytest.MonkeyPatch) -> None:
         def get(self, key: bytes, default: Any = None) -> Any:
             return 1 << 80
 
-    def fill(parent: Any, queue: Any, time_ms: int, bonds_wei: Mapping[bytes, int], lagging: bool) -> Any:
-        return honest(parent, queue, time_ms, Boundless(), lagging)
+    def fill(parent: Any, queue: Any, time_ms: int, bonds_wei: Mapping[bytes, int], lagging: bool, room: int) -> Any:
+        return honest(parent, queue, time_ms, Boundless(), lagging, room)
 
     patch.setattr(ordering, "_fill_batch", fill)
     patch.setattr(Pool, "_check_credit", lambda self, sponsor, doors: None)
@@ -227,10 +227,10 @@ def _drops_a_listed_order(patch: pytest.MonkeyPatch) -> None:
 def _lets_orders_wait(patch: pytest.MonkeyPatch) -> None:
     honest = ordering._fill_batch
 
-    def fill(parent: Any, queue: Any, time_ms: int, bonds_wei: Any, lagging: bool) -> Any:
+    def fill(parent: Any, queue: Any, time_ms: int, bonds_wei: Any, lagging: bool, room: int) -> Any:
         old = [one for one in queue if one.lifted_height <= parent.height]
         new = tuple(one for one in queue if one.lifted_height > parent.height)
-        batch, rest, charged = honest(parent, old, time_ms, bonds_wei, lagging)
+        batch, rest, charged = honest(parent, old, time_ms, bonds_wei, lagging, room)
         return batch, (*rest, *new), charged
 
     patch.setattr(ordering, "_fill_batch", fill)
@@ -319,7 +319,9 @@ MUTATIONS = [
     Mutation("skips credit", _skips_credit, frozenset({"audit"})),
     Mutation("drops a listed order", _drops_a_listed_order, frozenset({"inclusion"})),
     Mutation("lets lifted orders wait a block", _lets_orders_wait, frozenset({"inclusion"})),
-    Mutation("takes coin shares unchecked", _takes_coin_shares_unchecked, frozenset({"results"}), "bent_shares"),
+    Mutation(
+        "takes coin shares unchecked", _takes_coin_shares_unchecked, frozenset({"results"}), "bent_shares", seeds=12
+    ),
     Mutation("takes any heads", _takes_any_heads, frozenset({"audit", "inclusion"}), "stale_heads"),
     Mutation("leaves a promised order out of its list", _breaks_receipts, frozenset({"receipts"})),
     Mutation("charges nullify after notarize", _charges_nullify_after_notarize, frozenset({"accusation"})),

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from keys_kit import Generation, outage, with_outages
 
-from mpc_sequencer.core import keygen, limits
+from mpc_sequencer.core import keyvoice, limits
 from mpc_sequencer.core.effects import EraseSecret, KeepSecret
 from mpc_sequencer.core.keygen import KeySessions
 from mpc_sequencer.core.keys import SEED_PREFIX
+from mpc_sequencer.core.keyvoice import KeyVoice
 from mpc_sequencer.sim import run as sim_run
 from threshold.dkg import Participant, Phase, deals, judge, session, wire
 from threshold.dkg.wire import MessageType
@@ -72,11 +73,11 @@ def _keeps_no_seed(patch: Patch) -> None:
     def keep(name: str, secret: bytes) -> KeepSecret | EraseSecret:
         return EraseSecret(name) if name.startswith(SEED_PREFIX) else KeepSecret(name, secret)
 
-    patch.setattr(keygen, "KeepSecret", keep)
+    patch.setattr(keyvoice, "KeepSecret", keep)
 
 
 def _begins_again_without_its_seed(patch: Patch) -> None:
-    patch.setattr(KeySessions, "_has_spoken", lambda self, name: False)
+    patch.setattr(KeyVoice, "_has_spoken", lambda self, name: False)
 
 
 def _closes_keys_on_a_quorum(patch: Patch) -> None:
@@ -97,7 +98,7 @@ def _hears_in_its_own_order(patch: Patch) -> None:
 
 
 def _erases_no_seed(patch: Patch) -> None:
-    patch.setattr(keygen, "EraseSecret", lambda name: EraseSecret("nothing"))
+    patch.setattr(keyvoice, "EraseSecret", lambda name: EraseSecret("nothing"))
 
 
 def _deals_in_the_clear(patch: Patch) -> None:

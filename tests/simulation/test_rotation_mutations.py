@@ -23,8 +23,8 @@ derive: Any = import_module("mpc_sequencer.core.ordering.derive")
 def _batches_after_the_handover(patch: Patch) -> None:
     honest = derive._fill_batch
 
-    def fill(parent: Any, queue: Any, time_ms: int, bonds_wei: Any, lagging: bool) -> Any:
-        return honest(parent, queue, time_ms, bonds_wei, lagging and not parent.handover)
+    def fill(parent: Any, queue: Any, time_ms: int, bonds_wei: Any, lagging: bool, room: int) -> Any:
+        return honest(parent, queue, time_ms, bonds_wei, lagging and not parent.handover, room)
 
     patch.setattr(derive, "_fill_batch", fill)
 

@@ -99,7 +99,7 @@ def test_a_members_statements_show_its_jump() -> None:
 
 
 def test_heads_alone_are_not_synced_and_a_vote_syncs_all_before_it() -> None:
-    head = Head(0, 0, 1, 1, 1, 0, bytes(32), (), Checkpoint(1, bytes(32), 0, bytes(32)), NO_SIGNATURE)
+    head = Head(0, 0, 1, 1, 1, 0, bytes(32), (), Checkpoint(1, bytes(32), 0, bytes(32)), 0, NO_SIGNATURE)
     vote = Vote(NOTARIZE, 0, 1, b"\x01" * 32, 1, NO_SIGNATURE)
     disk = Disk()
     assert not disk.keep([Persist(HeadRecord(head))], 0)

@@ -114,3 +114,17 @@ def flipped(payload: bytes, at: int) -> bytes:
 
 def deal_of(session: Session, payload: bytes) -> Deal:
     return decode_deal(payload, session.plan.kind, session.receivers, session.plan.threshold)
+
+
+def honest(everybody: list[Participant]) -> list[Participant]:
+    return [member for member in everybody if type(member) is Participant]
+
+
+def contributions(session: Session, everybody: list[Participant]) -> bytes:
+    """The public key that the qualified dealers' constant terms make."""
+    total = sum(
+        int.from_bytes(member._polynomials(member.dealer_index)[0][0], "big")
+        for member in everybody
+        if member.dealer_index in session.qualified
+    )
+    return group.generator_multiply_secret((total % N).to_bytes(32, "big"))

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import pytest
 
 import threshold
-from threshold import CheckedCiphertext, Dealing, Label, SealingKey, ThresholdError
+from threshold import BundleContext, CheckedCiphertext, Dealing, Label, SealingKey, ThresholdError
 
 CHAIN_ID = 31337
 SETTLEMENT = bytes(range(20))
@@ -19,6 +20,18 @@ BUCKETS = (64, 128)
 
 def seeded(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()
+
+
+def other_contexts(context: BundleContext) -> pytest.MarkDecorator:
+    """Each ``context`` that differs in one thing from that of a proof."""
+    changes: dict[str, Any] = {
+        "block_id": seeded("another block"),
+        "epoch": context.epoch + 1,
+        "index": context.index - 1,
+        "key_id": seeded("another key"),
+    }
+    others = [replace(context, **{name: value}) for name, value in changes.items()]
+    return pytest.mark.parametrize("context", others, ids=list(changes))
 
 
 @dataclass(frozen=True)

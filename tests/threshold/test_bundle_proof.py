@@ -6,7 +6,7 @@ import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sealing_kit import Committee, refusal, seeded
+from sealing_kit import Committee, other_contexts, refusal, seeded
 
 import threshold
 from threshold import BatchProof, BundleContext, group
@@ -56,16 +56,7 @@ def test_both_implementations_prove_the_same_bytes_and_accept_each_other(
     threshold.verify_bundle(secret.verification_key(), context, US[:count], shares, BatchProof.decode(proof))
 
 
-@pytest.mark.parametrize(
-    "context",
-    [
-        replace(CONTEXT, block_id=seeded("another block")),
-        replace(CONTEXT, epoch=4),
-        replace(CONTEXT, index=1),
-        replace(CONTEXT, key_id=seeded("another key")),
-    ],
-    ids=["block", "epoch", "index", "key"],
-)
+@other_contexts(CONTEXT)
 def test_a_proof_is_not_transferable(context: BundleContext) -> None:
     with refusal("bundle.proof"):
         threshold.verify_bundle(VERIFICATION_KEY, context, US, SHARES, PROOF)

@@ -14,7 +14,7 @@ import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sealing_kit import Committee, refusal, seeded
+from sealing_kit import Committee, other_contexts, refusal, seeded
 
 import threshold
 from threshold import COIN_SHARE_BYTES, BundleContext, SecretShare, VerifiedCoinShare, group
@@ -159,16 +159,7 @@ def test_garbage_is_refused_with_a_code(data: bytes) -> None:
         threshold.verify_coin_share(KEYS[1], CONTEXT, data)
 
 
-@pytest.mark.parametrize(
-    "context",
-    [
-        replace(CONTEXT, block_id=seeded("another block")),
-        replace(CONTEXT, epoch=4),
-        replace(CONTEXT, index=1),
-        replace(CONTEXT, key_id=seeded("another key")),
-    ],
-    ids=["block", "epoch", "index", "key"],
-)
+@other_contexts(CONTEXT)
 def test_a_share_of_another_block_epoch_index_or_key_is_refused(context: BundleContext) -> None:
     with refusal("coin.proof"):
         threshold.verify_coin_share(KEYS[1], context, SHARE)

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "threshold"))
+sys.path[:0] = [str(HERE), str(HERE.parent / "threshold")]
 
 import reference as ref  # noqa: E402
 import reference_dkg as dkg  # noqa: E402
+from vector_files import write_or_check  # noqa: E402
 
 FIRST_HEIGHT = 100
 FIRST_TIME_MS = 1_700_000_000_000
@@ -215,15 +216,7 @@ def documents() -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    made = documents()
-    if arguments == ["--check"]:
-        return int(any(not (HERE / name).exists() or (HERE / name).read_text() != text for name, text in made.items()))
-    if arguments:
-        print(__doc__, file=sys.stderr)
-        return 2
-    for name, text in made.items():
-        (HERE / name).write_text(text)
-    return 0
+    return write_or_check(documents(), arguments, __doc__)
 
 
 if __name__ == "__main__":

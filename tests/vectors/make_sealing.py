@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "threshold"))
+sys.path[:0] = [str(HERE), str(HERE.parent / "threshold")]
 
 import reference as ref  # noqa: E402
+from vector_files import write_or_check  # noqa: E402
 
 CHAIN_ID = 31337
 SETTLEMENT = bytes(range(0xA0, 0xB4))
@@ -298,14 +299,7 @@ def document() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    target, made = HERE / "sealing.json", document()
-    if arguments == ["--check"]:
-        return int(not target.exists() or target.read_text() != made)
-    if arguments:
-        print(__doc__, file=sys.stderr)
-        return 2
-    target.write_text(made)
-    return 0
+    return write_or_check({"sealing.json": document()}, arguments, __doc__)
 
 
 if __name__ == "__main__":

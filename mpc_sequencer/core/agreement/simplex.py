@@ -22,6 +22,9 @@ than twice what views take here, or a leader far away would never succeed again;
 all time-outs, so that a slow network is waited for.
 
 Rejected input leaves the state as it was: every handler checks before it changes anything.
+
+This module is longer than others: the table above is one machine, whose safety rests on what each of its votes rules
+out for the others, and it is to be read and reviewed as one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which sealed orders form the next batch: a pure function of members' lists that no leader can bend."""
 
-from mpc_sequencer.core.ordering.derive import Candidate, Derived, KeyFacts, Missing, OrderFacts, derive, lower_median
-from mpc_sequencer.core.ordering.state import OrderingState, Positions, Queued, epoch_state, genesis_state
+from mpc_sequencer.core.ordering.derive import Candidate, Derived, KeyFacts, Missing, derive, lower_median
+from mpc_sequencer.core.ordering.state import OrderFacts, OrderingState, Positions, Queued, epoch_state, genesis_state
 
 __all__ = [
     "Candidate",

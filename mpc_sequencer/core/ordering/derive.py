@@ -1,10 +1,10 @@
 """The batch function: ``(parent's state, heads, lists) -> block`` (docs/protocol.md, "The block as a function").
 
 A leader calls it to build its block, a voter to check one: what the leader wrote must equal what follows. The rules
-that hold off a leader's hand are here and nowhere else: listings by f+1 members, the queue ordered by height of
-lifting and by a hash nobody can grind, block time as the lower median of the members' clocks, credit charged in
-ancestors only. Where a market orders by receipt, orders wait until enough members have told their place as well
-(:mod:`mpc_sequencer.core.ordering.receive`).
+that hold off a leader's hand are in this package and nowhere else: listings by f+1 members
+(:mod:`mpc_sequencer.core.ordering.listings`), the queue ordered by height of lifting and by a hash nobody can grind,
+block time as the lower median of the members' clocks, credit charged in ancestors only. Where a market orders by
+receipt, orders wait until enough members have told their place as well (:mod:`mpc_sequencer.core.ordering.receive`).
 
 The function asks for the facts of an order (its label's window and sponsor) only when the order is lifted; where one
 is not at hand it returns :class:`Missing`, and the caller fetches before it goes on.
@@ -12,31 +12,30 @@ is not at hand it returns :class:`Missing`, and the caller fetches before it goe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from immutables import Map
-from msgspec import Struct
 
 from mpc_sequencer.core import domains, limits
-from mpc_sequencer.core.ordering.state import (
-    EXPIRY_BUCKET_MS,
-    Listing,
-    OrderingState,
-    Positions,
-    Queued,
-    list_serial,
+from mpc_sequencer.core.ordering.inputs import (
+    AT_ONCE,
+    Between,
+    Credit,
+    Forced,
+    ForcedTerms,
+    Forcing,
+    Intake,
+    force,
+    none_between,
+    none_forced,
+    take_inputs,
+    wakes,
 )
-from mpc_sequencer.core.types import Head, OrderList, ResultRef
-
-
-class OrderFacts(Struct, frozen=True, gc=False):
-    """What ordering needs of an order's label."""
-
-    valid_from_ms: int
-    valid_until_ms: int
-    sponsor: bytes
+from mpc_sequencer.core.ordering.listings import ListingBook
+from mpc_sequencer.core.ordering.state import OrderFacts, OrderingState, Positions, Queued
+from mpc_sequencer.core.types import Checkpoint, Head, OrderList, ResultRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +63,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Orders that the candidate lifts and whose bodies are not at hand."""
+    """Orders that the candidate lifts and whose bodies are not at hand, or the checkpoint whose inputs are not. Neither
+    where a forced order cannot be judged yet."""
 
     order_ids: tuple[bytes, ...]
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,20 @@ class Derived:
     batch: tuple[bytes, ...]
     positions: Mapping[bytes, Positions]
     """Of the batch's orders, as far as this block and its ancestors include them; empty without receive order."""
+    intake: Intake
+    forced: Mapping[bytes, bytes]
+    """Forced orders of the batch that no list has lifted: their envelopes as queued, by order."""
     state: OrderingState
     """Without ``block_id``, which the caller fills in once the header is known."""
+
+    def advances(self, parent: OrderingState) -> bool:
+        """Whether the block takes up another checkpoint than its parent."""
+        return self.state.chain.checkpoint != parent.chain.checkpoint
+
+    @property
+    def counts(self) -> bool:
+        """Whether the height counts: it is executed and has a result."""
+        return self.state.counts
 
 
 def lower_median(values: Sequence[int]) -> int:
@@ -91,11 +104,12 @@ def lower_median(values: Sequence[int]) -> int:
     return sorted(values)[(len(values) - 1) // 2]
 
 
-def inputs_root(candidate: Candidate) -> bytes:
-    """The hash that pins heads and lists of a block, and that the carry hash starts from."""
+def inputs_root(candidate: Candidate, taken: Iterable[bytes] = ()) -> bytes:
+    """The hash that pins heads and lists of a block and the chain inputs it takes (:meth:`Intake.root_part`), and that
+    the carry hash starts from."""
     count = len(candidate.heads).to_bytes(2, "big")
     lists = [one for member in candidate.list_hashes for one in member]
-    return domains.BLOCK_INPUTS(count, *candidate.head_hashes, *lists)
+    return domains.BLOCK_INPUTS(count, *candidate.head_hashes, *lists, *taken)
 
 
 def derive(
@@ -107,22 +121,32 @@ def derive(
     bonds_wei: Mapping[bytes, int],
     facts: Callable[[bytes], OrderFacts | KeyFacts | None],
     solid: int | None = None,
+    between: Between = none_between,
+    forced: Forced = none_forced,
+    terms: ForcedTerms = AT_ONCE,
 ) -> Derived | Missing:
-    """The block that ``candidate`` makes on ``parent``; pure, the parent's state is untouched.
+    """The block that ``candidate`` makes on ``parent``; pure, the parent's state is untouched. ``bonds_wei`` are those
+    at genesis; ``between`` and ``forced`` tell what the chain holds.
 
     ``solid`` is how many members must have listed an order before it is batched where a market orders by receipt
     (``n - 2f``), None where none does.
     """
     time_ms = max(parent.time_ms, lower_median([head.time_ms for head in candidate.heads]))
-    root = inputs_root(candidate)
     height = parent.height + 1
     certified, reports = _certify(parent, candidate.heads, quorum)
     certified_height = certified[-1].height if certified else parent.certified_height
     counting = tuple(h for h in parent.counting if h > certified_height)
     reports = _drop_reports(reports, certified_height)
+    lagging = bool(parent.handover) or len(counting) >= limits.RESULT_LAG_HEIGHTS
+    intake = take_inputs(parent.chain, candidate.heads, faults, lagging, between, terms)
+    if isinstance(intake, Checkpoint):
+        return Missing((), intake)
+    root = inputs_root(candidate, intake.root_part())
+    if parent.bonded_wei:
+        bonds_wei = Credit(bonds_wei, parent.bonded_wei)
 
-    book = _ListingBook(parent, time_ms, placed=solid is not None)
-    newly_lifted = book.count(candidate, faults + 1)
+    book = ListingBook(parent, time_ms, placed=solid is not None)
+    newly_lifted = book.count(candidate.heads, candidate.lists, faults + 1)
     fresh: list[Queued] = []
     missing: list[bytes] = []
     key_messages: list[bytes] = []
@@ -146,15 +170,18 @@ def derive(
     fresh.sort(key=lambda order: order.carry)
     key_messages.sort(key=lambda message_id: domains.CARRY(root, message_id))
 
-    lagging = bool(parent.handover) or len(counting) >= limits.RESULT_LAG_HEIGHTS
     waiting = (*parent.queue, *fresh)
-    if solid is not None:
-        taken = [] if lagging else _settled(parent, waiting, time_ms, bonds_wei, book, faults, solid)
-        batch, _, charged = _fill_batch(parent, taken, time_ms, bonds_wei, lagging)
-        queue = _without(waiting, batch, time_ms)
-    else:
-        batch, queue, charged = _fill_batch(parent, waiting, time_ms, bonds_wei, lagging)
+    forcing = force(
+        intake.chain, waiting, book.is_lifted, bonds_wei, parent.charged_wei, time_ms, lagging, forced
+    )
+    if forcing is None:
+        return Missing(())
+    for one in forcing.fresh:
+        book.force(one.order_id)
+    batch, queue, charged = _batch(parent, waiting, forcing, time_ms, bonds_wei, book, lagging, faults, solid)
     positions = book.take_positions(batch)
+    counts = bool(batch or intake.taken) or forcing.counts(parent.chain)
+    counts = counts or wakes(parent.last_counting, candidate.heads, faults, lagging)
     last_lists, incarnations = list(parent.last_lists), list(parent.incarnations)
     for head in candidate.heads:
         last_lists[head.node] = (head.list_number, head.list_hash)
@@ -168,15 +195,49 @@ def derive(
         incarnations=tuple(incarnations),
         queue=queue,
         charged_wei=charged,
-        counting=(*counting, height) if batch else counting,
+        counting=(*counting, height) if counts else counting,
         reports=reports,
         certified_height=certified_height,
         sequenced=parent.sequenced + len(batch),
+        chain=forcing.chain,
+        bonded_wei=parent.bonded_wei.update(intake.bonds_wei(bonds_wei)),
+        last_counting=height if counts else parent.last_counting,
         **_hand_over(parent, words, quorum),
-        **book.finish(fresh, key_messages),
+        **book.finish((*fresh, *forcing.fresh), key_messages),
     )
-    lifted = tuple(newly_lifted)
-    return Derived(time_ms, root, certified, lifted, tuple(key_messages), batch, positions, state)
+    lifted = (*newly_lifted, *(order.order_id for order in forcing.fresh))
+    return Derived(
+        time_ms, root, certified, lifted, tuple(key_messages), batch, positions, intake, forcing.bodies, state
+    )
+
+
+def _batch(
+    parent: OrderingState,
+    waiting: Sequence[Queued],
+    forcing: Forcing,
+    time_ms: int,
+    bonds_wei: Mapping[bytes, int],
+    book: ListingBook,
+    lagging: bool,
+    faults: int,
+    solid: int | None,
+) -> tuple[tuple[bytes, ...], tuple[Queued, ...], Map[bytes, int]]:
+    """Forced orders first, then the rest as far as there is room: the batch, the queue after it, and what sponsors have
+    been charged."""
+    if forcing.batch:
+        first = frozenset(forcing.batch)
+        waiting = [order for order in waiting if order.order_id not in first]
+        parent = replace(parent, charged_wei=parent.charged_wei.update(forcing.charged_wei))
+    room = limits.BATCH_ORDERS_MAX - len(forcing.batch)
+    if solid is None:
+        rest, queue, charged = _fill_batch(parent, waiting, time_ms, bonds_wei, lagging, room)
+    else:
+        taken: list[Queued] = []
+        if room and not lagging:
+            taken = _settled(parent, waiting, time_ms, bonds_wei, book, faults, solid, room)
+        rest, _, charged = _fill_batch(parent, taken, time_ms, bonds_wei, lagging, room)
+        queue = _without(waiting, rest, time_ms)
+    return (*forcing.batch, *rest), queue, charged
 
 
 def _certify(
@@ -222,139 +283,13 @@ def _hand_over(parent: OrderingState, words: Sequence[KeyFacts], quorum: int) ->
     }
 
 
-class _ListingBook:
-    """Step 4 on mutable copies of a parent's maps: drop what has ended, record listings, lift at f+1."""
-
-    def __init__(self, parent: OrderingState, time_ms: int, *, placed: bool) -> None:
-        self._time_ms = time_ms
-        self._placed = placed
-        self.positions = parent.positions.mutate()
-        self._listings = parent.listings.mutate()
-        self._lifted = parent.lifted.mutate()
-        self._expiries = parent.expiries.mutate()
-        self._listed = list(parent.listed)
-        self._expiring: dict[int, list[bytes]] = {}
-        self._lifted_now: set[bytes] = set()
-        self._listed_now: dict[bytes, None] = {}
-        now_bucket = time_ms // EXPIRY_BUCKET_MS
-        if now_bucket - parent.purged_bucket > len(self._expiries):
-            due = [bucket for bucket in parent.expiries if bucket <= now_bucket]
-        else:
-            due = list(range(parent.purged_bucket + 1, now_bucket + 1))
-        for bucket in due:
-            for group in self._expiries.pop(bucket, ()):
-                for order_id in group:
-                    self._purge(order_id, bucket)
-
-    def _purge(self, order_id: bytes, bucket: int) -> None:
-        """Drop what of an id has ended; what ends later in this very bucket is looked at again."""
-        until_ms = self._lifted.get(order_id)
-        if until_ms is not None and until_ms <= self._time_ms:
-            del self._lifted[order_id]
-            self.positions.pop(order_id, None)
-            until_ms = None
-        listings = self._listings.get(order_id, ())
-        ends_ms = [listed_ms + limits.VALIDITY_MS_MAX for _, listed_ms in listings]
-        live = tuple(entry for entry, end_ms in zip(listings, ends_ms, strict=True) if end_ms > self._time_ms)
-        if len(live) < len(listings):
-            for node, _ in set(listings) - set(live):
-                self._listed[node] -= 1
-            if self._placed:
-                self._keep_positions(order_id, {node for node, _ in live})
-            if live:
-                self._listings[order_id] = live
-            else:
-                del self._listings[order_id]
-        later = [end_ms for end_ms in (*ends_ms, until_ms or 0) if end_ms > self._time_ms]
-        if any(end_ms // EXPIRY_BUCKET_MS == bucket for end_ms in later):
-            self._expiring.setdefault(bucket, []).append(order_id)
-
-    def count(self, candidate: Candidate, needed: int) -> list[bytes]:
-        """Record every new listing; the ids that reach ``needed`` live members, in that order."""
-        lifted: list[bytes] = []
-        for head, lists in zip(candidate.heads, candidate.lists, strict=True):
-            for one in lists:
-                serial = list_serial(one)
-                for index, order_id in enumerate(one.entries):
-                    if self._list(order_id, (head.node, serial, index), needed):
-                        lifted.append(order_id)
-        return lifted
-
-    def _list(self, order_id: bytes, position: tuple[int, int, int], needed: int) -> bool:
-        node = position[0]
-        if order_id in self._lifted_now or self._lifted.get(order_id, 0) > self._time_ms:
-            if self._placed:
-                self._add_position(order_id, position)
-            return False
-        listings: Listing = self._listings.get(order_id, ())
-        if any(member == node for member, _ in listings):
-            return False
-        if self._listed[node] >= limits.LISTINGS_PER_MEMBER_MAX:
-            return False  # ids that nobody else lists cost bounded memory
-        if self._placed:
-            self.positions[order_id] = (*self.positions.get(order_id, ()), position)
-        if len(listings) + 1 >= needed:
-            self._listings.pop(order_id, None)
-            for member, _ in listings:
-                self._listed[member] -= 1
-            self._lifted_now.add(order_id)
-            return True
-        self._listings[order_id] = (*listings, (node, self._time_ms))
-        self._listed[node] += 1
-        self._listed_now[order_id] = None
-        return False
-
-    def _add_position(self, order_id: bytes, position: tuple[int, int, int]) -> None:
-        """Note a listing of an order that is lifted already, unless it is batched or the member listed it before."""
-        held = self.positions.get(order_id)
-        if held is not None and all(node != position[0] for node, _, _ in held):
-            self.positions[order_id] = (*held, position)
-
-    def _keep_positions(self, order_id: bytes, nodes: Container[int]) -> None:
-        kept = tuple(one for one in self.positions.get(order_id, ()) if one[0] in nodes)
-        if kept:
-            self.positions[order_id] = kept
-        else:
-            self.positions.pop(order_id, None)
-
-    def take_positions(self, order_ids: Iterable[bytes]) -> dict[bytes, Positions]:
-        """The positions of a batch's orders, which are kept here no longer: nothing can change them now."""
-        return {order_id: self.positions.pop(order_id) for order_id in order_ids} if self._placed else {}
-
-    def _expire(self, order_id: bytes, at_ms: int) -> None:
-        self._expiring.setdefault(at_ms // EXPIRY_BUCKET_MS, []).append(order_id)
-
-    def finish(self, fresh: Sequence[Queued], key_messages: Sequence[bytes]) -> dict[str, Any]:
-        """Remember the lifted orders and key messages; the fields of the new state that this book kept."""
-        for order in fresh:
-            self._lifted[order.order_id] = order.valid_until_ms
-            self._expire(order.order_id, order.valid_until_ms)
-        for message_id in key_messages:
-            self._lifted[message_id] = self._time_ms + limits.VALIDITY_MS_MAX
-            self._expire(message_id, self._time_ms + limits.VALIDITY_MS_MAX)
-        for order_id in self._lifted_now.difference(order.order_id for order in fresh):
-            self.positions.pop(order_id, None)  # lifted too late: not queued
-        for order_id in self._listed_now:
-            if order_id in self._listings:  # most are lifted by the block that lists them
-                self._expire(order_id, self._time_ms + limits.VALIDITY_MS_MAX)
-        for bucket, ids in self._expiring.items():
-            self._expiries[bucket] = (*self._expiries.get(bucket, ()), tuple(ids))
-        return {
-            "listings": self._listings.finish(),
-            "lifted": self._lifted.finish(),
-            "expiries": self._expiries.finish(),
-            "listed": tuple(self._listed),
-            "purged_bucket": self._time_ms // EXPIRY_BUCKET_MS - 1,
-            "positions": self.positions.finish(),
-        }
-
-
 def _fill_batch(
     parent: OrderingState,
     queue: Sequence[Queued],
     time_ms: int,
     bonds_wei: Mapping[bytes, int],
     lagging: bool,
+    room: int,
 ) -> tuple[tuple[bytes, ...], tuple[Queued, ...], Map[bytes, int]]:
     """Steps 5 and 6: the batch, the queue after it, and what sponsors have been charged."""
     batch: list[bytes] = []
@@ -363,7 +298,7 @@ def _fill_batch(
     for order in queue:
         if order.valid_until_ms <= time_ms:
             continue
-        if lagging or len(batch) >= limits.BATCH_ORDERS_MAX or order.valid_from_ms > time_ms:
+        if lagging or len(batch) >= room or order.valid_from_ms > time_ms:
             rest.append(order)
             continue
         sponsor = order.sponsor
@@ -381,16 +316,17 @@ def _settled(
     queue: Sequence[Queued],
     time_ms: int,
     bonds_wei: Mapping[bytes, int],
-    book: _ListingBook,
+    book: ListingBook,
     faults: int,
     solid: int,
+    room: int,
 ) -> list[Queued]:
     """The orders that receive order lets into the batch, in queue order."""
     from mpc_sequencer.core.ordering import receive  # numpy is loaded only where a market orders by receipt
 
     positions = {order.order_id: book.positions[order.order_id] for order in _ready(parent, queue, time_ms, bonds_wei)}
     settled = receive.eligible(positions, positions, faults=faults, solid=solid)
-    chosen = frozenset(receive.prefix(settled, positions, faults, limits.BATCH_ORDERS_MAX))
+    chosen = frozenset(receive.prefix(settled, positions, faults, room))
     return [order for order in queue if order.order_id in chosen]
 
 

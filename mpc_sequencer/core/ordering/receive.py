@@ -119,7 +119,7 @@ def _ranks(ids: Sequence[bytes], positions: Mapping[bytes, Positions]) -> _Ranks
         rank = np.full(len(ids), len(ids), dtype=np.int16)
         rank[[i for _, _, i in sorted(places)]] = np.arange(len(places), dtype=np.int16)
         ranks.append(rank)
-    return ranks
+    return ranks or [np.full(len(ids), len(ids), dtype=np.int16)]  # forced orders that nobody lists
 
 
 def _weights(first: _Ranks, second: _Ranks) -> _Counts:

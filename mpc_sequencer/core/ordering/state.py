@@ -18,6 +18,7 @@ from typing import Final
 from immutables import Map
 from msgspec import Struct
 
+from mpc_sequencer.core.ordering.chainstate import NO_CHECKPOINT, ChainState, chain_at
 from mpc_sequencer.core.types import ZERO_HASH, OrderList
 
 EXPIRY_BUCKET_MS: Final = 1_000
@@ -36,6 +37,14 @@ member's positions the smaller (serial, index) is the earlier."""
 def list_serial(order_list: OrderList) -> int:
     """A list's number, with its incarnation above it: numbers start again with each incarnation, serials do not."""
     return order_list.incarnation << LIST_NUMBER_BITS | order_list.number
+
+
+class OrderFacts(Struct, frozen=True, gc=False):
+    """What ordering needs of an order's label."""
+
+    valid_from_ms: int
+    valid_until_ms: int
+    sponsor: bytes
 
 
 class Queued(Struct, frozen=True, gc=False):
@@ -72,7 +81,7 @@ class OrderingState:
     purged_bucket: int
     charged_wei: Map[bytes, int]
     counting: tuple[int, ...]
-    """Heights with a batch that are not certified yet, ascending."""
+    """Counting heights that are not certified yet, ascending."""
     reports: Map[tuple[int, bytes], int]
     """(counting height, result) -> bitmap of the members that reported it."""
     certified_height: int
@@ -86,6 +95,16 @@ class OrderingState:
     """The handover that q members have given their word for: batches above this block are empty."""
     ended: bool = False
     """This block is the epoch's last, or comes after it and counts for nothing."""
+    chain: ChainState = chain_at(NO_CHECKPOINT)  # noqa: RUF009 - immutable
+    bonded_wei: Map[bytes, int] = Map()  # noqa: RUF009 - immutable
+    """Bonds of sponsors for whom taken inputs have raised them since genesis."""
+    last_counting: int = 0
+    """The last height that counts; 0 where none does yet."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether this block's height counts: it has a batch or inputs, lets a forced order go, or wakes."""
+        return self.last_counting == self.height > 0
 
     def last_list(self, node: int, incarnation: int) -> tuple[int, bytes] | None:
         """The list (number, hash) that a member's lists of an incarnation follow: its last included one, or none yet
@@ -96,8 +115,10 @@ class OrderingState:
         return (0, ZERO_HASH) if incarnation == current + 1 else None
 
 
-def genesis_state(genesis_id: bytes, time_ms: int, members: int) -> OrderingState:
-    """The state of the genesis block."""
+def genesis_state(
+    genesis_id: bytes, time_ms: int, members: int, chain: ChainState | None = None
+) -> OrderingState:
+    """The state of the genesis block, at its checkpoint (without ``chain``: of no chain yet)."""
     return OrderingState(
         block_id=genesis_id,
         height=0,
@@ -117,13 +138,14 @@ def genesis_state(genesis_id: bytes, time_ms: int, members: int) -> OrderingStat
         certified_height=0,
         sequenced=0,
         positions=Map(),
+        chain=chain_at(NO_CHECKPOINT) if chain is None else chain,
     )
 
 
 def epoch_state(last: OrderingState, members: int, *, placed: bool) -> OrderingState:
-    """The state that the next epoch begins with, after its predecessor's ``last`` block: what concerns orders and
-    credit stays, what concerns the old members' lists, listings and results is gone. ``placed``: a market orders by
-    receipt, so queued orders wait for the new members' places."""
+    """The state that the next epoch begins with, after its predecessor's ``last`` block: what concerns orders,
+    credit and the chain stays, what concerns the old members' lists, listings and results is gone. ``placed``: a
+    market orders by receipt, so queued orders wait for the new members' places."""
     return replace(
         last,
         view=0,

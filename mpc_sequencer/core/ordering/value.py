@@ -6,15 +6,18 @@ tests can compare a restored member with one that never stopped.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from immutables import Map
 from msgspec import Meta
 
+from mpc_sequencer.core.ordering.chainstate import ChainState
 from mpc_sequencer.core.ordering.state import OrderingState, Queued
 from mpc_sequencer.core.types import Address, Hash32, NodeIndex, Uint, Value
 
 Serial = Annotated[int, Meta(ge=0)]
+AMOUNT_BYTES: Final = 33  # a sum of inputs, each of 32
+Amount = Annotated[bytes, Meta(min_length=AMOUNT_BYTES, max_length=AMOUNT_BYTES)]
 
 
 PositionsRow = tuple[Hash32, tuple[tuple[NodeIndex, Serial, Uint], ...]]
@@ -56,6 +59,9 @@ class StateValue(Value, frozen=True):
     handovers: tuple[tuple[Hash32, Uint], ...]
     handover: Annotated[bytes, Meta(max_length=32)]
     ended: bool
+    chain: ChainState
+    bonded_wei: tuple[tuple[Address, Amount], ...]
+    last_counting: Uint
 
 
 def value_of(state: OrderingState) -> StateValue:
@@ -85,6 +91,9 @@ def value_of(state: OrderingState) -> StateValue:
         handovers=tuple(sorted(state.handovers.items())),
         handover=state.handover,
         ended=state.ended,
+        chain=state.chain,
+        bonded_wei=tuple((one, wei.to_bytes(AMOUNT_BYTES, "big")) for one, wei in sorted(state.bonded_wei.items())),
+        last_counting=state.last_counting,
     )
 
 
@@ -115,4 +124,7 @@ def state_of(value: StateValue) -> OrderingState:
         handovers=Map(value.handovers),
         handover=value.handover,
         ended=value.ended,
+        chain=value.chain,
+        bonded_wei=Map((one, int.from_bytes(wei, "big")) for one, wei in value.bonded_wei),
+        last_counting=value.last_counting,
     )

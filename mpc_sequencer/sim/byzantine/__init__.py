@@ -20,9 +20,11 @@ from mpc_sequencer.sim.byzantine.false_logs import FalseLogs
 from mpc_sequencer.sim.byzantine.false_ready import FalseReady
 from mpc_sequencer.sim.byzantine.feldman_withholder import FeldmanWithholder
 from mpc_sequencer.sim.byzantine.garbage_sender import GarbageSender
+from mpc_sequencer.sim.byzantine.ignores_chain import IgnoresChain
 from mpc_sequencer.sim.byzantine.inconsistent_dealer import InconsistentDealer
 from mpc_sequencer.sim.byzantine.invents_ids import InventsIds
 from mpc_sequencer.sim.byzantine.late_dealer import LateDealer
+from mpc_sequencer.sim.byzantine.lies_about_chain import LiesAboutChain
 from mpc_sequencer.sim.byzantine.lying_complainer import LyingComplainer
 from mpc_sequencer.sim.byzantine.mute_dealer import MuteDealer
 from mpc_sequencer.sim.byzantine.nullifier import Nullifier
@@ -58,6 +60,8 @@ BEHAVIOURS: Final[dict[str, type[Behaviour]]] = {
         GarbageSender,
         Amnesiac,
         FalseLogs,
+        LiesAboutChain,
+        IgnoresChain,
     )
 }
 """What any run may have."""

@@ -20,7 +20,7 @@ from mpc_sequencer.core.effects import Event
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import PeerMessage, Proposal
 from mpc_sequencer.core.node import NodeCore
-from mpc_sequencer.core.ordering.derive import Candidate, Derived, inputs_root
+from mpc_sequencer.core.ordering.derive import Candidate, Derived
 from mpc_sequencer.core.types import (
     NO_SIGNATURE,
     NOTARIZE,
@@ -150,8 +150,9 @@ class Behaviour:
         made = msgspec.structs.replace(
             header,
             time_ms=derived.time_ms,
-            inputs_root=inputs_root(candidate),
+            inputs_root=derived.inputs_root,
             batch_root=batch_root(tuple(batch)),
             certified_root=domains.CERTIFIED(encode(derived.certified)),
+            checkpoint=derived.state.chain.checkpoint,
         )
         return Block(header=made, heads=heads, batch=tuple(batch), certified=derived.certified)

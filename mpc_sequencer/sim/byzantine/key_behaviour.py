@@ -94,8 +94,8 @@ class KeyBehaviour(Behaviour):
         self._take_part(core)
 
     def _take_part(self, core: NodeCore) -> None:
-        core.keygen.participant_of = self._participant_of
-        core.keygen.forget_participant()
+        core.keygen.voice.participant_of = self._participant_of
+        core.keygen.voice.forget_participant()
 
     def _participant_of(
         self, plan: Plan, seed: bytes, dealer: int | None, receiver: int | None, old_share: SecretShare | None

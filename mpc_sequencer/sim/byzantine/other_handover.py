@@ -35,7 +35,7 @@ class OtherHandover(Behaviour):
             struct_hash = handover_hash(core.committee.epoch + 1, outcome.target, false)
             other = encode_payload(Handover(struct_hash, self.sign_digest_of(struct_hash)))
             if self._both:
-                core.keygen.say(core.succession.topic, other)
+                core.keygen.voice.say(core.succession.topic, other)
                 return owed
             return other
 

@@ -30,7 +30,7 @@ class TwoCommittees(Behaviour):
             self._said += 1
             said = [one.number for one in self.core.succession._own_approvals()]
             number = max(said, default=0) + self.rng.choice((0, 1)) or 1
-            self.core.keygen.say(self.core.succession.topic, encode_payload(Approval(other, number)))
+            self.core.keygen.voice.say(self.core.succession.topic, encode_payload(Approval(other, number)))
         return event
 
     def _other(self, target: NextCommittee) -> NextCommittee | None:

@@ -6,6 +6,7 @@ from mpc_sequencer.sim.checkers.agreement import Agreement, Certificates, EarlyS
 from mpc_sequencer.sim.checkers.audit import Audited
 from mpc_sequencer.sim.checkers.base import Checker, Finding, Watched
 from mpc_sequencer.sim.checkers.bounds import Memory
+from mpc_sequencer.sim.checkers.chain import ChainTaken
 from mpc_sequencer.sim.checkers.epochs import EpochInclusion, Epochs, Handovers, Kept, Together, Vaults
 from mpc_sequencer.sim.checkers.keys import Keys, Secrets
 from mpc_sequencer.sim.checkers.lives import Durable, Log, Recovered, SignedOnce
@@ -21,6 +22,7 @@ CHECKERS: Final[tuple[type[Checker], ...]] = (
     Accusations,
     Inclusion,
     Results,
+    ChainTaken,
     Memory,
     Log,
     Recovered,
@@ -39,6 +41,7 @@ ROTATED_CHECKERS: Final[tuple[type[Checker], ...]] = (
     Receipts,
     Accusations,
     Results,
+    ChainTaken,
     Memory,
     Log,
     Epochs,

@@ -9,6 +9,7 @@ from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import Broadcast, Effect, Send
 from mpc_sequencer.core.ordering import OrderingState
 from mpc_sequencer.core.types import Envelope
+from mpc_sequencer.sim.chain import SimulatedChain
 from mpc_sequencer.sim.deployment import Deployment
 from mpc_sequencer.sim.network import FaultPlan
 from mpc_sequencer.sim.simulation import Simulation
@@ -40,6 +41,10 @@ class Watched:
     """Members that keep to the protocol, even where they crash or their clock is off."""
     correct: frozenset[int] = field(init=False)
     """Honest members that do not crash and whose clock serves."""
+    chain: SimulatedChain | None = None
+    """The run's settlement chain."""
+    strict_chain: bool = True
+    """Whether nothing but a full block keeps the chain's side waiting: no epoch ends in the run."""
     late: frozenset[int] = frozenset()
     """Who may begin to follow when the key is shared already."""
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 from bisect import insort
 
 from mpc_sequencer.core.effects import Append, Broadcast, Effect, Send
-from mpc_sequencer.core.keys import SEED_PREFIX, SHARE_PREFIX, decode_share, seed_name, share_name
+from mpc_sequencer.core.keys import SHARE_PREFIX, decode_share, share_name
 from mpc_sequencer.core.messages import BundleMessage, HeadMessage
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.transcript import BlockEntry, OpenedEntry
 from mpc_sequencer.core.types import Block
 from mpc_sequencer.sim.checkers.base import Checker, Watched
+from mpc_sequencer.sim.checkers.keys import check_opens, seeds_left
 from mpc_sequencer.sim.checkers.lives import own_list
 from mpc_sequencer.sim.checkers.promises import Inclusion
 from mpc_sequencer.sim.generation import untimely
 from mpc_sequencer.sim.host import Host
 from mpc_sequencer.sim.simulation import Simulation
 from mpc_sequencer.sim.workload import POOR_TRADERS
-from threshold import SecretShare, check, combine, open_ciphertext, seal, share
+from threshold import SecretShare
 
 Start = tuple[object, ...]
 """What everybody in an epoch has in common."""
@@ -191,14 +192,13 @@ class Vaults(Checker):
         if len(away) <= committee.f and len(shares) < committee.t:
             self.report(0, f"{len(shares)} honest members have shares in epoch {newest}, {committee.t} are needed")
         if len(shares) >= committee.t:
-            self._open(simulation, shares[: committee.t])
+            check_opens(self, simulation, shares[: committee.t])
 
     def _vault(self, host: Host) -> list[SecretShare]:
         core, vault = host.core, host.disk.vault
         member = core.node < core.committee.n
         number = max(core.committee.sharings, default=0)
-        running = "" if core.keygen.running is None else seed_name(core.keygen.running)
-        left = [name for name in vault if name.startswith(SEED_PREFIX) and name != running]
+        left = seeds_left(host)
         wanted = {share_name(number)} if member else set()
         if core.committee.genesis.key_refresh_ms:  # one that has just been replaced goes when the log is durable
             wanted |= {share_name(one) for one in core.committee.sharings}
@@ -213,15 +213,6 @@ class Vaults(Checker):
             self.report(0, f"the share of member {host.place} is not that of its verification key")
             return []
         return [found]
-
-    def _open(self, simulation: Simulation, shares: list[SecretShare]) -> None:
-        deployment, key = simulation.deployment, self.committee.sealing_key
-        label = deployment.label(deployment.traders[0].address, simulation.now_ms)
-        sealed = seal(key, label, b"opens", sigma=bytes(range(32)))
-        checked = check(key, label.encode(), sealed, buckets=(label.size_bucket,))
-        points = {one.index: share(one, checked) for one in shares}
-        if open_ciphertext(key, checked, combine(points, len(points))).message != b"opens":
-            self.report(0, "what is sealed to the key opens to something else")
 
 
 class EpochInclusion(Inclusion):

@@ -31,6 +31,7 @@ from mpc_sequencer.core.transcript import KeyEntry
 from mpc_sequencer.core.types import KeyCertificate, KeyMessage
 from mpc_sequencer.sim.checkers.base import Checker, Watched
 from mpc_sequencer.sim.generation import untimely
+from mpc_sequencer.sim.host import Host
 from mpc_sequencer.sim.simulation import Simulation
 from threshold import SecretShare, check, combine, group, open_ciphertext, seal, share, tags
 from threshold.dkg import MessageType, Participant, Plan, Result
@@ -146,7 +147,7 @@ class Keys(Checker):
         if not newest and len(self.untimely) <= self.committee.f and len(shares) < self.committee.t:
             self.report(0, f"{len(shares)} honest members have shares, {self.committee.t} are needed")
         elif len(shares) >= self.committee.t:
-            self._open(simulation, shares[-self.committee.t :])
+            check_opens(self, simulation, shares[-self.committee.t :])
         views = {node: said for node, said in self.culprits.items() if node in self.timely}
         if len({frozenset(said) for said in views.values()} | {frozenset()}) > 2 or 0 < len(views) < len(self.timely):
             self.report(0, f"timely members name different culprits: {views}")
@@ -158,8 +159,7 @@ class Keys(Checker):
         number = core.keygen.number - 1
         kept = host.disk.vault.get(share_name(number))
         if host.up and core.keygen.certificate is not None:
-            running = "" if core.keygen.running is None else seed_name(core.keygen.running)
-            left = [name for name in host.disk.vault if name.startswith(SEED_PREFIX) and name != running]
+            left = seeds_left(host)
             if left:
                 self.report(0, f"member {node} has the key and its vault still holds {left}")
             if (number in core.reveal.secrets) != (kept is not None) and node not in self.watched.plan.robbed:
@@ -175,15 +175,23 @@ class Keys(Checker):
             self.report(0, f"the share of member {node} is not that of its verification key")
         return number, found
 
-    def _open(self, simulation: Simulation, shares: list[SecretShare]) -> None:
-        """What is sealed to the key opens with t of the honest members' shares."""
-        deployment, key = simulation.deployment, self.committee.sealing_key
-        label = deployment.label(deployment.traders[0].address, simulation.now_ms)
-        sealed = seal(key, label, b"opens", sigma=bytes(range(32)))
-        checked = check(key, label.encode(), sealed, buckets=(label.size_bucket,))
-        points = {one.index: share(one, checked) for one in shares}
-        if open_ciphertext(key, checked, combine(points, len(points))).message != b"opens":
-            self.report(0, "what is sealed to the key opens to something else")
+
+def check_opens(checker: Checker, simulation: Simulation, shares: list[SecretShare]) -> None:
+    """What is sealed to the key opens with t of the honest members' ``shares``, or ``checker`` reports it."""
+    deployment, key = simulation.deployment, checker.committee.sealing_key
+    label = deployment.label(deployment.traders[0].address, simulation.now_ms)
+    sealed = seal(key, label, b"opens", sigma=bytes(range(32)))
+    checked = check(key, label.encode(), sealed, buckets=(label.size_bucket,))
+    points = {one.index: share(one, checked) for one in shares}
+    if open_ciphertext(key, checked, combine(points, len(points))).message != b"opens":
+        checker.report(0, "what is sealed to the key opens to something else")
+
+
+def seeds_left(host: Host) -> list[str]:
+    """The seeds that the host's vault holds of sessions that are over."""
+    core = host.core
+    running = "" if core.keygen.running is None else seed_name(core.keygen.running)
+    return [name for name in host.disk.vault if name.startswith(SEED_PREFIX) and name != running]
 
 
 class Secrets(Checker):

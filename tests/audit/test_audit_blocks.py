@@ -1,4 +1,5 @@
-"""One thing wrong in lists, heads or blocks is exactly one finding of its own code."""
+"""One thing wrong in a block is exactly one finding of its own code: its parts, its time, its batch, its carry and the
+results that it certifies."""
 
 from __future__ import annotations
 
@@ -9,17 +10,13 @@ from typing import Any
 import pytest
 
 from mpc_sequencer.audit.ordering import batch_root
-from mpc_sequencer.core import domains, limits, transcript
+from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.core.codec import encode
-from mpc_sequencer.core.types import NOTARIZE, CertificateVote, Checkpoint, ResultRef
-from tests.audit.log_builder import LogBuilder, first_batch, flip, replace, secret, standard
-
-Build = Callable[[], LogBuilder]
-
-
-def codes(log: LogBuilder, folder: Path) -> list[str]:
-    return [finding.code for finding in log.report(folder).findings]
+from mpc_sequencer.core.types import Checkpoint, ResultRef
+from tests.audit.audited_deployment import flip, replace, secret
+from tests.audit.log_builder import LogBuilder
+from tests.audit.log_samples import codes, first_batch, standard
 
 
 def test_a_valid_log_passes_with_everything_checked(tmp_path: Path) -> None:
@@ -35,176 +32,6 @@ def test_a_valid_log_passes_with_everything_checked(tmp_path: Path) -> None:
     assert report.as_dict()["verdict"] == "pass"
 
 
-# --- lists ----------
-def one_list(edit: Callable[[Any], Any]) -> Build:
-    def build() -> LogBuilder:
-        log = LogBuilder()
-        order_id = log.order("alice", SELL, 100, 1)
-        log.list(0, order_id)
-        log.list(1, order_id, edit=edit)
-        log.list(2, order_id)
-        log.block()
-        return log
-
-    return build
-
-
-def list_signed_by_another_member() -> LogBuilder:
-    log = LogBuilder()
-    log.list_all(log.order("alice", SELL, 100, 1))
-    signature = log.lists[2][0].signature
-    log.lists[1][0] = replace(log.lists[1][0], signature=signature)
-    log.block()
-    return log
-
-
-def list_equivocation() -> LogBuilder:
-    log = LogBuilder()
-    first_batch(log)
-    other = log.signed(replace(log.lists[1][0], entries=(secret("another order"),)))
-    log.append(transcript.ListEntry(other))
-    return log
-
-
-def list_twice() -> LogBuilder:
-    log = LogBuilder()
-    first_batch(log)
-    log.append(transcript.ListEntry(log.lists[1][0]))
-    return log
-
-
-def list_skipped() -> LogBuilder:
-    log = LogBuilder()
-    log.list(0, secret("a"))
-    log.list(0, secret("b"))
-    log.block(edit_lists=lambda lists: lists[1:])
-    return log
-
-
-def list_left_out_at_the_end() -> LogBuilder:
-    log = LogBuilder()
-    log.list(0, secret("a"))
-    log.list(0, secret("b"))
-    log.block(edit_lists=lambda lists: lists[:1])
-    return log
-
-
-def list_beyond_the_head() -> LogBuilder:
-    log = LogBuilder()
-    log.list(0, secret("a"))
-    log.block(nodes=(1, 2, 3), edit_lists=lambda _: log.lists[0])
-    return log
-
-
-def test_lists_out_of_order_are_found(tmp_path: Path) -> None:
-    log = LogBuilder()
-    log.list(0, secret("a"))
-    log.list(1, secret("b"))
-    log.block(edit_lists=lambda lists: lists[::-1])
-    assert codes(log, tmp_path) == ["log.order"]
-
-
-LISTS = {
-    "list.signature": list_signed_by_another_member,
-    "list.equivocation": list_equivocation,
-    "list.repeated": list_twice,
-    "list.skipped": list_skipped,
-    "list.chain": one_list(lambda made: replace(made, prev_hash=secret("elsewhere"))),
-    "list.duplicate": one_list(lambda made: replace(made, entries=made.entries * 2)),
-}
-
-
-@pytest.mark.parametrize("code", LISTS)
-def test_a_fault_of_a_list_is_one_finding(code: str, tmp_path: Path) -> None:
-    assert codes(LISTS[code](), tmp_path) == [code]
-
-
-@pytest.mark.parametrize("build", [list_left_out_at_the_end, list_beyond_the_head])
-def test_a_block_includes_exactly_the_lists_up_to_its_heads(build: Build, tmp_path: Path) -> None:
-    assert codes(build(), tmp_path) == ["block.lists"]
-
-
-@pytest.mark.parametrize("changes", [{"epoch": 1}, {"incarnation": 1}, {"node": 9}])
-def test_a_list_of_another_epoch_incarnation_or_member_is_one_finding(
-    changes: dict[str, int], tmp_path: Path
-) -> None:
-    log = LogBuilder()
-    first_batch(log)
-    made = replace(log.lists[1][0], number=2, prev_hash=log.lists[1][0].struct_hash(), **changes)
-    log.append(transcript.ListEntry(replace(made, signature=log.sign(1, made.struct_hash()))))
-    assert codes(log, tmp_path) == ["list.member"]
-
-
-def test_more_lists_in_a_block_than_allowed_are_found(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(limits, "LISTS_PER_BLOCK_MAX", 2)
-    log = LogBuilder()
-    for node in (0, 1):
-        log.list(node, secret(str(node)))
-    log.block()
-    assert codes(log, tmp_path / "two") == []
-    for node in (0, 1, 2):
-        log.list(node, secret(f"second {node}"))
-    log.block()
-    assert codes(log, tmp_path / "three") == ["block.lists_count"]
-
-
-def test_a_head_far_beyond_its_members_lists_is_found_at_once(tmp_path: Path) -> None:
-    log = LogBuilder()
-    log.block(edit_heads=lambda heads: [*heads[:2], replace(heads[2], list_number=1 << 62)], finality=False)
-    assert codes(log, tmp_path) == ["block.lists_count"]
-
-
-# --- heads ----------
-def with_heads(edit: Callable[[Any], Any], **options: Any) -> Build:
-    def build() -> LogBuilder:
-        log = LogBuilder()
-        first_batch(log)
-        log.block(edit_heads=edit, **options)
-        return log
-
-    return build
-
-
-def second(**changes: Any) -> Callable[[Any], Any]:
-    return lambda heads: [heads[0], replace(heads[1], **changes), *heads[2:]]
-
-
-HEADS = {
-    "head.count": with_heads(lambda heads: heads[:2]),
-    "head.order": with_heads(lambda heads: [heads[1], heads[0], heads[2]]),
-    "head.member": with_heads(second(incarnation=1)),
-    "head.view": with_heads(second(view=0)),
-    "head.checkpoint": with_heads(second(checkpoint=Checkpoint(6, b"\x33" * 32, 8, b"\x00" * 32))),
-    "head.stale": with_heads(second(list_number=0)),
-    "head.list_hash": with_heads(second(list_hash=secret("another list"))),
-}
-
-
-@pytest.mark.parametrize("code", HEADS)
-def test_a_fault_of_a_head_is_one_finding(code: str, tmp_path: Path) -> None:
-    assert codes(HEADS[code](), tmp_path) == [code]
-
-
-def test_a_head_of_the_view_before_is_accepted_and_one_of_the_next_view_is_not(tmp_path: Path) -> None:
-    assert codes(with_heads(second(view=1))(), tmp_path / "before") == []
-    assert codes(with_heads(second(view=3))(), tmp_path / "next") == ["head.view"]
-
-
-def test_a_head_signed_by_another_member_is_found(tmp_path: Path) -> None:
-    log = LogBuilder()
-    first_batch(log)
-
-    def forge(heads: list[Any]) -> list[Any]:
-        signed = [log.signed(head) for head in heads]
-        return [signed[0], replace(signed[1], signature=log.sign(2, signed[1].struct_hash())), signed[2]]
-
-    log.block(edit_heads=forge, resign_heads=False)
-    assert codes(log, tmp_path) == ["head.signature"]
-
-
-# --- blocks ----------
 def edit_header(**changes: Any) -> Callable[[Any], Any]:
     def edit(block: Any) -> Any:
         values = {name: value(block.header) if callable(value) else value for name, value in changes.items()}
@@ -311,6 +138,13 @@ def test_a_leader_that_drops_an_order_is_found(tmp_path: Path) -> None:
     log = LogBuilder()
     first_batch(log, edit=with_batch(lambda _: ()))
     assert codes(log, tmp_path) == ["block.skipped"]
+
+
+def test_a_batch_that_names_a_signature_variant_not_in_the_log_is_found(tmp_path: Path) -> None:
+    log = LogBuilder()
+    rename = lambda batch: (replace(batch[0], envelope_hash=secret("variant")), *batch[1:])  # noqa: E731
+    first_batch(log, edit=with_batch(rename))
+    assert codes(log, tmp_path) == ["block.variant"]
 
 
 def test_an_uncharged_sponsor_is_found(tmp_path: Path) -> None:
@@ -509,137 +343,3 @@ def test_a_wrong_certified_result_is_found_when_the_member_executes_later(tmp_pa
     log.block(edit_heads=lambda heads: [replace(head, results=wrong) for head in heads])
     log.reveal(1)
     assert codes(log, tmp_path) == ["result.certified"]
-
-
-# --- finality ----------
-def test_a_block_without_finality_before_the_next_is_found(tmp_path: Path) -> None:
-    log = LogBuilder()
-    first_batch(log, finality=False)
-    log.block()
-    assert codes(log, tmp_path) == ["finality.missing"]
-
-
-def test_a_certificate_with_q_minus_1_signers_is_found(tmp_path: Path) -> None:
-    log = LogBuilder()
-    first_batch(log, edit_certificate=lambda certificate: replace(certificate, votes=certificate.votes[:2]))
-    assert codes(log, tmp_path) == ["finality.quorum"]
-
-
-def test_a_certificate_with_a_repeated_signer_is_found(tmp_path: Path) -> None:
-    log = LogBuilder()
-    repeat = lambda certificate: replace(certificate, votes=(certificate.votes[0], *certificate.votes[:2]))  # noqa: E731
-    first_batch(log, edit_certificate=repeat)
-    assert codes(log, tmp_path) == ["finality.quorum"]
-
-
-def test_a_vote_by_another_key_is_found(tmp_path: Path) -> None:
-    log = LogBuilder()
-
-    def forge(certificate: Any) -> Any:
-        forged = CertificateVote(3, certificate.votes[1].signature)
-        return replace(certificate, votes=(*certificate.votes[:2], forged))
-
-    first_batch(log, edit_certificate=forge)
-    assert codes(log, tmp_path) == ["finality.signature"]
-
-
-def test_a_notarization_is_no_finalization(tmp_path: Path) -> None:
-    log = LogBuilder()
-    first_batch(log, finality=False)
-    header = log.blocks[1].header
-    log.append(transcript.FinalityEntry(header.block_id(), log.certificate(header, kind=NOTARIZE), ()))
-    assert codes(log, tmp_path) == ["finality.block"]
-
-
-def by_descendant(log: LogBuilder) -> tuple[Any, Any]:
-    """Blocks 1 and 2, where block 1 is to be finalized by block 2's certificate."""
-    first_batch(log, finality=False)
-    ahead = LogBuilder()
-    first_batch(ahead)
-    child = ahead.block()
-    return log.blocks[1].header, child.header
-
-
-def test_a_block_is_final_by_a_descendants_certificate(tmp_path: Path) -> None:
-    log = LogBuilder()
-    parent, child = by_descendant(log)
-    log.append(transcript.FinalityEntry(parent.block_id(), log.certificate(child), (child,)))
-    assert log.block().header == child
-    assert codes(log, tmp_path) == []
-
-
-def test_a_path_that_does_not_lead_from_the_block_is_found(tmp_path: Path) -> None:
-    log = LogBuilder()
-    parent, child = by_descendant(log)
-    stray = replace(child, parent_id=secret("another block"))
-    log.append(transcript.FinalityEntry(parent.block_id(), log.certificate(stray), (stray,)))
-    assert codes(log, tmp_path) == ["finality.path"]
-
-
-def test_two_final_blocks_of_one_height_are_found(tmp_path: Path) -> None:
-    log = LogBuilder()
-    parent, child = by_descendant(log)
-    log.append(transcript.FinalityEntry(parent.block_id(), log.certificate(child), (child,)))
-    log.block(200)
-    assert codes(log, tmp_path) == ["finality.fork"]
-
-
-# --- envelopes ----------
-def test_an_envelope_without_its_sponsors_signature_is_found(tmp_path: Path) -> None:
-    log = LogBuilder()
-    order_id = log.order("alice", SELL, 100, 1)
-    other = log.envelopes[log.order("alice", SELL, 101, 1)]
-    log.envelopes[order_id] = replace(log.envelopes[order_id], sponsor_signature=other.sponsor_signature)
-    log.list_all(order_id)
-    log.block()
-    assert codes(log, tmp_path) == ["envelope.sponsor"]
-
-
-def test_an_order_lifted_without_its_envelope_is_found(tmp_path: Path) -> None:
-    log = LogBuilder()
-    first_batch(log, edit_envelopes=lambda envelopes: envelopes[:1], finality=False)
-    assert codes(log, tmp_path) == ["block.body"]
-
-
-def test_an_envelope_nobody_needs_is_found(tmp_path: Path) -> None:
-    log = LogBuilder()
-    spare = log.envelopes[log.order("carol", SELL, 300, 1)]
-    first_batch(log, edit_envelopes=lambda envelopes: [*envelopes, spare])
-    assert codes(log, tmp_path) == ["envelope.unneeded"]
-
-
-def test_a_batch_that_names_a_signature_variant_not_in_the_log_is_found(tmp_path: Path) -> None:
-    log = LogBuilder()
-    rename = lambda batch: (replace(batch[0], envelope_hash=secret("variant")), *batch[1:])  # noqa: E731
-    first_batch(log, edit=with_batch(rename))
-    assert codes(log, tmp_path) == ["block.variant"]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"chain_id": 1},
-        {"settlement": b"\x12" * 20},
-        {"key_id": b"\x12" * 32},
-        {"size_bucket": 512},
-        {"valid_until_ms": 9_000_000},
-    ],
-)
-def test_a_label_for_another_deployment_size_or_span_is_found(
-    changes: dict[str, Any], tmp_path: Path
-) -> None:
-    log = LogBuilder()
-    good = log.envelopes[log.order("alice", SELL, 100, 1)]
-    order_id = log.envelope(log.label(**changes), good.ciphertext).order_id()
-    log.list_all(order_id)
-    log.block(finality=False)
-    assert codes(log, tmp_path) == ["envelope.label", "block.body"]
-
-
-def test_a_ciphertext_whose_proof_fails_is_found_although_nobody_opened_it(tmp_path: Path) -> None:
-    log = LogBuilder()
-    good = log.envelopes[log.order("alice", SELL, 100, 1)]
-    order_id = log.envelope(log.label(valid_until_ms=1_500_000), good.ciphertext).order_id()
-    log.list_all(order_id)
-    log.block()
-    assert codes(log, tmp_path) == ["envelope.ciphertext"]
