@@ -111,7 +111,7 @@ class History:
         self.auditor.expire(height, now_ms, labels)
         batch = self.auditor.batch(now_ms, labels)
         assert tuple(batch) == derived.batch
-        places = self.auditor.take(height, batch, labels)
+        places = self.auditor.take(batch, labels)
         self.auditor.uncertified.clear()
         told = {i: {node: (0, serial, at) for node, serial, at in p} for i, p in derived.positions.items()}
         assert places == told
