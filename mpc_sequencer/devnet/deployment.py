@@ -52,9 +52,8 @@ def deploy(devnet: Devnet, chain: ChainClient, secret: bytes, funding: Sequence[
         token = chain.deploy_token(secret, asset.symbol, asset.symbol, asset.decimals)
         _check_address(token, expected)
     committee = file.committee
-    settlement = chain.deploy(
-        secret, committee.addresses, committee.q, file.genesis.assets, _terms(file.genesis, secret)
-    )
+    terms = _terms(file.genesis, secret)
+    settlement = chain.deploy(secret, committee.addresses, committee.q, file.genesis.assets, terms)
     _check_address(settlement, file.genesis.settlement)
     chain.fund(
         secret,
@@ -73,6 +72,8 @@ def deploy(devnet: Devnet, chain: ChainClient, secret: bytes, funding: Sequence[
         file.genesis,
         checkpoint=Checkpoint(point.number, point.hash, point.inputs_count, point.inputs_hash),
         time_ms=time.time_ns() // 1_000_000,
+        forced_delay_blocks=terms.forced_delay_blocks,
+        forced_spacing_blocks=terms.forced_spacing_blocks,
     )
     chain.start(secret, genesis_state_root(genesis, chain), point.inputs_count)
     deployed = Devnet(

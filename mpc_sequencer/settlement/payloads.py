@@ -50,6 +50,7 @@ ZERO_ADDRESS: Final = bytes(ADDRESS_BYTES)
 
 INPUT_DEPOSIT: Final = 1
 INPUT_BOND: Final = 2
+INPUT_FORCED: Final = 3
 
 BATCH_RESULT: Final = StructType(
     "BatchResult(uint64 epoch,uint64 firstHeight,uint64 lastHeight,bytes32 prevStateRoot,bytes32 stateRoot,"
