@@ -1,9 +1,10 @@
 """How fast a market clears: orders per second by batch size, resting orders and policy, stage by stage, beside a peer.
 
 Each policy and number of resting orders is a case in a process of its own (:mod:`~mpc_sequencer.bench.market_case`).
-``cleared_per_s`` counts entry and clearing of orders laid out in columns: nonces, terms, locks, price, rationing, fills,
-fees, balances. ``height_per_s`` counts the whole of :meth:`Engine.execute`, with the columns, the objects that tell of
-fills and outcomes, and the hashing of fills and state. Signatures are not in it (``mpcseq bench crypto`` has them).
+``cleared_per_s`` counts entry and clearing of orders laid out in columns: nonces, terms, locks, price, rationing,
+fills, fees, balances. ``height_per_s`` counts the whole of :meth:`Engine.execute`, with the columns, the objects that
+tell of fills and outcomes, and the hashing of fills and state. Signatures are not in it (``mpcseq bench crypto`` has
+them).
 """
 
 from __future__ import annotations

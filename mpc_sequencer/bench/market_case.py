@@ -209,4 +209,3 @@ def peak_megabytes() -> int:
     """The most memory this process has had resident."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // (1 << 20 if sys.platform == "darwin" else 1 << 10)
-

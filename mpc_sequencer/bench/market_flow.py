@@ -3,8 +3,8 @@
 Each order is an event of the recording (:mod:`~mpc_sequencer.demo.trace`) drawn anew, with its side, its size and
 its distance from the middle of the best quotes of its moment; the market's own movement is taken out, since a batch is
 one moment. Trades become IOC orders at the price they took, quotes GTC orders; the recording has only the best quotes,
-so quotes step back from where they were by a random distance. Resting orders are quotes too, on their side of the middle and
-spread over a wider range. What is kept is columns; the engine's orders are made batch by batch.
+so quotes step back from where they were by a random distance. Resting orders are quotes too, on their side of the
+middle and spread over a wider range. Orders are made batch by batch, so that what rests is held by the engine alone.
 """
 
 from __future__ import annotations
