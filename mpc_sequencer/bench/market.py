@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from mpc_sequencer.bench.market_case import Case, run_case
 from mpc_sequencer.bench.market_check import WrongResult
-from mpc_sequencer.bench.market_flow import ACCOUNTS, MAKER_FEE_PPM, TAKER_FEE_PPM
+from mpc_sequencer.bench.market_flow import MAKER_FEE_PPM, TAKER_FEE_PPM, accounts_for
 from mpc_sequencer.bench.market_peer import PACKAGE, peer_name
 from mpc_sequencer.market.types import AUCTION, SHUFFLE
 
@@ -44,10 +44,10 @@ def measure(
     """All cases. Raises :class:`WrongResult` where any height is wrong, ``RuntimeError`` where a case's process ends
     without figures."""
     has_peer = importlib.util.find_spec(PACKAGE) is not None
+    accounts = accounts_for(max(resting) + max(batches))
+    sizes = tuple(sorted(batches))
     cases = {
-        (name, count): Case(
-            POLICIES[name], count, tuple(sorted(batches)), rounds, seed, has_peer and name == "continuous"
-        )
+        (name, count): Case(POLICIES[name], count, sizes, rounds, seed, accounts, has_peer and name == "continuous")
         for name in policies
         for count in sorted(resting)
     }
@@ -64,7 +64,7 @@ def measure(
     return {
         "seed": seed,
         "rounds": rounds,
-        "accounts": ACCOUNTS,
+        "accounts": accounts,
         "maker_fee_ppm": MAKER_FEE_PPM,
         "taker_fee_ppm": TAKER_FEE_PPM,
         "peer": peer_name() if has_peer else None,

@@ -47,6 +47,7 @@ class Case:
     batches: tuple[int, ...]
     rounds: int
     seed: int
+    accounts: int
     with_peer: bool
 
     @property
@@ -128,10 +129,10 @@ def _digest(rows: Sequence[Row]) -> bytes:
 
 
 def _run_engine(case: Case, progress: Progress) -> list[_Round]:
-    warm = _Run(case, Flow(case.seed))
+    warm = _Run(case, Flow(case.seed, case.accounts))
     warm.execute(1, warm.flow.orders(WARM_ORDERS))
     del warm
-    flow = Flow(case.seed)
+    flow = Flow(case.seed, case.accounts)
     run = _Run(case, flow)
     found = []
     with StageMeter() as meter:
@@ -162,7 +163,7 @@ def _heights(case: Case, flow: Flow, progress: Progress) -> Iterator[tuple[int, 
 
 def _run_peer(case: Case, rounds: list[_Round], progress: Progress) -> None:
     """The same orders again, in the sequence of their draws, for the peer."""
-    flow = Flow(case.seed)
+    flow = Flow(case.seed, case.accounts)
     peer = Peer()
     measured = iter(rounds)
     for height, batch, loads in _heights(case, flow, lambda text: progress(f"the peer, {text}")):

@@ -24,7 +24,9 @@ from mpc_sequencer.devnet.layout import ASSETS, BTCUSDT
 from mpc_sequencer.market import Market
 from mpc_sequencer.market.types import PreparedOrder
 
-ACCOUNTS: Final = 10_000
+ACCOUNTS_MIN: Final = 500
+ACCOUNTS_MAX: Final = 10_000
+ORDERS_PER_ACCOUNT: Final = 20
 MIDDLE_TICKS: Final = 618_000
 QUOTE_DEPTH_TICKS: Final = 20
 """How far quotes step back from the best price, in the mean."""
@@ -57,14 +59,19 @@ class Batch:
     lots: Ints
 
 
+def accounts_for(orders: int) -> int:
+    """How many accounts send ``orders`` orders."""
+    return min(ACCOUNTS_MAX, max(ACCOUNTS_MIN, orders // ORDERS_PER_ACCOUNT))
+
+
 class Flow:
     """All orders of a run, one batch after the other: the same calls give the same orders."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, accounts: int = ACCOUNTS_MIN) -> None:
         self._rng = np.random.default_rng(seed)
         self._name = b"mpc_sequencer bench %d " % seed
-        self.accounts = [hashlib.sha256(self._name + b"account %d" % at).digest()[:20] for at in range(ACCOUNTS)]
-        self._nonces = [0] * ACCOUNTS
+        self.accounts = [hashlib.sha256(self._name + b"account %d" % at).digest()[:20] for at in range(accounts)]
+        self._nonces = [0] * accounts
         self._made = 0
         events = _events()
         self._makers, self._buys, self._offsets, self._lots = events.T
@@ -75,7 +82,7 @@ class Flow:
         chosen = self._quotes[self._rng.integers(len(self._quotes), size=count)]
         buys = chosen[:, 1] == 1
         back = np.minimum(1 + self._rng.exponential(RESTING_DEPTH_TICKS, count).astype(np.int64), REACH_TICKS)
-        accounts = (self._made + np.arange(count)) % ACCOUNTS
+        accounts = (self._made + np.arange(count)) % len(self.accounts)
         prices = MIDDLE_TICKS + np.where(buys, -back, back)
         return self._batch(accounts, buys, np.ones(count, dtype=np.bool_), prices, chosen[:, 3])
 
@@ -85,7 +92,7 @@ class Flow:
         makers, buys = self._makers[chosen] == 1, self._buys[chosen] == 1
         back = np.where(makers, self._rng.exponential(QUOTE_DEPTH_TICKS, count).astype(np.int64), 0)
         offsets = np.clip(self._offsets[chosen] + np.where(buys, -back, back), -REACH_TICKS, REACH_TICKS)
-        accounts = self._rng.integers(ACCOUNTS, size=count)
+        accounts = self._rng.integers(len(self.accounts), size=count)
         return self._batch(accounts, buys, makers, MIDDLE_TICKS + offsets, self._lots[chosen])
 
     def _batch(self, accounts: Ints, buys: Any, rests: Any, prices: Ints, lots: Ints) -> Batch:
