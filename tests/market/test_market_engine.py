@@ -184,6 +184,11 @@ def with_order(held: Snapshot, place: int = 0, **changes) -> Snapshot:
     return replace(held, orders=tuple(rows))
 
 
+def met_ticks(held: Snapshot) -> int:
+    """A trigger that the first order's market has met."""
+    return 1 if held.orders[0][1].side == 1 else 99
+
+
 def with_account(change) -> Snapshot:
     held = snapshot()
     (account, value), *rest = held.accounts
@@ -204,6 +209,12 @@ def with_account(change) -> Snapshot:
         (lambda s: replace(s, sequences=()), "last sequences"),
         (lambda s: replace(s, sequences=(1, 0)), "auction market 1 counts"),
         (lambda s: with_order(s, sequence=1), "sequence 1"),
+        (lambda s: with_order(s, shown_lots=1), "it shows 1 lots"),
+        (lambda s: with_order(s, status=2), "only a stop waits"),
+        (lambda s: with_order(s, time_in_force=2), "no such order rests"),
+        (lambda s: with_order(s, filled_lots=s.orders[0][1].quantity_lots), "it is filled"),
+        (lambda s: with_order(s, nonce=777), "its nonce is not used"),
+        (lambda s: with_order(s, kind=3, time_in_force=2, stop_ticks=met_ticks(s), status=2), "trigger is met"),
         (
             lambda s: replace(s, markets=s.markets[1:], reference_prices_ticks=(5,), sequences=(0,)),
             r"its terms \(market\)",

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from mpc_sequencer.core.actions import FOK, GTD, IOC, MARKET, STOP, STOP_LIMIT, Action
 from mpc_sequencer.market import AUCTION, RECEIVE, SHUFFLE, Engine, HeightResult
-from tests.market import desk
+from tests.market import desk, naive
 
 A, B, C, D = desk.ACCOUNTS[:4]
 T = desk.TIME_MS
@@ -352,3 +352,21 @@ def test_more_stops_than_a_height_takes_join_by_draw_in_later_ones(monkeypatch):
         coin = hashlib.sha256(bytes((height,))).digest()
         joined.append(len(made.execute(height, T, coin, []).updates))
     assert joined == [2, 2, 1] and not made.due(T)
+
+
+def test_a_client_id_enters_once_in_a_batch_that_has_more_of_them_than_are_remembered():
+    made = engine()
+    names = sorted(range(80), key=lambda i: naive.tagged("draw", desk.COIN, desk.order_id(i)))
+    batch = [desk.prepared(i, desk.buy(0, 1 + n, 9, 1, client_id=1 + n % 79)) for n, i in enumerate(names)]
+    seen = desk.codes(made.execute(1, T, desk.COIN, batch))
+    assert [seen[desk.order_id(i)] for i in names] == ["resting"] * 79 + ["duplicate_client_id"]
+
+
+@CONTINUOUS
+def test_a_replaced_iceberg_keeps_what_it_has_shown(policy):
+    made = engine(policy)
+    run(made, 1, desk.sell(1, 1, 10, 9, display_lots=4))
+    run(made, 2, desk.buy(0, 1, 10, 3))
+    assert codes(run(made, 3, desk.replacement(1, desk.sell(1, 2, 10, 8, display_lots=4)))) == ["resting"]
+    held = made.open_order(name(3, 0))
+    assert (held.filled_lots, held.shown_lots, held.sequence) == (3, 1, 1)

@@ -6,7 +6,7 @@ from random import Random
 
 from msgspec.structs import replace
 
-from mpc_sequencer.core.actions import Action
+from mpc_sequencer.core.actions import Action, Order
 from tests.market import desk
 
 
@@ -19,6 +19,7 @@ class Traffic:
         self.lots_max = lots_max
         self.next_nonces = [1] * len(desk.ACCOUNTS)
         self.client_id = 0
+        self.sent: dict[int, list[Order]] = {who: [] for who in range(4)}
 
     def batch(self, size: int, time_ms: int) -> list[Action | str]:
         return [self._one(time_ms) for _ in range(size)]
@@ -37,12 +38,37 @@ class Traffic:
             return desk.cancel(who, nonce, nonce - random.randint(-2, 12))
         if choice < 0.07:
             return desk.cancel_all(who, nonce, random.choice((1, 7)))
+        if choice < 0.14 and self.sent[who]:
+            return self._amended(who, nonce)
         order = self._order(who, nonce, time_ms)
-        if choice < 0.14:
+        self.sent[who].append(order)
+        if choice < 0.2:
             return desk.replacement(nonce - random.randint(-2, 12), order)
         return order
 
-    def _order(self, who: int, nonce: int, time_ms: int) -> Action:
+    def _amended(self, who: int, nonce: int) -> Action:
+        """A replacement much like the order it replaces, one of the last that this account sent."""
+        old = self.random.choice(self.sent[who][-15:])
+        lots = max(1, old.quantity_lots + self.random.choice((-3, -2, -1, 0, 0, 1)))
+        order = replace(
+            old,
+            nonce=nonce,
+            client_id=0,
+            quantity_lots=lots,
+            display_lots=min(old.display_lots, lots),
+            post_only=0,
+            kind=self.random.choice((old.kind, old.kind, 1)),
+            time_in_force=self.random.choice((old.time_in_force,) * 5 + (2,)),
+        )
+        order = replace(order, stop_ticks=old.stop_ticks if order.kind in (3, 4) else 0)
+        if order.time_in_force != 4:
+            order = replace(order, expires_ms=0)
+        if order.time_in_force == 2:
+            order = replace(order, display_lots=0)
+        self.sent[who].append(order)
+        return desk.replacement(old.nonce, order)
+
+    def _order(self, who: int, nonce: int, time_ms: int) -> Order:
         random = self.random
         kind = random.choice((1,) * 10 + (2, 3, 4))
         time_in_force = random.choice((2, 3)) if kind in (2, 3) else random.choice((1, 1, 1, 1, 2, 3, 4))
