@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mpc_sequencer.core.actions import BUY, GTC, IOC, LIMIT, Order
+from mpc_sequencer.core.actions import BUY, GTC, IOC, LIMIT, SELL, Order
 from mpc_sequencer.core.limits import NONCE_AHEAD_MAX, NONCE_WINDOW, OPEN_ORDERS_PER_ACCOUNT_MAX, PPM, PRICE_TICKS_MAX
 from mpc_sequencer.market.context import Context
 from mpc_sequencer.market.fees import lock_asset
@@ -122,7 +122,7 @@ class _ColumnEntry:
     def _check_terms(self) -> tuple[Ints, Ints]:
         """Mark accounts slow with orders that may not be plain and in bounds; what each order locks, and which
         asset."""
-        good = (self._odd == 0) & ((self._sides | 3) == 3) & (self._sides > 0)
+        good = (self._odd == 0) & ((self._sides == BUY) | (self._sides == SELL))
         good &= (self._times == GTC) | (self._times == IOC)
         good &= (self._prices >= 1) & (self._prices <= PRICE_TICKS_MAX)
         locks, assets = np.zeros_like(self._lots), np.zeros_like(self._lots)

@@ -134,3 +134,39 @@ def test_a_large_batch_goes_through_columns_by_itself(monkeypatch):
     assert not taken
     desk.run(made, 2, [desk.buy(1, nonce, 9, 1, ioc=True) for nonce in range(1, 401)])
     assert taken == [400]
+
+
+@pytest.mark.parametrize(
+    ("actions", "code"),
+    [
+        ([desk.buy(0, 5, 9, 1), desk.buy(0, 5, 9, 2)], "nonce_consumed"),
+        ([desk.buy(0, 5, 9, 1), desk.buy(0, 1, 9, 2)], "nonce_consumed"),
+        ([desk.buy(0, 5, 9, 1), desk.buy(0, 5 + 2**20 + 9, 9, 2)], "nonce_too_high"),
+        ([desk.buy(0, 5, 9, 60), desk.buy(0, 6, 9, 60)], "balance"),
+        ([desk.buy(0, 5, 9, 1), replace(desk.buy(0, 6, 9, 1), market=99)], "market"),
+        ([desk.buy(0, 5, 9, 1), desk.buy(0, 6, 9, 101)], "quantity"),
+        ([desk.buy(0, 5, 9, 1), replace(desk.buy(0, 6, 9, 1), side=3)], "side"),
+        ([desk.buy(0, 5, 9, 1), replace(desk.buy(0, 6, 9, 1), time_in_force=0)], "time_in_force"),
+    ],
+)
+def test_accounts_of_which_some_order_is_refused_are_taken_one_by_one(monkeypatch, actions, code):
+    one, other = (desk.engine(mix(1, 1, (100, 250), (1, 2**48 - 1)), amount=2_000) for _ in range(2))
+    for made in (one, other):
+        made._state.markets[1] = replace(made._state.markets[1], quantity_max_lots=100)
+        desk.run(made, 1, [desk.buy(0, 1, 9, 1, ioc=True)])
+    plain = [desk.sell(1, nonce, 12, 1) for nonce in range(1, 5)]
+    result = run_both(monkeypatch, one, other, 2, [*plain, *actions], desk.COIN)
+    assert code in {outcome.code for outcome in result.outcomes}
+    assert one.dump() == other.dump()
+
+
+def test_remainders_in_columns_go_by_the_draw_and_groups_in_their_turn(monkeypatch):
+    """At 10: resting shown 2, new 12 in four equal parts, resting hidden 4."""
+    for lots in range(1, 19):
+        one, other = (desk.engine(mix(1, 1, (0, 77_777), (1, 10**6))) for _ in range(2))
+        for made in (one, other):
+            desk.run(made, 1, [desk.buy(0, 1, 10, 6, display_lots=2)])
+        news = [desk.buy(who, 1, 10, 3) for who in (1, 2, 3)] + [desk.buy(1, 2, 10, 3), desk.sell(4, 1, 10, lots)]
+        result = run_both(monkeypatch, one, other, 2, news, desk.COIN)
+        got = {fill.order_id: fill.quantity_lots for fill in result.fills if fill.side == 1}
+        assert got.get(desk.order_id((1, 0)), 0) == min(lots, 2) + max(0, lots - 14)
