@@ -71,6 +71,10 @@ def check_height(market: Market, before: Depth, reference_ticks: int, batch: Bat
     sold = sum(fill.quantity_lots for fill in result.fills if fill.side != BUY)
     volume = sum(row[2] for row in result.clearing)
     require(bought == sold == volume, f"bought {bought} lots, sold {sold}, volume {volume}")
+    for fill in result.fills:
+        rate_ppm = market.maker_fee_ppm if fill.maker else market.taker_fee_ppm
+        value = fill.price_ticks * fill.quantity_lots * market.quote_units_per_tick_lot
+        require(fill.fee_units == value * rate_ppm // PPM, f"a fill worth {value} units paid a fee of {fill.fee_units}")
     filled = _filled_lots(batch, result)
     require(bool(np.all(filled <= batch.lots)), "an order got more than it asked for")
     if market.policy == AUCTION:
@@ -78,7 +82,11 @@ def check_height(market: Market, before: Depth, reference_ticks: int, batch: Bat
 
 
 def _filled_lots(batch: Batch, result: HeightResult) -> Ints:
-    """The lots of each new order by its fills; checks their limits, fees and what its outcome says on the way."""
+    """The lots of each new order by its fills; checks their limits and what its outcome says on the way."""
+    limits = {one.order_id: price for one, price in zip(batch.prepared, batch.prices.tolist(), strict=True)}
+    for fill in result.fills:
+        limit = limits.get(fill.order_id, fill.price_ticks)
+        require((limit - fill.price_ticks) * (1 if fill.side == BUY else -1) >= 0, "a fill is worse than its limit")
     rows: dict[bytes, tuple[int, int]] = {}
     for fill in result.fills:
         lots, fees = rows.get(fill.order_id, (0, 0))
@@ -90,10 +98,6 @@ def _filled_lots(batch: Batch, result: HeightResult) -> Ints:
         lots, fees = rows.get(one.order_id, (0, 0))
         require((outcome.filled_lots, outcome.fee_units) == (lots, fees), "an outcome is not what the fills say")
         filled[at] = lots
-    limits = {one.order_id: price for one, price in zip(batch.prepared, batch.prices.tolist(), strict=True)}
-    for fill in result.fills:
-        limit = limits.get(fill.order_id, fill.price_ticks)
-        require((limit - fill.price_ticks) * (1 if fill.side == BUY else -1) >= 0, "a fill is worse than its limit")
     return filled
 
 
@@ -109,6 +113,8 @@ def _check_price(before: Depth, reference_ticks: int, batch: Batch, result: Heig
         return
     price_ticks = expected[0] + _LOWEST_TICKS
     require(all(fill.price_ticks == price_ticks for fill in result.fills), "a fill is not at the clearing price")
+    new = {one.order_id for one in batch.prepared}
+    require(all((fill.order_id in new) != fill.maker for fill in result.fills), "a new order is a maker, or none")
     ahead = np.where(batch.buys, places > expected[0], places < expected[0])
     behind = np.where(batch.buys, places < expected[0], places > expected[0])
     require(bool(np.all(filled[ahead] == batch.lots[ahead])), "an order with a better limit is not filled wholly")

@@ -29,6 +29,7 @@ from mpc_sequencer.bench.market_plot import draw_market
 from mpc_sequencer.bench.market_stages import STAGES, StageMeter
 from mpc_sequencer.cli.app import app
 from mpc_sequencer.core.actions import BUY
+from mpc_sequencer.core.limits import PPM
 from mpc_sequencer.market import Engine, Market
 from mpc_sequencer.market.types import AUCTION, SHUFFLE, HeightResult
 
@@ -73,7 +74,7 @@ def test_a_true_height_passes_and_has_takers_makers_and_resting_orders_in_it(pol
     assert result.clearing and result.updates, "orders of the book before are among those that trade"
 
 
-def changed_fill(result: HeightResult, **fields: int) -> HeightResult:
+def changed_fill(result: HeightResult, **fields: Any) -> HeightResult:
     fills = list(result.fills)
     place = next(at for at, fill in enumerate(fills) if fill.side == BUY)
     fills[place] = msgspec.structs.replace(fills[place], **fields)
@@ -96,12 +97,14 @@ def test_a_clearing_at_the_wrong_price_is_refused() -> None:
 def test_fills_and_deltas_that_are_off_by_one_are_refused() -> None:
     market, depth, reference, batch, result = one_height(AUCTION)
     lots = next(fill.quantity_lots for fill in result.fills if fill.side == BUY)
-    price = result.clearing[0][1]
+    price = result.clearing[0][1] + 1_000_000
+    fee = price * lots * market.quote_units_per_tick_lot * market.taker_fee_ppm // PPM
     account, asset, total, withdrawable = result.deltas[0]
     wrong = {
-        "volume": changed_fill(result, quantity_lots=lots + 1),
-        "worse than its limit": changed_fill(result, price_ticks=price + 1_000_000),
-        "outcome": rebuilt(result, outcomes=result.outcomes[1:]),
+        "bought": changed_fill(result, quantity_lots=lots + 1, fee=bytes(16)),
+        "worse than its limit": changed_fill(result, price_ticks=price, fee=fee.to_bytes(16, "big"), maker=0),
+        "paid a fee": rebuilt(result, fills=(msgspec.structs.replace(result.fills[0], fee=bytes(16)), *result.fills[1:])),
+        "no outcome": rebuilt(result, outcomes=result.outcomes[1:]),
         "deltas do not sum": rebuilt(result, deltas=((account, asset, total + 1, withdrawable), *result.deltas[1:])),
     }
     for match, one in wrong.items():
