@@ -100,10 +100,11 @@ def test_fills_and_deltas_that_are_off_by_one_are_refused() -> None:
     price = result.clearing[0][1] + 1_000_000
     fee = price * lots * market.quote_units_per_tick_lot * market.taker_fee_ppm // PPM
     account, asset, total, withdrawable = result.deltas[0]
+    unpaid = msgspec.structs.replace(result.fills[0], fee=bytes(16))
     wrong = {
         "bought": changed_fill(result, quantity_lots=lots + 1, fee=bytes(16)),
         "worse than its limit": changed_fill(result, price_ticks=price, fee=fee.to_bytes(16, "big"), maker=0),
-        "paid a fee": rebuilt(result, fills=(msgspec.structs.replace(result.fills[0], fee=bytes(16)), *result.fills[1:])),
+        "paid a fee": rebuilt(result, fills=(unpaid, *result.fills[1:])),
         "no outcome": rebuilt(result, outcomes=result.outcomes[1:]),
         "deltas do not sum": rebuilt(result, deltas=((account, asset, total + 1, withdrawable), *result.deltas[1:])),
     }
