@@ -34,6 +34,7 @@ SLICE_MS: Final = 25
 PROBES: Final = 3
 PROGRESS_MS_MAX: Final = 30_000
 SETTLE_MS: Final = 1_000
+CHAIN_TAKEN_MS_MAX: Final = 10_000
 UNSHARED_EVERY: Final = 64
 """One seed in so many is run with every member verifying everything itself."""
 COLLECT_EVERY: Final = 100_000
@@ -163,6 +164,7 @@ class Harness:
             if not self.generated or self._generate(simulation):
                 self._trouble(simulation, workload)
                 self._probe(simulation, workload)
+            self._hear_chain(simulation)
             self._advance(simulation, self.settle_ms)
             for checker in self.checkers:
                 checker.at_end(simulation)
@@ -177,6 +179,20 @@ class Harness:
         ChainFeed(
             simulation, chain, START_MS + self.plan.end_ms, self.plan.chain_late_ms, self.plan.chain_blind
         )
+
+    def _hear_chain(self, simulation: Simulation) -> None:
+        """Until every chain node has told its last block, however late it is, and members have taken it up."""
+        chain = self.watched.chain
+        assert chain is not None
+        told_ms = START_MS + self.plan.end_ms + max(self.plan.chain_late_ms, default=0) + INTERVAL_MS
+        while simulation.now_ms < told_ms:
+            self._advance(simulation, INTERVAL_MS)
+        count = chain.blocks[max(chain.blocks)].inputs_count
+        while simulation.now_ms < told_ms + CHAIN_TAKEN_MS_MAX:
+            states = [simulation.cores[node].chain.final_state for node in self.watched.correct - simulation.stopped]
+            if all(one.chain.inputs_count >= count and not one.chain.forced for one in states):
+                return
+            self._advance(simulation, INTERVAL_MS)
 
     def _generate(self, simulation: Simulation) -> bool:
         """Faults, until a correct member has the key and a client has it from there; False where that takes too long.

@@ -103,7 +103,7 @@ def test_a_killed_process_leaves_its_journal_and_a_loss_of_power_only_what_was_s
 def test_a_snapshot_counts_once_it_is_written() -> None:
     disk = Disk()
     disk.keep([_vote(1), Append(GenesisEntry(bytes(32), bytes(32)))], 0)
-    disk.finish_snapshot(PreparedSnapshot(b"state", 1, 1, 1, {}))
+    disk.finish_snapshot(PreparedSnapshot(b"state", 1, 1, 1, {}, {}))
     assert (disk.snapshot, disk.checkpointed, disk.damaged) == (b"state", 1, False)
     disk.log.clear()
     assert disk.damaged
