@@ -41,8 +41,11 @@ class Funding:
     units: dict[int, int]
 
 
-def deploy(devnet: Devnet, chain: ChainClient, secret: bytes, funding: Sequence[Funding]) -> Devnet:
-    """Deploy everything with the deployer's ``secret`` and rewrite the committee and node files.
+def deploy(
+    devnet: Devnet, chain: ChainClient, secret: bytes, funding: Sequence[Funding], terms: Terms | None = None
+) -> Devnet:
+    """Deploy everything with the deployer's ``secret`` and rewrite the committee and node files. With ``terms`` the
+    contract has those, and members take forced orders when the contract calls them due; without, at once.
 
     Raises :class:`ConfigError` where the chain is not fresh, and the chain client's errors.
     """
@@ -53,7 +56,7 @@ def deploy(devnet: Devnet, chain: ChainClient, secret: bytes, funding: Sequence[
         _check_address(token, expected)
     committee = file.committee
     settlement = chain.deploy(
-        secret, committee.addresses, committee.q, file.genesis.assets, _terms(file.genesis, secret)
+        secret, committee.addresses, committee.q, file.genesis.assets, terms or devnet_terms(file.genesis, secret)
     )
     _check_address(settlement, file.genesis.settlement)
     chain.fund(
@@ -73,6 +76,8 @@ def deploy(devnet: Devnet, chain: ChainClient, secret: bytes, funding: Sequence[
         file.genesis,
         checkpoint=Checkpoint(point.number, point.hash, point.inputs_count, point.inputs_hash),
         time_ms=time.time_ns() // 1_000_000,
+        forced_delay_blocks=0 if terms is None else terms.forced_delay_blocks,
+        forced_spacing_blocks=0 if terms is None else terms.forced_spacing_blocks,
     )
     chain.start(secret, genesis_state_root(genesis, chain), point.inputs_count)
     deployed = Devnet(
@@ -86,7 +91,7 @@ def deploy(devnet: Devnet, chain: ChainClient, secret: bytes, funding: Sequence[
     return deployed
 
 
-def _terms(genesis: Genesis, secret: bytes) -> Terms:
+def devnet_terms(genesis: Genesis, secret: bytes) -> Terms:
     """Terms of a development chain; fair orders need more honest lists, so a larger quorum (core/committee.py)."""
     deployer = Signer(secret).address
     by_receipt = any(market.policy == RECEIVE for market in genesis.markets)

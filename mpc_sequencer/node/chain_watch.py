@@ -49,7 +49,8 @@ class ChainReader:
 
     def poll(self) -> ChainSeen | None:
         """What is new, if anything. Raises ChainError, or ChainTakenBack."""
-        from mpc_sequencer.settlement.queue import INPUT_FORCED, finalized_block, read_queue
+        from mpc_sequencer.settlement.payloads import INPUT_FORCED
+        from mpc_sequencer.settlement.queue import finalized_block, read_queue
 
         self.client.check_chain_id(self.chain_id)
         number = finalized_block(self.client, self.confirmations)

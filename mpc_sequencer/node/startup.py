@@ -23,7 +23,7 @@ from mpc_sequencer.node.keystore import NodeSecrets, read_header
 from mpc_sequencer.node.remote_signer import RemoteSigner
 from mpc_sequencer.node.share_files import get_share
 from mpc_sequencer.node.vault import Vault
-from mpc_sequencer.settlement.payloads import next_inputs_hash
+from mpc_sequencer.settlement.payloads import INPUT_FORCED, next_inputs_hash
 from threshold import SecretShare
 
 INPUTS_FILE: Final = "genesis-inputs"
@@ -129,6 +129,11 @@ def read_inputs(config: NodeConfig, file: CommitteeFile) -> tuple[ChainInput, ..
         raise ConfigError(
             f"block {expected.number} of the chain is not the genesis checkpoint",
             "use the committee file that was written for this chain",
+        )
+    if any(one.kind == INPUT_FORCED for one in inputs):
+        raise ConfigError(
+            f"an order was forced in up to block {expected.number}, the genesis checkpoint",
+            "deploy the contract anew: no block before the first could order it",
         )
     return tuple(
         ChainInput(one.kind, one.account, one.asset, one.amount.to_bytes(32, "big")) for one in inputs

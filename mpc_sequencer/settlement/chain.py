@@ -26,6 +26,7 @@ from mpc_sequencer.settlement.ethrpc import (
 from mpc_sequencer.settlement.payloads import (
     INPUT_BOND,
     INPUT_DEPOSIT,
+    INPUT_FORCED,
     ZERO_HASH,
     BatchResult,
     Input,
@@ -251,7 +252,7 @@ class ChainClient(EthClient):
                 raise ChainMismatch(
                     f"input {fields['index']} does not continue the queue's {len(inputs)} inputs"
                 )
-            if kind not in (INPUT_DEPOSIT, INPUT_BOND):
+            if kind not in (INPUT_DEPOSIT, INPUT_BOND, INPUT_FORCED):
                 raise ChainMismatch(f"input {len(inputs)} is of unknown kind {kind}")
             inputs.append(Input(len(inputs), kind, account, asset, amount, inputs_hash))
         # A node that leaves out the newest inputs breaks no link; the contract's own count tells.

@@ -50,6 +50,7 @@ ZERO_ADDRESS: Final = bytes(ADDRESS_BYTES)
 
 INPUT_DEPOSIT: Final = 1
 INPUT_BOND: Final = 2
+INPUT_FORCED: Final = 3
 
 BATCH_RESULT: Final = StructType(
     "BatchResult(uint64 epoch,uint64 firstHeight,uint64 lastHeight,bytes32 prevStateRoot,bytes32 stateRoot,"
@@ -107,9 +108,8 @@ class Signatures(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Entry ``index`` of the contract's input queue; ``amount`` in base units, or wei for a bond, whose asset
-    is 0.
-    """
+    """Entry ``index`` of the contract's input queue; ``amount`` in base units, or wei for a bond, or the number that a
+    forced order's envelope hashes to: the asset of both is 0."""
 
     index: int
     kind: int

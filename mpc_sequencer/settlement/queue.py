@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from mpc_sequencer.settlement.chain import ChainClient, Checkpoint
 from mpc_sequencer.settlement.errors import ChainError, ChainMismatch, ChainUnreachable
-from mpc_sequencer.settlement.payloads import next_inputs_hash
-
-INPUT_FORCED: Final = 3
+from mpc_sequencer.settlement.payloads import INPUT_FORCED, next_inputs_hash
 
 
 @dataclass(frozen=True, slots=True)
