@@ -18,7 +18,6 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
 
 import trio
 
@@ -44,9 +43,6 @@ from mpc_sequencer.devnet.settle_result import Acts, SettleOptions, SettleResult
 from mpc_sequencer.settlement.contract import SettlementContract
 from mpc_sequencer.settlement.devchain import DEV_SECRET
 from mpc_sequencer.settlement.embedded import start_embedded
-
-COMPARED_NODE: Final = 0
-"""Whose log the engine is fed with: a member in every epoch."""
 
 
 def run_settle(options: SettleOptions, screen: Screen) -> SettleResult:
@@ -132,8 +128,9 @@ def _judge(
     with stage.screen.step("auditing every log against the chain", len(logs)) as step:
         audited = audit_logs(logs, devnet.committee_path, url, step.advance)
         step.note = ", ".join(str(one.report["verdict"]) for one in audited)
+    longest = max(audited, key=lambda one: len(one.facts.results))  # members that are killed do not end alike
     with stage.screen.step("comparing every change of the engine and the contract") as step:
-        engine, codes = engine_facts(logs[COMPARED_NODE][1], devnet.file.committee)
+        engine, codes = engine_facts(dict(logs)[longest.facts.node], devnet.file.committee)
         step.note = f"{len(engine.heights)} heights, {len(contract.posted)} results, {contract.rows} changes"
     found = [*acts.findings, *(Finding("settle.audit", code) for code in codes)]
     found += agreement.compare(engine, contract, settled=options.scenario != "exit")
@@ -170,8 +167,7 @@ def _judge_scenario(
     if options.scenario == "exit":
         return found
     if acts.forced is not None:
-        facts = audited[COMPARED_NODE].facts
-        acts.forced.batched_heights = facts.batched.get(acts.forced.order_id, [])
+        acts.forced.batched_heights = audited[0].facts.batched.get(acts.forced.order_id, [])
         places = [place for one in audited for place in one.facts.lists.values()]
         acts.forced.listed = any(acts.forced.order_id in ids for place in places for ids in place.values())
     if acts.forced is None or len(acts.forced.batched_heights) != 1 or acts.forced.listed:
