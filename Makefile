@@ -14,7 +14,7 @@ help:
 	@echo "make test       lint, type-check and run all tests"
 	@echo "make soak       simulate committees under all faults, 10,000 runs (some 40 minutes on two cores; goes on where it was stopped)"
 	@echo "make chaos      kill members of a trading committee for three minutes, compare what they leave"
-	@echo "make bench      measure the cryptography, latency over regions, cost by committee size (about two minutes)"
+	@echo "make bench      measure the cryptography, latency over regions, cost by committee size, the market (about three minutes)"
 	@echo "make vectors    write the vectors of the cryptography again"
 	@echo "make contracts  compile the contracts again"
 	@echo "make lock       resolve the locked dependencies again"
@@ -72,6 +72,7 @@ bench: $(VENV)/runtime.stamp
 	@$(BIN)/mpcseq bench crypto
 	@$(BIN)/mpcseq bench regions --orders 13
 	@$(BIN)/mpcseq bench scale --nodes 4,7,13 --orders 96 --rounds 2
+	@$(BIN)/mpcseq bench market --batches 1000,10000 --resting 0,10000 --rounds 1
 
 vectors: $(VENV)/dev.stamp
 	$(BIN)/python tests/vectors/make_sealing.py

@@ -24,6 +24,8 @@
 SIGNERS_MAX: constant(uint256) = 64
 ASSETS_MAX: constant(uint256) = 64
 EPOCHS_MAX: constant(uint64) = 2**28
+# Epochs with signers beyond that of the last result: an epoch may settle nothing and must not stop the next.
+UNSETTLED_EPOCHS_MAX: constant(uint64) = 64
 SIGNATURE_BYTES: constant(uint256) = 65
 SIGNATURES_BYTES_MAX: constant(uint256) = 4160  # SIGNERS_MAX * SIGNATURE_BYTES
 SIGNATURE_S_MAX: constant(uint256) = 57896044618658097711785492504343953926418782139537452191302581570759080747168
@@ -145,6 +147,8 @@ event ChangeCancelled:
 SETTLEMENT: immutable(Settlement)
 TERMS: immutable(Terms)
 
+# The newest epoch that has signers.
+last_epoch: public(uint64)
 governor: public(address)
 guardian: public(address)
 forced_fee_wei: public(uint256)
@@ -189,14 +193,15 @@ def rotate(
 ):
     """
     @notice Makes `signers` those of `epoch`, the next one, by the word of a quorum of the one before.
-    @dev They can be used after the rotation delay, once the old committee's results are posted, as heights tell.
+    @dev They can be used after the rotation delay, once the old committees' results are posted, as heights tell.
     @param threshold How many of them open an order; it is of no meaning here but signed.
     @param committee Hash of the whole proposal.
     @param sharing Hash of the resharing's result.
     """
-    current: uint64 = (staticcall SETTLEMENT.last_posted())[0]
-    assert epoch > current and epoch == current + 1 and epoch < EPOCHS_MAX, "rotate: not the next epoch"
-    assert staticcall SETTLEMENT.signer_set(epoch) == 0, "rotate: epoch has signers"
+    current: uint64 = self.last_epoch
+    assert epoch == current + 1 and epoch < EPOCHS_MAX, "rotate: not the next epoch"
+    settled: uint64 = (staticcall SETTLEMENT.last_posted())[0]
+    assert epoch - settled <= UNSETTLED_EPOCHS_MAX, "rotate: too many epochs without a result"
     members: uint256 = len(signers)
     assert members > TERMS.quorum_divisor, "rotate: too few signers"
     encoded: Bytes[32 * SIGNERS_MAX + 64] = abi_encode(signers)
@@ -208,6 +213,7 @@ def rotate(
     quorum: uint256 = max(members - (members - 1) // TERMS.quorum_divisor, 2 * members // 3 + 1)
     usable_block: uint256 = block.number + TERMS.rotation_delay_blocks
     self._put_signers(epoch, signers, quorum, usable_block)
+    self.last_epoch = epoch
     log Rotated(
         epoch=epoch,
         signers=signers,
@@ -296,8 +302,11 @@ def _is_signer(epoch: uint64, account: address) -> bool:
 @internal
 @view
 def _is_serving(account: address) -> bool:
-    epoch: uint64 = (staticcall SETTLEMENT.last_posted())[0]
-    return self._is_signer(epoch, account) or self._is_signer(epoch + 1, account)
+    settled: uint64 = (staticcall SETTLEMENT.last_posted())[0]
+    for ahead: uint64 in range(self.last_epoch + 1 - settled, bound=UNSETTLED_EPOCHS_MAX + 1):
+        if self._is_signer(settled + ahead, account):
+            return True
+    return False
 
 
 @external
@@ -326,7 +335,7 @@ def is_signer(epoch: uint64, account: address) -> bool:
 @view
 def is_serving(account: address) -> bool:
     """
-    @return Whether `account` is a signer of the epoch of the last result or of the next one.
+    @return Whether `account` is a signer of the epoch of the last result or of a later one.
     """
     return self._is_serving(account)
 

@@ -597,7 +597,7 @@ def _commit(header: OrderCommit, bitmap: uint256, size: uint256):
     epoch: uint256 = convert(header.epoch, uint256)
     l1_head: uint256 = convert(header.l1_head, uint256)
     forced_head: uint256 = convert(header.forced_head, uint256)
-    assert epoch >= max(head.epoch, head.commit_epoch) and epoch <= head.epoch + 1, "commit: wrong epoch"
+    assert epoch >= max(head.epoch, head.commit_epoch), "commit: wrong epoch"
     assert height > max(head.commit_height, head.result_height), "commit: height went back"
     assert height <= MASK48, "commit: height above 2^48-1"
     assert header.prev_hash == self.commit_hash, "commit: wrong predecessor"
@@ -855,7 +855,7 @@ def _open_result(
     assert head.flags & (CHECKING | APPLYING) == 0, "settlement: result under way"
     epoch: uint256 = convert(header.epoch, uint256)
     last_height: uint256 = convert(header.last_height, uint256)
-    assert epoch == head.epoch or epoch == head.epoch + 1, "result: wrong epoch"
+    assert epoch >= head.epoch, "result: wrong epoch"
     assert convert(header.first_height, uint256) == head.result_height + 1, "result: wrong first height"
     assert header.last_height >= header.first_height, "result: last height before first"
     assert last_height <= MASK48, "result: height above 2^48-1"

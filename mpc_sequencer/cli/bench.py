@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mpc_sequencer.cli.errors import EXIT_FAULT_FOUND
-from mpc_sequencer.cli.options import AsJson, output_exists, parse_sizes
+from mpc_sequencer.cli.errors import EXIT_FAULT_FOUND, Shown, report
+from mpc_sequencer.cli.options import AsJson, output_exists, parse_counts, parse_sizes
 from mpc_sequencer.cli.output import console, print_json, table
 
 app = typer.Typer(no_args_is_help=True)
 BURST_S = 0.25
 ROUNDS_MAX = 1_000
+MARKET_BATCH_MAX = 200_000
+MARKET_RESTING_MAX = 3_000_000
 
 
 @app.callback()
 def _group() -> None:
-    """Measure what an order costs: its cryptography, a loaded committee, one spread over regions, larger ones."""
+    """Measure what an order costs: its cryptography, its market, a loaded committee, one spread over regions, larger
+    ones."""
 
 
 @app.command("crypto")
@@ -243,3 +248,92 @@ def _show_scale(result: dict[str, Any]) -> None:
     rows.append(row("blocks per batch", "", [size["blocks"] for size in sizes]))
     title = f"batches of {result['orders']} orders, the cheapest of {result['rounds']}"
     terminal.print(table(title, ("", *(f"n = {size['n']}" for size in sizes), "growth"), rows))
+
+
+@app.command("market")
+def market(
+    batches: Annotated[str, typer.Option(help="New orders of a batch, separated by commas.")] = "1000,10000,100000",
+    resting: Annotated[str, typer.Option(help="Orders that rest before, separated by commas.")] = "0,100000,1000000",
+    policy: Annotated[str, typer.Option(help="auction, continuous, or all.")] = "all",
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Batches of each size; the figure is their median.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the orders.")] = 0,
+    plot: Annotated[Path | None, typer.Option(help="Draw the figures to this SVG file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the plot.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Orders cleared per second by batch size and orders that rest, stage by stage, beside lightmatchingengine.
+
+    Every height is checked for price, fills and conservation, and the peer must trade the same; a wrong one fails.
+    """
+    from mpc_sequencer.bench.market import POLICIES, measure
+    from mpc_sequencer.bench.market_check import WrongResult
+    from mpc_sequencer.bench.market_plot import draw_market
+    from mpc_sequencer.core.errors import ConfigError
+
+    sizes = parse_counts("--batches", batches, 1, MARKET_BATCH_MAX)
+    counts = parse_counts("--resting", resting, 0, MARKET_RESTING_MAX)
+    if policy not in (*POLICIES, "all"):
+        raise ConfigError(f"--policy is {policy!r}, expected auction, continuous or all", "leave it out for all")
+    if plot is not None:
+        if len(sizes) < 2:
+            raise ConfigError("a plot needs two or more batch sizes", "for example --batches 1000,10000")
+        output_exists(plot, force)
+    policies = tuple(POLICIES) if policy == "all" else (policy,)
+    try:
+        with _bar() as told:
+            result = measure(sizes, counts, rounds, seed, policies, told)
+    except WrongResult as error:
+        report(Shown(f"the market is wrong: {error}", "this is a bug; report it with the command's options"), as_json)
+        raise typer.Exit(EXIT_FAULT_FOUND) from None
+    if plot is not None:
+        plot.write_text(draw_market(result), encoding="utf-8")
+    if as_json:
+        print_json(result)
+    else:
+        _show_market(result)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on standard error: gets what is being done, how many steps are, and how many there will be."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    terminal = console(stderr=True)
+    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
+        task = progress.add_task("starting", total=None)
+        yield lambda text, done, total: progress.update(task, description=text, completed=done, total=total)
+
+
+def _show_market(result: dict[str, Any]) -> None:
+    from mpc_sequencer.bench.market_stages import STAGES
+
+    terminal = console()
+    columns = ("batch", "resting", "cleared/s", "whole/s", *(f"{name} ms" for name in STAGES), "fills", "peak MB")
+    for policy in dict.fromkeys(row["policy"] for row in result["rows"]):
+        of_policy = [row for row in result["rows"] if row["policy"] == policy]
+        peered = any("peer" in row for row in of_policy)
+        rows = [
+            (
+                *(f"{row[name]:,}" for name in ("batch", "resting", "cleared_per_s", "height_per_s")),
+                *(f"{row['ms'][name]:,.1f}" for name in STAGES),
+                *(f"{row[name]:,}" for name in ("fills", "peak_mb")),
+                *([f"{row['peer']['per_s']:,}"] if peered else []),
+            )
+            for row in of_policy
+        ]
+        title = f"{policy}: {result['accounts']:,} accounts, median of {result['rounds']}"
+        terminal.print(table(title, (*columns, *(["peer/s"] if peered else [])), rows))
+    if result["ratios"]:
+        shown = [
+            (one["policy"], f"{one['batch']:,}", *(f"{one[name]:.2f}" for name in ("cleared", "height", "fills")))
+            for one in result["ratios"]
+        ]
+        first = result["ratios"][0]
+        title = f"{first['to']:,} resting over {first['from']:,}"
+        terminal.print(table(title, ("policy", "batch", "entry + clear", "whole height", "fills"), shown))
+    if result["peer"] is None:
+        terminal.print("lightmatchingengine: not installed, nothing to compare with")
+    compared = any("peer" in row for row in result["rows"])
+    also = f"; {result['peer']} trades the same, fill by fill" if compared else ""
+    terminal.print(f"every height checked: price, limits, fees, conservation{also}")

@@ -199,5 +199,5 @@ def _rotation_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
         ("committee replaced", said),
         ("last block of the epoch before", str(before)),
         ("orders executed since", str(rotation["orders_executed_since"])),
-        ("settled through", f"height {figures['settled_through']}; later results are held back, balances not compared"),
+        ("settled through", f"height {figures['settled_through']}"),
     ]

@@ -157,6 +157,20 @@ def parse_sizes(text: str) -> list[int]:
     return sizes
 
 
+def parse_counts(option: str, text: str, least: int, most: int) -> list[int]:
+    """``1000,10000``: distinct numbers of ``least .. most``, ascending. Raises :class:`ConfigError`."""
+    from mpc_sequencer.core.errors import ConfigError
+
+    parts = text.split(",")
+    counts = [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) <= 9]
+    if len(counts) != len(parts) or len(set(counts)) != len(counts) or not all(least <= one <= most for one in counts):
+        raise ConfigError(
+            f"{option} is {text!r}, expected different numbers of {least:,} .. {most:,}, separated by commas",
+            f"for example {option} 1000,10000",
+        )
+    return sorted(counts)
+
+
 def output_exists(path: Path, force: bool) -> None:
     """Raise :class:`ConfigError` where ``path`` would be overwritten without ``--force``."""
     from mpc_sequencer.core.errors import ConfigError

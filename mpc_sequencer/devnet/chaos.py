@@ -7,8 +7,7 @@ receipt the client holds against the lists in the logs, the logs with each other
 the contract's balances with what the auditor's own execution says, and nobody may hold evidence against anybody.
 
 Amid the load the committee may be replaced (:mod:`mpc_sequencer.devnet.rotating`). Then the same holds of all nodes,
-old and new; but the contract knows the first committee alone, so it is waited for up to that one's last block, and its
-balances are not those of the end.
+old and new, and the contract gets the new committee's results too.
 """
 
 from __future__ import annotations
@@ -299,8 +298,7 @@ def _judge(
     found += judge_rotation(options, load)
     reports = {node: one.report for node, one in enumerate(audited)}
     found += checks.judge_audits(reports, {node: one.error for node, one in enumerate(audited)})
-    if options.rotate_to is None:
-        found += [Finding("balance", words) for words in _balances(devnet, audited, chain, signers)]
+    found += [Finding("balance", words) for words in _balances(devnet, audited, chain, signers)]
     return ChaosResult(
         folder=devnet.folder,
         nodes=options.nodes,
@@ -309,7 +307,6 @@ def _judge(
         receipts=receipts,
         logs=tuple(audited),
         findings=tuple(found),
-        balances_compared=True,
     )
 
 

@@ -65,8 +65,6 @@ class ChaosResult:
     receipts: JudgedReceipts
     logs: tuple[AuditedLog, ...]
     findings: tuple[Finding, ...]
-    balances_compared: bool = True
-    """Not after a rotation: the contract gets the results of the first epoch alone."""
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
@@ -92,7 +90,6 @@ class ChaosResult:
             "orders_executed": sum(one.executed is not None for one in records),
             "rotation": None if rotated is None else rotated.as_json(heights),
             "settled_through": self.load.settled_through,
-            "balances_compared": self.balances_compared,
             "load_late_s_max": round(self.load.late_s_max, 2),
             "receipts_held": len(checks.receipts_of(records)),
             "receipts": {name: getattr(self.receipts, name) for name in ("kept", "open", "defaulted")},

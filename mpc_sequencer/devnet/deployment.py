@@ -44,8 +44,8 @@ class Funding:
 def deploy(
     devnet: Devnet, chain: ChainClient, secret: bytes, funding: Sequence[Funding], terms: Terms | None = None
 ) -> Devnet:
-    """Deploy everything with the deployer's ``secret`` and rewrite the committee and node files. With ``terms`` the
-    contract has those, and members take forced orders when the contract calls them due; without, at once.
+    """Deploy everything with the deployer's ``secret`` and rewrite the committee and node files. Without ``terms`` the
+    contract has those of a development chain.
 
     Raises :class:`ConfigError` where the chain is not fresh, and the chain client's errors.
     """
@@ -55,9 +55,8 @@ def deploy(
         token = chain.deploy_token(secret, asset.symbol, asset.symbol, asset.decimals)
         _check_address(token, expected)
     committee = file.committee
-    settlement = chain.deploy(
-        secret, committee.addresses, committee.q, file.genesis.assets, terms or devnet_terms(file.genesis, secret)
-    )
+    terms = terms or devnet_terms(file.genesis, secret)
+    settlement = chain.deploy(secret, committee.addresses, committee.q, file.genesis.assets, terms)
     _check_address(settlement, file.genesis.settlement)
     chain.fund(
         secret,
@@ -76,8 +75,8 @@ def deploy(
         file.genesis,
         checkpoint=Checkpoint(point.number, point.hash, point.inputs_count, point.inputs_hash),
         time_ms=time.time_ns() // 1_000_000,
-        forced_delay_blocks=0 if terms is None else terms.forced_delay_blocks,
-        forced_spacing_blocks=0 if terms is None else terms.forced_spacing_blocks,
+        forced_delay_blocks=terms.forced_delay_blocks,
+        forced_spacing_blocks=terms.forced_spacing_blocks,
     )
     chain.start(secret, genesis_state_root(genesis, chain), point.inputs_count)
     deployed = Devnet(

@@ -52,6 +52,12 @@ def int64_market(market: Market, price_ticks_max: int, lots_sum: int) -> bool:
     return quote * max(rate_ppm, 2) < SAFE and lots_sum * market.base_units_per_lot < SAFE and quote + PPM < SAFE
 
 
+def lots_sum(lots: Ints) -> int:
+    """The sum of ``lots`` (not empty, none negative), or a bound of SAFE or more where it might not fit an int64."""
+    bound = int(lots.max()) * len(lots)
+    return bound if bound >= SAFE else int(lots.sum())
+
+
 def lock_column(market: Market, buys: Bools, prices: Ints, lots: Ints) -> Ints:
     """What orders keep locked, as :func:`~mpc_sequencer.market.fees.lock_units`, of a market that
     :func:`int64_market` lets pass."""
@@ -130,7 +136,7 @@ class _ColumnEntry:
             if not here.any():
                 continue
             prices, lots, buys = self._prices[here], self._lots[here], self._sides[here] == BUY
-            if not int64_market(market, int(prices.max()), int(lots.max()) * len(lots)):
+            if not int64_market(market, int(prices.max()), lots_sum(lots)):
                 continue
             known |= here
             locks[here] = lock_column(market, buys, prices, lots)

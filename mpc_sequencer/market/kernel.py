@@ -16,7 +16,7 @@ from mpc_sequencer.core.actions import AMOUNT_BYTES, BUY, GTC, IOC, SELL, Order
 from mpc_sequencer.core.limits import PPM
 from mpc_sequencer.market import types
 from mpc_sequencer.market.clearing import Crossed, NewOrders, PriceLevel, cross, ration, shown_lots
-from mpc_sequencer.market.columns import SAFE, Bools, Ints, Rows, int64_market, lock_column
+from mpc_sequencer.market.columns import SAFE, Bools, Ints, Rows, int64_market, lock_column, lots_sum
 from mpc_sequencer.market.context import Context
 from mpc_sequencer.market.openorder import EARLIER, NEW, OpenOrder, opened
 from mpc_sequencer.market.settle import settle
@@ -76,7 +76,7 @@ def joined_rows(context: Context, market: Market, rows: Rows, others: Sequence[O
         )
     best_bid = next(context.state.orders.books[market.id].levels(BUY), (0,))[0]  # bounds the price, as the rows do
     most = max(int(rows.prices.max()), best_bid)
-    return rows if int64_market(market, most, int(rows.lots.max()) * len(rows.lots)) else None
+    return rows if int64_market(market, most, lots_sum(rows.lots)) else None
 
 
 def _levels(rows: Rows, side: Bools) -> dict[int, NewOrders]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from mpc_sequencer.core.effects import ChainSeen
-from mpc_sequencer.core.transcript import ChainInput
+from mpc_sequencer.core.transcript import INPUT_FORCED, ChainInput
 from mpc_sequencer.core.types import Checkpoint
 from mpc_sequencer.settlement.errors import ChainError
 
@@ -49,7 +49,6 @@ class ChainReader:
 
     def poll(self) -> ChainSeen | None:
         """What is new, if anything. Raises ChainError, or ChainTakenBack."""
-        from mpc_sequencer.settlement.payloads import INPUT_FORCED
         from mpc_sequencer.settlement.queue import finalized_block, read_queue
 
         self.client.check_chain_id(self.chain_id)

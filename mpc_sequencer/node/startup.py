@@ -23,7 +23,7 @@ from mpc_sequencer.node.keystore import NodeSecrets, read_header
 from mpc_sequencer.node.remote_signer import RemoteSigner
 from mpc_sequencer.node.share_files import get_share
 from mpc_sequencer.node.vault import Vault
-from mpc_sequencer.settlement.payloads import INPUT_FORCED, next_inputs_hash
+from mpc_sequencer.settlement.payloads import next_inputs_hash
 from threshold import SecretShare
 
 INPUTS_FILE: Final = "genesis-inputs"
@@ -104,6 +104,7 @@ def read_inputs(config: NodeConfig, file: CommitteeFile) -> tuple[ChainInput, ..
     # web3 takes half a second to import: only where a chain is spoken to
     from mpc_sequencer.settlement.chain import ChainClient
     from mpc_sequencer.settlement.errors import ChainError
+    from mpc_sequencer.settlement.queue import read_queue
 
     if config.chain_url is None:
         raise ConfigError(
@@ -116,11 +117,10 @@ def read_inputs(config: NodeConfig, file: CommitteeFile) -> tuple[ChainInput, ..
             raise ConfigError(
                 f"the chain at {config.chain_url} is not chain {genesis.chain_id}", "correct chain_url"
             )
-        seen = client.checkpoint(genesis.checkpoint.number)
-        inputs = client.inputs(genesis.checkpoint.number)
+        queue = read_queue(client, 0, ZERO_HASH, 0, genesis.checkpoint.number)
     except ChainError as error:
         raise ConfigError(str(error), "start the chain's node, or correct chain_url in node.json") from None
-    expected = genesis.checkpoint
+    seen, expected = queue.checkpoint, genesis.checkpoint
     if (seen.hash, seen.inputs_count, seen.inputs_hash) != (
         expected.block_hash,
         expected.inputs_count,
@@ -130,13 +130,9 @@ def read_inputs(config: NodeConfig, file: CommitteeFile) -> tuple[ChainInput, ..
             f"block {expected.number} of the chain is not the genesis checkpoint",
             "use the committee file that was written for this chain",
         )
-    if any(one.kind == INPUT_FORCED for one in inputs):
-        raise ConfigError(
-            f"an order was forced in up to block {expected.number}, the genesis checkpoint",
-            "deploy the contract anew: no block before the first could order it",
-        )
     return tuple(
-        ChainInput(one.kind, one.account, one.asset, one.amount.to_bytes(32, "big")) for one in inputs
+        ChainInput(one.kind, one.account, one.asset, one.amount.to_bytes(32, "big"), one.envelope)
+        for one in queue.inputs
     )
 
 

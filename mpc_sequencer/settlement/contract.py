@@ -66,12 +66,14 @@ class SettlementContract(ChainClient):
             height, _, checked, part, row = self._view("staged", block=block)
             staged = Staged(height, checked, part, row)
         stopped = "frozen" if frozen else "paused" if paused else "" if started else "not started"
+        while 0 < (usable_block := int(self.council_view("usable_block_of", epoch + 1, block=block))) <= block:
+            epoch += 1
         return ContractView(
             block=block,
             epoch=epoch,
             result_height=result_height,
             commit_height=commit_height,
-            usable_block=int(self.council_view("usable_block_of", epoch + 1, block=block)),
+            usable_block=usable_block,
             stopped=stopped,
             staged=staged,
             commits_required=self._commits_required,

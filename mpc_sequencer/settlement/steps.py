@@ -83,7 +83,8 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class ContractView:
-    """What the contract says at ``block``; ``commits_required`` is a term of its deployment."""
+    """What the contract says at ``block``; ``commits_required`` is a term of its deployment. ``epoch`` is the newest
+    whose signers count by then, which may be past that of the last result: an epoch may settle nothing."""
 
     block: int
     epoch: int
@@ -173,7 +174,7 @@ def next_step(
 
 def _usable(epoch: int, view: ContractView) -> bool:
     """Whether the contract takes what members of ``epoch`` sign."""
-    if epoch == view.epoch:
+    if epoch <= view.epoch:
         return True
     return epoch == view.epoch + 1 and 0 < view.usable_block <= view.block + 1
 

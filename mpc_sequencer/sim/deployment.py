@@ -37,6 +37,7 @@ POOR_BOND_ORDERS: Final = 3
 DEALINGS: Final = 16
 """So many threshold keys are drawn for each size and threshold; seeds share them, and their tables."""
 SIZE_BUCKET: Final = 256
+FEE_ACCOUNT: Final = b"\xfe" * 20
 NOTHING: Final[Mapping[str, bytes]] = MappingProxyType({})
 MARKET: Final = Market(
     id=0,
@@ -178,11 +179,13 @@ def make_deployment(
     key_refresh_ms: int = 0,
     joiners: int = 0,
     chain_terms: tuple[int, int, int] = (1, 0, 0),
+    fees_ppm: tuple[int, int] = (0, 0),
 ) -> Deployment:
     """A committee of ``n`` and ``traders`` funded accounts, of which the last ``poor_traders`` have a bond for
     POOR_BOND_ORDERS orders only. ``policy`` is the market's. The members hold a sharing of the threshold key from the
     start, or (``generated``) generate it in the first blocks. ``joiners`` more people have keys and no place yet.
-    ``chain_terms`` are the chain's step, and forced orders' delay and spacing, in its blocks."""
+    ``chain_terms`` are the chain's step, and forced orders' delay and spacing, in its blocks; ``fees_ppm`` what the
+    market takes of makers and of takers."""
     t = threshold if threshold is not None else n - (n - 1) // (4 if policy == RECEIVE else 3)
     dealing = deal(n, t, secret=None, entropy=_draw(seed % DEALINGS, "deal"))
     signers = sorted(
@@ -208,7 +211,10 @@ def make_deployment(
             for i, signer in enumerate(signers)
         ),
         assets=(address_of(signers[0].public_key), address_of(signers[1].public_key)),
-        markets=(msgspec.structs.replace(MARKET, policy=policy),),
+        markets=(
+            msgspec.structs.replace(MARKET, policy=policy, maker_fee_ppm=fees_ppm[0], taker_fee_ppm=fees_ppm[1]),
+        ),
+        fee_account=FEE_ACCOUNT if any(fees_ppm) else bytes(20),
         checkpoint=Checkpoint(1, _draw(seed, "chain block"), len(inputs), inputs_hash),
         time_ms=START_MS,
         key_refresh_ms=key_refresh_ms,

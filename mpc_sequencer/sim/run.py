@@ -28,6 +28,7 @@ from mpc_sequencer.sim.sharing import shared_verdicts
 from mpc_sequencer.sim.simulation import CoreFailed, Sent, Simulation
 from mpc_sequencer.sim.workload import POOR_TRADERS, RICH_TRADERS, Workload
 
+FEES_PPM: Final = (100, 250)  # the market takes, of makers and of takers
 INTERVAL_MS: Final = 250
 SLICE_MS: Final = 25
 PROBES: Final = 3
@@ -123,6 +124,7 @@ class Harness:
             key_refresh_ms=key_refresh_ms,
             joiners=joiners,
             chain_terms=(STEP_BLOCKS, DELAY_BLOCKS, SPACING_BLOCKS),
+            fees_ppm=FEES_PPM,
         )
 
     def _checker_kinds(self) -> tuple[type[Checker], ...]:

@@ -2,7 +2,8 @@
 
 Kinds: *valid*; *poor* (its sponsor's bond covers a few orders only); *short* (expires within moments); *later* (not
 valid yet); *garbage* (a plaintext that is no order); *resealed* (the same signed order sealed twice: only the first
-may touch the nonce); *bent* (a ciphertext whose proof does not hold: refused at the door).
+may touch the nonce); *bent* (a ciphertext whose proof does not hold: refused at the door). What valid ones say is
+drawn too (:mod:`mpc_sequencer.sim.actions`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import msgspec
 from mpc_sequencer.core.actions import BUY, GTC, IOC, SELL
 from mpc_sequencer.core.messages import Submit
 from mpc_sequencer.core.types import Envelope
+from mpc_sequencer.sim.actions import PRICE_TICKS, SPREAD_TICKS, draw_action
 from mpc_sequencer.sim.cluster import Cluster
 from mpc_sequencer.sim.deployment import Deployment, Trader
 
@@ -25,7 +27,6 @@ POOR_TRADERS: Final = 1
 LOAD_MS: Final = 2_800
 SUBMISSION_EVERY_MS: Final = (20, 160)
 KINDS: Final = ("valid",) * 8 + ("poor", "poor", "short", "later", "garbage", "resealed", "bent")
-PRICE_TICKS: Final = 618_000
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ class Workload:
     def _terms(self) -> dict[str, int]:
         return {
             "side": self.rng.choice((BUY, SELL)),
-            "price_ticks": PRICE_TICKS + self.rng.randint(-9, 9),
+            "price_ticks": PRICE_TICKS + self.rng.randint(-SPREAD_TICKS, SPREAD_TICKS),
             "quantity_lots": self.rng.randint(1, 50),
             "time_in_force": self.rng.choice((GTC, GTC, IOC)),
         }
@@ -107,4 +108,4 @@ class Workload:
         order = self._deployment.limit_order(trader, label, **self._terms())  # type: ignore[arg-type]
         if self.rng.random() < 0.1:
             order = msgspec.structs.replace(order, nonce=max(1, order.nonce - 1))  # two orders with one nonce
-        return self._deployment.plaintext(trader, order)
+        return self._deployment.plaintext(trader, draw_action(self.rng, order, self.cluster.now_ms))

@@ -34,6 +34,7 @@ from mpc_sequencer.core.effects import (
 from mpc_sequencer.core.logslice import PEERS_KEPT_MAX, SLICE_INTERVAL_MS, SLICES_BURST_MAX, SliceBudget
 from mpc_sequencer.core.messages import (
     BundleMessage,
+    CommitShare,
     FetchLog,
     HeadMessage,
     KeyBodies,
@@ -194,7 +195,8 @@ def test_who_is_behind_is_given_the_last_range_s_signatures_and_no_lists_or_vote
     core = cluster.cores[0]
     effects = core.step(PeerUp(STRANGER + 2), cluster.now_ms)
     sent = [one.message for one in effects if isinstance(one, Send)]
-    assert sent and all(isinstance(one, SettlementShare) and one.claim.epoch == 0 for one in sent)
+    assert sent and all(isinstance(one, SettlementShare | CommitShare) for one in sent)
+    assert {one.claim.epoch if isinstance(one, SettlementShare) else one.commit.epoch for one in sent} == {0}
 
 
 def test_visitors_without_number_cost_bounded_memory_and_each_its_own_pace() -> None:
