@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: setup demo test lint soak chaos bench vectors contracts lock clean help
+.PHONY: setup demo settle test lint soak chaos bench vectors contracts lock clean help
 
 help:
 	@echo "make setup      install everything into .venv"
 	@echo "make demo       run a committee of four on real orders, settle, audit (about two minutes)"
+	@echo "make settle     deposit, withdraw, force, rotate, freeze and exit; compare engine and contract (about three minutes)"
 	@echo "make test       lint, type-check and run all tests"
 	@echo "make soak       simulate committees under all faults, 10,000 runs (some 40 minutes on two cores; goes on where it was stopped)"
 	@echo "make chaos      kill members of a trading committee for three minutes, compare what they leave"
@@ -44,6 +45,9 @@ setup: $(VENV)/dev.stamp
 
 demo: $(VENV)/runtime.stamp
 	@$(BIN)/mpcseq demo $(DEMO)
+
+settle: $(VENV)/runtime.stamp
+	@for scenario in live rotate exit; do $(BIN)/mpcseq devnet settle $$scenario $(SETTLE) || exit $$?; done
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST)

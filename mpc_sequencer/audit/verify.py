@@ -76,14 +76,14 @@ def verify_log(
 
 class Audit:
     """The rules wired together, for one log. ``committee`` is what the committee file says; a key that the log
-    generates stays within the audit."""
+    generates stays within the audit. ``execution``, where given, is an empty one to execute with."""
 
-    def __init__(self, committee: Committee) -> None:
+    def __init__(self, committee: Committee, execution: Execution | None = None) -> None:
         self.committee = committee = committee.own()
         self.recorder = Recorder()
         self.epochs = Epochs(committee)
         genesis = committee.genesis
-        self.execution = Execution(
+        self.execution = execution or Execution(
             genesis.markets, len(genesis.assets), committee.separator, genesis.fee_account
         )
         self.inputs = Inputs(committee, self.recorder, self.execution)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mpc_sequencer.cli.devnet_settle import settle
 from mpc_sequencer.cli.errors import EXIT_FAULT_FOUND
 from mpc_sequencer.cli.options import AsJson, Kdf, Policy, market_names, parse_kdf, parse_policy
 from mpc_sequencer.cli.output import console, print_fields, print_json, table
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from mpc_sequencer.devnet.chaos_result import ChaosResult
 
 app = typer.Typer(no_args_is_help=True)
+app.command("settle")(settle)
 ORDER_STATES = ("sent", "final", "executed")
 
 

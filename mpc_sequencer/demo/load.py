@@ -52,7 +52,7 @@ class Traders:
     async def seal_ahead(self, orders: Sequence[PlannedOrder]) -> None:
         """Seal orders before their time, so that a burst is as fast as the network and not as sealing."""
         for number, order in enumerate(orders, 1):
-            self._ahead[order] = self._seal_limit_order(order)
+            self._ahead[order] = self.seal(order)
             if number % SEALS_PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
 
@@ -75,7 +75,7 @@ class Traders:
     async def _submit(self, orders: Sequence[PlannedOrder]) -> None:
         envelopes: list[Envelope] = []
         for number, order in enumerate(orders, 1):
-            sealed = self._ahead.pop(order) if order in self._ahead else self._seal_limit_order(order)
+            sealed = self._ahead.pop(order) if order in self._ahead else self.seal(order)
             order_id, envelope = sealed
             self.sent[order_id] = order
             envelopes.append(envelope)
@@ -86,7 +86,8 @@ class Traders:
         self.client.send(envelopes, checked=True)
         await trio.lowlevel.checkpoint()
 
-    def _seal_limit_order(self, order: PlannedOrder) -> tuple[bytes, Envelope]:
+    def seal(self, order: PlannedOrder) -> tuple[bytes, Envelope]:
+        """Sign and seal a planned order, and send it to nobody: its id and the envelope."""
         trader = self.signers[order.account]
         label = make_label(self.committee, trader.address, validity_window(_now_ms(), LIFETIME_MS))
         action = limit_order(

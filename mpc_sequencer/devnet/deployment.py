@@ -41,8 +41,11 @@ class Funding:
     units: dict[int, int]
 
 
-def deploy(devnet: Devnet, chain: ChainClient, secret: bytes, funding: Sequence[Funding]) -> Devnet:
-    """Deploy everything with the deployer's ``secret`` and rewrite the committee and node files.
+def deploy(
+    devnet: Devnet, chain: ChainClient, secret: bytes, funding: Sequence[Funding], terms: Terms | None = None
+) -> Devnet:
+    """Deploy everything with the deployer's ``secret`` and rewrite the committee and node files. Without ``terms`` the
+    contract has those of a development chain.
 
     Raises :class:`ConfigError` where the chain is not fresh, and the chain client's errors.
     """
@@ -52,7 +55,7 @@ def deploy(devnet: Devnet, chain: ChainClient, secret: bytes, funding: Sequence[
         token = chain.deploy_token(secret, asset.symbol, asset.symbol, asset.decimals)
         _check_address(token, expected)
     committee = file.committee
-    terms = _terms(file.genesis, secret)
+    terms = terms or devnet_terms(file.genesis, secret)
     settlement = chain.deploy(secret, committee.addresses, committee.q, file.genesis.assets, terms)
     _check_address(settlement, file.genesis.settlement)
     chain.fund(
@@ -87,7 +90,7 @@ def deploy(devnet: Devnet, chain: ChainClient, secret: bytes, funding: Sequence[
     return deployed
 
 
-def _terms(genesis: Genesis, secret: bytes) -> Terms:
+def devnet_terms(genesis: Genesis, secret: bytes) -> Terms:
     """Terms of a development chain; fair orders need more honest lists, so a larger quorum (core/committee.py)."""
     deployer = Signer(secret).address
     by_receipt = any(market.policy == RECEIVE for market in genesis.markets)

@@ -103,6 +103,7 @@ def init_devnet(
     policy: int = AUCTION,
     kdf: Profile = "interactive",
     key_refresh_ms: int = 0,
+    chain_id: int = CHAIN_ID,
 ) -> Devnet:
     """Write a new folder: ``nodes`` members (4 or more; 5 where the market's order ``policy`` is RECEIVE),
     traders' keys (given secrets, or a number of new ones). ``kdf`` is what a guess of the keystores' passphrase costs,
@@ -128,7 +129,7 @@ def init_devnet(
     )
     genesis = Genesis(
         version=1,
-        chain_id=CHAIN_ID,
+        chain_id=chain_id,
         settlement=contract_address(deployer, len(ASSETS)),
         epoch=0,
         threshold=t,

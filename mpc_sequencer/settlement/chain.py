@@ -197,12 +197,8 @@ class ChainClient(EthClient):
         self.transact(secret, [self._token_call(token, "approve", self.settlement, amount, APPROVE_GAS)])
 
     def _token_call(self, token: bytes, function: str, account: bytes, amount: int, gas: int) -> Call:
-        return Call(
-            token,
-            bytes.fromhex(self._token.encode_abi(function, args=[checksum(account), amount])[2:]),
-            0,
-            gas,
-        )
+        data = bytes.fromhex(self._token.encode_abi(function, args=[checksum(account), amount])[2:])
+        return Call(token, data, 0, gas)
 
     def deposit(self, secret: bytes, asset: int, amount: int, account: bytes) -> None:
         """Deposit approved tokens of the secret's account for ``account``."""
@@ -340,6 +336,11 @@ class ChainClient(EthClient):
         """(free, withdrawable) in base units."""
         free, withdrawable = self._view("balance_of", asset, checksum(account))
         return free, withdrawable
+
+    def exits(self, up_to_block: int) -> dict[tuple[bytes, int], int]:
+        """What the frozen contract has paid out, by (account, asset), in base units."""
+        rows = [event["args"] for event in self._events("Exited", up_to_block)]
+        return {(bytes.fromhex(one["account"][2:]), one["asset"]): one["amount"] for one in rows}
 
     def bond_of(self, sponsor: bytes) -> int:
         """A sponsor's bond in wei."""

@@ -79,6 +79,16 @@ class SettlementContract(ChainClient):
             commits_required=self._commits_required,
         )
 
+    def sent_call(self, transaction_hash: bytes) -> tuple[str, dict[str, Any]]:
+        """The contract's function that a mined transaction called, and its arguments by name. Raises ChainMismatch
+        where it called none."""
+        sent = self.request("eth_getTransactionByHash", "0x" + transaction_hash.hex())
+        try:
+            function, arguments = self._contract.decode_function_input(sent["input"])
+        except (TypeError, KeyError, ValueError):
+            raise ChainMismatch(f"transaction 0x{transaction_hash.hex()} is no call of the contract") from None
+        return str(function.fn_name), dict(arguments)
+
     # --- what anybody may do ---------------------------------------------------------------------------------------
     def queue_count(self, function: str) -> int:
         """``inputs_count`` or ``forced_count``."""

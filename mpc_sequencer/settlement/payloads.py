@@ -108,9 +108,8 @@ class Signatures(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Entry ``index`` of the contract's input queue; ``amount`` in base units, or wei for a bond, whose asset
-    is 0.
-    """
+    """Entry ``index`` of the contract's input queue; ``amount`` in base units, or wei for a bond, or the number that a
+    forced order's envelope hashes to: the asset of both is 0."""
 
     index: int
     kind: int

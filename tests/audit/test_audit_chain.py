@@ -37,6 +37,7 @@ class RecordedChain:
     free: dict[tuple[bytes, int], int]
     hash_of_checkpoint: bytes
     reads: list[str] = field(default_factory=list)
+    paid: dict[tuple[bytes, int], int] = field(default_factory=dict)
 
     def block_number(self) -> int:
         return 99
@@ -56,7 +57,10 @@ class RecordedChain:
 
     def balance(self, account: bytes, asset: int) -> tuple[int, int]:
         self.reads.append(account.hex())
-        return self.free[account, asset], 0
+        return (0 if (account, asset) in self.paid else self.free[account, asset]), 0
+
+    def exits(self, up_to_block: int) -> dict[tuple[bytes, int], int]:
+        return self.paid
 
 
 def recorded(log: LogBuilder) -> RecordedChain:
@@ -130,6 +134,34 @@ def test_a_balance_other_than_deposits_and_settled_changes_is_found() -> None:
     asset, account = min(log.range().changes)
     chain.free[account, asset] += 1
     assert compare(log, chain) == ["chain.balance"]
+
+
+@pytest.mark.parametrize(("off", "codes"), [(0, []), (-1, ["chain.balance"]), (1, ["chain.balance"])])
+def test_what_a_frozen_contract_has_paid_out_is_what_was_settled(off: int, codes: list[str]) -> None:
+    log = standard()
+    chain = recorded(log)
+    entry = next(entry for entry in log.entries if isinstance(entry, SettlementEntry))
+    withdrawn: dict[tuple[bytes, int], int] = {}
+    for delta in unpack_deltas(entry.deltas):
+        key = delta.account, delta.asset
+        withdrawn[key] = withdrawn.get(key, 0) + delta.withdrawable
+    key = min(key for key in withdrawn if not withdrawn[key])
+    exits = {one: chain.free[one] + amount for one, amount in withdrawn.items()}
+    assert compare(log, replace(chain, paid=exits | {key: exits[key] + off})) == codes
+
+
+def test_a_balance_that_stays_after_it_was_paid_out_is_found() -> None:
+    log = standard()
+    chain = recorded(log)
+    key = min(key for key in chain.free if chain.free[key])
+
+    class Doubled(RecordedChain):
+        def balance(self, account: bytes, asset: int) -> tuple[int, int]:
+            return self.free[account, asset], 0
+
+    doubled = Doubled(chain.members, 3, chain.queue, chain.posted, chain.free, chain.hash_of_checkpoint)
+    doubled.paid = {key: chain.free[key]}
+    assert compare(log, doubled) == ["chain.balance"]
 
 
 def test_a_result_posted_beyond_the_logs_end_is_left_open() -> None:

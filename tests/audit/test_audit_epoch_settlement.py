@@ -133,6 +133,9 @@ class Contract:
     def balance(self, account: bytes, asset: int) -> tuple[int, int]:
         return 0, 0
 
+    def exits(self, up_to_block: int) -> dict[tuple[bytes, int], int]:
+        return {}
+
 
 def test_the_contracts_signers_are_those_of_their_epochs() -> None:
     run = grown()
