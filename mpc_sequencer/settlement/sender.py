@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mpc_sequencer.settlement.claims import SignedCommit
 from mpc_sequencer.settlement.errors import ChainError, ChainMismatch, TransactionRejected, TransactionReverted
-from mpc_sequencer.settlement.ethrpc import Call, PreparedTransaction, Receipt
 from mpc_sequencer.settlement.kept import KeptTransactions
 from mpc_sequencer.settlement.payloads import SignedResult
 from mpc_sequencer.settlement.steps import ContractView, Kind, Rotation, Step
@@ -23,6 +22,9 @@ from mpc_sequencer.settlement.submitter_events import (
     SendFailed,
     Sent,
 )
+
+if TYPE_CHECKING:  # web3 takes seconds to import, which a member that comes back should not wait for
+    from mpc_sequencer.settlement.ethrpc import Call, PreparedTransaction, Receipt
 
 CANCEL_GAS: Final = 21_000
 
@@ -96,6 +98,8 @@ class Sender:
         """Sign, keep, send."""
         try:
             if order.step.kind is Kind.CANCEL:
+                from mpc_sequencer.settlement.ethrpc import Call
+
                 call = Call(self.kept.account, b"", gas=CANCEL_GAS)
             else:
                 call = self.chain.call_of(order.step, *order.signed)
@@ -119,6 +123,8 @@ class Sender:
         return self._broadcast(order.nonce, order.attempt, self.kept.raw[order.attempt.transaction_hash])
 
     def _broadcast(self, nonce: int, attempt: Attempt, raw: bytes) -> Event:
+        from mpc_sequencer.settlement.ethrpc import PreparedTransaction
+
         try:
             self.chain.broadcast([PreparedTransaction(raw, attempt.transaction_hash, nonce)])
         except (TransactionRejected, TransactionReverted) as error:

@@ -107,6 +107,7 @@ def examples() -> tuple[tuple[Any, Any], ...]:
         messages.FetchLog(300, 70_000),
         messages.LogSlice((b"entry", b"another"), 9),
         messages.KeyBodies((key_message, key_message)),
+        messages.CommitShare(OrderCommit(0, 16, ID, ID, 7, 1), 3, SIGNATURE),
         messages.FetchInputs(ID),
         messages.InputsMessage(ID, ID, (ChainInput(3, bytes(20), 0, ID, b"envelope"),) * 2),
     )

@@ -70,7 +70,7 @@ def proven(era: Era) -> ResultProof:
     certificate = Certificate(FINALIZE, epoch, 901, child.block_id(), votes)
     heads = []
     for index in range(committee.q):
-        head = Head(epoch, 0, index, 900, 1_200, 0, zero, (*certified,), CHECKPOINT, NO_SIGNATURE)
+        head = Head(epoch, 0, index, 900, 1_200, 0, zero, (*certified,), CHECKPOINT, 0, NO_SIGNATURE)
         heads.append(with_signature(head, era.signer(index).sign_digest(committee.digest(head.struct_hash()))))
     certification = Certification(certified, header, (child,), certificate, tuple(heads))
     return ResultProof(committee.genesis_id, MARKET, NAME, (shown,), b"\x04" * 32, links, certification)

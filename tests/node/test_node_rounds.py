@@ -24,7 +24,8 @@ class Core:
         self.application = SimpleNamespace(loaded=lambda: loaded)
         self.board = SimpleNamespace(sequenced_saved=0, sequenced=0)
         self.chain = SimpleNamespace(final_height=0)
-        self.committee = SimpleNamespace(joiners=[], epoch=0)
+        self.committee = SimpleNamespace(joiners=[], epoch=0, n=4, starts=())
+        self.node = 0
         self.over = False
         self.even = True
         self.taken: list[int] = []
