@@ -164,17 +164,19 @@ class Ledger:
         self._row(account, asset)[_FREE] += amount
         self._change(account, asset, amount)
 
-    def trade(self, paid_asset: int, got_asset: int, rows: Iterable[tuple[bytes, int, int, int]]) -> None:
-        """:meth:`pay` and :meth:`receive` for many: rows (account, units paid, locked units they come from, units
-        got)."""
-        accounts, touched = self._accounts, self._touched
+    def trade(
+        self, paid_asset: int, got_asset: int, addresses: Sequence[bytes], rows: Iterable[tuple[int, int, int]]
+    ) -> None:
+        """:meth:`pay` and :meth:`receive` for many: a row (units paid, locked units they come from, units got) for each
+        account."""
+        accounts = self._accounts
+        self._touched.update(addresses)
         paid_changes, got_changes = self._totals(paid_asset), self._totals(got_asset)
-        for account, paid, locked, got in rows:
+        for account, (paid, locked, got) in zip(addresses, rows, strict=True):
             balances = accounts[account].balances
             row = balances[paid_asset]
             row[_LOCKED] -= locked
             row[_FREE] += locked - paid
-            touched.add(account)
             if paid or got:
                 paid_changes[account] = paid_changes.get(account, 0) - paid
                 got_changes[account] = got_changes.get(account, 0) + got

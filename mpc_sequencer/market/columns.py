@@ -98,7 +98,10 @@ class _ColumnEntry:
     def __init__(self, context: Context, batch: Sequence[PreparedOrder]) -> None:
         self._context = context
         self._batch = batch
-        rows = [one for one in batch if type(one.action) is Order]
+        rows: list[PreparedOrder] = []
+        self._no_orders: list[PreparedOrder] = []
+        for one in batch:
+            (rows if type(one.action) is Order else self._no_orders).append(one)
         actions: list[Any] = [one.action for one in rows]
         self._rows = rows
         self._actions = actions
@@ -106,10 +109,9 @@ class _ColumnEntry:
         self._accounts = _column([places.setdefault(a.account, len(places)) for a in actions])
         self._account_list = list(places)
         self._slow = np.zeros(len(places), dtype=np.bool_)
-        if len(rows) < len(batch):
-            for one in batch:
-                if one.action is not None and type(one.action) is not Order and one.action.account in places:
-                    self._slow[places[one.action.account]] = True
+        for one in self._no_orders:
+            if one.action is not None and one.action.account in places:
+                self._slow[places[one.action.account]] = True
         self._nonces = _column([a.nonce for a in actions])
         self._markets = _column([a.market for a in actions])
         self._sides = _column([a.side for a in actions])
@@ -126,14 +128,21 @@ class _ColumnEntry:
     def run(self) -> Sequence[PreparedOrder]:
         if not self._rows:
             return self._batch
+        self._find_markets()
         self._check_terms()
         self._take_accounts()
         taken = ~self._slow[self._accounts]
         self._hand_over(taken)
-        if len(self._rows) == len(self._batch) and taken.all():
-            return ()
-        left = [one for one in self._batch if type(one.action) is not Order]
-        return [*left, *(self._rows[i] for i in np.flatnonzero(~taken).tolist())]
+        return [*self._no_orders, *(self._rows[i] for i in np.flatnonzero(~taken).tolist())]
+
+    def _find_markets(self) -> None:
+        """The AUCTION markets of the batch, others as None, and each order's place among them."""
+        ids, places = self._markets[:1], np.zeros_like(self._markets)
+        if (self._markets != ids).any():
+            ids, places = np.unique(self._markets, return_inverse=True)
+        found = (self._context.state.markets.get(market_id) for market_id in ids.tolist())
+        self._auctions = [None if one is None or one.policy != AUCTION else one for one in found]
+        self._market_places = places
 
     def _check_terms(self) -> None:
         """Mark accounts slow with orders that may not be plain and in bounds."""
@@ -143,16 +152,18 @@ class _ColumnEntry:
         good &= (prices >= 1) & (prices <= PRICE_TICKS_MAX)
         good &= lots <= SAFE // len(prices) // np.maximum(prices, 1)
         known = np.zeros(len(self._rows), dtype=np.bool_)
-        for market_id in np.unique(self._markets).tolist():
-            market = self._context.state.markets.get(market_id)
-            if market is not None and market.policy == AUCTION:
-                here = self._markets == market_id
+        for place, market in enumerate(self._auctions):
+            if market is not None:
+                here = self._market_places == place
                 known |= here & (lots >= market.quantity_min_lots) & (lots <= market.quantity_max_lots)
         self._slow[self._accounts[~(known & good)]] = True
 
     def _take_accounts(self) -> None:
         """Use the nonces of, and lock for, each account of which all can be accepted; mark the others slow."""
-        order = np.lexsort((self._nonces, self._accounts))
+        order, _ = by_group(self._accounts, len(self._account_list))
+        apart = np.diff(self._accounts[order]) > 0
+        if not (apart | (np.diff(self._nonces[order]) > 0)).all():
+            order = np.lexsort((self._nonces, self._accounts))
         accounts, nonces = self._accounts[order], self._nonces[order]
         starts = np.flatnonzero(np.r_[True, accounts[1:] != accounts[:-1]])
         stops = np.r_[starts[1:], len(accounts)]
@@ -179,17 +190,15 @@ class _ColumnEntry:
     def _needs(self) -> tuple[list[tuple[int, int]], list[int]]:
         """What accounts lock, as rows (asset, units), and where in them each account's begin. (Accounts that are slow
         have rows of no meaning.)"""
-        buys = self._sides == BUY
-        ids, places = np.unique(self._markets, return_inverse=True)
-        keys = (self._accounts * len(ids) + places) * 2 + buys
-        order, starts = by_group(keys, 2 * len(ids) * len(self._account_list))
+        buys, markets, count = self._sides == BUY, self._auctions, 2 * len(self._auctions)
+        keys = self._accounts * count + self._market_places * 2 + buys
+        order, starts = by_group(keys, count * len(self._account_list))
         groups = keys[order[starts]]
         tick_lots = self._prices * self._lots
         ceilings = np.zeros_like(tick_lots)
-        markets = [self._context.state.markets.get(market_id) for market_id in ids.tolist()]
         for place, market in enumerate(markets):
-            if market is not None and market.policy == AUCTION:
-                here = buys & (places == place)
+            if market is not None:
+                here = buys & (self._market_places == place)
                 ceilings[here] = lock_parts(market).ceilings(tick_lots[here])
         sums = [np.add.reduceat(column[order], starts).tolist() for column in (self._lots, tick_lots, ceilings)]
         terms = [
@@ -202,18 +211,20 @@ class _ColumnEntry:
             for market in markets
         ]  # fmt: skip
         needs: list[tuple[int, int]] = []
-        for group, lots, value, ceiling in zip((groups % (2 * len(ids))).tolist(), *sums, strict=True):
+        for group, lots, value, ceiling in zip((groups % count).tolist(), *sums, strict=True):
             base, base_units, quote, quote_units = terms[group >> 1]
             needs.append((quote, value * quote_units + ceiling) if group & 1 else (base, lots * base_units))
-        firsts = np.searchsorted(groups // (2 * len(ids)), np.arange(len(self._account_list) + 1))
+        firsts = np.searchsorted(groups // count, np.arange(len(self._account_list) + 1))
         return needs, firsts.tolist()
 
     def _hand_over(self, taken: Bools) -> None:
-        for market_id in np.unique(self._markets[taken]).tolist():
-            places = np.flatnonzero(taken & (self._markets == market_id))
+        for place, market in enumerate(self._auctions):
+            places = np.flatnonzero(taken & (self._market_places == place))
+            if market is None or not len(places):
+                continue
             every = len(places) == len(self._rows)
             listed = places.tolist()
-            self._context.columns[market_id] = Rows(
+            self._context.columns[market.id] = Rows(
                 order_ids=[one.order_id for one in (self._rows if every else [self._rows[i] for i in listed])],
                 sources=self._actions if every else [self._actions[i] for i in listed],
                 account_list=self._account_list,

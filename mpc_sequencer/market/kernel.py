@@ -271,11 +271,11 @@ def _move(
             ceilings = lock.ceilings(before) - lock.ceilings(after)
             released = [x * (unit + lock.whole) + part for x, part in _pairs(sums(before - after), sums(ceilings))]
             paid = [quote + some for quote, some in zip(quotes, fee_sums, strict=True)]
-            ledger.trade(market.quote_asset, market.base_asset, zip(accounts, paid, released, bases, strict=True))
+            ledger.trade(market.quote_asset, market.base_asset, accounts, zip(paid, released, bases, strict=True))
         else:
             released = [some * base_units for some in sums(rows.lots - open_lots).tolist()]
             got = [quote - some for quote, some in zip(quotes, fee_sums, strict=True)]
-            ledger.trade(market.base_asset, market.quote_asset, zip(accounts, bases, released, got, strict=True))
+            ledger.trade(market.base_asset, market.quote_asset, accounts, zip(bases, released, got, strict=True))
     if all_fees:
         ledger.receive(context.state.fee_account, market.quote_asset, all_fees)
 
