@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -304,7 +305,7 @@ def _tell(
             )
             for i, lots, some in zip(traded.tolist(), filled[traded].tolist(), fees(traded), strict=True)
         ]  # fmt: skip
-        return sorted([*other_fills, *made], key=lambda fill: fill.order_id)
+        return sorted([*other_fills, *made], key=attrgetter("order_id"))
 
     def outcomes() -> None:
         for order_id, source, lots, some, rest in zip(
