@@ -132,10 +132,10 @@ class Ledger:
         held = self._accounts.get(account)
         return held is not None and client_id in held.client_ids
 
-    def remember_client_id(self, account: bytes, client_id: int) -> None:
-        """Note an accepted client id."""
+    def remember_client_ids(self, account: bytes, client_ids: Iterable[int]) -> None:
+        """Note accepted client ids, the newest last."""
         held = self._touch(account)
-        held.client_ids = (*held.client_ids, client_id)[-CLIENT_IDS_KEPT:]
+        held.client_ids = (*held.client_ids, *client_ids)[-CLIENT_IDS_KEPT:]
 
     def lock(self, account: bytes, asset: int, amount: int) -> bool:
         """Move ``amount`` from free to locked if free covers it."""

@@ -2,8 +2,9 @@
 
 The rule is that of :mod:`~mpc_sequencer.market.entry` and nothing else; this finds the orders for which its outcome is
 known without going through them one by one, and leaves all others to it. An account's orders are taken together where
-all it does in the batch is to send limit orders with no further terms, each in bounds, with nonces that are usable in
-any sequence, and its balance covers them all: then no draw decides anything, and all are accepted. Accounts do not meet
+all it does in the batch is to send GTC, GTD and IOC limit orders with no further terms but client ids, each in bounds,
+with nonces that are usable in any sequence and client ids that are new, and its balance covers them all: then no draw
+decides anything, and all are accepted. Accounts do not meet
 here, so what one of them sends, whatever it is, takes nobody else's orders out of the columns.
 
 Integers are int64 and nothing overflows: values are summed in *tick-lots* (price times lots, before the market's
@@ -22,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mpc_sequencer.core.actions import BUY, GTC, IOC, LIMIT, SELL, Order
+from mpc_sequencer.core.actions import BUY, GTC, GTD, IOC, LIMIT, SELL, Order
 from mpc_sequencer.core.limits import NONCE_WINDOW, OPEN_ORDERS_PER_ACCOUNT_MAX, PPM, PRICE_TICKS_MAX
 from mpc_sequencer.market.context import Context
 from mpc_sequencer.market.types import AUCTION, Market, PreparedOrder
@@ -120,10 +121,12 @@ class _ColumnEntry:
         self._lots = _column([a.quantity_lots for a in actions])
         self._odd = _column(
             [
-                a.client_id | a.post_only | a.self_trade | a.stop_ticks | a.display_lots | a.expires_ms | a.kind ^ LIMIT
+                a.post_only | a.self_trade | a.stop_ticks | a.display_lots | a.kind ^ LIMIT
                 for a in actions
             ]
         )
+        self._client_ids = _column([a.client_id for a in actions])
+        self._expiries = _column([a.expires_ms for a in actions])
 
     def run(self) -> Sequence[PreparedOrder]:
         if not self._rows:
@@ -148,7 +151,9 @@ class _ColumnEntry:
         """Mark accounts slow with orders that may not be plain and in bounds."""
         sides, prices, lots = self._sides, self._prices, self._lots
         good = (self._odd == 0) & ((sides == BUY) | (sides == SELL))
-        good &= (self._times == GTC) | (self._times == IOC)
+        lasts = self._times == GTD
+        good &= lasts | (self._times == GTC) | (self._times == IOC)
+        good &= np.where(lasts, self._expiries > self._context.time_ms, self._expiries == 0)
         good &= (prices >= 1) & (prices <= PRICE_TICKS_MAX)
         good &= lots <= SAFE // len(prices) // np.maximum(prices, 1)
         known = np.zeros(len(self._rows), dtype=np.bool_)
@@ -170,22 +175,43 @@ class _ColumnEntry:
         self._slow[accounts[1:][(nonces[1:] == nonces[:-1]) & (accounts[1:] == accounts[:-1])]] = True
         lowest, highest = nonces[starts], nonces[stops - 1]
         self._slow |= highest - lowest >= NONCE_WINDOW  # sorted, accounts are in the sequence of their list
-        resting = np.add.reduceat((self._times[order] == GTC).astype(np.int64), starts)
+        resting = np.add.reduceat((self._times[order] != IOC).astype(np.int64), starts)
         needs, firsts = self._needs()
         slow, addresses = self._slow.tolist(), self._account_list
         gapless = (highest - lowest == stops - starts - 1).tolist()
+        named = np.maximum.reduceat(self._client_ids[order], starts).tolist()
         ledger, orders, opened = self._context.state.ledger, self._context.state.orders, self._context.opened
         columns = (lowest.tolist(), highest.tolist(), resting.tolist(), starts.tolist(), stops.tolist())
         for place, (low, high, rest, start, stop) in enumerate(zip(*columns, strict=True)):
             if slow[place]:
                 continue
+            slow[place] = True
             address = addresses[place]
             if rest and len(orders.of_account(address)) + opened.get(address, 0) + rest > OPEN_ORDERS_PER_ACCOUNT_MAX:
-                slow[place] = True
                 continue
+            client_ids = self._new_client_ids(address, order[start:stop].tolist()) if named[place] else ()
             window = (1 << stop - start) - 1 if gapless[place] else _window(nonces[start:stop].tolist())
-            slow[place] = not ledger.enter(address, low, high, window, needs[firsts[place] : firsts[place + 1]])
+            if client_ids is not None and ledger.enter(
+                address, low, high, window, needs[firsts[place] : firsts[place + 1]]
+            ):
+                slow[place] = False
+                if client_ids:
+                    ledger.remember_client_ids(address, client_ids)
         self._slow = np.array(slow, dtype=np.bool_)
+
+    def _new_client_ids(self, address: bytes, rows: list[int]) -> list[int] | None:
+        """An account's client ids by draw, as they would be remembered; None where one was used before."""
+        ledger, orders, draw = self._context.state.ledger, self._context.state.orders, self._context.draw
+        named = [(self._rows[i].order_id, self._actions[i].client_id) for i in rows if self._actions[i].client_id]
+        used = (
+            ledger.knows_client_id(address, client_id) or orders.of_client_id(address, client_id) is not None
+            for _, client_id in named
+        )
+        if len({client_id for _, client_id in named}) < len(named) or any(used):
+            return None
+        if len(named) > 1:
+            named.sort(key=lambda row: draw(row[0]))
+        return [client_id for _, client_id in named]
 
     def _needs(self) -> tuple[list[tuple[int, int]], list[int]]:
         """What accounts lock, as rows (asset, units), and where in them each account's begin. (Accounts that are slow
@@ -230,7 +256,7 @@ class _ColumnEntry:
                 account_list=self._account_list,
                 accounts=self._accounts[places],
                 buys=self._sides[places] == BUY,
-                rests=self._times[places] == GTC,
+                rests=self._times[places] != IOC,
                 prices=self._prices[places],
                 lots=self._lots[places],
             )

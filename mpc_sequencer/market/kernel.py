@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mpc_sequencer.core.actions import AMOUNT_BYTES, BUY, FOK, GTC, IOC, SELL
+from mpc_sequencer.core.actions import AMOUNT_BYTES, BUY, FOK, GTC, GTD, IOC, SELL
 from mpc_sequencer.core.limits import FOK_ROUNDS_MAX
 from mpc_sequencer.market import types
 from mpc_sequencer.market.auction import apply_given, by_side_and_price, post
@@ -30,7 +30,7 @@ from mpc_sequencer.market.settle import settle
 from mpc_sequencer.market.terms import may_rest
 from mpc_sequencer.market.types import Fill, Market, Outcome
 
-_UNTOUCHED: Final = {GTC: types.RESTING, IOC: types.UNFILLED}
+_UNTOUCHED: Final = {GTC: types.RESTING, GTD: types.RESTING, IOC: types.UNFILLED}
 _NO_PLACES: Final[Ints] = np.zeros(0, dtype=np.int64)
 
 Levels = Mapping[int, Mapping[int, NewOrders]]  # by side and price

@@ -44,9 +44,23 @@ plain_orders = st.builds(
     time_in_force=st.sampled_from((1, 2)),
     market=st.sampled_from((1, 1, 7)),
 )
-mixed = st.one_of(plain_orders, plain_orders, plain_orders, plain_orders, orders, verdicts)
+named_orders = st.builds(
+    lambda order, client_id, late: replace(
+        order,
+        client_id=client_id,
+        time_in_force=4 if late is not None else order.time_in_force,
+        expires_ms=0 if late is None else desk.TIME_MS + late,
+    ),
+    plain_orders,
+    st.integers(0, 30),
+    st.none() | st.integers(1, 9),
+)
+mixed = st.one_of(plain_orders, named_orders, plain_orders, plain_orders, orders, verdicts)
 histories = st.lists(
-    st.tuples(st.binary(min_size=32, max_size=32), st.lists(plain_orders, max_size=25) | st.lists(mixed, max_size=25)),
+    st.tuples(
+        st.binary(min_size=32, max_size=32),
+        st.lists(plain_orders, max_size=25) | st.lists(named_orders, max_size=9) | st.lists(mixed, max_size=25),
+    ),
     max_size=5,
 )
 engines = st.tuples(
@@ -157,9 +171,27 @@ def test_one_odd_order_leaves_all_other_accounts_in_columns(kind, rich, monkeypa
         ]
         del ran[:]
         run_both(monkeypatch, one, other, 2, [*plain, *odd], random.randbytes(32))
-        assert ran[0] >= len(plain)
+        assert ran[0] >= len(plain) + (2 if kind == "GTD" and rich else 0)
         run_both(monkeypatch, one, other, 3, [desk.buy(1, 50, 9, 1), desk.sell(2, 50, 13, 1)], random.randbytes(32))
         assert one.dump() == other.dump()
+
+
+def test_client_ids_and_expiries_are_columns_and_remembered_by_draw(monkeypatch):
+    """Of 90 new ids of one account the last 64 by draw stay; one used before, in the batch or not, is refused."""
+    ran = watched_rows(monkeypatch)
+    one, other = (desk.engine(mix(1, 1, (100, 300), (1, 10**6))) for _ in range(2))
+    late = {"time_in_force": 4, "expires_ms": desk.TIME_MS + 3}
+    first = [
+        replace(desk.buy(0, nonce, 9, 1), client_id=nonce, **(late if nonce & 1 else {})) for nonce in range(1, 91)
+    ]
+    run_both(monkeypatch, one, other, 1, first, desk.COIN)
+    assert ran == [90] and one.dump() == other.dump()
+    again = [replace(desk.sell(0, 100 + nonce, 9, 1), client_id=nonce) for nonce in (2, 200)]
+    twice = [replace(desk.sell(1, nonce, 9, 1), client_id=7) for nonce in (1, 2)]
+    result = run_both(monkeypatch, one, other, 2, [*again, *twice, desk.sell(2, 1, 9, 50)], desk.COIN)
+    assert sum(outcome.code == "duplicate_client_id" for outcome in result.outcomes) == 2 and ran[1:] == [1]
+    result = run_both(monkeypatch, one, other, 3, [desk.sell(2, 2, 9, 1)], desk.COIN)
+    assert "expired" in {update.code for update in result.updates} and one.dump() == other.dump()
 
 
 def test_unfunded_orders_of_any_size_push_nobody_out_of_the_columns(monkeypatch):
