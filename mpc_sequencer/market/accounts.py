@@ -23,7 +23,6 @@ Delta = tuple[bytes, int, int, int]
 
 _FREE: Final = 0
 _LOCKED: Final = 1
-_WITHDRAWABLE: Final = 1  # in a row of changes
 
 
 class Account:
@@ -69,12 +68,14 @@ class Savepoint:
 class Ledger:
     """All accounts. Methods that move units do all of it or, answering False, nothing."""
 
-    __slots__ = ("_accounts", "_changes", "_supply", "_touched")
+    __slots__ = ("_accounts", "_changes", "_supply", "_touched", "_withdrawn")
 
     def __init__(self) -> None:
         self._accounts: dict[bytes, Account] = {}
         self._supply: dict[int, int] = {}
-        self._changes: dict[tuple[int, bytes], list[int]] = {}
+        self._changes: dict[int, dict[bytes, int]] = {}
+        """By asset and account, of free + locked; those of what became withdrawable beside them."""
+        self._withdrawn: dict[tuple[int, bytes], int] = {}
         self._touched: set[bytes] = set()
 
     def __iter__(self) -> Iterator[tuple[bytes, Account]]:
@@ -105,29 +106,36 @@ class Ledger:
         held = self._accounts.get(account)
         return (NonceState() if held is None else held.nonces).refusal(nonce)
 
-    def highest_nonce(self, account: bytes) -> int:
-        """The highest nonce the account has used; 0 where it has used none."""
+    def enter(self, account: bytes, lowest: int, highest: int, window: int, needs: Sequence[tuple[int, int]]) -> bool:
+        """Lock ``needs``, rows (asset, units), and use up nonces (see :meth:`NonceState.consume_above`)."""
         held = self._accounts.get(account)
-        return 0 if held is None else held.nonces.highest
-
-    def consume_nonces(self, account: bytes, nonces: Sequence[int]) -> None:
-        """Use up nonces that are ascending, above the highest used, and within one window: which may be done in any
-        sequence."""
-        self._touch(account).nonces.consume_above(nonces)
-
-    def free(self, account: bytes, asset: int) -> int:
-        """What the account may lock or withdraw, in base units."""
-        return self._free(account, asset)
+        if held is None:
+            return False
+        rows = []
+        for asset, units in needs:
+            row = held.balances.get(asset)
+            if row is None or units > row[_FREE]:
+                break
+            row[_FREE] -= units
+            row[_LOCKED] += units
+            rows.append((row, units))
+        if len(rows) == len(needs) and held.nonces.consume_above(lowest, highest, window):
+            self._touched.add(account)
+            return True
+        for row, units in rows:
+            row[_FREE] += units
+            row[_LOCKED] -= units
+        return False
 
     def knows_client_id(self, account: bytes, client_id: int) -> bool:
         """Whether it is among the account's last accepted ones."""
         held = self._accounts.get(account)
         return held is not None and client_id in held.client_ids
 
-    def remember_client_id(self, account: bytes, client_id: int) -> None:
-        """Note an accepted client id."""
+    def remember_client_ids(self, account: bytes, client_ids: Iterable[int]) -> None:
+        """Note accepted client ids, the newest last."""
         held = self._touch(account)
-        held.client_ids = (*held.client_ids, client_id)[-CLIENT_IDS_KEPT:]
+        held.client_ids = (*held.client_ids, *client_ids)[-CLIENT_IDS_KEPT:]
 
     def lock(self, account: bytes, asset: int, amount: int) -> bool:
         """Move ``amount`` from free to locked if free covers it."""
@@ -149,12 +157,34 @@ class Ledger:
         row = self._row(account, asset)
         row[_LOCKED] -= locked
         row[_FREE] += locked - amount
-        self._change(account, asset)[_FREE] -= amount
+        self._change(account, asset, -amount)
 
     def receive(self, account: bytes, asset: int, amount: int) -> None:
         """Add what fills bring to free."""
         self._row(account, asset)[_FREE] += amount
-        self._change(account, asset)[_FREE] += amount
+        self._change(account, asset, amount)
+
+    def trade(
+        self, paid_asset: int, got_asset: int, addresses: Sequence[bytes], rows: Iterable[tuple[int, int, int]]
+    ) -> None:
+        """:meth:`pay` and :meth:`receive` for many: a row (units paid, locked units they come from, units got) for each
+        account."""
+        accounts = self._accounts
+        self._touched.update(addresses)
+        paid_changes, got_changes = self._totals(paid_asset), self._totals(got_asset)
+        for account, (paid, locked, got) in zip(addresses, rows, strict=True):
+            balances = accounts[account].balances
+            row = balances[paid_asset]
+            row[_LOCKED] -= locked
+            row[_FREE] += locked - paid
+            if paid or got:
+                paid_changes[account] = paid_changes.get(account, 0) - paid
+                got_changes[account] = got_changes.get(account, 0) + got
+                to = balances.get(got_asset)
+                if to is None:
+                    balances[got_asset] = [got, 0]
+                else:
+                    to[_FREE] += got
 
     def withdraw(self, account: bytes, asset: int, amount: int) -> bool:
         """Take ``amount`` from free for good if free covers it."""
@@ -162,9 +192,8 @@ class Ledger:
             return False
         self._row(account, asset)[_FREE] -= amount
         self._supply[asset] -= amount
-        change = self._change(account, asset)
-        change[_FREE] -= amount
-        change[_WITHDRAWABLE] += amount
+        self._change(account, asset, -amount)
+        self._withdrawn[asset, account] = self._withdrawn.get((asset, account), 0) + amount
         return True
 
     def restore(self, account: bytes, value: AccountValue) -> None:
@@ -204,16 +233,18 @@ class Ledger:
             else:
                 self._accounts[account] = one
         self._supply = dict(savepoint.supply)
-        self._changes = {}
+        self._changes, self._withdrawn = {}, {}
 
     def take_deltas(self) -> tuple[Delta, ...]:
         """The rows ``(account, asset, free + locked, withdrawable)`` changed since the last call, by
         (asset, account)."""
         changes, self._changes = self._changes, {}
+        withdrawn, self._withdrawn = self._withdrawn, {}
         return tuple(
-            (account, asset, total, withdrawable)
-            for (asset, account), (total, withdrawable) in sorted(changes.items())
-            if total or withdrawable
+            (account, asset, changes[asset][account], withdrawn.get((asset, account), 0) if withdrawn else 0)
+            for asset in sorted(changes)
+            for account in sorted(changes[asset])
+            if changes[asset][account] or (asset, account) in withdrawn
         )
 
     def take_touched(self) -> set[bytes]:
@@ -236,5 +267,9 @@ class Ledger:
     def _row(self, account: bytes, asset: int) -> list[int]:
         return self._touch(account).balances.setdefault(asset, [0, 0])
 
-    def _change(self, account: bytes, asset: int) -> list[int]:
-        return self._changes.setdefault((asset, account), [0, 0])
+    def _totals(self, asset: int) -> dict[bytes, int]:
+        return self._changes.setdefault(asset, {})
+
+    def _change(self, account: bytes, asset: int, amount: int) -> None:
+        totals = self._totals(asset)
+        totals[account] = totals.get(account, 0) + amount

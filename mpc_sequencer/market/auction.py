@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from mpc_sequencer.core.actions import BUY, FOK, SELL
 from mpc_sequencer.core.limits import FOK_ROUNDS_MAX
 from mpc_sequencer.market import types
-from mpc_sequencer.market.clearing import Clearing, NewOrders, clear
+from mpc_sequencer.market.clearing import Clearing, Given, NewOrders, clear
 from mpc_sequencer.market.context import Context
 from mpc_sequencer.market.openorder import EARLIER, KEPT, OpenOrder
 from mpc_sequencer.market.selftrade import prevent
@@ -31,13 +31,14 @@ def run_auction(context: Context, market: Market, new: Sequence[OpenOrder]) -> N
     live = [order for order in taking if not order.code]
     clearing, live = _clear_whole(context, market, live)
     if clearing is not None:
-        changed += _apply(context, clearing)
+        changed += apply_given(context, clearing.price_ticks, clearing.given)
         context.state.set_reference_price(market.id, clearing.price_ticks)
         context.clearing.append((market.id, clearing.price_ticks, clearing.volume_lots))
     for order in live:
         if order.filled_lots < order.quantity_lots and may_rest(order.time_in_force):
             context.state.rest_order(order)
-    _post(context, [order for order in new if order.post_only], clearing)
+    price_ticks = None if clearing is None else clearing.price_ticks
+    post(context, [order for order in new if order.post_only], price_ticks)
     context.fills.append(settle(context, market, (*new, *changed)))
 
 
@@ -84,11 +85,11 @@ def by_side_and_price(orders: Iterable[OpenOrder]) -> dict[int, dict[int, NewOrd
     }
 
 
-def _apply(context: Context, clearing: Clearing) -> list[OpenOrder]:
-    """Note who traded what; the resting orders among them."""
+def apply_given(context: Context, price_ticks: int, given: Given) -> list[OpenOrder]:
+    """Note who traded what at the clearing price; the resting orders among them."""
     traded = []
-    for order, lots in clearing.given:
-        order.trade(clearing.price_ticks, lots, int(order.origin in _RESTED))
+    for order, lots in given:
+        order.trade(price_ticks, lots, int(order.origin in _RESTED))
         if order.status == STATUS_RESTING:
             context.state.orders.take(order, lots)
             traded.append(order)
@@ -97,14 +98,12 @@ def _apply(context: Context, clearing: Clearing) -> list[OpenOrder]:
     return traded
 
 
-def _post(context: Context, orders: list[OpenOrder], clearing: Clearing | None) -> None:
-    """Let post-only orders rest by draw where none would have traded."""
+def post(context: Context, orders: list[OpenOrder], price_ticks: int | None) -> None:
+    """Let post-only orders rest by draw where none would have traded, at the clearing price or with what rests."""
     book = context.state.orders.books
     for order in sorted(orders, key=lambda one: context.draw(one.order_id)) if len(orders) > 1 else orders:
-        through = clearing is not None and (
-            order.price_ticks >= clearing.price_ticks
-            if order.side == BUY
-            else order.price_ticks <= clearing.price_ticks
+        through = price_ticks is not None and (
+            order.price_ticks >= price_ticks if order.side == BUY else order.price_ticks <= price_ticks
         )
         other_side = SELL if order.side == BUY else BUY
         if through or book[order.market].first(other_side, order.price_ticks) is not None:

@@ -46,8 +46,9 @@ class Cancels:
 
     def run(self, batch: Sequence[PreparedOrder]) -> None:
         """Take all cancels and replacements of ``batch`` (orders with actions)."""
+        others = [one for one in batch if type(one.action) is not Order]  # most are orders: the quick test first
         cancels = [
-            (one.order_id, one.action) for one in batch if isinstance(one.action, (Cancel, CancelAll, Replace))
+            (one.order_id, one.action) for one in others if isinstance(one.action, (Cancel, CancelAll, Replace))
         ]
         if not cancels:
             return

@@ -2,10 +2,16 @@
 
 The rule is that of :mod:`~mpc_sequencer.market.entry` and nothing else; this finds the orders for which its outcome is
 known without going through them one by one, and leaves all others to it. An account's orders are taken together where
-all it does in the batch is to send limit orders with no further terms, each in bounds, with nonces that are usable in
-any sequence, and its balance covers them all: then no draw decides anything, and all are accepted.
+all it does in the batch is to send GTC, GTD and IOC limit orders with no further terms but client ids, each in bounds,
+with nonces that are usable in any sequence and client ids that are new, and its balance covers them all: then no draw
+decides anything, and all are accepted. Accounts do not meet
+here, so what one of them sends, whatever it is, takes nobody else's orders out of the columns.
 
-Integers are int64 only where a checked maximum proves that nothing overflows; other markets' orders stay with Entry.
+Integers are int64 and nothing overflows: values are summed in *tick-lots* (price times lots, before the market's
+units), and of a batch of n orders only those below 2^62 / n tick-lots are taken, so that any sum of them is below 2^62.
+With ``k = quote_units_per_tick_lot * ppm = k1 * 1,000,000 + k0`` and ``x = a * 1,000,000 + b`` tick-lots, the fee is
+``floor(x * k / 1,000,000) = x * k1 + a * k0 + floor(b * k0 / 1,000,000)``, of which the last two terms are at most x; a
+lock's ceiling likewise. What has no such bound, units of an account, is made of the sums in Python's integers.
 """
 
 from __future__ import annotations
@@ -17,14 +23,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mpc_sequencer.core.actions import BUY, GTC, IOC, LIMIT, SELL, Order
-from mpc_sequencer.core.limits import NONCE_AHEAD_MAX, NONCE_WINDOW, OPEN_ORDERS_PER_ACCOUNT_MAX, PPM, PRICE_TICKS_MAX
+from mpc_sequencer.core.actions import BUY, GTC, GTD, IOC, LIMIT, SELL, Order
+from mpc_sequencer.core.limits import NONCE_WINDOW, OPEN_ORDERS_PER_ACCOUNT_MAX, PPM, PRICE_TICKS_MAX
 from mpc_sequencer.market.context import Context
-from mpc_sequencer.market.fees import lock_asset
-from mpc_sequencer.market.openorder import OpenOrder
 from mpc_sequencer.market.types import AUCTION, Market, PreparedOrder
 
 SAFE: Final = 1 << 62
+_UINT16: Final = 1 << 16
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -33,10 +38,10 @@ Bools = npt.NDArray[np.bool_]
 @dataclass(frozen=True, slots=True)
 class Rows:
     """New orders of one AUCTION market, all accepted and locked, a row each. ``sources`` have the terms that no column
-    has; ``accounts`` are places in ``account_list``."""
+    has; ``accounts`` are places in ``account_list``. All lots, and all tick-lots, together are below SAFE."""
 
     order_ids: Sequence[bytes]
-    sources: Sequence[Order | OpenOrder]
+    sources: Sequence[Order]
     account_list: Sequence[bytes]
     accounts: Ints
     buys: Bools
@@ -45,26 +50,41 @@ class Rows:
     lots: Ints
 
 
-def int64_market(market: Market, price_ticks_max: int, lots_sum: int) -> bool:
-    """Whether all products that orders of so many lots in all, at such prices, need fit an int64."""
-    rate_ppm = max(market.maker_fee_ppm, market.taker_fee_ppm, 1)
-    quote = price_ticks_max * lots_sum * market.quote_units_per_tick_lot
-    return quote * max(rate_ppm, 2) < SAFE and lots_sum * market.base_units_per_lot < SAFE and quote + PPM < SAFE
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A rate on values in tick-lots: ``whole`` units on each, and ``ppm`` (below 1,000,000) millionths."""
+
+    whole: int
+    ppm: int
+
+    def floors(self, tick_lots: Any) -> Any:
+        """Of each value the millionths, rounded down; never above the value."""
+        millions = tick_lots // PPM
+        return millions * self.ppm + (tick_lots - millions * PPM) * self.ppm // PPM
+
+    def ceilings(self, tick_lots: Ints) -> Ints:
+        """As :meth:`floors`, rounded up."""
+        millions = tick_lots // PPM
+        made: Ints = millions * self.ppm - (millions * PPM - tick_lots) * self.ppm // PPM
+        return made
 
 
-def lots_sum(lots: Ints) -> int:
-    """The sum of ``lots`` (not empty, none negative), or a bound of SAFE or more where it might not fit an int64."""
-    bound = int(lots.max()) * len(lots)
-    return bound if bound >= SAFE else int(lots.sum())
+def fee_parts(market: Market, rate_ppm: int) -> Parts:
+    """The fee in quote units at ``rate_ppm`` on values in tick-lots."""
+    return Parts(*divmod(market.quote_units_per_tick_lot * rate_ppm, PPM))
 
 
-def lock_column(market: Market, buys: Bools, prices: Ints, lots: Ints) -> Ints:
-    """What orders keep locked, as :func:`~mpc_sequencer.market.fees.lock_units`, of a market that
-    :func:`int64_market` lets pass."""
-    cost = prices * lots * market.quote_units_per_tick_lot
-    rate_ppm = max(market.maker_fee_ppm, market.taker_fee_ppm)
-    made: Ints = np.where(buys, cost + -((-cost * rate_ppm) // PPM), lots * market.base_units_per_lot)
-    return made
+def lock_parts(market: Market) -> Parts:
+    """What a buy locks beyond its cost, in quote units (see :func:`~mpc_sequencer.market.fees.lock_units`)."""
+    return fee_parts(market, max(market.maker_fee_ppm, market.taker_fee_ppm))
+
+
+def by_group(keys: Ints, keys_max: int) -> tuple[Ints, Ints]:
+    """The sequence that sorts ``keys`` (0 .. ``keys_max``), equal ones as they were, and where in it each group of
+    equal ones starts."""
+    order = np.argsort(keys.astype(np.uint16) if keys_max < _UINT16 else keys, kind="stable")  # 16 bits: a radix sort
+    ordered = keys[order]
+    return order, np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
 
 
 def enter_columns(context: Context, batch: Sequence[PreparedOrder]) -> Sequence[PreparedOrder]:
@@ -79,7 +99,10 @@ class _ColumnEntry:
     def __init__(self, context: Context, batch: Sequence[PreparedOrder]) -> None:
         self._context = context
         self._batch = batch
-        rows = [one for one in batch if type(one.action) is Order]
+        rows: list[PreparedOrder] = []
+        self._no_orders: list[PreparedOrder] = []
+        for one in batch:
+            (rows if type(one.action) is Order else self._no_orders).append(one)
         actions: list[Any] = [one.action for one in rows]
         self._rows = rows
         self._actions = actions
@@ -87,8 +110,8 @@ class _ColumnEntry:
         self._accounts = _column([places.setdefault(a.account, len(places)) for a in actions])
         self._account_list = list(places)
         self._slow = np.zeros(len(places), dtype=np.bool_)
-        for one in batch:
-            if one.action is not None and type(one.action) is not Order and one.action.account in places:
+        for one in self._no_orders:
+            if one.action is not None and one.action.account in places:
                 self._slow[places[one.action.account]] = True
         self._nonces = _column([a.nonce for a in actions])
         self._markets = _column([a.market for a in actions])
@@ -98,114 +121,153 @@ class _ColumnEntry:
         self._lots = _column([a.quantity_lots for a in actions])
         self._odd = _column(
             [
-                a.client_id | a.post_only | a.self_trade | a.stop_ticks | a.display_lots | a.expires_ms | a.kind ^ LIMIT
+                a.post_only | a.self_trade | a.stop_ticks | a.display_lots | a.kind ^ LIMIT
                 for a in actions
             ]
         )
+        self._client_ids = _column([a.client_id for a in actions])
+        self._expiries = _column([a.expires_ms for a in actions])
 
     def run(self) -> Sequence[PreparedOrder]:
         if not self._rows:
             return self._batch
-        locks, assets = self._check_terms()
-        order = np.lexsort((self._nonces, self._accounts))
-        starts = np.flatnonzero(np.r_[True, np.diff(self._accounts[order]) > 0])
-        self._check_nonces(order, starts)
-        sums = self._lock_sums(locks, assets)
-        self._check_accounts(order, starts, sums)
+        self._find_markets()
+        self._check_terms()
+        self._take_accounts()
         taken = ~self._slow[self._accounts]
-        self._consume(order, starts, sums)
         self._hand_over(taken)
-        kept = np.flatnonzero(~taken)
-        left = [one for one in self._batch if type(one.action) is not Order]
-        return [*left, *(self._rows[i] for i in kept)]
+        return [*self._no_orders, *(self._rows[i] for i in np.flatnonzero(~taken).tolist())]
 
-    def _check_terms(self) -> tuple[Ints, Ints]:
-        """Mark accounts slow with orders that may not be plain and in bounds; what each order locks, and which
-        asset."""
-        good = (self._odd == 0) & ((self._sides == BUY) | (self._sides == SELL))
-        good &= (self._times == GTC) | (self._times == IOC)
-        good &= (self._prices >= 1) & (self._prices <= PRICE_TICKS_MAX)
-        locks, assets = np.zeros_like(self._lots), np.zeros_like(self._lots)
+    def _find_markets(self) -> None:
+        """The AUCTION markets of the batch, others as None, and each order's place among them."""
+        ids, places = self._markets[:1], np.zeros_like(self._markets)
+        if (self._markets != ids).any():
+            ids, places = np.unique(self._markets, return_inverse=True)
+        found = (self._context.state.markets.get(market_id) for market_id in ids.tolist())
+        self._auctions = [None if one is None or one.policy != AUCTION else one for one in found]
+        self._market_places = places
+
+    def _check_terms(self) -> None:
+        """Mark accounts slow with orders that may not be plain and in bounds."""
+        sides, prices, lots = self._sides, self._prices, self._lots
+        good = (self._odd == 0) & ((sides == BUY) | (sides == SELL))
+        lasts = self._times == GTD
+        good &= lasts | (self._times == GTC) | (self._times == IOC)
+        good &= np.where(lasts, self._expiries > self._context.time_ms, self._expiries == 0)
+        good &= (prices >= 1) & (prices <= PRICE_TICKS_MAX)
+        good &= lots <= SAFE // len(prices) // np.maximum(prices, 1)
         known = np.zeros(len(self._rows), dtype=np.bool_)
-        for market_id in np.unique(self._markets).tolist():
-            market = self._context.state.markets.get(market_id)
-            if market is None or market.policy != AUCTION:
-                continue
-            here = (self._markets == market_id) & good
-            here &= (self._lots >= market.quantity_min_lots) & (self._lots <= market.quantity_max_lots)
-            if not here.any():
-                continue
-            prices, lots, buys = self._prices[here], self._lots[here], self._sides[here] == BUY
-            if not int64_market(market, int(prices.max()), lots_sum(lots)):
-                continue
-            known |= here
-            locks[here] = lock_column(market, buys, prices, lots)
-            assets[here] = np.where(buys, lock_asset(market, BUY), market.base_asset)
-        self._slow[self._accounts[~known]] = True
-        return locks, assets
+        for place, market in enumerate(self._auctions):
+            if market is not None:
+                here = self._market_places == place
+                known |= here & (lots >= market.quantity_min_lots) & (lots <= market.quantity_max_lots)
+        self._slow[self._accounts[~(known & good)]] = True
 
-    def _check_nonces(self, order: Ints, starts: Ints) -> None:
-        """Mark accounts slow whose nonces are not all new, distinct and usable in any sequence."""
+    def _take_accounts(self) -> None:
+        """Use the nonces of, and lock for, each account of which all can be accepted; mark the others slow."""
+        order, _ = by_group(self._accounts, len(self._account_list))
+        apart = np.diff(self._accounts[order]) > 0
+        if not (apart | (np.diff(self._nonces[order]) > 0)).all():
+            order = np.lexsort((self._nonces, self._accounts))
         accounts, nonces = self._accounts[order], self._nonces[order]
-        again = (np.diff(nonces) == 0) & (np.diff(accounts) == 0)
-        self._slow[accounts[1:][again]] = True
-        least, most = nonces[starts], nonces[np.r_[starts[1:], len(nonces)] - 1]
-        self._slow[accounts[starts]] |= most - least >= NONCE_WINDOW
-        ledger = self._context.state.ledger
-        for account, low, high in zip(accounts[starts].tolist(), least.tolist(), most.tolist(), strict=True):
-            if not self._slow[account]:
-                highest = ledger.highest_nonce(self._account_list[account])
-                self._slow[account] = low <= highest or high > highest + NONCE_AHEAD_MAX
+        starts = np.flatnonzero(np.r_[True, accounts[1:] != accounts[:-1]])
+        stops = np.r_[starts[1:], len(accounts)]
+        self._slow[accounts[1:][(nonces[1:] == nonces[:-1]) & (accounts[1:] == accounts[:-1])]] = True
+        lowest, highest = nonces[starts], nonces[stops - 1]
+        self._slow |= highest - lowest >= NONCE_WINDOW  # sorted, accounts are in the sequence of their list
+        resting = np.add.reduceat((self._times[order] != IOC).astype(np.int64), starts)
+        needs, firsts = self._needs()
+        slow, addresses = self._slow.tolist(), self._account_list
+        gapless = (highest - lowest == stops - starts - 1).tolist()
+        named = np.maximum.reduceat(self._client_ids[order], starts).tolist()
+        ledger, orders, opened = self._context.state.ledger, self._context.state.orders, self._context.opened
+        columns = (lowest.tolist(), highest.tolist(), resting.tolist(), starts.tolist(), stops.tolist())
+        for place, (low, high, rest, start, stop) in enumerate(zip(*columns, strict=True)):
+            if slow[place]:
+                continue
+            slow[place] = True
+            address = addresses[place]
+            if rest and len(orders.of_account(address)) + opened.get(address, 0) + rest > OPEN_ORDERS_PER_ACCOUNT_MAX:
+                continue
+            client_ids = self._new_client_ids(address, order[start:stop].tolist()) if named[place] else ()
+            window = (1 << stop - start) - 1 if gapless[place] else _window(nonces[start:stop].tolist())
+            if client_ids is not None and ledger.enter(
+                address, low, high, window, needs[firsts[place] : firsts[place + 1]]
+            ):
+                slow[place] = False
+                if client_ids:
+                    ledger.remember_client_ids(address, client_ids)
+        self._slow = np.array(slow, dtype=np.bool_)
 
-    def _lock_sums(self, locks: Ints, assets: Ints) -> list[tuple[int, int, int]]:
-        """What each account locks of each asset, as rows (account, asset, units)."""
-        keys = (self._accounts << 16) | assets
-        order = np.argsort(keys, kind="stable")
-        starts = np.flatnonzero(np.r_[True, np.diff(keys[order]) > 0])
-        firsts = keys[order][starts]
-        if int(locks.max(initial=0)) * len(locks) >= SAFE:  # markets may share an asset
-            self._slow[:] = True
-        units = np.add.reduceat(locks[order], starts)
-        return list(zip((firsts >> 16).tolist(), (firsts & 0xFFFF).tolist(), units.tolist(), strict=True))
+    def _new_client_ids(self, address: bytes, rows: list[int]) -> list[int] | None:
+        """An account's client ids by draw, as they would be remembered; None where one was used before."""
+        ledger, orders, draw = self._context.state.ledger, self._context.state.orders, self._context.draw
+        named = [(self._rows[i].order_id, self._actions[i].client_id) for i in rows if self._actions[i].client_id]
+        used = (
+            ledger.knows_client_id(address, client_id) or orders.of_client_id(address, client_id) is not None
+            for _, client_id in named
+        )
+        if len({client_id for _, client_id in named}) < len(named) or any(used):
+            return None
+        if len(named) > 1:
+            named.sort(key=lambda row: draw(row[0]))
+        return [client_id for _, client_id in named]
 
-    def _check_accounts(self, order: Ints, starts: Ints, sums: list[tuple[int, int, int]]) -> None:
-        """Mark accounts slow whose balance does not cover all, or that would have too many open orders."""
-        state = self._context.state
-        for account, asset, units in sums:
-            if not self._slow[account] and units > state.ledger.free(self._account_list[account], asset):
-                self._slow[account] = True
-        resting = np.add.reduceat((self._times[order] == GTC).astype(np.int64), starts)
-        for account, count in zip(self._accounts[order][starts].tolist(), resting.tolist(), strict=True):
-            address = self._account_list[account]
-            held = len(state.orders.of_account(address)) + self._context.opened[address]
-            if held + count > OPEN_ORDERS_PER_ACCOUNT_MAX:
-                self._slow[account] = True
-
-    def _consume(self, order: Ints, starts: Ints, sums: list[tuple[int, int, int]]) -> None:
-        """Use the nonces of the accounts taken up, and lock."""
-        ledger = self._context.state.ledger
-        nonces, accounts = self._nonces[order].tolist(), self._accounts[order][starts].tolist()
-        for account, start, stop in zip(accounts, starts.tolist(), [*starts[1:].tolist(), len(nonces)], strict=True):
-            if not self._slow[account]:
-                ledger.consume_nonces(self._account_list[account], nonces[start:stop])
-        for account, asset, units in sums:
-            if not self._slow[account]:
-                ledger.lock(self._account_list[account], asset, units)
+    def _needs(self) -> tuple[list[tuple[int, int]], list[int]]:
+        """What accounts lock, as rows (asset, units), and where in them each account's begin. (Accounts that are slow
+        have rows of no meaning.)"""
+        buys, markets, count = self._sides == BUY, self._auctions, 2 * len(self._auctions)
+        keys = self._accounts * count + self._market_places * 2 + buys
+        order, starts = by_group(keys, count * len(self._account_list))
+        groups = keys[order[starts]]
+        tick_lots = self._prices * self._lots
+        ceilings = np.zeros_like(tick_lots)
+        for place, market in enumerate(markets):
+            if market is not None:
+                here = buys & (self._market_places == place)
+                ceilings[here] = lock_parts(market).ceilings(tick_lots[here])
+        sums = [np.add.reduceat(column[order], starts).tolist() for column in (self._lots, tick_lots, ceilings)]
+        terms = [
+            (0, 0, 0, 0)
+            if market is None
+            else (
+                market.base_asset, market.base_units_per_lot,
+                market.quote_asset, market.quote_units_per_tick_lot + lock_parts(market).whole,
+            )
+            for market in markets
+        ]  # fmt: skip
+        needs: list[tuple[int, int]] = []
+        for group, lots, value, ceiling in zip((groups % count).tolist(), *sums, strict=True):
+            base, base_units, quote, quote_units = terms[group >> 1]
+            needs.append((quote, value * quote_units + ceiling) if group & 1 else (base, lots * base_units))
+        firsts = np.searchsorted(groups // count, np.arange(len(self._account_list) + 1))
+        return needs, firsts.tolist()
 
     def _hand_over(self, taken: Bools) -> None:
-        for market_id in np.unique(self._markets[taken]).tolist():
-            places = np.flatnonzero(taken & (self._markets == market_id))
+        for place, market in enumerate(self._auctions):
+            places = np.flatnonzero(taken & (self._market_places == place))
+            if market is None or not len(places):
+                continue
+            every = len(places) == len(self._rows)
             listed = places.tolist()
-            self._context.columns[market_id] = Rows(
-                order_ids=[self._rows[i].order_id for i in listed],
-                sources=[self._actions[i] for i in listed],
+            self._context.columns[market.id] = Rows(
+                order_ids=[one.order_id for one in (self._rows if every else [self._rows[i] for i in listed])],
+                sources=self._actions if every else [self._actions[i] for i in listed],
                 account_list=self._account_list,
                 accounts=self._accounts[places],
                 buys=self._sides[places] == BUY,
-                rests=self._times[places] == GTC,
+                rests=self._times[places] != IOC,
                 prices=self._prices[places],
                 lots=self._lots[places],
             )
+
+
+def _window(nonces: list[int]) -> int:
+    """The bits of ascending nonces, the highest the lowest bit."""
+    window = 0
+    for nonce in nonces:
+        window |= 1 << nonces[-1] - nonce
+    return window
 
 
 def _column(values: list[int]) -> Ints:

@@ -88,7 +88,8 @@ class Context:
         for note in self.later:
             note()
         self.later.clear()
-        return tuple(outcome for _, outcome in sorted(self.outcomes.items()))
+        outcomes = self.outcomes
+        return tuple([outcomes[order_id] for order_id in sorted(outcomes)])
 
     def is_open(self, order: OpenOrder | None) -> bool:
         """Whether an order of an earlier height is open still."""

@@ -109,7 +109,7 @@ class Entry:
             if order.client_id:
                 self._client_ids.add((order.account, order.client_id))
         if order.client_id:
-            self._context.state.ledger.remember_client_id(order.account, order.client_id)
+            self._context.state.ledger.remember_client_ids(order.account, (order.client_id,))
 
     def _place(self, order: OpenOrder, place_of: OpenOrder | None) -> str | None:
         context = self._context

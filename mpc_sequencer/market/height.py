@@ -44,7 +44,9 @@ def run_height(
         market = state.markets[market_id]
         new, stops = context.entered.get(market_id, []), joined.get(market_id, [])
         if market_id in context.columns:
-            _run_columns(context, market, [*new, *stops])
+            from mpc_sequencer.market.kernel import run_columns  # numpy, as in _enter
+
+            run_columns(context, market, context.columns[market_id], [*new, *stops])
         elif market.policy == AUCTION:
             run_auction(context, market, [*new, *stops])
         else:
@@ -56,17 +58,6 @@ def run_height(
     for market_id in {row[0] for row in context.clearing} | {order.market for order in context.waiting}:
         state.orders.trigger(market_id, state.reference_prices_ticks[market_id])
     return context
-
-
-def _run_columns(context: Context, market: Market, others: list[OpenOrder]) -> None:
-    """Clear a market with new orders in columns, in columns where these can hold the ``others``, too."""
-    from mpc_sequencer.market.kernel import as_orders, joined_rows, run_columns
-
-    rows = joined_rows(context, market, context.columns[market.id], others)
-    if rows is None:
-        run_auction(context, market, [*as_orders(context.columns[market.id]), *others])
-    else:
-        run_columns(context, market, rows)
 
 
 def _accept(

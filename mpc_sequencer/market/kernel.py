@@ -1,85 +1,135 @@
-"""An auction whose new orders are in columns: clearing, rationing, fills, fees and balances as array operations.
+"""An auction most of whose new orders are in columns: clearing, fills, fees and balances as array operations.
 
 The rule is that of :mod:`~mpc_sequencer.market.auction`; where the two sides meet is found by the same code, over sums
-per price. Resting orders stay what they are, for only those that trade are looked at. Balances, which have no bound
-that an int64 could hold, are moved once per account by sums. Fills and outcomes are made when somebody asks for them.
+per price. New orders that no column holds (post-only, icebergs, fill-or-kill, with modes of self-trade prevention,
+replacements, stops that join, or beyond the columns' bounds) take part beside the columns, one by one, so that none of
+them slows the others. Resting orders stay what they are, for only those that trade are looked at. Balances, which have
+no bound that an int64 could hold, are moved once per account by sums. Fills and outcomes are made when somebody asks
+for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
 
-from mpc_sequencer.core.actions import AMOUNT_BYTES, BUY, GTC, IOC, SELL, Order
-from mpc_sequencer.core.limits import PPM
+from mpc_sequencer.core.actions import AMOUNT_BYTES, BUY, FOK, GTC, GTD, IOC, SELL
+from mpc_sequencer.core.limits import FOK_ROUNDS_MAX
 from mpc_sequencer.market import types
+from mpc_sequencer.market.auction import apply_given, by_side_and_price, post
 from mpc_sequencer.market.clearing import Crossed, NewOrders, PriceLevel, cross, ration, shown_lots
-from mpc_sequencer.market.columns import SAFE, Bools, Ints, Rows, int64_market, lock_column, lots_sum
+from mpc_sequencer.market.columns import SAFE, Bools, Ints, Rows, by_group, fee_parts, lock_parts
 from mpc_sequencer.market.context import Context
 from mpc_sequencer.market.openorder import EARLIER, NEW, OpenOrder, opened
+from mpc_sequencer.market.selftrade import prevent
 from mpc_sequencer.market.settle import settle
+from mpc_sequencer.market.terms import may_rest
 from mpc_sequencer.market.types import Fill, Market, Outcome
 
-_UNTOUCHED: Final = {GTC: types.RESTING, IOC: types.UNFILLED}
+_UNTOUCHED: Final = {GTC: types.RESTING, GTD: types.RESTING, IOC: types.UNFILLED}
+_NO_PLACES: Final[Ints] = np.zeros(0, dtype=np.int64)
+
+Levels = Mapping[int, Mapping[int, NewOrders]]  # by side and price
 
 
-def as_orders(rows: Rows) -> list[OpenOrder]:
-    """The rows one by one, for the ways that take orders."""
-    return [
-        source if isinstance(source, OpenOrder) else opened(order_id, source, 0, NEW)
-        for order_id, source in zip(rows.order_ids, rows.sources, strict=True)
-    ]
+@dataclass(frozen=True, slots=True)
+class _Trades:
+    """What a clearing gives: lots of each row, and orders that are in no column, resting and new, with theirs."""
+
+    crossed: Crossed | None
+    filled: Ints
+    given: list[tuple[OpenOrder, int]]
 
 
-def run_columns(context: Context, market: Market, rows: Rows) -> None:
-    """Clear one AUCTION market whose new orders are ``rows``."""
-    book = context.state.orders.books[market.id]
-    new_buys, new_sells = (_levels(rows, rows.buys if side == BUY else ~rows.buys) for side in (BUY, SELL))
-    reference = context.state.reference_prices_ticks[market.id]
-    crossed = cross(book.levels(BUY), book.levels(SELL), new_buys, new_sells, reference)
-    filled = np.zeros_like(rows.lots)
-    changed: list[OpenOrder] = []
+def run_columns(context: Context, market: Market, rows: Rows, others: Sequence[OpenOrder]) -> None:
+    """Clear one AUCTION market whose new orders are ``rows`` and ``others``."""
+    rows, others = _apart(rows, others)
+    taking = [order for order in others if not order.post_only]
+    changed = prevent(context, taking)
+    live = [order for order in taking if not order.code]
+    trades, live = _clear_whole(context, market, rows, live)
+    crossed = trades.crossed
     if crossed is not None:
-        given: list[tuple[OpenOrder, int]] = []
-        for levels in (crossed.buys, crossed.sells):
-            _give_out(context, rows, levels, crossed.volume_lots, filled, given)
-        for order, lots in given:
-            order.trade(crossed.price_ticks, lots, maker=1)
-            context.state.orders.take(order, lots)
-            changed.append(order)
+        changed += apply_given(context, crossed.price_ticks, trades.given)
         context.state.set_reference_price(market.id, crossed.price_ticks)
         context.clearing.append((market.id, crossed.price_ticks, crossed.volume_lots))
-    resting_fills = settle(context, market, changed)
-    _finish(context, market, rows, crossed, filled, resting_fills)
+    _settle_rows(context, market, rows, crossed, trades.filled)
+    for order in live:
+        if order.filled_lots < order.quantity_lots and may_rest(order.time_in_force):
+            context.state.rest_order(order)
+    post(context, [order for order in others if order.post_only], None if crossed is None else crossed.price_ticks)
+    _tell(context, market, rows, crossed, trades.filled, settle(context, market, (*others, *changed)))
 
 
-def joined_rows(context: Context, market: Market, rows: Rows, others: Sequence[OpenOrder]) -> Rows | None:
-    """``rows`` and ``others`` as one; None where some of these are no plain limit orders or the numbers too large."""
-    for one in others:
-        odd = one.post_only or one.self_trade or one.display_lots or one.filled_lots or one.origin != NEW
-        if odd or one.client_id or one.time_in_force not in _UNTOUCHED:
-            return None
-    if others:
-        places = {account: place for place, account in enumerate(rows.account_list)}
-        accounts = [places.setdefault(one.account, len(places)) for one in others]
-        rows = Rows(
-            order_ids=[*rows.order_ids, *(one.order_id for one in others)],
-            sources=[*rows.sources, *others],
-            account_list=list(places),
-            accounts=np.append(rows.accounts, accounts),
-            buys=np.append(rows.buys, [one.side == BUY for one in others]),
-            rests=np.append(rows.rests, [one.time_in_force == GTC for one in others]),
-            prices=np.append(rows.prices, [one.price_ticks for one in others]),
-            lots=np.append(rows.lots, [one.quantity_lots for one in others]),
-        )
-    best_bid = next(context.state.orders.books[market.id].levels(BUY), (0,))[0]  # bounds the price, as the rows do
-    most = max(int(rows.prices.max()), best_bid)
-    return rows if int64_market(market, most, lots_sum(rows.lots)) else None
+def _apart(rows: Rows, others: Sequence[OpenOrder]) -> tuple[Rows, Sequence[OpenOrder]]:
+    """Rows of accounts that would not trade with themselves leave the columns. (An account whose new orders have a
+    mode has none there; but a stop that joins may have one, too.)"""
+    modes = {order.account for order in others if order.self_trade}
+    if not modes or not modes & set(rows.account_list):
+        return rows, others
+    marked = np.array([account in modes for account in rows.account_list])[rows.accounts]
+    made = [opened(rows.order_ids[i], rows.sources[i], 0, NEW) for i in np.flatnonzero(marked).tolist()]
+    kept = np.flatnonzero(~marked)
+    listed = kept.tolist()
+    rows = Rows(
+        order_ids=[rows.order_ids[i] for i in listed],
+        sources=[rows.sources[i] for i in listed],
+        account_list=rows.account_list,
+        accounts=rows.accounts[kept],
+        buys=rows.buys[kept],
+        rests=rows.rests[kept],
+        prices=rows.prices[kept],
+        lots=rows.lots[kept],
+    )
+    return rows, [*others, *made]
 
 
-def _levels(rows: Rows, side: Bools) -> dict[int, NewOrders]:
+def _clear_whole(
+    context: Context, market: Market, rows: Rows, live: list[OpenOrder]
+) -> tuple[_Trades, list[OpenOrder]]:
+    """The clearing in which every fill-or-kill order that takes part is filled wholly, and who of ``live`` does."""
+    levels = {BUY: _levels(rows, rows.buys), SELL: _levels(rows, ~rows.buys)}
+    for _ in range(FOK_ROUNDS_MAX):
+        trades = _clear(context, market, rows, levels, live)
+        whole = [order for order in live if order.time_in_force == FOK]
+        given = {order.order_id: lots for order, lots in trades.given} if whole else {}
+        short = {order.order_id for order in whole if given.get(order.order_id, 0) < order.remaining_lots}
+        if not short:
+            return trades, live
+        live = [order for order in live if order.order_id not in short]
+    live = [order for order in live if order.time_in_force != FOK]
+    return _clear(context, market, rows, levels, live), live
+
+
+def _clear(context: Context, market: Market, rows: Rows, levels: Levels, live: Sequence[OpenOrder]) -> _Trades:
+    book = context.state.orders.books[market.id]
+    reference = context.state.reference_prices_ticks[market.id]
+    by_price = by_side_and_price(live)
+    new = {side: _joined(levels[side], by_price[side]) for side in (BUY, SELL)}
+    crossed = cross(book.levels(BUY), book.levels(SELL), new[BUY], new[SELL], reference)
+    trades = _Trades(crossed, np.zeros_like(rows.lots), [])
+    if crossed is not None:
+        for side in (crossed.buys, crossed.sells):
+            _give_out(context, rows, side, crossed.volume_lots, trades)
+    return trades
+
+
+def _joined(columns: Mapping[int, NewOrders], others: Mapping[int, NewOrders]) -> Mapping[int, NewOrders]:
+    """Both by price."""
+    if not others:
+        return columns
+    joined = {**columns, **others}
+    for price in columns.keys() & others.keys():
+        held, other = columns[price], others[price]
+        joined[price] = NewOrders(held.lots + other.lots, other.orders, held.rows)
+    return joined
+
+
+def _levels(rows: Rows, side: Bools) -> Mapping[int, NewOrders]:
     """One side's rows by price."""
     places = np.flatnonzero(side)
     if not len(places):
@@ -95,159 +145,176 @@ def _levels(rows: Rows, side: Bools) -> dict[int, NewOrders]:
     }
 
 
-def _give_out(
-    context: Context,
-    rows: Rows,
-    levels: Sequence[PriceLevel],
-    volume_lots: int,
-    filled: Ints,
-    given: list[tuple[OpenOrder, int]],
-) -> None:
-    """``volume_lots`` by price priority: to rows in ``filled``, to resting orders in ``given``."""
+def _give_out(context: Context, rows: Rows, levels: Sequence[PriceLevel], volume_lots: int, trades: _Trades) -> None:
+    """``volume_lots`` by price priority."""
     left_lots = volume_lots
+    given, filled = trades.given, trades.filled
     for level in levels:
         if level.lots > left_lots:
-            _ration_level(context, rows, level, left_lots, filled, given)
+            _ration_level(context, rows, level, left_lots, trades)
             return
         left_lots -= level.lots
-        given += [(order, order.remaining_lots) for order in level.resting_orders()]
+        given += [(order, order.quantity_lots - order.filled_lots) for order in level.resting_orders()]
+        given += [(order, order.remaining_lots) for order in level.new.orders]
         if level.new.rows is not None:
             filled[level.new.rows] = rows.lots[level.new.rows]
 
 
-def _ration_level(
-    context: Context,
-    rows: Rows,
-    level: PriceLevel,
-    available_lots: int,
-    filled: Ints,
-    given: list[tuple[OpenOrder, int]],
-) -> None:
-    """Resting shown, new, resting hidden: new orders in columns hide nothing."""
-    resting = {order.order_id: order for order in level.resting_orders()}
-    got = dict.fromkeys(resting, 0)
-    shown = {order_id: shown_lots(order) for order_id, order in resting.items()}
-    hidden = {order_id: order.remaining_lots - shown[order_id] for order_id, order in resting.items()}
+def _ration_level(context: Context, rows: Rows, level: PriceLevel, available_lots: int, trades: _Trades) -> None:
+    """Resting shown, new shown, resting hidden, new hidden: orders in columns hide nothing."""
+    resting = list(level.resting_orders())
+    got: dict[bytes, int] = {}
     left_lots = available_lots
-    for group in (shown, None, hidden):
-        if group is None:
-            lots = min(level.new.lots, left_lots)
-            if lots:
-                _ration_rows(context, rows, level.new.rows, level.new.lots, lots, filled)
-        else:
-            group = {order_id: some for order_id, some in group.items() if some}
-            asked_lots = sum(group.values())
-            lots = min(asked_lots, left_lots)
-            if lots < asked_lots:
-                group = ration(group, asked_lots, lots, context.draw) if lots else {}
-            for order_id, some in group.items():
-                got[order_id] += some
-        left_lots -= lots
-    given += [(order, got[order_id]) for order_id, order in resting.items() if got[order_id]]
+    for hidden in (False, True):
+        for group in (resting, level.new.orders):
+            asked = {
+                order.order_id: order.remaining_lots - shown_lots(order) if hidden else shown_lots(order)
+                for order in group
+                if order.display_lots or not hidden
+            }
+            asked_lots = sum(asked.values())
+            places = _NO_PLACES if group is resting or hidden or level.new.rows is None else level.new.rows
+            rows_lots = int(rows.lots[places].sum())
+            lots = min(asked_lots + rows_lots, left_lots)
+            if not lots:
+                continue
+            left_lots -= lots
+            if rows_lots:
+                asked = _ration_rows(context, rows, places, asked, asked_lots + rows_lots, lots, trades.filled)
+            elif lots < asked_lots:
+                asked = ration(asked, asked_lots, lots, context.draw)
+            for order_id, some in asked.items():
+                got[order_id] = got.get(order_id, 0) + some
+    traded = (order for order in (*resting, *level.new.orders) if got.get(order.order_id))
+    trades.given.extend((order, got[order.order_id]) for order in traded)
 
 
 def _ration_rows(
-    context: Context, rows: Rows, places: Any, group_lots: int, available_lots: int, filled: Ints
-) -> None:
-    """:func:`~mpc_sequencer.market.clearing.ration` over rows."""
+    context: Context, rows: Rows, places: Ints, others: dict[bytes, int], group_lots: int, lots: int, filled: Ints
+) -> dict[bytes, int]:
+    """:func:`~mpc_sequencer.market.clearing.ration` over rows and ``others``, of whom it answers what they get."""
     asked = rows.lots[places]
-    if available_lots == group_lots:
+    if lots == group_lots:
         filled[places] = asked
-        return
-    if int(asked.max()) * available_lots >= SAFE:
-        group = {rows.order_ids[i]: int(rows.lots[i]) for i in places.tolist()}
-        shares = ration(group, group_lots, available_lots, context.draw)
+        return others
+    if max(int(asked.max()), *others.values(), 0) * lots >= SAFE:
+        group = {**others, **{rows.order_ids[i]: int(rows.lots[i]) for i in places.tolist()}}
+        shares = ration(group, group_lots, lots, context.draw)
         filled[places] = [shares.get(rows.order_ids[i], 0) for i in places.tolist()]
-        return
-    given, remainders = np.divmod(asked * available_lots, group_lots)
-    left_lots = available_lots - int(given.sum())
+        return {order_id: shares.get(order_id, 0) for order_id in others}
+    names = list(others)
+    asked = np.append(asked, np.array(list(others.values()), dtype=np.int64))
+    given, remainders = np.divmod(asked * lots, group_lots)
+    left_lots = lots - int(given.sum())
     if left_lots:
         cutoff = np.partition(remainders, len(remainders) - left_lots)[len(remainders) - left_lots]
         lucky = remainders > cutoff
         tied = np.flatnonzero(remainders == cutoff).tolist()
         left_lots -= int(lucky.sum())
         if len(tied) > left_lots:
-            tied = sorted(tied, key=lambda at: context.draw(rows.order_ids[places[at]]))[:left_lots]
+
+            def draw(at: int) -> bytes:
+                return context.draw(rows.order_ids[places[at]] if at < len(places) else names[at - len(places)])
+
+            tied = sorted(tied, key=draw)[:left_lots]
         given += lucky
         given[tied] += 1
-    filled[places] = given
+    filled[places] = given[: len(places)]
+    return dict(zip(names, given[len(places) :].tolist(), strict=True))
 
 
-def _finish(
-    context: Context, market: Market, rows: Rows, crossed: Crossed | None, filled: Ints, resting_fills: list[Fill]
-) -> None:
-    """Move what the rows' fills say, let rests rest or lapse, and note how fills and outcomes are made."""
-    price_ticks = 0 if crossed is None else crossed.price_ticks
-    values = filled * (price_ticks * market.quote_units_per_tick_lot)
-    fees = values * market.taker_fee_ppm // PPM
-    left = rows.lots - filled
-    open_lots = np.where(rows.rests, left, 0)
-    released = lock_column(market, rows.buys, rows.prices, rows.lots)
-    released -= lock_column(market, rows.buys, rows.prices, open_lots)
-    _move(context, market, rows, filled, values, fees, released)
+def _values(price_ticks: int, filled: Ints, volume_lots: int) -> Any:
+    """What rows trade, in tick-lots: Python's integers where an int64 could not hold their sum."""
+    return (filled if price_ticks * volume_lots < SAFE else filled.astype(object)) * price_ticks
+
+
+def _settle_rows(context: Context, market: Market, rows: Rows, crossed: Crossed | None, filled: Ints) -> None:
+    """Move what the rows' fills say, and let rests rest or lapse."""
+    open_lots = np.where(rows.rests, rows.lots - filled, 0)
+    _move(context, market, rows, crossed, filled, open_lots)
     places = np.flatnonzero(open_lots)
     context.state.rest_orders(
         [
-            _opened(rows.order_ids[i], rows.sources[i], lots)
+            opened(rows.order_ids[i], rows.sources[i], lots, EARLIER)
             for i, lots in zip(places.tolist(), filled[places].tolist(), strict=True)
         ]
     )
+
+
+def _move(
+    context: Context, market: Market, rows: Rows, crossed: Crossed | None, filled: Ints, open_lots: Ints
+) -> None:
+    """Balances, once per account and side."""
+    price_ticks, volume_lots = (0, 0) if crossed is None else (crossed.price_ticks, crossed.volume_lots)
+    fee, lock = fee_parts(market, market.taker_fee_ppm), lock_parts(market)
+    unit, base_units = market.quote_units_per_tick_lot, market.base_units_per_lot
+    values = _values(price_ticks, filled, volume_lots)
+    fees = fee.floors(values)
+    ledger, all_fees = context.state.ledger, 0
+    for buys in (True, False):
+        places = np.flatnonzero(rows.buys == buys)
+        if not len(places):
+            continue
+        order, starts = by_group(rows.accounts[places], len(rows.account_list))
+        places = places[order]
+
+        def sums(column: Any, places: Ints = places, starts: Ints = starts) -> Any:
+            return np.add.reduceat(column[places], starts)
+
+        accounts = [rows.account_list[i] for i in rows.accounts[places[starts]].tolist()]
+        lots = sums(filled).tolist()
+        fee_sums = [value * fee.whole + part for value, part in _pairs(sums(values), sums(fees))]
+        all_fees += sum(fee_sums)
+        quotes = [value * unit for value in sums(values).tolist()]
+        bases = [some * base_units for some in lots]
+        if buys:
+            before, after = rows.prices * rows.lots, rows.prices * open_lots
+            ceilings = lock.ceilings(before) - lock.ceilings(after)
+            released = [x * (unit + lock.whole) + part for x, part in _pairs(sums(before - after), sums(ceilings))]
+            paid = [quote + some for quote, some in zip(quotes, fee_sums, strict=True)]
+            ledger.trade(market.quote_asset, market.base_asset, accounts, zip(paid, released, bases, strict=True))
+        else:
+            released = [some * base_units for some in sums(rows.lots - open_lots).tolist()]
+            got = [quote - some for quote, some in zip(quotes, fee_sums, strict=True)]
+            ledger.trade(market.base_asset, market.quote_asset, accounts, zip(bases, released, got, strict=True))
+    if all_fees:
+        ledger.receive(context.state.fee_account, market.quote_asset, all_fees)
+
+
+def _pairs(*columns: Any) -> Iterator[tuple[int, ...]]:
+    return zip(*(column.tolist() for column in columns), strict=True)
+
+
+def _tell(
+    context: Context, market: Market, rows: Rows, crossed: Crossed | None, filled: Ints, other_fills: list[Fill]
+) -> None:
+    """Note how fills and outcomes are made."""
+    price_ticks, volume_lots = (0, 0) if crossed is None else (crossed.price_ticks, crossed.volume_lots)
+    fee = fee_parts(market, market.taker_fee_ppm)
+
+    def fees(places: Any) -> list[int]:
+        values = _values(price_ticks, filled[places], volume_lots)
+        return [value * fee.whole + part for value, part in _pairs(values, fee.floors(values))]
 
     def fills() -> list[Fill]:
         traded = np.flatnonzero(filled)
         made = [
             Fill(
                 context.height, market.id, rows.order_ids[i], rows.sources[i].account, rows.sources[i].side,
-                price_ticks, lots, fee.to_bytes(AMOUNT_BYTES, "big"), 0,
+                price_ticks, lots, some.to_bytes(AMOUNT_BYTES, "big"), 0,
             )
-            for i, lots, fee in zip(traded.tolist(), filled[traded].tolist(), fees[traded].tolist(), strict=True)
+            for i, lots, some in zip(traded.tolist(), filled[traded].tolist(), fees(traded), strict=True)
         ]  # fmt: skip
-        return sorted([*resting_fills, *made], key=lambda fill: fill.order_id)
+        return sorted([*other_fills, *made], key=attrgetter("order_id"))
 
     def outcomes() -> None:
-        for order_id, source, lots, fee, rest in zip(
-            rows.order_ids, rows.sources, filled.tolist(), fees.tolist(), left.tolist(), strict=True
+        for order_id, source, lots, some, rest in zip(
+            rows.order_ids, rows.sources, filled.tolist(), fees(slice(None)), (rows.lots - filled).tolist(), strict=True
         ):
             code = types.FILLED if not rest else types.PARTLY_FILLED if lots else _UNTOUCHED[source.time_in_force]
             context.outcomes[order_id] = Outcome(
-                order_id, code, source.account, market.id, lots, price_ticks if lots else None, price_ticks * lots, fee
+                order_id, code, source.account, market.id, lots, price_ticks if lots else None, price_ticks * lots, some
             )
 
     context.fills.append(fills)
     context.later.append(outcomes)
-
-
-def _opened(order_id: bytes, source: Order | OpenOrder, filled_lots: int) -> OpenOrder:
-    """What stays of a row, as an order of an earlier height."""
-    if isinstance(source, OpenOrder):
-        source.filled_lots = filled_lots
-        source.settled()
-        return source
-    return opened(order_id, source, filled_lots, EARLIER)
-
-
-def _move(
-    context: Context, market: Market, rows: Rows, filled: Ints, values: Ints, fees: Ints, released: Ints
-) -> None:
-    """Balances, once per account and side."""
-    ledger = context.state.ledger
-    keys = rows.accounts * 2 + rows.buys
-    order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(keys[order]) > 0])
-    sums = [np.add.reduceat(column[order], starts).tolist() for column in (filled, values, fees, released)]
-    for key, lots, value, fee, release in zip(keys[order][starts].tolist(), *sums, strict=True):
-        account, base_units = rows.account_list[key >> 1], lots * market.base_units_per_lot
-        if key & 1:
-            if release:
-                ledger.pay(account, market.quote_asset, value + fee, release)
-            if lots:
-                ledger.receive(account, market.base_asset, base_units)
-        elif release:
-            ledger.pay(account, market.base_asset, base_units, release)
-            if lots:
-                ledger.receive(account, market.quote_asset, value - fee)
-    all_fees = int(fees.sum())
-    if all_fees:
-        ledger.receive(context.state.fee_account, market.quote_asset, all_fees)
-
-

@@ -9,7 +9,6 @@ highest 0 and an empty window; once touched, bit 0 is set for good, so "touched"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from mpc_sequencer.core.limits import NONCE_AHEAD_MAX, NONCE_WINDOW
@@ -54,14 +53,12 @@ class NonceState:
         self.window |= 1 << -ahead
         return None
 
-    def consume_above(self, nonces: Sequence[int]) -> None:
-        """Use up ``nonces``: ascending, above the highest, less than NONCE_WINDOW apart, none too far ahead."""
-        highest = nonces[-1]
+    def consume_above(self, lowest: int, highest: int, window: int) -> bool:
+        """Use up nonces less than NONCE_WINDOW apart, bit i of ``window`` set for ``highest - i``, where all are above
+        the highest used and none is too far ahead, so that they may come in any sequence; else change nothing."""
         ahead = highest - self.highest
-        window = (self.window << ahead) & _WINDOW_MASK if ahead < NONCE_WINDOW else 0
-        if highest - nonces[0] == len(nonces) - 1:
-            window |= (1 << len(nonces)) - 1
-        else:
-            for nonce in nonces:
-                window |= 1 << highest - nonce
-        self.highest, self.window = highest, window
+        if lowest <= self.highest or ahead > NONCE_AHEAD_MAX:
+            return False
+        self.window = (self.window << ahead) & _WINDOW_MASK | window if ahead < NONCE_WINDOW else window
+        self.highest = highest
+        return True

@@ -58,8 +58,8 @@ class Orders:
         self.add(order)
 
     def rest_plain(self, orders: Sequence[OpenOrder]) -> None:
-        """:meth:`rest` for many orders of one AUCTION market that show all of themselves, have no client id and do not
-        expire. Raises ``ValueError``, with some of them in, where an id is open already."""
+        """:meth:`rest` for many orders of one AUCTION market that show all of themselves. Raises ``ValueError``, with
+        some of them in, where an id is open already."""
         by_id, accounts = self.by_id, self._accounts
         count = len(by_id)
         for order in orders:
@@ -70,6 +70,9 @@ class Orders:
                 accounts[order.account] = {order.nonce: order}
             else:
                 held[order.nonce] = order
+            if order.client_id:
+                self._client_ids[order.account, order.client_id] = order
+        self._expiries.update([(order.expires_ms, order.order_id) for order in orders if order.expires_ms])
         if len(by_id) != count + len(orders):
             raise ValueError("an order is open already")
         self.touched.update([order.order_id for order in orders])

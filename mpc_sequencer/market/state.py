@@ -85,7 +85,7 @@ class State:
         self.orders.rest(order, self.next_sequence(order.market))
 
     def rest_orders(self, orders: Sequence[OpenOrder]) -> None:
-        """Put new orders of one market, which show all of themselves and do not expire, into its book."""
+        """Put new orders of one market, which show all of themselves, into its book."""
         if orders:
             first = self.next_sequence(orders[0].market)
             assert not first, "time counts order by order"

@@ -18,6 +18,8 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec import Struct
+
 from mpc_sequencer.core import domains
 
 EMPTY_ROOT: Final = bytes(32)
@@ -40,26 +42,26 @@ def state_leaf(key: bytes, value: bytes) -> bytes:
     return domains.STATE_LEAF(key, value)
 
 
-class _Leaf:
-    __slots__ = ("hash", "key")
-
-    def __init__(self, key: bytes, leaf_hash: bytes) -> None:
-        self.key = key
-        self.hash: bytes = leaf_hash
+class _Leaf(Struct, gc=False):  # nodes refer downwards only: the collector need not look at millions of them
+    key: bytes
+    hash: bytes
 
 
-class _Branch:
-    __slots__ = ("hash", "left", "right")
-
-    def __init__(self, left: _Node | None, right: _Node | None) -> None:
-        self.left = left
-        self.right = right
-        self.hash: bytes = domains.STATE_NODE(
-            EMPTY_ROOT if left is None else left.hash, EMPTY_ROOT if right is None else right.hash
-        )
+class _Branch(Struct, gc=False):
+    left: _Node | None
+    right: _Node | None
+    hash: bytes
 
 
 _Node = _Leaf | _Branch
+
+
+def _branch(left: _Node | None, right: _Node | None) -> _Branch:
+    return _Branch(
+        left,
+        right,
+        domains.STATE_NODE(EMPTY_ROOT if left is None else left.hash, EMPTY_ROOT if right is None else right.hash),
+    )
 
 
 class StateTree:
@@ -102,11 +104,13 @@ def _split(changes: list[Change], start: int, stop: int, depth: int) -> int:
     """Where in the sorted ``changes[start:stop]``, equal in the first ``depth`` bits, bit ``depth`` becomes
     1."""
     index, mask = depth >> 3, 0x80 >> (depth & 7)
+    first = changes[start][0]
     if not changes[stop - 1][0][index] & mask:
         return stop
-    if changes[start][0][index] & mask:
+    if first[index] & mask:
         return start
-    return bisect_left(changes, True, start, stop, key=lambda change: change[0][index] & mask != 0)
+    middle = first[:index] + bytes((first[index] & ~(mask - 1) | mask,))  # the least string with that bit
+    return bisect_left(changes, (middle,), start, stop)
 
 
 def _apply(node: _Node | None, changes: list[Change], start: int, stop: int, depth: int) -> _Node | None:
@@ -152,7 +156,7 @@ def _join(left: _Node | None, right: _Node | None) -> _Node | None:
         return right
     if right is None and isinstance(left, _Leaf):
         return left
-    return _Branch(left, right)
+    return _branch(left, right)
 
 
 def _build(leaves: list[Change], start: int, stop: int, depth: int) -> _Node | None:
@@ -160,7 +164,7 @@ def _build(leaves: list[Change], start: int, stop: int, depth: int) -> _Node | N
     if stop - start < 2:
         return None if start == stop else _Leaf(leaves[start][0], leaves[start][1] or EMPTY_ROOT)
     middle = _split(leaves, start, stop, depth)
-    return _Branch(_build(leaves, start, middle, depth + 1), _build(leaves, middle, stop, depth + 1))
+    return _branch(_build(leaves, start, middle, depth + 1), _build(leaves, middle, stop, depth + 1))
 
 
 def _key_of(change: Change) -> bytes:

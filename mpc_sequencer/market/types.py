@@ -2,7 +2,7 @@
 
 Prices are ticks, quantities lots, amounts base units of an asset; all are Python integers, so nothing
 overflows. :class:`Fill`, :class:`OrderValue` and :class:`AccountValue` are hashed into the result, so
-their encodings are part of the protocol; the dataclasses stay inside one process.
+their encodings are part of the protocol; the others stay inside one process.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.actions import AMOUNT_BYTES, Action
@@ -244,8 +244,7 @@ class PreparedOrder:
             raise ValueError("a prepared order has either an action or a refusal")
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True, gc=False):
     """What became of one action of the batch; ``code`` is a key of :data:`OUTCOME_CODES`.
 
     ``account`` is None where no account signed the plaintext; ``market`` is the one an order or a replacement names.
@@ -264,8 +263,7 @@ class Outcome:
     fee_units: int
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Struct, frozen=True, gc=False):
     """What a height did to an order of an earlier height that traded in it or ended; fields as in :class:`Outcome`, of
     this height alone. ``remaining_lots`` is what is open of it afterwards: 0 where it is not open any more."""
 
