@@ -61,6 +61,7 @@ from mpc_sequencer.core.types import (
     ResultRef,
 )
 from mpc_sequencer.node.framing import FrameSplitter, frame
+from mpc_sequencer.settlement.claims import OrderCommit
 from mpc_sequencer.sim import Cluster, make_deployment
 from mpc_sequencer.sim.deployment import MARKET, START_MS
 
@@ -107,7 +108,7 @@ def examples() -> tuple[tuple[Any, Any], ...]:
         messages.FetchLog(300, 70_000),
         messages.LogSlice((b"entry", b"another"), 9),
         messages.KeyBodies((key_message, key_message)),
-        messages.CommitShare(OrderCommit(0, 16, ID, ID, 7, 1), 3, SIGNATURE),
+        messages.CommitShare(OrderCommit(0, 16, ID, ID, 7, 1), 3, NO_SIGNATURE),
         messages.FetchInputs(ID),
         messages.InputsMessage(ID, ID, (ChainInput(3, bytes(20), 0, ID, b"envelope"),) * 2),
     )

@@ -371,7 +371,7 @@ def test_sim_run_refuses_what_it_cannot_read(words: list[str], capsys: pytest.Ca
 
 
 def test_a_diagram_shows_members_votes_and_final_blocks() -> None:
-    svg, report = draw_run(25, 4, ALL, until_ms=1_200)
+    svg, report = draw_run(27, 4, ALL, until_ms=1_200)
     assert report.violations == ()
     assert all(f">member {node}<" in svg for node in range(4))
     for colour in ("#1d4ed8", "#15803d", "#7c3aed"):

@@ -256,7 +256,7 @@ MUTATIONS = [
     Mutation("the open list is not restored", _forgets_open_list, {"receipts", "audit"}, TORN),
     Mutation("a snapshot before the log's checkpoint", _snapshots_before_the_log, {"recovered", "receipts"}, TORN),
     Mutation("a damaged member is not muted", _signs_at_once, {"signed-once", "accusation"}, "wipe"),
-    Mutation("a damaged member votes at once", _votes_at_once, {"signed-once", "accusation"}, "wipe,torn", 14),
+    Mutation("a damaged member votes at once", _votes_at_once, {"signed-once", "accusation"}, "wipe,torn", 80),
     Mutation("numbers again without an incarnation", _numbers_again, {"signed-once", "accusation"}, "wipe"),
     Mutation("logs again what the log holds", _logs_again, {"log"}, TORN),
     Mutation("catches up without certificates", _believes_logs, {"certificate"}, "false_logs,restarts,links", 50),
