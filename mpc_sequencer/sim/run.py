@@ -181,7 +181,8 @@ class Harness:
         )
 
     def _hear_chain(self, simulation: Simulation) -> None:
-        """Until every chain node has told its last block, however late it is, and members have taken it up."""
+        """Until every chain node has told its last block, however late it is, and members have taken it up: what asks
+        for nothing is taken up with the next heartbeat."""
         chain = self.watched.chain
         assert chain is not None
         told_ms = START_MS + self.plan.end_ms + max(self.plan.chain_late_ms, default=0) + INTERVAL_MS
@@ -189,10 +190,10 @@ class Harness:
             self._advance(simulation, INTERVAL_MS)
         if not self.watched.strict_chain:
             return  # who has left the committee takes nothing up any more
-        count = chain.blocks[max(chain.blocks)].inputs_count
+        last = max(chain.blocks)
         while simulation.now_ms < told_ms + CHAIN_TAKEN_MS_MAX:
             states = [simulation.cores[node].chain.final_state for node in self.watched.correct - simulation.stopped]
-            if all(one.chain.inputs_count >= count and not one.chain.forced for one in states):
+            if all(one.chain.cleared_number >= last for one in states):
                 return
             self._advance(simulation, INTERVAL_MS)
 

@@ -124,7 +124,7 @@ EVIDENCE = {
 def test_a_liar_convicts_itself(name: str) -> None:
     found: set[str] = set()
     for seed in range(12):
-        if found >= EVIDENCE[name]:
+        if seed >= 3 and found >= EVIDENCE[name]:
             break
         harness = Harness(seed, 4, frozenset({name}))
         assert harness.run().violations == ()
