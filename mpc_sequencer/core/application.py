@@ -24,7 +24,7 @@ class NodeApplication:
 
     def __init__(self, core: NodeCore) -> None:
         self._core = core
-        self.waits: dict[bytes, tuple[int, tuple[bytes, ...]]] = {}
+        self.waits: dict[bytes, tuple[int, list[bytes]]] = {}
         """Proposals that wait: what had arrived when they were looked at last, and the bodies they lack."""
         self._built_from: tuple[bytes, int, int] | None = None
         self._built_ms = 0
@@ -65,8 +65,10 @@ class NodeApplication:
     def process_proposal(self, block: Block, source: int, now_ms: int, *, voting: bool) -> Verdict:
         self._core.standing.seen_block(block)
         block_id = block.header.block_id()
-        arrivals, bodies = self.waits.get(block_id, (-1, ()))
-        if arrivals == self._core.arrivals or any(self._lacks(key) for key in bodies):
+        arrivals, bodies = self.waits.get(block_id, (-1, []))
+        while bodies and not self._lacks(bodies[-1]):
+            bodies.pop()
+        if bodies or arrivals == self._core.arrivals:
             return Waiting()  # deriving it again would find the same things missing
         self.note_needs()
         verdict = self._core.chain.check(block, now_ms if voting else None)
@@ -74,7 +76,7 @@ class NodeApplication:
         if isinstance(verdict, Waiting):
             while len(self.waits) >= limits.VIEWS_AHEAD_MAX:
                 del self.waits[next(iter(self.waits))]
-            self.waits[block_id] = (self._core.arrivals, tuple(self._core.chain.needs.bodies))
+            self.waits[block_id] = (self._core.arrivals, list(self._core.chain.needs.bodies))
             self.note_needs(source)
         elif isinstance(verdict, Accepted):
             self._core.arrivals += 1
@@ -153,7 +155,9 @@ class NodeApplication:
             self._core.fetcher.want_lists(author, first, last, asked, self._core.now_ms, last_hash)
         fallback = source if source is not None else (self._core.node + 1) % self._core.committee.n
         for key in needs.bodies:
-            self._core.fetcher.want_body(key, fallback, self._core.now_ms, needed=True)
+            # what a client has brought is judged within a moment: peers are asked only should it be refused
+            later_ms = limits.FETCH_RETRY_MS if key in self._core.gateway else 0
+            self._core.fetcher.want_body(key, fallback, self._core.now_ms + later_ms, needed=True)
         for block_id in needs.blocks:
             self._core.fetcher.want_block(block_id, fallback, self._core.now_ms)
         for count, inputs_hash in needs.inputs:

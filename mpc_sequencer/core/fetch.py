@@ -20,7 +20,6 @@ TRIES_MAX: Final = 40
 BODY_SCAN_MS: Final = limits.FETCH_RETRY_MS // 2
 
 
-
 @dataclass(slots=True)
 class _Want:
     source: int

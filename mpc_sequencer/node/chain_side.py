@@ -1,14 +1,12 @@
 """The member's link to the chain: results out, inputs and settlements in, beside the protocol and never in its way.
 
-The chain library takes seconds of CPU to import. A member that comes back votes first: it is imported
-CHAIN_DELAY_S after such a start, in a worker thread, and until it is there the thread gives way to the event loop
-every SWITCH_INTERVAL_S. Other members post meanwhile what this one would (:mod:`mpc_sequencer.settlement.submitter`).
+The chain library is imported late (:mod:`mpc_sequencer.node.warming`): other members post meanwhile what this one would
+(:mod:`mpc_sequencer.settlement.submitter`).
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +21,7 @@ from mpc_sequencer.core.types import Checkpoint, EpochStart
 from mpc_sequencer.node.chain_watch import ChainReader, watch_chain
 from mpc_sequencer.node.config import ChainConfig, CommitteeFile, NodeConfig
 from mpc_sequencer.node.passphrases import read_key_file
+from mpc_sequencer.node.warming import giving_way
 from mpc_sequencer.settlement.kept import KeptRanges, KeptTransactions
 from mpc_sequencer.settlement.sender import Sender
 from mpc_sequencer.settlement.steps import Rotation
@@ -34,8 +33,6 @@ from threshold.dkg import Result
 if TYPE_CHECKING:
     from mpc_sequencer.settlement.contract import SettlementContract
 
-CHAIN_DELAY_S: Final = 3.0
-SWITCH_INTERVAL_S: Final = 0.000_5
 FOLDER: Final = "settlement"
 GWEI: Final = 10**9
 
@@ -44,14 +41,10 @@ logger = logging.getLogger("mpc_sequencer.node")
 
 def _client(url: str, settlement: bytes) -> SettlementContract:
     """A chain client. Blocking, for seconds the first time."""
-    before_s = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    try:
+    with giving_way():
         from mpc_sequencer.settlement.contract import SettlementContract
 
         return SettlementContract(url, settlement)
-    finally:
-        sys.setswitchinterval(before_s)
 
 
 def rotation_of(start: EpochStart) -> Rotation:

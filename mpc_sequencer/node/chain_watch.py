@@ -46,13 +46,17 @@ class ChainReader:
     step_blocks: int
     confirmations: int
     told: Checkpoint
+    _seen_hash: bytes = b""
+    """The finalized block of the last poll: while it is the same, so is all that it builds on."""
 
     def poll(self) -> ChainSeen | None:
         """What is new, if anything. Raises ChainError, or ChainTakenBack."""
         from mpc_sequencer.settlement.queue import finalized_block, read_queue
 
+        number, final_hash = finalized_block(self.client, self.confirmations)
+        if final_hash == self._seen_hash:
+            return None
         self.client.check_chain_id(self.chain_id)
-        number = finalized_block(self.client, self.confirmations)
         number -= number % self.step_blocks
         told = self.told
         if number < told.number:
@@ -62,10 +66,12 @@ class ChainReader:
             text = f"block {told.number} was {told.block_hash.hex()} and is {seen_hash.hex()}"
             raise ChainTakenBack(text)
         if number == told.number:
+            self._seen_hash = final_hash
             return None
         queue = read_queue(self.client, told.inputs_count, told.inputs_hash, told.number + 1, number)
         at = queue.checkpoint
         self.told = Checkpoint(at.number, at.hash, at.inputs_count, at.inputs_hash)
+        self._seen_hash = final_hash
         return ChainSeen(
             self.told,
             tuple(

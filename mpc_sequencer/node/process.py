@@ -28,7 +28,7 @@ from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.matching.store import StreamStore
 from mpc_sequencer.node import tls
 from mpc_sequencer.node import transport as wires
-from mpc_sequencer.node.chain_side import CHAIN_DELAY_S, serve_chain
+from mpc_sequencer.node.chain_side import serve_chain
 from mpc_sequencer.node.config import CommitteeFile, NodeConfig, check_index, load_committee, load_node_config
 from mpc_sequencer.node.epochs import Cores, committee_of, recall_convictions
 from mpc_sequencer.node.evidence_files import FOLDER as EVIDENCE_FOLDER
@@ -48,6 +48,7 @@ from mpc_sequencer.node.startup import (
 from mpc_sequencer.node.storage import Storage
 from mpc_sequencer.node.streaming import STREAM_FILE, Served
 from mpc_sequencer.node.vault import Vault
+from mpc_sequencer.node.warming import DELAY_S, warm_up
 from mpc_sequencer.settlement.submitter_events import Settled
 from mpc_sequencer.settlement.submitter_run import News
 from threshold import SecretShare, ThresholdError
@@ -247,8 +248,9 @@ async def _serve(
         async with trio.open_nursery() as nursery:
             runner = runner_of(news=news_in if submits else None, evidence=config.data / EVIDENCE_FOLDER)
             came_back_at = runner.core.chain.final_height
+            delay_s = 0.0 if storage.fresh else DELAY_S
+            nursery.start_soon(warm_up, delay_s)
             if config.chain_url is not None:
-                delay_s = 0.0 if storage.fresh else CHAIN_DELAY_S
                 chain = partial(serve_chain, config, file, news_out, settled_in, delay_s=delay_s)
                 nursery.start_soon(runner.settled, settled_out)
                 nursery.start_soon(chain, runner.chain_told, runner.chain_seen)

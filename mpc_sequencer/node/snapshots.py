@@ -10,10 +10,10 @@ from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.node.snapshot_file import SnapshotWrite
 from mpc_sequencer.node.storage import Storage
 
-SNAPSHOT_ORDERS_MIN: Final = 250
+SNAPSHOT_ORDERS_MIN: Final = 500
 """A member that comes back derives so many orders again at the least, each at about a millisecond."""
-SNAPSHOT_BYTES_PER_ORDER: Final = 1_500
-"""A snapshot of so many bytes per order since the last one costs each order some 15 microseconds."""
+SNAPSHOT_BYTES_PER_ORDER: Final = 1_000
+"""A snapshot of so many bytes per order since the last one costs each order some 10 microseconds."""
 SNAPSHOT_INTERVAL_MS: Final = 60_000
 
 

@@ -198,6 +198,23 @@ class EthClient:
         """Number of the newest block."""
         return self._quantity("eth_blockNumber")
 
+    def block(self, tag: str) -> tuple[int, bytes] | None:
+        """Number and hash of the block that the node calls ``latest`` or ``finalized``; None where it calls none so."""
+        block = self.request("eth_getBlockByNumber", tag, False)
+        if not isinstance(block, dict):
+            return None
+        try:
+            return int(block["number"], 16), _bytes32(block.get("hash"), "block hash")
+        except (KeyError, TypeError, ValueError):
+            raise ChainMismatch(f"the {tag} block does not read") from None
+
+    def newest_block(self) -> tuple[int, bytes]:
+        """Number and hash of the newest block."""
+        found = self.block("latest")
+        if found is None:
+            raise ChainMismatch("the chain has no newest block")
+        return found
+
     def block_hash(self, number: int) -> bytes:
         """Hash of a block. Raises ChainMismatch when the chain has none of that number."""
         block = self.request("eth_getBlockByNumber", hex(number), False)

@@ -80,18 +80,17 @@ def _entries(
         index += 1
 
 
-def finalized_block(client: ChainClient, confirmations: int) -> int:
-    """The newest block that the chain calls finalized; where it knows no such thing, the one that ``confirmations``
-    blocks lie upon. Raises ChainError."""
+def finalized_block(client: ChainClient, confirmations: int) -> tuple[int, bytes]:
+    """Number and hash of the newest block that the chain calls finalized; where it knows no such thing, of the one that
+    ``confirmations`` blocks lie upon. Raises ChainError."""
     try:
-        answer = client.request("eth_getBlockByNumber", "finalized", False)
-    except ChainUnreachable:
+        found = client.block("finalized")
+    except (ChainUnreachable, ChainMismatch):
         raise
     except ChainError:
-        answer = None  # it does not know the tag
-    if isinstance(answer, dict):
-        try:
-            return int(answer["number"], 16)
-        except (KeyError, TypeError, ValueError):
-            raise ChainMismatch("the finalized block does not read") from None
-    return max(0, client.block_number() - confirmations)
+        found = None  # it does not know the tag
+    if found is not None:
+        return found
+    newest, newest_hash = client.newest_block()
+    number = max(0, newest - confirmations)
+    return number, newest_hash if number == newest else client.block_hash(number)

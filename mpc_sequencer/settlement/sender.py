@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mpc_sequencer.settlement.claims import SignedCommit
@@ -35,7 +35,7 @@ class Chain(Protocol):
     settlement: bytes | None
 
     def check_chain_id(self, expected: int) -> None: ...
-    def block_number(self) -> int: ...
+    def newest_block(self) -> tuple[int, bytes]: ...
     def block_hash(self, number: int) -> bytes: ...
     def code(self, address: bytes, block: int | str = "latest") -> bytes: ...
     def view_at(self, block: int) -> ContractView: ...
@@ -51,6 +51,17 @@ class Chain(Protocol):
     def broadcast(self, prepared: list[PreparedTransaction]) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was read at a newest block. While it is the newest, only the pending nonce can change, and a question costs
+    two requests instead of twenty."""
+
+    head_hash: bytes
+    hashes: tuple[bytes, ...]
+    """The transactions whose receipts were asked for."""
+    answer: Answer
+
+
 @dataclass(slots=True)
 class Sender:
     """One account's transactions; one call at a time, so no lock is needed. ``confirmations`` blocks on top of a block
@@ -60,6 +71,7 @@ class Sender:
     secret: bytes
     kept: KeptTransactions
     confirmations: int
+    _read: _Read | None = None
 
     def ask(self, hashes: tuple[bytes, ...]) -> Event:
         """The chain's answer, all of it at one newest block."""
@@ -70,9 +82,11 @@ class Sender:
 
     def _ask(self, hashes: tuple[bytes, ...]) -> Event:
         chain, account = self.chain, self.kept.account
+        head, head_hash = chain.newest_block()
+        read = self._read
+        if read is not None and (read.head_hash, read.hashes) == (head_hash, hashes):
+            return replace(read.answer, nonce_pending=chain.transaction_count(account, "pending"))
         chain.check_chain_id(self.kept.chain_id)
-        head = chain.block_number()
-        head_hash = chain.block_hash(head)
         settled = max(0, head - self.confirmations)
         latest = chain.view_at(head)
         confirmed = latest if settled == head else self._confirmed(settled)
@@ -86,7 +100,9 @@ class Sender:
                 receipts[one] = Mined(receipt.status == 1, receipt.gas_used, receipt.block_number)
         if chain.block_hash(head) != head_hash:
             raise ChainMismatch(f"block {head} was replaced while it was read")
-        return Answer(latest, confirmed, nonce, nonce_confirmed, nonce_pending, base_fee, priority, receipts)
+        answer = Answer(latest, confirmed, nonce, nonce_confirmed, nonce_pending, base_fee, priority, receipts)
+        self._read = _Read(head_hash, hashes, answer)
+        return answer
 
     def _confirmed(self, block: int) -> ContractView:
         """The contract at a block that may be before its deployment."""

@@ -1,9 +1,17 @@
-"""Blocks that a member wants one by one: a bounded number, the newest among them."""
+"""What a member wants of others: a bounded number of blocks, and bodies that nobody has brought it."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 from mpc_sequencer.core import limits
+from mpc_sequencer.core.application import NodeApplication
+from mpc_sequencer.core.blocks import Needs
+from mpc_sequencer.core.effects import Send
 from mpc_sequencer.core.fetch import Fetcher
+from mpc_sequencer.core.messages import FetchBodies
+from mpc_sequencer.core.node import NodeCore
 
 
 def test_of_too_many_wanted_blocks_the_oldest_give_way() -> None:
@@ -14,3 +22,18 @@ def test_of_too_many_wanted_blocks_the_oldest_give_way() -> None:
     assert [one for one in ids if fetcher.wants_block(one)] == ids[3:]
     fetcher.want_block(ids[5], 2, 1_000)
     assert fetcher.wants_block(ids[3]), "what is wanted already takes nobody's place"
+
+
+def test_a_body_that_a_client_has_brought_is_asked_of_peers_only_later() -> None:
+    brought, other = b"\x01" * 32, b"\x02" * 32
+    needs = Needs(bodies=[brought, other])
+    chain = SimpleNamespace(needs=needs, take_needs=lambda: needs)
+    fetcher = Fetcher(4, 0)
+    core: Any = SimpleNamespace(
+        chain=chain, gateway={brought}, fetcher=fetcher, now_ms=1_000, node=0, committee=SimpleNamespace(n=4)
+    )
+    NodeApplication(cast(NodeCore, core)).note_needs(2)
+    assert fetcher.needs_body(brought)
+    assert fetcher.requests(1_000) == [Send(2, FetchBodies((other,)))]
+    later = fetcher.requests(1_000 + limits.FETCH_RETRY_MS)
+    assert {key for one in later if isinstance(one, Send) for key in one.message.ids} == {brought, other}  # type: ignore[union-attr]

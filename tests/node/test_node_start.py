@@ -84,3 +84,17 @@ def test_a_member_imports_no_chain_library_to_start() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"web3", "eth_account", "eth_tester", "httpx", "numpy", "rich", "mpyc", "prometheus_client", "starlette"}
     assert not heavy & set(found)
+
+
+def test_what_large_batches_need_is_imported_beside_and_later() -> None:
+    code = (
+        "import sys, trio; from mpc_sequencer.node import process, warming; before = sys.getswitchinterval()\n"
+        "async def main():\n"
+        "    with trio.move_on_after(0.05): await warming.warm_up(30)\n"
+        "    print(warming.BATCH_MODULE in sys.modules)\n"
+        "    await warming.warm_up(0)\n"
+        "    print(warming.BATCH_MODULE in sys.modules, 'numpy' in sys.modules, sys.getswitchinterval() == before)\n"
+        "trio.run(main)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert found == ["False", "True", "True", "True"]

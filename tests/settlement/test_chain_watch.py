@@ -59,6 +59,26 @@ def test_deposits_bonds_and_forced_orders_are_told_once_with_their_envelopes(dep
     assert again is not None and again.inputs == () and again.forced_due == ()
 
 
+def test_a_chain_that_stands_still_costs_one_request_a_poll(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = reader_at(deployment)
+    methods: list[str] = []
+    request = type(deployment.chain).request
+
+    def counted(self: ChainClient, method: str, *params: object) -> object:
+        methods.append(method)
+        return request(self, method, *params)
+
+    assert reader.poll() is None
+    monkeypatch.setattr(ChainClient, "request", counted)
+    methods.clear()
+    assert reader.poll() is None and set(methods) == {"eth_getBlockByNumber"} and len(methods) <= 2
+    deployment.chain.bond(DEV_SECRET, deployment.traders[0], 1)
+    assert reader.poll() is not None, "a new block is read"
+    assert "eth_chainId" in methods
+
+
 def test_everything_from_the_start_of_the_queue_is_read_by_who_knows_nothing(deployment: Deployment) -> None:
     queue = read_queue(deployment.chain, 0, ZERO_HASH, 0, deployment.chain.block_number())
     assert [one.kind for one in queue.inputs] == [INPUT_DEPOSIT] * 4 + [INPUT_BOND] * 2
@@ -140,7 +160,7 @@ def test_a_dead_node_is_asked_more_rarely_and_delays_nobody(caplog: pytest.LogCa
     class Dead:
         asked = 0
 
-        def check_chain_id(self, expected: int) -> None:
+        def block(self, tag: str) -> None:
             Dead.asked += 1
             if Dead.asked < 4:
                 raise ChainUnreachable("no answer")

@@ -20,7 +20,7 @@ from mpc_sequencer.settlement.kept import KeptRanges, KeptTransactions
 from mpc_sequencer.settlement.payloads import Delta, SignedResult
 from mpc_sequencer.settlement.sender import Sender
 from mpc_sequencer.settlement.steps import Kind, Step
-from mpc_sequencer.settlement.submitter_events import CommitKnown, ResultKnown, RotationKnown
+from mpc_sequencer.settlement.submitter_events import Answer, CommitKnown, ResultKnown, RotationKnown
 from mpc_sequencer.settlement.submitter_run import Backlog, News
 from tests.settlement.settled_kit import known, post, signed_commits, signed_rotation
 from tests.settlement.submitter_kit import commit
@@ -152,6 +152,25 @@ def test_a_wrong_chain_id_stops_everything_and_says_so(bound: Deployment, tmp_pa
     kept.load()
     event = Sender(client, DEV_SECRET, kept, 0).ask(())
     assert "serves chain" in event.detail  # type: ignore[union-attr]
+
+
+def test_an_unchanged_chain_is_read_once_and_another_question_or_block_anew(
+    bound: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = KeptTransactions(tmp_path, Signer(DEV_SECRET).address, bound.chain.chain_id())
+    kept.load()
+    client = SettlementContract(bound.chain.url, bound.chain.settlement)
+    sender = Sender(client, DEV_SECRET, kept, 0)
+    reads: list[int] = []
+    view_at = client.view_at
+    monkeypatch.setattr(client, "view_at", lambda block: (reads.append(block), view_at(block))[1])
+    first = sender.ask(())
+    assert sender.ask(()) == first and len(reads) == 1
+    assert sender.ask((bytes(32),)) == first and len(reads) == 2, "a receipt that was not asked for"
+    bound.chain.bond(DEV_SECRET, bound.traders[0], 1)
+    after = sender.ask((bytes(32),))
+    assert len(reads) == 3 and isinstance(after, Answer) and isinstance(first, Answer)
+    assert after.nonce > first.nonce and after.latest.block == first.latest.block + 1
 
 
 def test_cancelling_does_not_wait_for_a_chain_that_hangs(bound: Deployment, tmp_path: Path) -> None:
