@@ -11,7 +11,8 @@
       bond_member          in: a member's bond, by whoever pays it;
       slash_commit,        out: two signatures of one member over two digests for one place burn nine tenths of its
       slash_result         bond and pay a tenth to whoever shows them, up to the end of unbonding;
-      unbond               out: to the member itself, two timelocks after it has left the committee and asked.
+      unbond               out: to the member itself, two timelocks after it has left the committee and asked; after a
+                           freeze, when there is no committee to leave any more, two timelocks after it has asked.
 
     An honest member signs one digest per (type, epoch, height) and can never be slashed: both digests are hashed here
     from their fields, under the settlement contract's own EIP-712 domain.
@@ -90,6 +91,7 @@ interface Settlement:
     def domain_separator() -> bytes32: view
     def last_posted() -> (uint64, uint64, bytes32, uint64): view
     def signer_set(epoch: uint64) -> uint256: view
+    def status() -> (bool, bool, bool, bool, uint256): view
     def asset_tokens() -> DynArray[address, ASSETS_MAX]: view
     def list_asset(token: address): nonpayable
     def take_signers(epoch: uint256, signer_set: uint256): nonpayable
@@ -236,6 +238,9 @@ def _put_signers(
     for signer: address in members:
         assert convert(signer, uint256) > previous, "signers: not ascending"
         previous = convert(signer, uint256)
+        # Who comes back asks for its bond anew once it has left again: an old request would pay it at once.
+        if self.unbond_block[signer] != 0:
+            self.unbond_block[signer] = 0
     encoded: Bytes[32 * SIGNERS_MAX + 64] = abi_encode(members)
     creation: Bytes[32 * SIGNERS_MAX + 76] = concat(
         KEEPER_CODE, slice(encoded, 64, 32 * len(members))
@@ -444,11 +449,13 @@ def _recover(struct_hash: bytes32, signature: Bytes[SIGNATURE_BYTES]) -> address
 def begin_unbonding():
     """
     @notice The caller, who is in no committee that serves or is to serve, asks for its bond; two timelocks later it
-            can have it. A bond can be slashed until then.
+            can have it, unless a rotation has taken it in again. A bond can be slashed until then.
+    @dev Once the settlement contract is frozen no committee is ever followed by another, and none can do anything.
     """
     assert self.member_bonds[msg.sender] > 0, "unbond: no bond"
     assert self.unbond_block[msg.sender] == 0, "unbond: already begun"
-    assert not self._is_serving(msg.sender), "unbond: still a signer"
+    if not (staticcall SETTLEMENT.status())[1]:
+        assert not self._is_serving(msg.sender), "unbond: still a signer"
     ready_block: uint256 = block.number + 2 * TERMS.timelock_blocks
     self.unbond_block[msg.sender] = ready_block
     log UnbondingBegun(signer=msg.sender, ready_block=ready_block)
@@ -463,9 +470,6 @@ def unbond(signer: address):
     ready_block: uint256 = self.unbond_block[signer]
     assert ready_block != 0 and block.number >= ready_block, "unbond: too early"
     self.unbond_block[signer] = 0
-    if self._is_serving(signer):
-        # It came back into the committee meanwhile: it asks anew once it has left again.
-        return
     amount: uint256 = self.member_bonds[signer]
     assert amount > 0, "unbond: no bond"
     self.member_bonds[signer] = 0

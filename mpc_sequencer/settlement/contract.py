@@ -58,7 +58,7 @@ class SettlementContract(ChainClient):
         """What the contract says at ``block``. Raises ChainMismatch where there is no contract yet."""
         if self._commits_required is None:
             self._commits_required = bool(self.council_view("terms")[-1])
-        epoch, result_height, _, _ = self._view("last_posted", block=block)
+        settled_epoch, result_height, _, _ = self._view("last_posted", block=block)
         _, commit_height, _, _, _ = self._view("last_commit", block=block)
         started, frozen, paused, under_way, _ = self._view("status", block=block)
         staged = None
@@ -66,8 +66,10 @@ class SettlementContract(ChainClient):
             height, _, checked, part, row = self._view("staged", block=block)
             staged = Staged(height, checked, part, row)
         stopped = "frozen" if frozen else "paused" if paused else "" if started else "not started"
-        while 0 < (usable_block := int(self.council_view("usable_block_of", epoch + 1, block=block))) <= block:
-            epoch += 1
+        # Only signers that are usable rotate, so of all epochs' signers the newest alone may have to wait.
+        epoch = int(self.council_view("last_epoch", block=block))
+        usable_block = int(self.council_view("usable_block_of", epoch, block=block))
+        epoch, usable_block = (epoch - 1, usable_block) if usable_block > block else (epoch, 0)
         return ContractView(
             block=block,
             epoch=epoch,
@@ -77,6 +79,7 @@ class SettlementContract(ChainClient):
             stopped=stopped,
             staged=staged,
             commits_required=self._commits_required,
+            settled_epoch=settled_epoch,
         )
 
     def sent_call(self, transaction_hash: bytes) -> tuple[str, dict[str, Any]]:

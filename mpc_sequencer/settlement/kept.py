@@ -117,10 +117,16 @@ class KeptTransactions:
         return attempt
 
     def add(self, nonce: int, attempt: Attempt, raw: bytes) -> None:
-        """Keep a transaction. Raises OSError; then it must not be sent."""
+        """Keep a transaction. Raises OSError; then it is not kept and must not be sent."""
         self.raw[attempt.transaction_hash] = raw
         self._slots.setdefault(nonce, []).append(attempt)
-        self._write()
+        try:
+            self._write()
+        except OSError:
+            # The same bytes may be signed again: who finds them here would take them for kept.
+            self._slots[nonce].pop()
+            del self.raw[attempt.transaction_hash]
+            raise
 
     def forget(self, nonce: int) -> None:
         """The nonce is used up for good."""

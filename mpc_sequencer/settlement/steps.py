@@ -18,6 +18,8 @@ from mpc_sequencer.settlement.payloads import SignedResult, is_staged
 
 APPLY_ROWS: Final = 400
 """Rows that one apply_part writes: with every one a new balance they stay under a transaction's gas."""
+UNSETTLED_EPOCHS_MAX: Final = 64
+"""The contract gives signers to no epoch that is further past that of the last result."""
 
 
 class Kind(Enum):
@@ -96,6 +98,8 @@ class ContractView:
     """Why it takes nothing: ``frozen``, ``paused``, ``not started``; empty where it does."""
     staged: Staged | None = None
     commits_required: bool = True
+    settled_epoch: int = 0
+    """That of the last result."""
 
 
 @dataclass(slots=True)
@@ -150,8 +154,9 @@ def next_step(
         return None
     if view.staged is not None:
         return _part(view.staged, ranges)
-    if view.usable_block == 0 and view.epoch + 1 in rotations:
-        return Step(Kind.ROTATE, view.epoch + 1)
+    following = view.epoch + 1
+    if view.usable_block == 0 and following in rotations and following - view.settled_epoch <= UNSETTLED_EPOCHS_MAX:
+        return Step(Kind.ROTATE, following)
     open_ranges = [one for one in ranges if one.last > view.result_height]
     if not open_ranges or not _usable(open_ranges[0].epoch, view):
         return None

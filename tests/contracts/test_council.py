@@ -252,6 +252,64 @@ def test_unbonding_waits_until_two_timelocks_after_leaving(house: House) -> None
         house.council.unbond(signer)
 
 
+def ask_for_bond(house: House, signer: str) -> None:
+    with boa.env.prank(signer):
+        house.council.begin_unbonding()
+
+
+def handed_over(house: House, epoch: int, members: list[Signer], quorum: int) -> House:
+    """The house after a rotation to ``members`` and their first result."""
+    house.rotate(Rotation(epoch, tuple(member.address for member in members)))
+    house.mine(TERMS.rotation_delay_blocks)
+    after = replace(house, members=members, quorum=quorum)
+    after.post(after.sign(after.result(epoch=epoch)))
+    return after
+
+
+@pytest.mark.parametrize("called", [False, True])
+def test_a_member_that_came_back_cannot_leave_with_its_bond_on_an_old_request(house: House, called: bool) -> None:
+    """It asks, serves again for as long as it likes, signs two words, and would be paid the moment it has left."""
+    signer = bonded(house)
+    me, others = house.members[0], committee(11)[4:]
+    away = handed_over(house, 1, others, 5)
+    ask_for_bond(house, signer)
+    back = handed_over(away, 2, committee(4), 3)
+    assert house.council.unbond_block(signer) == 0
+    house.mine(2 * TERMS.timelock_blocks)
+    if called:
+        with boa.reverts("unbond: too early"):
+            house.council.unbond(signer)
+    word = house.commit(epoch=2, height=30)
+    gone = handed_over(back, 3, others, 5)
+    with boa.reverts("unbond: too early"):
+        house.council.unbond(signer)
+    ask_for_bond(gone, signer)
+    house.mine(2 * TERMS.timelock_blocks - 1)
+    with boa.reverts("unbond: too early"):
+        house.council.unbond(signer)
+    slash_commit(house, word, replace(word, l1_head=9_999), me)
+    assert house.council.member_bonds(signer) == 0 and boa.env.get_balance(signer) == 0
+
+
+def test_a_freeze_does_not_keep_the_members_bonds_for_ever(house: House) -> None:
+    """No epoch follows a freeze, so nobody would ever leave the committee."""
+    signer, liar = bonded(house), bonded(house, 1)
+    house.freeze()
+    assert house.council.is_serving(signer)
+    for one in (signer, liar):
+        ask_for_bond(house, one)
+    house.mine(2 * TERMS.timelock_blocks - 1)
+    with boa.reverts("unbond: too early"):
+        house.council.unbond(signer)
+    word = house.commit(height=3)
+    slash_commit(house, word, replace(word, l1_head=9_999), house.members[1])
+    house.mine()
+    house.council.unbond(signer)
+    assert boa.env.get_balance(signer) == BOND and house.council.member_bonds(signer) == 0
+    with boa.reverts("unbond: no bond"):
+        house.council.unbond(liar)
+
+
 # ---------------------------------------------------------------------------------------------------------- changes
 
 

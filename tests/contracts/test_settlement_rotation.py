@@ -203,7 +203,36 @@ def test_an_epoch_that_settles_nothing_does_not_stop_the_next(house: House) -> N
     assert house.contract.last_posted()[0] == 2
     with boa.reverts("result: wrong epoch"):
         new.post(new.sign(new.result(*TRADE, epoch=1)))
+    for former, epoch in ((house, 0), (new, 1)):
+        with boa.reverts("commit: wrong epoch"):
+            former.post_commit(house.commit(epoch=epoch), members=former.members)
     assert not house.council.is_serving(as_address(NEW[0].address))
+
+
+def test_sixty_four_epochs_that_settle_nothing(house: House) -> None:
+    """Each of their committees may still sign, so none of its members can ask for a bond; there are no more of them."""
+    last = committee(15)[11:]
+    for epoch in range(1, 65):
+        signers = NEW[:4] if epoch < 64 else last
+        members = house.members if epoch == 1 else NEW[:4]
+        house.rotate(Rotation(epoch, tuple(one.address for one in sorted(signers, key=lambda one: one.address))),
+                     members=members)  # fmt: skip
+        house.mine(TERMS.rotation_delay_blocks)
+    last = sorted(last, key=lambda one: one.address)
+    following = Rotation(65, to_new().signers)
+    with boa.reverts("rotate: too many epochs without a result"):
+        house.rotate(following, members=last)
+    for member in (house.members[0], NEW[0], last[0]):
+        signer = as_address(member.address)
+        house.council.bond_member(signer, value=TERMS.bond_min_wei)
+        assert house.council.is_serving(signer)
+        with boa.env.prank(signer), boa.reverts("unbond: still a signer"):
+            house.council.begin_unbonding()
+    assert not house.council.is_serving(as_address(ALICE))
+    middle = replace(house, members=NEW[:4], quorum=3)
+    middle.post(middle.sign(middle.result(*TRADE, epoch=1)))
+    house.rotate(following, members=last)
+    assert house.council.last_epoch() == 65
 
 
 def test_signatures_of_one_epoch_say_nothing_in_another(house: House) -> None:

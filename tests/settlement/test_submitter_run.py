@@ -16,11 +16,19 @@ from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.settlement.contract import SettlementContract
 from mpc_sequencer.settlement.devchain import DEV_SECRET
 from mpc_sequencer.settlement.errors import ChainMismatch, ChainUnreachable
-from mpc_sequencer.settlement.kept import KeptRanges, KeptTransactions
+from mpc_sequencer.settlement.kept import KeptRanges, KeptTransactions, write_synced
 from mpc_sequencer.settlement.payloads import Delta, SignedResult
 from mpc_sequencer.settlement.sender import Sender
 from mpc_sequencer.settlement.steps import Kind, Step
-from mpc_sequencer.settlement.submitter_events import Answer, CommitKnown, ResultKnown, RotationKnown
+from mpc_sequencer.settlement.submitter_events import (
+    Answer,
+    CommitKnown,
+    Resend,
+    ResultKnown,
+    RotationKnown,
+    Send,
+    Sent,
+)
 from mpc_sequencer.settlement.submitter_run import Backlog, News
 from tests.settlement.settled_kit import known, post, signed_commits, signed_rotation
 from tests.settlement.submitter_kit import commit
@@ -89,6 +97,38 @@ def test_a_crash_between_keeping_and_sending_sends_the_kept_bytes(bound: Deploym
     assert slot.attempts[0].step == Step(Kind.BOTH, 3)
     reported, _ = post(bound, [], tmp_path, 1)
     assert reported[0].transaction_hash in slot.hashes
+
+
+def test_a_transaction_that_the_disk_refused_is_not_sent_at_the_next_attempt(
+    bound: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signing gives the same bytes again; they must be on disk before the node gets them, each time."""
+    full = [True]
+    sent_unkept: list[Any] = []
+
+    def write(path: Path, data: bytes) -> None:
+        if full[0]:
+            raise OSError("no space left")
+        write_synced(path, data)
+
+    class Watched(SettlementContract):
+        def broadcast(self, prepared: Any) -> None:
+            on_disk = KeptTransactions(tmp_path, account, chain_id).load()[0]
+            hashes = {one for slot in on_disk for one in slot.hashes}
+            sent_unkept.extend(one for one in prepared if one.transaction_hash not in hashes)
+
+    account, chain_id = Signer(DEV_SECRET).address, bound.chain.chain_id()
+    kept = KeptTransactions(tmp_path, account, chain_id)
+    kept.load()
+    sender = Sender(Watched(bound.chain.url, bound.chain.settlement), DEV_SECRET, kept, 0)
+    monkeypatch.setattr("mpc_sequencer.settlement.kept.write_synced", write)
+    order = Send(0, Step(Kind.CANCEL, 0), 10**10, 1, (None, None, None))
+    for _ in range(2):
+        assert "disk" in sender.send(order).detail  # type: ignore[union-attr]
+    full[0] = False
+    sent = sender.send(order)
+    assert isinstance(sent, Sent) and sent_unkept == []
+    assert sender.resend(Resend(0, sent.attempt)) == Sent(0, sent.attempt)
 
 
 def post_briefly(deployment: Deployment, news: Sequence[News], folder: Path, chain: Any) -> None:
