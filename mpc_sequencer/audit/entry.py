@@ -60,6 +60,7 @@ class Entry:
         if account.free.get(action.asset, 0) < action.amount_units:
             return "balance"
         account.move(action.asset, free=-action.amount_units)
+        self._height.state.supply[action.asset] -= action.amount_units
         self._height.result.change(action.account, action.asset, -action.amount_units, action.amount_units)
         return "withdrawn"
 

@@ -58,6 +58,7 @@ class Execution:
 
     def credit(self, account: bytes, asset: int, amount: int) -> None:
         """A deposit of ``amount`` base units."""
+        self.state.supply[asset] = self.state.supply.get(asset, 0) + amount
         self.state.account(account).move(asset, free=amount)
 
     def execute(

@@ -67,9 +67,7 @@ class Inputs:
         amount = int.from_bytes(queued.amount, "big")
         if queued.kind != DEPOSIT or queued.asset >= len(self._committee.genesis.assets):
             return
-        rows = [row for account in self._execution.state.accounts.values() for row in account.rows()]
-        supply = sum(free + locked for asset, free, locked in rows if asset == queued.asset)
-        if supply + amount <= AMOUNT_MAX:
+        if self._execution.state.supply.get(queued.asset, 0) + amount <= AMOUNT_MAX:
             self._execution.credit(queued.account, queued.asset, amount)
 
     def finish(self) -> None:

@@ -4,8 +4,8 @@ The root is computed by its recursive definition over the sorted keys. Roots of 
 more are remembered by the prefix they stand for; a changed pair forgets the roots of all prefixes of its
 key.
 
-No balance can outgrow its encoding: trading makes no money, and the audit refuses genesis deposits that sum
-to more.
+No balance can outgrow its encoding: trading makes no money, the audit refuses genesis deposits that sum to more, and
+later deposits credit nothing where they would.
 """
 
 from __future__ import annotations
@@ -105,6 +105,8 @@ class State:
     def __init__(self, markets: Iterable[Market]) -> None:
         markets = list(markets)
         self.accounts: dict[bytes, Account] = {}
+        self.supply: dict[int, int] = {}
+        """Per asset: what all accounts hold, free and locked. Only deposits and withdrawals change it."""
         self.last_sequences = {market.id: 0 for market in markets if market.policy != AUCTION}
         self.reference_ticks = {market.id: market.reference_price_ticks for market in markets}
         self.open: dict[bytes, OpenOrder] = {}

@@ -219,8 +219,9 @@ class ChainView:
             yield InputsRecord(checkpoint, checkpoint.inputs_count, checkpoint.inputs_hash, ())
 
     def prune(self, final: ChainState) -> None:
-        """Drop inputs that final blocks took long ago; of the own node's later ones none."""
-        least = min(final.inputs_count, self.newest.inputs_count) - limits.INPUTS_KEPT
+        """Drop inputs that final blocks took long ago, whether the own node has told of them or not: it may be dead, or
+        there is none. What is later is kept."""
+        least = final.inputs_count - limits.INPUTS_KEPT
         if least <= self._pruned_count:
             return
         self._pruned_count = least + limits.INPUTS_KEPT // 4  # now and then, not with every block

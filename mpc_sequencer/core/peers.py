@@ -83,6 +83,8 @@ class PeerHandlers:
         self._queued = [0] * core.committee.n
         self._unchecked: dict[tuple[bytes, int], Block] = {}
         self._slices = SliceBudget()
+        self._input_answers = SliceBudget()
+        """A question has 32 bytes, its answer up to 300 kB."""
 
     def handle(self, node: int, message: PeerMessage, now_ms: int) -> None:
         """Dispatch. Raises ProtocolError or ThresholdError with nothing changed."""
@@ -145,7 +147,7 @@ class PeerHandlers:
                     core.effects.append(Send(node, BundleMessage(bundle_held)))
             case FetchInputs(inputs_hash):
                 found = core.chain_view.leading_to(inputs_hash)
-                if found is not None:
+                if found is not None and self._input_answers.take(node, now_ms):
                     core.effects.append(Send(node, InputsMessage(inputs_hash, *found)))
             case InputsMessage(inputs_hash, after_hash, inputs):
                 count = core.fetcher.wanted_count(inputs_hash)

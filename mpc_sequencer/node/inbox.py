@@ -59,8 +59,9 @@ class Inbox:
         return taken
 
     def enter(self, epoch: int, peers: Iterable[wires.PeerEvent]) -> None:
-        """Another epoch has begun: ``peers`` are whose links stand. What the chain has said stays."""
-        kept = [one for one in self.peers if isinstance(one, core_effects.SettlementSeen)]
+        """Another epoch has begun: ``peers`` are whose links stand. What the chain has said stays: it is not said
+        again, and what it says next goes on from it."""
+        kept = [one for one in self.peers if isinstance(one, core_effects.SettlementSeen | core_effects.ChainSeen)]
         self._epoch = epoch
         self.peers.clear()
         self.peers.extend(kept)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from mpc_sequencer.audit.report import Stop
 from mpc_sequencer.audit.verify import Audit
 from mpc_sequencer.core.codec import decode
+from mpc_sequencer.core.limits import AMOUNT_MAX
 from mpc_sequencer.core.transcript import BlockEntry, InputsEntry, LogEntry, SettlementEntry
 from mpc_sequencer.core.types import Block, Envelope
 from mpc_sequencer.sim import Cluster, make_deployment
@@ -112,6 +113,21 @@ def test_a_fault_of_the_chain_s_side_is_found(change: Callable[[LogEntry], LogEn
 def test_a_credit_that_the_node_left_out_shows_in_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpc_sequencer.audit.inputs.Inputs.credit", lambda self, queued: None)
     assert codes(clean())[0] == "result.state_root"
+
+
+def test_a_deposit_that_takes_an_asset_past_what_a_balance_holds_credits_nothing() -> None:
+    """The bound is over all accounts together, as in the market."""
+    audit = Audit(D.committee)
+    for entry in clean():
+        audit.add(entry)
+    state, account = audit.execution.state, b"\x31" * 20
+    held = {address: one.free.get(0, 0) + one.locked.get(0, 0) for address, one in state.accounts.items()}
+    room = AMOUNT_MAX - sum(held.values())
+    audit.inputs.credit(deposit(account, 0, room + 1))
+    assert account not in state.accounts
+    audit.inputs.credit(deposit(account, 0, room))
+    audit.inputs.credit(deposit(account, 0, 1))
+    assert state.accounts[account].free == {0: room}
 
 
 def test_credits_forced_orders_and_what_is_cleared_come_out_as_the_members_have_them() -> None:

@@ -110,7 +110,7 @@ class Pair:
                 sums[asset] += free + locked
         for (asset, _), (_, withdrawable) in seen.deltas.items():
             self.supply[asset] -= withdrawable
-        assert sums == self.supply
+        assert sums == self.supply == [self.execution.state.supply[asset] for asset in (BASE, QUOTE)]
 
 
 def effect(fills: list[Fill]) -> tuple[int, int | None, int, int]:

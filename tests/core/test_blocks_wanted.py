@@ -1,4 +1,4 @@
-"""What a member wants of others: a bounded number of blocks, and bodies that nobody has brought it."""
+"""What a member wants of others: bounded blocks and chain inputs, bodies that nobody has brought it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mpc_sequencer.core.application import NodeApplication
 from mpc_sequencer.core.blocks import Needs
 from mpc_sequencer.core.effects import Send
 from mpc_sequencer.core.fetch import Fetcher
-from mpc_sequencer.core.messages import FetchBodies
+from mpc_sequencer.core.messages import FetchBodies, FetchInputs
 from mpc_sequencer.core.node import NodeCore
 
 
@@ -37,3 +37,14 @@ def test_a_body_that_a_client_has_brought_is_asked_of_peers_only_later() -> None
     assert fetcher.requests(1_000) == [Send(2, FetchBodies((other,)))]
     later = fetcher.requests(1_000 + limits.FETCH_RETRY_MS)
     assert {key for one in later if isinstance(one, Send) for key in one.message.ids} == {brought, other}  # type: ignore[union-attr]
+
+
+def test_of_too_many_wanted_inputs_the_oldest_give_way() -> None:
+    fetcher = Fetcher(4, 0)
+    hashes = [number.to_bytes(32, "big") for number in range(limits.VIEWS_AHEAD_MAX + 3)]
+    for count, inputs_hash in enumerate(hashes):
+        fetcher.want_inputs(count, inputs_hash, 1, 1_000)
+    counts = [fetcher.wanted_count(one) for one in hashes]
+    assert counts == [None] * 3 + list(range(3, len(hashes)))
+    asked = [one.message for one in fetcher.requests(1_000) if isinstance(one, Send)]
+    assert asked == [FetchInputs(one) for one in hashes[3:]], "what gave way is asked for no more"

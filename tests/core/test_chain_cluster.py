@@ -12,7 +12,8 @@ from core_kit import answers, check_safety, submit
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.actions import BUY, IOC, SELL
 from mpc_sequencer.core.effects import FromPeer
-from mpc_sequencer.core.messages import InputsMessage
+from mpc_sequencer.core.logslice import SLICE_INTERVAL_MS, SLICES_BURST_MAX
+from mpc_sequencer.core.messages import FetchInputs, InputsMessage
 from mpc_sequencer.core.recovery import dump
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.transcript import BlockEntry, EnvelopeEntry, InputsEntry, LogEntry, SettlementEntry
@@ -217,6 +218,21 @@ def test_inputs_nobody_asked_for_are_dropped(running: tuple[Deployment, Cluster,
     message = InputsMessage(through, d.committee.genesis.checkpoint.inputs_hash, (invented,))
     assert core.step(FromPeer(1, message), cluster.now_ms) == []
     assert dump(core) == before
+
+
+def test_a_peer_that_asks_without_end_is_answered_now_and_then(
+    running: tuple[Deployment, Cluster, HandChain],
+) -> None:
+    """An answer may be ten thousand times its question; who lacks inputs turns to the next peer meanwhile."""
+    d, cluster, chain = running
+    chain.block(*(deposit(d.traders[0].address, 0, 1 + i) for i in range(300)), blocks=2)
+    chain.tell(cluster)
+    cluster.run(10)
+    core, question = cluster.cores[0], FetchInputs(chain.newest.inputs_hash)
+    answers = [len(core.step(FromPeer(3, question), cluster.now_ms)) for _ in range(50)]
+    assert answers == [1] * SLICES_BURST_MAX + [0] * (50 - SLICES_BURST_MAX)
+    assert len(core.step(FromPeer(2, question), cluster.now_ms)) == 1, "of another peer it is the first"
+    assert len(core.step(FromPeer(3, question), cluster.now_ms + SLICE_INTERVAL_MS)) == 1
 
 
 @pytest.mark.parametrize("snapshot", [False, True])

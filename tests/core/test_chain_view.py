@@ -199,3 +199,30 @@ def test_inputs_taken_long_ago_are_dropped_and_the_newest_checkpoint_is_not(monk
     assert len(mine._links) <= 8 + 3
     assert mine.newest == chain.newest and mine.contradiction(replace(chain.newest, inputs_hash=bytes(32)))
     assert len(list(mine.records())) < 60
+
+
+def test_a_member_without_a_chain_node_keeps_no_more_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its peers brought it is dropped as well; a node that answers again after long goes on all the same."""
+    monkeypatch.setattr(limits, "INPUTS_KEPT", 8)
+    mine, chain = view(), HandChain(D)
+    last = GENESIS
+    for i in range(40):
+        chain.block(deposit(ACCOUNT, 0, 1 + i), blocks=2 if i else 1)
+        event = chain.seen(last)
+        mine.add(event.inputs, last.inputs_count, last.inputs_hash, chain.newest.inputs_hash)
+        mine.prune(chain_at(chain.newest))
+        last = chain.newest
+    assert len(mine._links) <= 8 + 3
+    assert len(list(mine.records())) < 20
+    assert mine.leading_to(last.inputs_hash) is not None
+    mine.seen(chain.seen(mine.newest))
+    assert mine.newest == last and mine.contradiction(replace(last, inputs_hash=bytes(32)))
+    final, one = chain_at(last), deposit(ACCOUNT, 0, 99)
+    chain.block(one, blocks=2)
+    mine.seen(chain.seen(last))
+    assert mine.between(final, chain.newest) == (one,)
+    for i in range(8):
+        chain.block(deposit(ACCOUNT, 0, 100 + i), blocks=2)
+        mine.seen(chain.seen(mine.newest))
+        mine.prune(chain_at(chain.newest))
+    assert len(mine._links) <= 8 + 3 and mine.told == (chain.newest.inputs_count, chain.newest.inputs_hash)

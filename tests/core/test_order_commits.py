@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from core_kit import make_commit_share, submit
+from core_kit import make_commit, make_commit_share, submit
 from msgspec.structs import replace
 
 from mpc_sequencer.core import domains, limits
@@ -18,7 +18,8 @@ from mpc_sequencer.core.recovery import dump, restore
 from mpc_sequencer.core.transcript import BlockEntry, CommitEntry, SettlementEntry
 from mpc_sequencer.core.types import ZERO_HASH, BlockHeader, Checkpoint
 from mpc_sequencer.settlement.claims import OrderCommit, check_follows
-from mpc_sequencer.settlement.ranges import Ranges
+from mpc_sequencer.settlement.gathering import EARLY_RANGES_MAX, SHARES_KEPT_PER_MEMBER, Gathering
+from mpc_sequencer.settlement.ranges import COMMITS, Ranges
 from mpc_sequencer.sim import Cluster, make_deployment
 
 D = make_deployment(4)
@@ -193,3 +194,14 @@ def test_early_signatures_are_counted_once_the_range_closes(height: int) -> None
     [(number, signed)] = ranges.ready_commits()
     assert number == 1 and [node for node, _ in signed.signatures] == [1, 2, 3]
     assert ranges.ready_commits() == []
+
+
+def test_a_flood_of_commits_costs_bounded_memory() -> None:
+    ranges = fresh()
+    for height in range(1, EARLY_RANGES_MAX + 6):
+        ranges.on_commit(make_commit_share(D, 3, make_commit(height)))
+    assert sorted(ranges._commits._seen[3]) == list(range(1, EARLY_RANGES_MAX + 1))
+    gathering = Gathering(D.committee, COMMITS)
+    for height in range(1, SHARES_KEPT_PER_MEMBER + 6):
+        assert gathering.take(make_commit_share(D, 3, make_commit(height)), known=True, next_place=1)
+    assert sorted(gathering._seen[3]) == list(range(6, SHARES_KEPT_PER_MEMBER + 6)), "the latest"

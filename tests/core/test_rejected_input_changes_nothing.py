@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from chain_kit import deposit, forced
 from core_kit import (
     make_certificate,
     make_claim,
     make_commit,
+    make_commit_share,
     make_head,
     make_list,
     make_vote,
@@ -28,8 +30,10 @@ from mpc_sequencer.core.messages import (
     BundleMessage,
     CertificateMessage,
     CommitShare,
+    FetchInputs,
     FetchLists,
     HeadMessage,
+    InputsMessage,
     ListMessage,
     PeerMessage,
     Proposal,
@@ -42,6 +46,8 @@ from mpc_sequencer.core.types import FINALIZE, NOTARIZE, NULLIFY, ZERO_HASH, Bun
 from mpc_sequencer.sim import Cluster, Deployment, make_deployment
 
 PEER, ME = 3, 1
+QUEUED = forced(b"an envelope")
+"""An input that the member has asked for."""
 
 
 class Scene:
@@ -66,6 +72,11 @@ class Scene:
         self.proposal = proposals[-1]
         self.bundle: Bundle = next(iter(self.cluster.cores[PEER].reveal._own_bundles.values()))
         self.list_number, self.list_hash = self.core.lists.held_through(PEER)
+        self.after_hash = self.core.chain_view.newest.inputs_hash
+        count = self.core.chain_view.newest.inputs_count + 1
+        self.wanted_hash = QUEUED.chained(self.after_hash)
+        self.core.fetcher.want_inputs(count, self.wanted_hash, PEER, self.now_ms)
+        assert self.core.step(FromPeer(PEER, self.commit_share(b"\x01" * 32)), self.now_ms) == []
 
     @property
     def now_ms(self) -> int:
@@ -77,6 +88,10 @@ class Scene:
 
     def by_peer(self, value: Any, **changes: Any) -> Any:
         return sign(self.d, PEER, msgspec.structs.replace(value, **changes))
+
+    def commit_share(self, prev_hash: bytes) -> CommitShare:
+        """The peer's signature over a commit of a range that is still far ahead."""
+        return make_commit_share(self.d, PEER, make_commit(1 << 21, prev_hash=prev_hash))
 
     def my_turn_proposal(self, leader: int = PEER, **changes: Any) -> Proposal:
         """The last proposal, moved to the next view whose leader is ``leader``."""
@@ -220,11 +235,26 @@ REFUSED: dict[str, tuple[Make, str]] = {
         lambda s: SettlementShare(make_claim(1 << 20, 1 << 21), PEER, bytes(65)),
         "signature.encoding",
     ),
+    "second commit of a range": (lambda s: s.commit_share(b"\x02" * 32), "commit.equivocation"),
+    "inputs that do not lead to the hash that was asked for": (
+        lambda s: InputsMessage(s.wanted_hash, s.after_hash, (deposit(bytes(20), 0, 1),)),
+        "chain.inputs",
+    ),
+    "inputs from another start": (lambda s: InputsMessage(s.wanted_hash, b"\x01" * 32, (QUEUED,)), "chain.inputs"),
+    "inputs with another envelope": (
+        lambda s: InputsMessage(s.wanted_hash, s.after_hash, (msgspec.structs.replace(QUEUED, body=b"another"),)),
+        "chain.inputs",
+    ),
+    "inputs before the queue's first": (
+        lambda s: InputsMessage(s.wanted_hash, bytes(32), (QUEUED,) * 256),
+        "chain.inputs",
+    ),
     "request for lists of nobody": (lambda s: FetchLists(9, 1, 2, ZERO_HASH), "member.unknown"),
 }
 
 CONVICTING = {
     "second list of a number": "list-equivocation",
+    "second commit of a range": "commit-equivocation",
     "bundle for a block its certificate does not finalize": "false-finality",
     "bundle with a forged certificate": "false-finality",
 }
@@ -253,6 +283,13 @@ IGNORED: dict[str, Make] = {
     "a vote for the past": lambda s: VoteMessage(make_vote(s.d, PEER, NOTARIZE, 1, b"\x01" * 32)),
     "a vote for the far future": lambda s: VoteMessage(make_vote(s.d, PEER, NULLIFY, s.view + 65)),
     "a bundle of an open height": lambda s: BundleMessage(s.bundle),
+    "inputs nobody asked for": lambda s: InputsMessage(
+        deposit(bytes(20), 0, 1).chained(s.after_hash), s.after_hash, (deposit(bytes(20), 0, 1),)
+    ),
+    "a question for inputs that nobody has": lambda s: FetchInputs(s.wanted_hash),
+    "a commit share that is held": lambda s: s.commit_share(b"\x01" * 32),
+    "a commit share of another epoch": lambda s: make_commit_share(s.d, PEER, make_commit(1 << 20, epoch=9)),
+    "a commit share of a range before the first": lambda s: make_commit_share(s.d, PEER, make_commit(0)),
     "an old certificate": lambda s: CertificateMessage(make_certificate(s.d, FINALIZE, 1, b"\x01" * 32)),
 }
 

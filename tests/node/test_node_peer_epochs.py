@@ -18,9 +18,19 @@ from raw_links import closed, raw_link
 
 from mpc_sequencer.core import codec, messages
 from mpc_sequencer.core.committee import Committee, Origin, Sharing
+from mpc_sequencer.core.effects import ChainSeen, FromPeer, SettlementSeen
 from mpc_sequencer.core.rotation import successor_genesis
 from mpc_sequencer.core.signing import address_of
-from mpc_sequencer.core.types import NO_SIGNATURE, ZERO_HASH, EpochStart, KeyReady, NextCommittee, NextMember, Vote
+from mpc_sequencer.core.types import (
+    NO_SIGNATURE,
+    ZERO_HASH,
+    Checkpoint,
+    EpochStart,
+    KeyReady,
+    NextCommittee,
+    NextMember,
+    Vote,
+)
 from mpc_sequencer.devnet.processes import free_ports
 from mpc_sequencer.node import peer_network, tls
 from mpc_sequencer.node.config import format_endpoint
@@ -261,6 +271,18 @@ async def test_what_was_said_to_an_epoch_that_is_over_is_dropped() -> None:
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert [one.node for one in inbox.take()] == [2, 2]  # type: ignore[union-attr]
+
+
+async def test_what_the_own_chain_said_before_the_cutover_is_not_lost() -> None:
+    """The watcher says nothing twice: without it no later word would follow, and the member would name no checkpoint
+    until it is started again."""
+    inbox = Inbox()
+    told = ChainSeen(Checkpoint(8, bytes(32), 0, bytes(32)), (), ())
+    settled = SettlementSeen(3, bytes(32), 0)
+    for event in (FromPeer(1, LOG_QUESTION), told, settled):
+        inbox.put(inbox.peers, event)
+    inbox.enter(1, [])
+    assert inbox.take() == [told, settled]
 
 
 # --- numbers and dialling -----------------------------------------------------------------------------------------
