@@ -1,4 +1,4 @@
-"""What hostile clients and members may cost a member's proof desk: questions by the thousand, results that never were."""
+"""What hostile clients and members may cost a proof desk: questions by the thousand, results that never were."""
 
 from __future__ import annotations
 
