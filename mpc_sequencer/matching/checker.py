@@ -74,6 +74,11 @@ class ExternalBook:
         self.answers_hash = ZERO_HASH
         """Over all accepted answers."""
 
+    def go_on(self, height: int, answers_hash: bytes, rows: Iterable[OpenRow]) -> None:
+        """Take up what an earlier book had open after its last accepted answer, that of ``height``."""
+        self.open = {one.row.order_id: one for one in rows}
+        self.height, self.answers_hash = height, answers_hash
+
     def begin(self, batch: FairBatch) -> list[OpenRow]:
         """Take the next height's batch; the earlier orders that ended with it. Raises :class:`ProtocolError`
         (``match.height``, ``match.unknown_order``, ``match.market``), changing nothing."""
