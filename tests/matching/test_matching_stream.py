@@ -201,7 +201,7 @@ async def test_an_engine_that_lacks_pruned_heights_is_let_go(tmp_path: Path) -> 
             await link.send(Resume(5))
             with pytest.raises(ConnectionClosed) as caught, trio.fail_after(5):
                 await link.receive()
-            assert caught.value.reason.reason.startswith("match.height")
+            assert "match.height" in str(caught.value.reason)
         async with open_matching(url) as link:
             await link.send(Resume(6))
             assert (await next_of(link, FairBatch)).height == 7
