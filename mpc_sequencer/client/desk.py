@@ -72,10 +72,12 @@ class OrderDesk:
         self._tracker = tracker
         self._by_nonce: dict[int, Wish] = {}
         self._by_client_id: dict[int, Wish] = {}
+        self._highest = 0
+        """The highest nonce of all wishes, forgotten ones included."""
 
     def next_nonce(self, highest_used: int = 0) -> int:
-        """A nonce that no wish here has, above ``highest_used`` (what the account's proof says)."""
-        return max((highest_used, *self._by_nonce)) + 1
+        """A nonce that no wish here has or had, above ``highest_used`` (what the account's proof says)."""
+        return max(highest_used, self._highest) + 1
 
     def place(self, sealed: SealedOrder) -> WishView:
         """Take a new wish, sealed, that is about to be submitted; one that is known already in this envelope stays.
@@ -98,18 +100,21 @@ class OrderDesk:
         if client_id and client_id in self._by_client_id:
             raise ProtocolError("order.client_id", "action.client_id", client_id, "an id of its own, or `again`")
         wish = self._by_nonce[action.nonce] = Wish(action.nonce, client_id, action, [sealed])
+        self._highest = max(self._highest, action.nonce)
         if client_id:
             self._by_client_id[client_id] = wish
         return self.view(action.nonce)
 
     def again(self, nonce: int, now_ms: int, reseal: Reseal) -> SealedOrder:
         """What to submit to make sure that a wish arrives: its newest envelope while that is valid, or a new one with
-        the same nonce and terms. Refuses with ``order.ended`` a wish whose outcome is known: it needs no sending, and
-        with ``order.nonce`` what ``reseal`` makes of it with another nonce or other terms."""
+        the same nonce and terms. Refuses with ``order.ended`` a wish whose outcome is known, or whose nonce is used: it
+        needs no sending, and with ``order.nonce`` what ``reseal`` makes of it with another nonce or other terms."""
         wish = self._wish(nonce)
         view = self.view(nonce)
         if view.code is not None:
             raise ProtocolError("order.ended", "code", view.code, "an order without an outcome")
+        if NONCE_CONSUMED in self._outcomes(wish):  # whatever is sent under it would end like that, and be charged
+            raise ProtocolError("order.ended", "nonce", nonce, "a nonce that is not used yet: wait for the outcome")
         newest = wish.sealed[-1]
         record = self._tracker.orders.get(newest.order_id)
         dead = record is not None and record.executed is not None  # it was no valid envelope
@@ -127,11 +132,9 @@ class OrderDesk:
         records = [(one, self._tracker.orders.get(one.order_id)) for one in wish.sealed]
         told = [(one, record) for one, record in records if record is not None]
         order_id, record = wish.sealed[-1].order_id, None
-        for one, found in told:
+        for one, found in sorted(told, key=lambda pair: _weight(pair[1])):  # of equal weight the newest
             order_id, record = one.order_id, found
-            if found.executed is not None and found.executed.code not in NEVER_CAME | {NONCE_CONSUMED}:
-                break
-        code = None if record is None else _code(record, resent=len(wish.sealed) > 1)
+        code = None if record is None else _code(record, another_may=len(self._outcomes(wish)) < len(wish.sealed))
         return WishView(
             nonce=nonce,
             client_id=wish.client_id,
@@ -173,6 +176,11 @@ class OrderDesk:
         for one in wish.sealed:
             self._tracker.forget(one.order_id)
 
+    def _outcomes(self, wish: Wish) -> list[str]:
+        """The codes that its envelopes ended with so far."""
+        records = [self._tracker.orders.get(one.order_id) for one in wish.sealed]
+        return [one.executed.code for one in records if one is not None and one.executed is not None]
+
     def _wish(self, nonce: int) -> Wish:
         wish = self._by_nonce.get(nonce)
         if wish is None:
@@ -189,12 +197,21 @@ def _same(action: Action) -> Action:
     return replace(action, label_hash=bytes(32))
 
 
-def _code(record: OrderRecord, *, resent: bool) -> str | None:
+def _weight(record: OrderRecord) -> int:
+    """How much an envelope's record says of its wish."""
+    if record.executed is None:
+        return 2
+    code = record.executed.code
+    return 0 if code in NEVER_CAME else 1 if code == NONCE_CONSUMED else 3
+
+
+def _code(record: OrderRecord, *, another_may: bool) -> str | None:
     """The outcome of a wish, by the record that counts; None while it may still come: of an envelope that touched no
-    nonce nothing has come, and where several were sent, one that met a used nonce says that another executed."""
+    nonce nothing has come, and where several were sent, one that met a used nonce says that another executed. Where
+    the outcomes of all are known, and none is that, another wish had the nonce: it is no use to send it again."""
     if record.executed is None:
         return None
     code = record.executed.code
-    if code in NEVER_CAME or (resent and code == NONCE_CONSUMED):
+    if code in NEVER_CAME or (another_may and code == NONCE_CONSUMED):
         return None
     return code

@@ -12,6 +12,7 @@ restart it remembers that and no receipt.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
@@ -22,8 +23,8 @@ from mpc_sequencer.core.messages import ExecutedRow, SubmitResult
 from mpc_sequencer.core.types import Envelope, Receipt
 
 ORDERS_MAX: Final = 200_000
-UPDATES_PER_ORDER_MAX: Final = 8_192
-"""Different reports of one order that are counted, liars' included."""
+UPDATES_PER_MEMBER_MAX: Final = 8_192
+"""Reports of what later heights did to an order that are taken from one member: a liar fills only its own share."""
 FAULTS_KEPT_MAX: Final = 256
 EARLIER_RECEIPTS_MAX: Final = 64
 KEY_PENDING: Final = "key.pending"
@@ -67,9 +68,7 @@ def report_of(height: int, row: ExecutedRow) -> ExecutedReport:
 
 
 Report = TypeVar("Report", FinalReport, ExecutedReport)
-
-FillReport = tuple[int, int, int, int]
-"""(height, lots filled, worst price in ticks, notional in tick lots); the notional is exact, at however many prices."""
+FillReport = tuple[int, int, int, int]  # height, lots filled, worst price in ticks, the exact notional in tick lots
 
 
 @dataclass(slots=True)
@@ -103,6 +102,8 @@ class OrderRecord:
     again_ns: dict[int, int] = field(default_factory=dict, repr=False)
     """When to send it again, by member."""
     update_reports: dict[ExecutedReport, set[int]] = field(default_factory=dict, repr=False)
+    updates_of: Counter[int] = field(default_factory=Counter, repr=False)
+    """How many of these each member has made."""
 
     @property
     def refused(self) -> bool:
@@ -351,14 +352,13 @@ class OrderTracker:
             if record is None:
                 continue
             key = report_of(height, row)
-            voters = record.update_reports.get(key)
-            if voters is None:
-                if len(record.update_reports) >= UPDATES_PER_ORDER_MAX:
-                    continue
-                voters = record.update_reports[key] = set()
-            if self._counts(node):
-                voters.add(node)
-                self._count_update(record, key)
+            if not self._counts(node) or node in record.update_reports.get(key, ()):
+                continue
+            if record.updates_of[node] >= UPDATES_PER_MEMBER_MAX:
+                continue
+            record.updates_of[node] += 1
+            record.update_reports.setdefault(key, set()).add(node)
+            self._count_update(record, key)
 
     def _count_update(self, record: OrderRecord, update: ExecutedReport) -> None:
         if len(record.update_reports[update]) < self._enough or update in record.updates:

@@ -30,20 +30,28 @@ def merkle_root(leaves: Sequence[bytes], node: Tag) -> bytes:
     return level[0]
 
 
+def merkle_levels(leaves: Sequence[bytes], node: Tag) -> tuple[tuple[bytes, ...], ...]:
+    """All hashes of the tree, from the leaves up to the root: for many paths of one tree (:func:`path_in`)."""
+    levels = [tuple(leaves)]
+    while len(levels[-1]) > 1:
+        level = levels[-1]
+        paired = [node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+        levels.append((*paired, level[-1]) if len(level) % 2 else tuple(paired))
+    return tuple(levels)
+
+
+def path_in(levels: Sequence[Sequence[bytes]], place: int) -> tuple[bytes, ...]:
+    """The siblings of the leaf at ``place``, the lowest first, in :func:`merkle_levels`. Raises ``ValueError`` where
+    there is none."""
+    if not 0 <= place < len(levels[0]):
+        raise ValueError(f"no leaf {place} of {len(levels[0])}")
+    pairs = ((level, place >> depth ^ 1) for depth, level in enumerate(levels[:-1]))
+    return tuple(level[other] for level, other in pairs if other < len(level))
+
+
 def merkle_path(leaves: Sequence[bytes], place: int, node: Tag) -> tuple[bytes, ...]:
     """The siblings of the leaf at ``place``, the lowest first. Raises ``ValueError`` where there is none."""
-    if not 0 <= place < len(leaves):
-        raise ValueError(f"no leaf {place} of {len(leaves)}")
-    path = []
-    level = list(leaves)
-    while len(level) > 1:
-        if place ^ 1 < len(level):
-            path.append(level[place ^ 1])
-        paired = [node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-        if len(level) % 2:
-            paired.append(level[-1])
-        level, place = paired, place >> 1
-    return tuple(path)
+    return path_in(merkle_levels(leaves, node), place)
 
 
 def root_of_path(leaf: bytes, place: int, count: int, path: Sequence[bytes], node: Tag) -> bytes:

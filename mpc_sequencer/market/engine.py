@@ -23,7 +23,7 @@ from mpc_sequencer.market import types
 from mpc_sequencer.market.height import run_height
 from mpc_sequencer.market.snapshot import dump_snapshot, load_snapshot, snapshot_of, state_of
 from mpc_sequencer.market.state import ACCOUNT_BYTES, State, checked_terms
-from mpc_sequencer.market.tree import ACCOUNT_KIND, ORDER_KIND
+from mpc_sequencer.market.tree import ACCOUNT_KIND, MARKET_KIND, ORDER_KIND
 from mpc_sequencer.market.types import (
     BatchOrder,
     Fill,
@@ -140,6 +140,11 @@ class Engine:
     def prove_order(self, order_id: bytes) -> StateProof | None:
         """The open order's value and its path to :meth:`state_root`; None where it is not open."""
         found = self._state.prove(ORDER_KIND, order_id)
+        return None if found is None else StateProof(*found)
+
+    def prove_market(self, market: int) -> StateProof | None:
+        """The market's value and its path to :meth:`state_root`; None where there is no such market."""
+        found = self._state.prove(MARKET_KIND, market.to_bytes(4, "big"))
         return None if found is None else StateProof(*found)
 
     def prove_fill(self, order_id: bytes) -> tuple[FillProof, ...]:

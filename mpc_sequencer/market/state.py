@@ -120,6 +120,8 @@ class State:
             order = self.orders.by_id.get(identifier)
             return None if order is None else encode(order.value())
         market_id = int.from_bytes(identifier, "big")
+        if market_id not in self.markets:
+            return None
         price_ticks = self.reference_prices_ticks[market_id]
         if self.markets[market_id].policy == AUCTION:
             return encode((price_ticks,))

@@ -25,9 +25,9 @@ from typing import Final
 from mpc_sequencer.core import domains
 from mpc_sequencer.core.actions import BUY, FOK, IOC
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.limits import PPM
 from mpc_sequencer.core.types import ZERO_HASH
 from mpc_sequencer.market import Market
+from mpc_sequencer.market.fees import fee_units, lock_units
 from mpc_sequencer.matching.values import Answer, Ended, FairBatch, FillRow, OrderRow, to_text
 
 END_CODES: Final = frozenset({"unfilled", "partly_filled", "self_trade", "post_only"})
@@ -57,16 +57,8 @@ def value_units(market: Market, price_ticks: int, lots: int) -> int:
 
 
 def fee_of(market: Market, units: int, maker: int) -> int:
-    """The fee on a row worth ``units`` quote units: rounded down."""
-    return units * (market.maker_fee_ppm if maker else market.taker_fee_ppm) // PPM
-
-
-def lock_of(market: Market, side: int, limit_ticks: int, lots: int) -> int:
-    """What ``lots`` open lots keep locked: a sell its base, a buy its cost and the larger fee on it, rounded up."""
-    if side != BUY:
-        return lots * market.base_units_per_lot
-    cost = value_units(market, limit_ticks, lots)
-    return cost - -cost * max(market.maker_fee_ppm, market.taker_fee_ppm) // PPM
+    """The fee on a row worth ``units`` quote units."""
+    return fee_units(units, market.maker_fee_ppm if maker else market.taker_fee_ppm)
 
 
 class ExternalBook:
@@ -81,6 +73,11 @@ class ExternalBook:
         """The last height with an accepted answer."""
         self.answers_hash = ZERO_HASH
         """Over all accepted answers."""
+
+    def go_on(self, height: int, answers_hash: bytes, rows: Iterable[OpenRow]) -> None:
+        """Take up what an earlier book had open after its last accepted answer, that of ``height``."""
+        self.open = {one.row.order_id: one for one in rows}
+        self.height, self.answers_hash = height, answers_hash
 
     def begin(self, batch: FairBatch) -> list[OpenRow]:
         """Take the next height's batch; the earlier orders that ended with it. Raises :class:`ProtocolError`
@@ -161,8 +158,8 @@ class ExternalBook:
         left = held.open_lots - fill.quantity_lots
         units = value_units(market, fill.price_ticks, fill.quantity_lots)
         fee = fee_of(market, units, fill.maker)
-        lock = lock_of(market, row.side, row.price_ticks, held.open_lots)
-        released = lock - lock_of(market, row.side, row.price_ticks, left)
+        lock = lock_units(market, row.side, row.price_ticks, held.open_lots)
+        released = lock - lock_units(market, row.side, row.price_ticks, left)
         pays = units + fee if buys else fill.quantity_lots * market.base_units_per_lot
         if pays > released or fee > units:
             raise ProtocolError("match.solvency", "FillRow", pays, f"at most {released} units, locked for it")

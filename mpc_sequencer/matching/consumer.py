@@ -10,7 +10,7 @@ from trio_websocket import WebSocketConnection, open_websocket_url
 
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.matching.values import (
-    FRAME_BYTES_MAX,
+    BATCH_BYTES_MAX,
     Answer,
     AnswerAccepted,
     AnswerRefused,
@@ -38,14 +38,14 @@ class MatchingLink:
     async def receive(self) -> Any:
         """The member's next frame. Raises :class:`ProtocolError` for what is none, and
         ``trio_websocket.ConnectionClosed``."""
-        return from_text(FromMember, await self._link.get_message())
+        return from_text(FromMember, await self._link.get_message(), bytes_max=BATCH_BYTES_MAX)
 
 
 @asynccontextmanager
 async def open_matching(url: str) -> AsyncIterator[MatchingLink]:
     """Connect to a member's stream (``ws://127.0.0.1:port``). Raises ``trio_websocket.HandshakeError`` and, where the
     member says something else than hello, :class:`ProtocolError`."""
-    async with open_websocket_url(url, max_message_size=FRAME_BYTES_MAX) as link:
+    async with open_websocket_url(url, max_message_size=BATCH_BYTES_MAX) as link:
         hello = from_text(FromMember, await link.get_message())
         if not isinstance(hello, Hello):
             raise ProtocolError("match.frame", "frame", type(hello).__name__, "Hello")

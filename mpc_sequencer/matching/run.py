@@ -22,7 +22,8 @@ from mpc_sequencer.core.limits import AMOUNT_MAX, PRICE_TICKS_MAX
 from mpc_sequencer.core.merkle import merkle_root
 from mpc_sequencer.market import Fill, Market, PreparedOrder
 from mpc_sequencer.market.accounts import Delta, Ledger
-from mpc_sequencer.matching.checker import ExternalBook, OpenRow, fee_of, lock_of, value_units
+from mpc_sequencer.market.fees import lock_asset, lock_units
+from mpc_sequencer.matching.checker import ExternalBook, OpenRow, fee_of, value_units
 from mpc_sequencer.matching.values import Answer, FairBatch, FillRow, OrderRow
 
 
@@ -143,8 +144,8 @@ class ExternalMarketRun:
             return "price"
         if not market.quantity_min_lots <= order.quantity_lots <= market.quantity_max_lots:
             return "quantity"
-        lock = lock_of(market, order.side, order.price_ticks, order.quantity_lots)
-        asset = market.quote_asset if order.side == BUY else market.base_asset
+        lock = lock_units(market, order.side, order.price_ticks, order.quantity_lots)
+        asset = lock_asset(market, order.side)
         covered = lock <= AMOUNT_MAX and self.ledger.lock(order.account, asset, lock)
         return None if covered else "balance"
 
@@ -152,16 +153,16 @@ class ExternalMarketRun:
     def _release(self, held: OpenRow, lots: int) -> None:
         """Free what an order that ends with ``lots`` open has locked."""
         row, market = held.row, self._markets[held.row.market]
-        asset = market.quote_asset if row.side == BUY else market.base_asset
-        self.ledger.release(bytes.fromhex(row.account), asset, lock_of(market, row.side, row.price_ticks, lots))
+        asset = lock_asset(market, row.side)
+        self.ledger.release(bytes.fromhex(row.account), asset, lock_units(market, row.side, row.price_ticks, lots))
 
     def _settle(self, row: OrderRow, fill: FillRow, open_lots: int) -> Fill:
         market, account = self._markets[row.market], bytes.fromhex(row.account)
         units = value_units(market, fill.price_ticks, fill.quantity_lots)
         base_units = fill.quantity_lots * market.base_units_per_lot
         fee = fee_of(market, units, fill.maker)
-        lock = lock_of(market, row.side, row.price_ticks, open_lots)
-        released = lock - lock_of(market, row.side, row.price_ticks, open_lots - fill.quantity_lots)
+        lock = lock_units(market, row.side, row.price_ticks, open_lots)
+        released = lock - lock_units(market, row.side, row.price_ticks, open_lots - fill.quantity_lots)
         buys = row.side == BUY
         gives, gets = (market.quote_asset, market.base_asset) if buys else (market.base_asset, market.quote_asset)
         self.ledger.release(account, gives, released)

@@ -109,6 +109,9 @@ class MatchingStream:
             frame = from_text(FromEngine, await link.get_message())
         if scope.cancelled_caught or not isinstance(frame, Resume):
             raise ProtocolError("match.frame", "frame", "another", "Resume, first")
+        if frame.from_height <= self._store.pruned:
+            # what it lacks is not kept any more, and without it its book would be another one
+            raise ProtocolError("match.height", "Resume.from_height", frame.from_height, f"above {self._store.pruned}")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send_batches, link, frame.from_height)
             try:
@@ -153,6 +156,8 @@ class MatchingStream:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._store.write_answer, answer)
             self._store.take(accepted)
+            if self._store.overdue:
+                await trio.to_thread.run_sync(self._store.prune)
         self._wake()
         return accepted.answers_hash
 

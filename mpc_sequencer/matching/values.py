@@ -20,6 +20,8 @@ from mpc_sequencer.core import limits
 from mpc_sequencer.core.errors import ProtocolError
 
 FRAME_BYTES_MAX: Final = 4 << 20
+BATCH_BYTES_MAX: Final = 256 << 20
+"""Of what a member sends: a batch names every order that ends with its height, and any number may expire at once."""
 FILLS_MAX: Final = 16_384
 """Rows of one answer."""
 PROTOCOL_VERSION: Final = 1
@@ -143,11 +145,11 @@ def to_text(value: Frame) -> str:
     return _ENCODER.encode(value).decode()
 
 
-def from_text(kind: Any, text: str | bytes) -> Any:
+def from_text(kind: Any, text: str | bytes, *, bytes_max: int = FRAME_BYTES_MAX) -> Any:
     """Decode a frame as ``kind``, strictly. Raises :class:`ProtocolError`: ``match.size`` or ``match.frame``."""
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-    if len(data) > FRAME_BYTES_MAX:
-        raise ProtocolError("match.size", "frame", f"{len(data)} bytes", f"at most {FRAME_BYTES_MAX} bytes")
+    if len(data) > bytes_max:
+        raise ProtocolError("match.size", "frame", f"{len(data)} bytes", f"at most {bytes_max} bytes")
     try:
         value = msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:

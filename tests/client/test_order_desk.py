@@ -152,3 +152,26 @@ def test_an_envelope_that_did_not_open_is_made_anew(desk_of: Trader) -> None:
     assert desk_of.desk.view(1).code is None
     made = desk_of.desk.again(1, NOW_MS + 1, desk_of.resealer(NOW_MS + 1))
     assert made.order_id != sealed.order_id
+
+
+@pytest.mark.parametrize("first_code", ["nonce_consumed", "malformed"])
+def test_a_nonce_that_another_program_used_ends_the_wish_and_nothing_more_is_paid_for_it(
+    desk_of: Trader, first_code: str
+) -> None:
+    first = desk_of.place(desk_of.order(1, 9))
+    later_ms = NOW_MS + LIFE_MS
+    second = desk_of.desk.again(1, later_ms, desk_of.resealer(later_ms))
+    desk_of.tracker.add(second.order_id, second.envelope, range(4), 0)
+    desk_of.told(second, "nonce_consumed")
+    assert [one.nonce for one in desk_of.desk.unsettled()] == [1]
+    refused("order.ended", lambda: desk_of.desk.again(1, later_ms, desk_of.resealer(later_ms)))
+    desk_of.told(first, first_code)
+    view = desk_of.desk.view(1)
+    assert (view.order_id, view.code, view.end) == (second.order_id, "nonce_consumed", "nonce_consumed")
+    assert desk_of.desk.unsettled() == []
+
+
+def test_a_forgotten_wish_leaves_its_nonce_used(desk_of: Trader) -> None:
+    desk_of.told(desk_of.place(desk_of.order(7)), "filled", lots=5)
+    desk_of.desk.forget(7)
+    assert desk_of.desk.next_nonce() == 8

@@ -79,6 +79,19 @@ def test_later_fills_add_up_once_each() -> None:
     assert (record.filled_lots, record.notional_tick_lots) == (2, 16)
 
 
+def test_a_liar_s_thousands_of_updates_keep_no_true_one_from_counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mpc_sequencer.client.tracker.UPDATES_PER_MEMBER_MAX", 10)
+    orders = tracker()
+    for node in (1, 2):
+        orders.executed(node, 4, [row("resting", 0, 0)], 1)
+    for height in range(1_000, 1_020):
+        orders.filled(3, height, [row(lots=1)])
+    assert len(orders.orders[ORDER_ID].update_reports) == 10
+    for node in (1, 2):
+        orders.filled(node, 6, [row(lots=2)])
+    assert orders.orders[ORDER_ID].fills() == [(6, 2, 7, 14)]
+
+
 def test_fills_at_several_prices_count_by_their_notional_and_members_must_agree_on_it() -> None:
     orders = tracker()
     swept = ExecutedRow(ORDER_ID, "filled", 5, 9, (3 * 8 + 2 * 9).to_bytes(16, "big"))

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from mpc_sequencer.core.actions import BUY, FOK, IOC, SELL
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.market.fees import lock_units
 from mpc_sequencer.matching import Answer, Ended, ExternalBook, FairBatch
-from mpc_sequencer.matching.checker import fee_of, lock_of, value_units
+from mpc_sequencer.matching.checker import fee_of, value_units
 from mpc_sequencer.matching.values import FRAME_BYTES_MAX, from_text, to_text
 
 
@@ -118,7 +119,7 @@ def test_a_lock_covers_every_fill_within_the_limit(limit: int, lots: int, part: 
     filled = min(part, lots)
     for price in {1, limit // 2 or 1, limit}:
         units = value_units(MARKET, price, filled)
-        released = lock_of(MARKET, BUY, limit, lots) - lock_of(MARKET, BUY, limit, lots - filled)
+        released = lock_units(MARKET, BUY, limit, lots) - lock_units(MARKET, BUY, limit, lots - filled)
         assert units + fee_of(MARKET, units, maker) <= released
 
 

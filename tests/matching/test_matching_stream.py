@@ -23,8 +23,8 @@ GENESIS = b"\x09" * 32
 
 
 @asynccontextmanager
-async def serving(path: Path) -> AsyncIterator[tuple[MatchingStream, StreamStore, str]]:
-    store = StreamStore(path / "stream", (MARKET,))
+async def serving(path: Path, **kept: int) -> AsyncIterator[tuple[MatchingStream, StreamStore, str]]:
+    store = StreamStore(path / "stream", (MARKET,), **kept)
     stream = MatchingStream(store, GENESIS)
     async with trio.open_nursery() as nursery:
         port: int = await nursery.start(stream.serve, "127.0.0.1", 0)
@@ -157,6 +157,84 @@ async def test_an_engine_stops_where_its_answer_is_refused(tmp_path: Path) -> No
         await stream.add(batch(2, order(1, BUY, 52), order(2, SELL, 50)))
         with pytest.raises(ProtocolError, match=r"match\.limit"), trio.fail_after(5):
             await run_engine(link, Greedy(), 1)
+
+
+def answered(store: StreamStore, one: FairBatch, *fills: Any) -> None:
+    store.write_batch(one)
+    store.begin_next()
+    said = answer(one.height, *fills)
+    accepted = store.book.check(said)
+    store.write_answer(said)
+    store.take(accepted)
+    if store.overdue:
+        store.prune()
+
+
+def test_answered_heights_are_pruned_and_a_start_goes_on_from_what_was_open(tmp_path: Path) -> None:
+    def opened() -> StreamStore:
+        return StreamStore(tmp_path / "stream", (MARKET,), heights_kept=4, prune_every=3)
+
+    store = opened()
+    answered(store, batch(1, order(1, BUY, 52), order(2, BUY, 40)))
+    for height in range(2, 12):
+        traded = (fill(1, 52, 1), fill(100 + height, 52, 1)) if height < 8 else ()
+        answered(store, batch(height, order(100 + height, SELL, 52, 1)), *traded)
+    store.write_batch(batch(12, order(3, BUY)))  # with no answer
+    store.begin_next()
+    assert (store.pruned, store.bounds()) == (5, (6, 12))
+    before = (store.book.open, store.book.height, store.book.answers_hash)
+    assert before[0][name(1)].open_lots == 4
+    store.close()
+    again = opened()
+    assert (again.book.open, again.book.height, again.book.answers_hash) == before
+    assert (again.pruned, again.bounds()) == (5, (6, 12))
+    again.write_batch(batch(4, order(104, SELL, 52, 1)))  # executed again: a snapshot was lost
+    assert again.batch_from(1) == again.batch_from(6) and again.answer(5) is None
+    again.close()
+
+
+async def test_an_engine_that_lacks_pruned_heights_is_let_go(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (stream, store, url):
+        await stream.add(batch(7))
+        store.pruned = 5
+        async with open_matching(url) as link:
+            await link.send(Resume(5))
+            with pytest.raises(ConnectionClosed) as caught, trio.fail_after(5):
+                await link.receive()
+            assert "match.height" in str(caught.value.reason)
+        async with open_matching(url) as link:
+            await link.send(Resume(6))
+            assert (await next_of(link, FairBatch)).height == 7
+
+
+async def test_answers_over_the_socket_lead_to_pruning(tmp_path: Path) -> None:
+    async with serving(tmp_path, heights_kept=2, prune_every=2) as (stream, store, url), open_matching(url) as link:
+        await link.send(Resume(1))
+        for height in range(1, 7):
+            await stream.add(batch(height))
+            await link.send(answer(height))
+            await next_of(link, AnswerAccepted)
+        assert (store.pruned, store.bounds()[0]) == (4, 5)
+
+
+async def test_orders_that_all_expire_at_once_stop_neither_the_member_nor_the_engine(tmp_path: Path) -> None:
+    ended = tuple(range(1, 70_001))
+    async with serving(tmp_path) as (stream, _, url), open_matching(url) as link:
+        await stream.add(batch(3, ended=ended))
+        await link.send(Resume(3))
+        assert len((await next_of(link, FairBatch)).ended) == len(ended)
+    store = StreamStore(tmp_path / "stream", (MARKET,))
+    assert store.book.batch is not None
+    store.close()
+
+
+async def test_no_read_waits_for_a_write_to_reach_the_disk(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (stream, store, _):
+        await stream.add(batch(3))
+        store._writer.execute("BEGIN IMMEDIATE")
+        store._writer.execute("UPDATE heights SET answer = x'00'")
+        assert store.bounds() == (3, 3) and store.answer(3) is None  # of its own connection: not the half-made write
+        store._writer.execute("ROLLBACK")
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
