@@ -136,7 +136,7 @@ def chaos(
 
     Exit status 0 only if every order became final once, every receipt the client holds was kept (or was given up in
     public by a member whose data was removed), all logs agree and pass their audits, the contract's balances are
-    right (not looked at after a rotation), and no member was convicted of anything.
+    right, after a rotation too, and no member was convicted of anything.
     """
     from mpc_sequencer.demo.screen import Screen
     from mpc_sequencer.devnet.chaos import run_chaos

@@ -83,11 +83,11 @@ class OrderDesk:
         """Take a new wish, sealed, that is about to be submitted; one that is known already in this envelope stays.
 
         Refuses with ``order.nonce`` a nonce and with ``order.client_id`` a client id of another wish, with
-        ``order.unknown`` another account's, ``nonce.too_high`` a nonce so far ahead that execution would refuse it.
+        ``order.account`` another account's, ``nonce.too_high`` a nonce so far ahead that execution would refuse it.
         """
         action = sealed.signed.action
         if action.account != self._account:
-            raise ProtocolError("order.unknown", "action.account", action.account, self._account.hex())
+            raise ProtocolError("order.account", "action.account", action.account, self._account.hex())
         known = self._by_nonce.get(action.nonce)
         if known is not None:
             if all(one.order_id != sealed.order_id for one in known.sealed):
@@ -108,7 +108,7 @@ class OrderDesk:
     def again(self, nonce: int, now_ms: int, reseal: Reseal) -> SealedOrder:
         """What to submit to make sure that a wish arrives: its newest envelope while that is valid, or a new one with
         the same nonce and terms. Refuses with ``order.ended`` a wish whose outcome is known, or whose nonce is used: it
-        needs no sending, and with ``order.nonce`` what ``reseal`` makes of it with another nonce or other terms."""
+        needs no sending, and with ``order.resealed`` what ``reseal`` makes of it with another nonce or other terms."""
         wish = self._wish(nonce)
         view = self.view(nonce)
         if view.code is not None:
@@ -122,7 +122,7 @@ class OrderDesk:
             return newest
         made = reseal(wish.action)
         if _same(made.signed.action) != _same(wish.action):
-            raise ProtocolError("order.nonce", "action", "another action", f"the same as nonce {nonce}")
+            raise ProtocolError("order.resealed", "action", "another action", f"the same as nonce {nonce}")
         wish.sealed.append(made)
         return made
 
@@ -167,10 +167,10 @@ class OrderDesk:
         return [view for view in self if view.code is None]
 
     def forget(self, nonce: int) -> None:
-        """Drop a wish that has ended, and its records; refuses with ``order.unknown`` one that is open or unsettled."""
+        """Drop a wish that has ended, and its records; refuses with ``order.unended`` one that is open or unsettled."""
         view = self.view(nonce)
         if view.end is None:
-            raise ProtocolError("order.unknown", "nonce", nonce, "an order that has ended")
+            raise ProtocolError("order.unended", "nonce", nonce, "an order that has ended")
         wish = self._by_nonce.pop(nonce)
         self._by_client_id.pop(wish.client_id, None)
         for one in wish.sealed:

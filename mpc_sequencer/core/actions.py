@@ -122,7 +122,8 @@ class CancelAll(Value, frozen=True, tag=4):
 
 class Replace(Value, frozen=True, tag=5):
     """End the account's order of nonce ``target_nonce`` and enter another; the fields from ``market`` on are those of
-    an :class:`Order`, and ``quantity_lots`` is the total, what the target has filled included."""
+    an :class:`Order`, and ``quantity_lots`` is the total, what the target has filled included. (Said again, not
+    inherited: on the wire and in the signed type ``target_nonce`` stands before them.)"""
 
     account: Address
     nonce: Uint

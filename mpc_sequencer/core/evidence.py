@@ -35,6 +35,7 @@ from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.keyoffences import KeyOffence, judge_deal
 from mpc_sequencer.core.keys import establish, session_plan
 from mpc_sequencer.core.lognote import LogNote, open_note
+from mpc_sequencer.core.messages import CommitShare, SettlementShare
 from mpc_sequencer.core.offences import (
     KIND_NAMES,
     BadCoinShare,
@@ -74,6 +75,7 @@ from mpc_sequencer.core.types import (
     Value,
     Vote,
 )
+from mpc_sequencer.settlement.claims import OrderCommit, ResultClaim
 from threshold import (
     ThresholdError,
 )
@@ -259,27 +261,35 @@ def _key_session(offence: KeyOffence, committee: Committee) -> str:
 def _results(offence: ResultEquivocation, committee: Committee) -> str:
     first, second = offence.first, offence.second
     _same("SettlementShare.node", first.node, second.node)
-    for name in ("epoch", "first_height"):
-        _same(f"ResultClaim.{name}", getattr(first.claim, name), getattr(second.claim, name))
-    if first.claim.epoch != committee.epoch:
-        raise ProtocolError("evidence.epoch", "ResultClaim.epoch", first.claim.epoch, committee.epoch)
-    for share in (first, second):
-        _check_signature(share.node, share.claim.struct_hash(), share.signature, "SettlementShare", committee)
-    _differ("SettlementShare.claim", first.claim.struct_hash(), second.claim.struct_hash())
+    _check_two_words(first, first.claim, second, second.claim, "first_height", committee)
     return f"two results of the range from height {first.claim.first_height}"
 
 
 def _commits(offence: CommitEquivocation, committee: Committee) -> str:
     first, second = offence.first, offence.second
     _same("CommitShare.node", first.node, second.node)
-    for name in ("epoch", "height"):
-        _same(f"OrderCommit.{name}", getattr(first.commit, name), getattr(second.commit, name))
-    if first.commit.epoch != committee.epoch:
-        raise ProtocolError("evidence.epoch", "OrderCommit.epoch", first.commit.epoch, committee.epoch)
-    for share in (first, second):
-        _check_signature(share.node, share.commit.struct_hash(), share.signature, "CommitShare", committee)
-    _differ("CommitShare.commit", first.commit.struct_hash(), second.commit.struct_hash())
+    _check_two_words(first, first.commit, second, second.commit, "height", committee)
     return f"two order commits at height {first.commit.height}"
+
+
+def _check_two_words(
+    first: SettlementShare | CommitShare,
+    one: ResultClaim | OrderCommit,
+    second: SettlementShare | CommitShare,
+    other: ResultClaim | OrderCommit,
+    place: str,
+    committee: Committee,
+) -> None:
+    """Two words for the contract are of one epoch, this committee's, and of one ``place``, each is signed, and they
+    differ."""
+    words, shares = type(one).__name__, type(first).__name__
+    for name in ("epoch", place):
+        _same(f"{words}.{name}", getattr(one, name), getattr(other, name))
+    if one.epoch != committee.epoch:
+        raise ProtocolError("evidence.epoch", f"{words}.epoch", one.epoch, committee.epoch)
+    for share, word in ((first, one), (second, other)):
+        _check_signature(share.node, word.struct_hash(), share.signature, shares, committee)
+    _differ(words, one.struct_hash(), other.struct_hash())
 
 
 def _log_fork(offence: LogFork, committee: Committee) -> str:

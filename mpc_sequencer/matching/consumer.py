@@ -8,7 +8,7 @@ from typing import Any
 
 from trio_websocket import WebSocketConnection, open_websocket_url
 
-from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.errors import CODES, ProtocolError
 from mpc_sequencer.matching.values import (
     BATCH_BYTES_MAX,
     Answer,
@@ -66,6 +66,7 @@ async def run_engine(link: MatchingLink, engine: MatchingEngine, from_height: in
             await link.send(engine.match(frame))
             done = frame.height
         elif isinstance(frame, AnswerRefused):
-            raise ProtocolError("match.frame", frame.field, f"{frame.code}: {frame.seen}", frame.expected)
+            code = frame.code if frame.code in CODES else "match.refused"
+            raise ProtocolError(code, frame.field, frame.seen, frame.expected)
         elif not isinstance(frame, AnswerAccepted | FairBatch):
             raise ProtocolError("match.frame", "frame", type(frame).__name__, "a batch, or what became of an answer")

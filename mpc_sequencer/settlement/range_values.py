@@ -1,14 +1,14 @@
-"""What settlement ranges are kept as: an executed height's totals, and their form in a snapshot. Pure."""
+"""What settlement ranges are made of: an executed height's totals, a closed range, their forms in a snapshot. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from mpc_sequencer.core.types import Address, Hash32, NodeIndex, SignatureBytes, Uint, Value
-from mpc_sequencer.settlement.claims import OrderCommit
-from mpc_sequencer.settlement.payloads import Delta
+from mpc_sequencer.settlement.claims import OrderCommit, ResultClaim, SignedCommit
+from mpc_sequencer.settlement.payloads import BatchResult, Delta
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,71 @@ class RangesValue(Value, frozen=True):
     totals: tuple[TotalsValue, ...]
     signed: Uint
     """How many of ``closed`` this member had signed."""
+
+
+@dataclass(slots=True)
+class ClosedRange:
+    """A closed range, from closing until the chain has it."""
+
+    number: int
+    first: int
+    counting: tuple[int, ...]
+    block_ids: tuple[bytes, ...]
+    quorum: int
+    """Of its epoch's committee."""
+    inputs: tuple[int, bytes]
+    """How many of the queue's inputs its blocks and those before them take, and the queue's hash there."""
+    commit: OrderCommit
+    commit_signatures: dict[int, bytes] = field(default_factory=dict)
+    commit_told: bool = False
+    """Its order commit was given out as ready."""
+    result: BatchResult | None = None
+    claim: ResultClaim | None = None
+    signatures: dict[int, bytes] = field(default_factory=dict)
+    prev_state_root: bytes = b""
+
+    @property
+    def last(self) -> int:
+        return self.commit.height
+
+    @property
+    def epoch(self) -> int:
+        return self.commit.epoch
+
+    @property
+    def committed(self) -> bool:
+        return len(self.commit_signatures) >= self.quorum
+
+    def signed_commit(self) -> SignedCommit:
+        return SignedCommit(self.commit, tuple(sorted(self.commit_signatures.items())[: self.quorum]))
+
+    def value(self) -> RangeValue:
+        """Its snapshot form."""
+        return RangeValue(
+            number=self.number,
+            first=self.first,
+            counting=self.counting,
+            block_ids=self.block_ids,
+            quorum=self.quorum,
+            inputs=self.inputs,
+            commit=self.commit,
+            commit_signatures=tuple(sorted(self.commit_signatures.items())),
+            signatures=tuple(sorted(self.signatures.items())),
+        )
+
+
+def range_of(value: RangeValue) -> ClosedRange:
+    """A closed range of its snapshot form, but for the signatures under its result, which is computed first."""
+    return ClosedRange(
+        value.number,
+        value.first,
+        value.counting,
+        value.block_ids,
+        value.quorum,
+        value.inputs,
+        value.commit,
+        dict(value.commit_signatures),
+    )
 
 
 _CHANGE_BYTES: Final = 17

@@ -9,7 +9,6 @@ its last counting height is certified. q members' signatures under both make the
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Final
 
 from mpc_sequencer.core import domains, limits
@@ -26,10 +25,11 @@ from mpc_sequencer.settlement.errors import PayloadError
 from mpc_sequencer.settlement.gathering import Gathering, Kind
 from mpc_sequencer.settlement.payloads import BatchResult, SignedResult
 from mpc_sequencer.settlement.range_values import (
+    ClosedRange,
     HeightTotals,
     RangesValue,
-    RangeValue,
     net_deltas,
+    range_of,
     totals_of,
     totals_value,
 )
@@ -51,43 +51,6 @@ COMMITS: Final[Kind[CommitShare]] = Kind(
 )
 
 
-@dataclass(slots=True)
-class _Range:
-    """A closed range, from closing until the chain has it."""
-
-    number: int
-    first: int
-    counting: tuple[int, ...]
-    block_ids: tuple[bytes, ...]
-    quorum: int
-    """Of its epoch's committee."""
-    inputs: tuple[int, bytes]
-    """How many of the queue's inputs its blocks and those before them take, and the queue's hash there."""
-    commit: OrderCommit
-    commit_signatures: dict[int, bytes] = field(default_factory=dict)
-    commit_told: bool = False
-    """Its order commit was given out as ready."""
-    result: BatchResult | None = None
-    claim: ResultClaim | None = None
-    signatures: dict[int, bytes] = field(default_factory=dict)
-    prev_state_root: bytes = b""
-
-    @property
-    def last(self) -> int:
-        return self.commit.height
-
-    @property
-    def epoch(self) -> int:
-        return self.commit.epoch
-
-    @property
-    def committed(self) -> bool:
-        return len(self.commit_signatures) >= self.quorum
-
-    def signed_commit(self) -> SignedCommit:
-        return SignedCommit(self.commit, tuple(sorted(self.commit_signatures.items())[: self.quorum]))
-
-
 class Ranges:
     """Closes ranges, signs their order commits, computes and signs their results, gathers signatures."""
 
@@ -100,8 +63,8 @@ class Ranges:
         self._counting: list[tuple[int, int, bytes]] = []
         self._state_root = genesis_state_root
         self._commit_hash = ZERO_HASH
-        self._closed: list[_Range] = []
-        self._unsettled: deque[_Range] = deque()
+        self._closed: list[ClosedRange] = []
+        self._unsettled: deque[ClosedRange] = deque()
         """Ranges given out as ready that the chain was not seen to have, the latest UNSETTLED_MAX."""
         self._totals: dict[int, HeightTotals] = {}
         """Executed heights of ranges not settled yet."""
@@ -150,7 +113,7 @@ class Ranges:
             forced_head=chain.forced_head,
         )
         self._commit_hash = commit.struct_hash()
-        closed = _Range(
+        closed = ClosedRange(
             number=self._number,
             first=self._first,
             counting=tuple(height for height, _, _ in self._counting),
@@ -185,7 +148,7 @@ class Ranges:
         )
 
     # --- order commits ---------------------------------------------------------------------------------------------
-    def _sign_commit(self, closed: _Range) -> None:
+    def _sign_commit(self, closed: ClosedRange) -> None:
         """Sign a range's order commit, unless the journal has this member's signature; count those that came early. (An
         observer has none to give.)"""
         struct_hash = closed.commit.struct_hash()
@@ -265,13 +228,13 @@ class Ranges:
         del self._own_shares[: -limits.SETTLEMENT_RANGE_HEIGHTS]
         return shares
 
-    def _own_share(self, closed: _Range, claim: ResultClaim) -> SettlementShare:
+    def _own_share(self, closed: ClosedRange, claim: ResultClaim) -> SettlementShare:
         """This member's signature, counted."""
         signature = self._signer.sign_digest(self._committee.digest(claim.struct_hash()))
         closed.signatures[self._node] = signature
         return SettlementShare(claim, self._node, signature)
 
-    def _result(self, closed: _Range) -> BatchResult:
+    def _result(self, closed: ClosedRange) -> BatchResult:
         outcomes = [self._totals[height] for height in closed.counting]
         closed.prev_state_root = self._state_root
         return BatchResult(
@@ -329,7 +292,7 @@ class Ranges:
         while self._unsettled and self._unsettled[0].last <= last_height:
             self._forget(self._unsettled.popleft())
 
-    def _forget(self, gone: _Range) -> None:
+    def _forget(self, gone: ClosedRange) -> None:
         for height in gone.counting:
             del self._totals[height]
 
@@ -353,20 +316,7 @@ class Ranges:
             counting=tuple(self._counting),
             state_root=ranges[0].prev_state_root if signed else self._state_root,
             commit_hash=self._commit_hash,
-            closed=tuple(
-                RangeValue(
-                    number=r.number,
-                    first=r.first,
-                    counting=r.counting,
-                    block_ids=r.block_ids,
-                    quorum=r.quorum,
-                    inputs=r.inputs,
-                    commit=r.commit,
-                    commit_signatures=tuple(sorted(r.commit_signatures.items())),
-                    signatures=tuple(sorted(r.signatures.items())),
-                )
-                for r in ranges
-            ),
+            closed=tuple(one.value() for one in ranges),
             totals=tuple(totals_value(one) for one in self._totals.values()),
             signed=signed,
         )
@@ -377,19 +327,7 @@ class Ranges:
         self._block_ids, self._counting = list(value.block_ids), list(value.counting)
         self._state_root, self._commit_hash = value.state_root, value.commit_hash
         self._totals = {one.height: totals_of(one) for one in value.totals}
-        self._closed = [
-            _Range(
-                one.number,
-                one.first,
-                one.counting,
-                one.block_ids,
-                one.quorum,
-                one.inputs,
-                one.commit,
-                dict(one.commit_signatures),
-            )
-            for one in value.closed
-        ]
+        self._closed = [range_of(one) for one in value.closed]
         if value.signed:
             self.sign(self._closed[value.signed - 1].counting[-1])
         for closed, one in zip(self._closed, value.closed, strict=True):

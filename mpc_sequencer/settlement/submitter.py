@@ -391,8 +391,7 @@ class SubmitterState:
     def _send(self, nonce: int, step: Step, fees: tuple[int, int], effects: list[Effect]) -> None:
         found = next((one for one in self._ranges.values() if one.last == step.height), None)
         rotation = self._rotations.get(step.height) if step.kind is Kind.ROTATE else None
-        commit = found.commit if found is not None else None
-        result = found.result if found is not None else None
+        commit, result = (found.commit, found.result) if found is not None else (None, None)
         self._sending = True
         effects.append(Send(nonce, step, *fees, (commit, result, rotation)))
 

@@ -2,6 +2,8 @@
 
 A :class:`LogBuilder` feeds what it appends to an audit of its own, so that it knows what the next valid entry is; the
 `edit` arguments change a value before it is signed, as q colluding members or the log's keeper could.
+
+One class, as each kind of entry is made of what the ones before it left.
 """
 
 from __future__ import annotations

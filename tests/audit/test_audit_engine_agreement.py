@@ -1,5 +1,8 @@
 """Auditor and members' engine, two implementations of one rule: height by height the same roots, fills, outcomes,
-updates and changes, for random batches of every kind of action under every policy."""
+updates and changes, for random batches of every kind of action under every policy.
+
+One module, as short histories (they shrink) and long ones (they reach far) are of the same actions and compared alike.
+"""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_another_nonce_or_other_terms_are_no_resending(desk_of: Trader) -> None:
     later_ms = NOW_MS + LIFE_MS
     for change in ({"nonce": 2}, {"quantity_lots": 6}, {"client_id": 8}):
         refused(
-            "order.nonce",
+            "order.resealed",
             lambda change=change: desk_of.desk.again(
                 1, later_ms, lambda action: desk_of.seal(replace(action, **change), later_ms)
             ),
@@ -117,7 +117,7 @@ def test_names_are_used_once(desk_of: Trader) -> None:
     refused("order.unknown", lambda: desk_of.desk.named(10))
     assert desk_of.desk.next_nonce() == 2 and desk_of.desk.next_nonce(40) == 41
     stranger = OrderDesk(bytes(20), desk_of.tracker)
-    refused("order.unknown", lambda: stranger.place(first))
+    refused("order.account", lambda: stranger.place(first))
 
 
 def test_fills_of_later_heights_and_the_end_are_followed(desk_of: Trader) -> None:
@@ -127,7 +127,7 @@ def test_fills_of_later_heights_and_the_end_are_followed(desk_of: Trader) -> Non
     desk_of.updated(sealed, "partly_filled", 2, 2, 6)
     (view,) = desk_of.desk.open()
     assert (view.filled_lots, view.open_lots, view.fee_units, view.notional_tick_lots) == (3, 2, 3, 21)
-    refused("order.unknown", lambda: desk_of.desk.forget(3))
+    refused("order.unended", lambda: desk_of.desk.forget(3))
     desk_of.updated(sealed, "expired", 0, 0, 9)
     view = desk_of.desk.view(3)
     assert (view.end, view.open, view.filled_lots) == ("expired", False, 3)

@@ -1,8 +1,7 @@
-"""Forced orders, the freeze, exits without any member, pauses that stop neither, and the chain's own coin."""
+"""Exits without any member, pauses that stop neither them nor the freeze, and the chain's own coin."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -24,7 +23,7 @@ from settlement_house import (
     load,
 )
 
-from mpc_sequencer.settlement.payloads import Delta, next_inputs_hash
+from mpc_sequencer.settlement.payloads import Delta
 
 TRADE = (Delta(ALICE, 0, -100, 0), Delta(BOB, 0, 60, 40))
 NATIVE = 2
@@ -48,86 +47,7 @@ def wei(account: bytes) -> int:
     return int(boa.env.get_balance(as_address(account)))
 
 
-# ---------------------------------------------------------------------------------------------------- forced orders
-
-
-def test_a_forced_order_joins_the_input_queue(house: House) -> None:
-    before = house.contract.inputs_hash_at(4)
-    envelope = b"sealed" * 100
-    with boa.env.prank(as_address(CAROL)):
-        boa.env.set_balance(as_address(CAROL), 10**18)
-        house.force(envelope)
-    logs = {type(log).__name__: log for log in house.contract.get_logs()}
-    amount = int.from_bytes(hashlib.sha256(envelope).digest(), "big")
-    expected = next_inputs_hash(before, 3, CAROL, 0, amount)
-    assert house.contract.inputs_hash_at(5) == expected == logs["InputQueued"].inputs_hash
-    assert (logs["InputQueued"].kind, logs["InputQueued"].amount) == (3, amount)
-    forced = logs["ForcedQueued"]
-    assert (forced.index, forced.forced, forced.due, forced.envelope) == (
-        4,
-        0,
-        house.block + TERMS.forced_delay_blocks,
-        envelope,
-    )
-    assert house.contract.forced_count() == 1 and house.contract.inputs_count() == 5
-
-
-def test_due_blocks_keep_their_spacing(house: House) -> None:
-    start = house.block
-    for _ in range(3):
-        house.force()
-        house.force()
-        house.mine()
-    house.mine(30)
-    house.force()
-    dues = [house.contract.forced_entry(index)[2] - start for index in range(7)]
-    delay, spacing = TERMS.forced_delay_blocks, TERMS.forced_spacing_blocks
-    assert dues == [*(delay + spacing * index for index in range(6)), 33 + delay]
-    assert house.contract.forced_entry(7) == (0, 0, 0)
-
-
-def test_forced_orders_that_are_refused(house: House) -> None:
-    with boa.reverts("force: fee too small"):
-        house.force(fee=TERMS.forced_fee_wei - 1)
-    with boa.reverts("force: empty envelope"):
-        house.force(b"")
-    with boa.reverts():
-        house.force(bytes(1_025))
-    house.force(bytes(1_024))
-    house.force(fee=TERMS.forced_fee_wei + 1)
-    with boa.reverts("force: block full"):
-        house.force()
-    assert house.contract.forced_count() == 2
-    house.mine()
-    house.force()
-
-
-# ------------------------------------------------------------------------------------------------ freeze and exits
-
-
-def test_freeze_not_a_block_too_early(house: House) -> None:
-    with boa.reverts("freeze: nothing is late"):
-        house.contract.freeze()
-    house.force()
-    due = house.contract.forced_entry(0)[2]
-    house.mine(due + TERMS.grace_blocks - house.block)
-    with boa.reverts("freeze: nothing is late"):
-        house.contract.freeze()
-    house.mine()
-    house.contract.freeze()
-    assert house.contract.status()[:2] == (True, True)
-    with boa.reverts("settlement: frozen"):
-        house.contract.freeze()
-
-
-def test_a_commit_that_covers_the_entry_saves_the_committee(house: House) -> None:
-    house.force()
-    due = house.contract.forced_entry(0)[2]
-    house.mine(due + TERMS.grace_blocks + 10 - house.block)
-    house.post_commit(house.commit())
-    with boa.reverts("freeze: nothing is late"):
-        house.contract.freeze()
-    house.post(house.sign(house.result(*TRADE)))
+# ----------------------------------------------------------------------------------------------------------- exits
 
 
 def test_exits_work_when_every_member_is_gone(rich: House) -> None:

@@ -21,7 +21,7 @@ from settlement_house import (
     header,
 )
 
-from mpc_sequencer.settlement.payloads import Delta
+from mpc_sequencer.settlement.payloads import Delta, delta_parts, pack_deltas, signature_fields
 
 WAITS = "settlement: result under way"
 WHOLE = [
@@ -266,6 +266,29 @@ def test_many_parts_of_many_rows() -> None:
             _, house.height, house.state_root, _ = house.contract.last_posted()
         assert house.balance(fresh[999].account, 0) == house.balance(fresh[-1].account, 0) == (2, 0)
         assert house.balance(ALICE, 0) == (2_600, 0) and house.state_root != GENESIS_ROOT
+
+
+def test_dust_sweep_of_1501_accounts(house: House) -> None:
+    """*Dust sweep of 1,501 accounts*: who spreads dust over more accounts than a transaction holds would stop
+    settlement with it. What members sign of such a result is what the contract takes part by part."""
+    house.fund(ALICE, 0, 1_500)
+    dust = [Delta((index + 1).to_bytes(20, "big"), 0, 1, 0) for index in range(1_500)]
+    result = house.result(*dust, Delta(ALICE, 0, -1_500, 0))
+    assert len(result.deltas) == 1_501
+    packed, fields = pack_deltas(result.deltas), signature_fields(house.sign(result))
+    with boa.reverts():
+        house.post_raw(result, *fields, packed)
+    parts = delta_parts(packed)
+    house.contract.begin_result(header(result), [hashlib.sha256(part).digest() for part in parts], *fields)
+    for index, part in enumerate(parts):
+        house.contract.stage_part(index, part)
+        assert fits(house, part)
+    for index, part in enumerate(parts):
+        house.contract.apply_part(index, part, 1_000)
+        assert fits(house, part)
+    assert house.contract.last_posted()[1:3] == (result.last_height, result.state_root)
+    assert house.balance(ALICE, 0) == (1_000, 0)
+    assert all(house.balance(one.account, 0) == (1, 0) for one in (dust[0], dust[-1]))
 
 
 def fits(house: House, part: bytes) -> bool:

@@ -10,10 +10,10 @@ from core_kit import sign
 from mpc_sequencer.core.keyoffences import KeyOffence, OffenceFinder
 from mpc_sequencer.core.keys import session_plan
 from mpc_sequencer.core.offences import DealtShare
-from mpc_sequencer.core.types import NO_SIGNATURE, KeyMessage
+from mpc_sequencer.core.types import NO_SIGNATURE, KeyCertificate, KeyMessage, KeyReady
 from mpc_sequencer.sim import Deployment
 from threshold.dkg import Message, MessageType, Participant, Phase, Session, message_type
-from threshold.dkg.wire import Deal, SealedShare, SessionKey, decode_deal
+from threshold.dkg.wire import Deal, SealedShare, SessionKey, decode_deal, encode_ready
 
 Bend = Callable[[Session, Participant, bytes], bytes | None]
 
@@ -112,3 +112,13 @@ class Room:
 def with_part(deal: Deal, receiver: int, part: SealedShare) -> bytes:
     """A deal's payload with another sealed share for one receiver (an index)."""
     return replace(deal, sealed={**deal.sealed, receiver: part}).encode()
+
+
+def late_certificate(deployment: Deployment) -> KeyCertificate:
+    """q members' words for the key of another attempt, which came too late for it."""
+    room = Room(deployment, attempt=1).run()
+    result = room.session.result
+    assert result is not None
+    ready = [room.signed(node, encode_ready(result.hash())) for node in range(3)]
+    words = tuple(KeyReady(one.node, one.signature) for one in ready)
+    return KeyCertificate(0, 0, 1, result.encode(), words)

@@ -1,12 +1,8 @@
-"""Evidence from key sessions: bad deals, false complaints and copied deals convict their authors by themselves; shares
-under a generated key convict by the key that the file carries; nobody honest is ever convicted.
-
-Long, as its two tables, of offences and of near misses of them, are made of the same sessions.
-"""
+"""Evidence from key sessions: bad deals, false complaints and copied deals convict their authors by themselves, and
+nobody honest is ever convicted."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace as with_fields
 from functools import cache
@@ -17,27 +13,23 @@ import pytest
 from core_kit import refused, sign
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from offences_kit import assert_a_changed_byte_convicts_nobody_else, reveal
-from session_kit import Complainer, Room, WrongDealer, seed_of, with_part
+from offences_kit import assert_a_changed_byte_convicts_nobody_else
+from session_kit import Complainer, Room, WrongDealer, late_certificate, seed_of, with_part
 
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.evidence import decode_file, encode_file, verify, verify_file
-from mpc_sequencer.core.keys import establish, session_plan
+from mpc_sequencer.core.keys import session_plan
 from mpc_sequencer.core.offences import (
     KIND_NAMES,
-    BadCoinShare,
     BadDeal,
-    BadShares,
     CopiedDeal,
     FalseComplaint,
-    KeyPin,
     Offence,
-    SealedBytes,
     accused,
 )
-from mpc_sequencer.core.types import NO_SIGNATURE, Block, Bundle, KeyCertificate, KeyMessage, KeyReady
-from mpc_sequencer.sim import Cluster, make_deployment
+from mpc_sequencer.core.types import NO_SIGNATURE, KeyMessage
+from mpc_sequencer.sim import make_deployment
 from threshold import group
 from threshold.dkg import MessageType, Participant, Phase, Session, deals, wire
 
@@ -327,6 +319,7 @@ def test_whatever_f_members_say_and_honest_ones_forget_nobody_honest_is_convicte
     """The liar deals badly to some, complains about all, signs a second deal; an honest member loses its seed at some
     block and starts over with another one. What is found, and every way to pair deals with answers, convicts no other
     than the liar."""
+
     class Liar(Complainer):
         victims: tuple[int, ...] = ()
 
@@ -370,107 +363,7 @@ def test_whatever_f_members_say_and_honest_ones_forget_nobody_honest_is_convicte
                     continue
 
 
-# --- shares under a generated key ---------------------------------------------------------------------------------
-@cache
-def generated() -> tuple[Committee, Bundle, Block, tuple[SealedBytes, ...]]:
-    """A committee that made its key, an honest bundle of GUILTY, its block, the batch's orders."""
-    d = make_deployment(4, generated=True)
-    cluster = Cluster(d)
-    assert cluster.run(60_000, until=lambda c: all(core.keygen.certificate for core in c.cores))
-    own = cluster.cores[0].committee
-    certificate = own.sharing(0).certificate
-    assert certificate is not None
-    establish(d.committee, certificate)
-    return own, *reveal(cluster, GUILTY, 2)
-
-
-def pin(**terms: Any) -> KeyPin:
-    _, _, block, orders = generated()
-    made = KeyPin(block.header, block.batch, orders[0].label, hashlib.sha256(orders[0].ciphertext).digest())
-    return replace(made, **terms)
-
-
-def bad_coin(bundle: Bundle | None = None, **terms: Any) -> BadCoinShare:
-    if bundle is None:
-        bundle = sign(D, GUILTY, replace(generated()[1], coin_share=bytes(97)))
-    return replace(BadCoinShare(bundle, pin()), **terms)
-
-
-def bad_shares(bundle: Bundle | None = None) -> BadShares:
-    _, good, block, orders = generated()
-    if bundle is None:
-        bundle = sign(D, GUILTY, replace(good, shares=good.shares[::-1]))
-    return BadShares(bundle, block.header, block.batch, orders)
-
-
-def late_certificate() -> KeyCertificate:
-    """q members' words for the key of another attempt, which came too late for it."""
-    room = Room(D, attempt=1).run()
-    result = room.session.result
-    assert result is not None
-    ready = [room.signed(node, wire.encode_ready(result.hash())) for node in range(3)]
-    words = tuple(KeyReady(one.node, one.signature) for one in ready)
-    return KeyCertificate(0, 0, 1, result.encode(), words)
-
-
-@pytest.mark.parametrize("make", [bad_coin, bad_shares])
-def test_a_file_carries_the_key_that_decides(make: Callable[[], Offence]) -> None:
-    own = generated()[0]
-    file = decode_file(encode_file(make(), own))
-    assert file.key is not None and file.key == own.sharing(0).certificate
-    verdict = verify_file(file, Committee(D.committee.genesis))
-    assert (verdict.node, verdict.kind) == (GUILTY, KIND_NAMES[type(make())])
-    assert verify(make(), own) == verdict
-
-
-@pytest.mark.parametrize("make", [bad_coin, bad_shares])
-@pytest.mark.parametrize("fault", ["none", "a signature less", "signed by others", "another result", "another epoch"])
-def test_a_key_that_is_not_proven_convicts_nobody(make: Callable[[], Offence], fault: str) -> None:
-    file = decode_file(encode_file(make(), generated()[0]))
-    key = file.key
-    assert key is not None
-    others = tuple(replace(one, signature=key.ready[0].signature) for one in key.ready)
-    bent = {
-        "none": None,
-        "a signature less": replace(key, ready=key.ready[:2]),
-        "signed by others": replace(key, ready=others),
-        "another result": replace(key, result=late_certificate().result),
-        "another epoch": replace(key, epoch=1),
-    }[fault]
-    with refused("evidence.key"):
-        verify_file(replace(file, key=bent), Committee(D.committee.genesis))
-
-
-@pytest.mark.parametrize("make", [bad_coin, bad_shares])
-def test_honest_shares_beside_the_key_of_a_failed_attempt_convict_nobody(make: Callable[..., Offence]) -> None:
-    """q members did sign for that key, and by it the shares are wrong: but the bundle names another sharing."""
-    honest_one = make(generated()[1])
-    file = decode_file(encode_file(honest_one, generated()[0]))
-    with refused("evidence.legal"):
-        verify_file(file, Committee(D.committee.genesis))
-    with refused("evidence.key"):
-        verify_file(replace(file, key=late_certificate()), Committee(D.committee.genesis))
-
-
-@pytest.mark.parametrize(
-    "bent",
-    [
-        lambda: None,
-        lambda: pin(header=replace(generated()[2].header, time_ms=1)),
-        lambda: pin(batch=generated()[2].batch[::-1]),
-        lambda: pin(ciphertext_hash=bytes(32)),
-        lambda: pin(label=generated()[3][1].label),
-        lambda: pin(label=bytes(101)),
-    ],
-)
-def test_a_coin_share_needs_all_that_pins_its_key(bent: Callable[[], KeyPin | None]) -> None:
-    with refused("evidence.pinned"):
-        verify(bad_coin(pin=bent()), generated()[0])
-
-
 def test_a_key_that_nothing_needs_is_refused() -> None:
     file = decode_file(encode_file(bad_deal(), D.committee))
     with refused("evidence.key"):
-        verify_file(replace(file, key=late_certificate()), D.committee)
-    with refused("evidence.key"):
-        verify(bad_coin(), Committee(D.committee.genesis))
+        verify_file(msgspec.structs.replace(file, key=late_certificate(D)), D.committee)

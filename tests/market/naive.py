@@ -3,6 +3,8 @@
 It shares no code with the engine but the action types: lists searched from end to end, every integer price
 tried, exact fractions, sets for nonces, and the state root computed anew by its recursive definition. Where
 engine and model differ, one of them does not do what the text says.
+
+One long module, as the text is one: every step of a height is found here by reading on.
 """
 
 from __future__ import annotations
