@@ -143,7 +143,8 @@ class Orders:
         del held[order.nonce]
         if not held:
             del self._accounts[order.account]
-        if order.client_id:
+        # in a height one order may end and another take up its client id, in either sequence
+        if order.client_id and self._client_ids.get((order.account, order.client_id)) is order:
             del self._client_ids[order.account, order.client_id]
         if order.expires_ms:
             self._expiries.remove((order.expires_ms, order.order_id))
