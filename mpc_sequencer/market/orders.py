@@ -124,6 +124,15 @@ class Orders:
             self._leave(order)
             order.status = CLOSED
 
+    def take_level(self, orders: Sequence[OpenOrder], lots: Sequence[int]) -> None:
+        """:meth:`take` for many orders of one AUCTION market, side and price that hide nothing."""
+        self.books[orders[0].market].take_level(orders, lots)
+        self.touched.update([order.order_id for order in orders])
+        for order in orders:
+            if order.filled_lots == order.quantity_lots:
+                self._leave(order)
+                order.status = CLOSED
+
     def trigger(self, market_id: int, reference_price_ticks: int) -> None:
         """Trigger the market's stops that its reference price meets."""
         self.touched.update(order.order_id for order in self.stops.trigger(market_id, reference_price_ticks))

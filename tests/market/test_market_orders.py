@@ -356,7 +356,9 @@ def test_more_stops_than_a_height_takes_join_by_draw_in_later_ones(monkeypatch):
 
 @pytest.mark.parametrize("policy", desk.POLICIES)
 @pytest.mark.parametrize(
-    "other", (desk.cancel(0, 100, 1), desk.replacement(1, desk.buy(0, 102, 5, 9, client_id=6))), ids=("cancel", "replace")
+    "other",
+    (desk.cancel(0, 100, 1), desk.replacement(1, desk.buy(0, 102, 5, 9, client_id=6))),
+    ids=("cancel", "replace"),
 )
 def test_a_client_id_that_passes_from_one_open_order_to_another_in_a_height_stays_with_the_new_one(policy, other):
     made = desk.engine(desk.markets(policy), amount=10**12)
