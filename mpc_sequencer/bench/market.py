@@ -74,7 +74,9 @@ def measure(
 
 
 def ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """By policy and batch size, how much longer a batch takes where most orders rest than where fewest do."""
+    """By policy and batch size, how much longer a batch takes where most orders rest than where fewest do; how many
+    resting orders it meets there (``met``), each of which is one more to be paid; and how much longer than where the
+    same engine's book was emptied, which leaves out what an engine's age costs whether orders rest or not."""
     found = []
     for policy, size in dict.fromkeys((row["policy"], row["batch"]) for row in rows):
         group = sorted(
@@ -82,17 +84,19 @@ def ratios(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         )
         few, many = group[0], group[-1]
         if few is not many:
-            found.append(
-                {
-                    "policy": policy,
-                    "batch": size,
-                    "from": few["before"],
-                    "to": many["before"],
-                    "cleared": round(many["cleared_ms"] / few["cleared_ms"], 3),
-                    "height": round(many["ms"]["height"] / few["ms"]["height"], 3),
-                    "fills": round(many["fills"] / max(1, few["fills"]), 3),
-                }
-            )
+            ratio = {
+                "policy": policy,
+                "batch": size,
+                "from": few["before"],
+                "to": many["before"],
+                "cleared": round(many["cleared_ms"] / few["cleared_ms"], 3),
+                "height": round(many["ms"]["height"] / few["ms"]["height"], 3),
+                "fills": round(many["fills"] / max(1, few["fills"]), 3),
+                "met": many["met"],
+            }
+            if "emptied" in many:
+                ratio["emptied"] = round(many["cleared_ms"] / many["emptied"]["cleared_ms"], 3)
+            found.append(ratio)
     return found
 
 

@@ -3,7 +3,10 @@ orders rest. It runs batches of each size, checks every height, and (for SHUFFLE
 the same sequence.
 
 Where nothing rests before, each round starts from a new engine with funded accounts. Else rounds follow each other on
-one book, smaller batches first; what comes to rest meanwhile stays.
+one book, smaller batches first; what comes to rest meanwhile stays. Then all orders are cancelled and batches of the
+same sizes run once more, the book emptied before each (``emptied``): the same engine, accounts with the same history in
+the same memory, but nothing that rests. How much longer a batch takes than there is due to the resting orders; what
+it takes there beyond a new engine is not.
 """
 
 from __future__ import annotations
@@ -54,7 +57,8 @@ class Case:
     def steps(self) -> int:
         """How often progress is told."""
         heights = len(_loads(self.resting)) + len(self.batches) * self.rounds
-        return heights * (2 if self.with_peer else 1)
+        again = len(self.batches) * self.rounds if self.resting else 0
+        return heights * (2 if self.with_peer else 1) + again
 
 
 @dataclass(slots=True)
@@ -63,18 +67,24 @@ class _Round:
     resting: int
     spent_ns: dict[str, int]
     fills: int
+    met: int
     digest: bytes
     peer_ns: int = 0
 
 
 def run_case(case: Case, progress: Progress) -> list[dict[str, Any]]:
     """The figures of a case, a row per batch size. Raises ``WrongResult`` where a height is wrong."""
-    rounds = _run_engine(case, progress)
-    peak_mb = peak_megabytes()
+    rounds, emptied, peak_mb = _run_engine(case, progress)
     gc.collect()
     if case.with_peer:
         _run_peer(case, rounds, progress)
-    return [_figures([one for one in rounds if one.batch == size], peak_mb) for size in case.batches]
+    rows = []
+    for size in case.batches:
+        rows.append(_figures([one for one in rounds if one.batch == size], peak_mb))
+        if emptied:
+            again = _figures([one for one in emptied if one.batch == size], peak_mb)
+            rows[-1]["emptied"] = {name: again[name] for name in ("fills", "met", "ms", "cleared_ms")}
+    return rows
 
 
 def _loads(resting: int) -> list[int]:
@@ -113,7 +123,7 @@ class _Run:
         depth = depth_of(self.engine, self.market)
         check_money(self.market, depth, before, after, _orders_open(self.engine, self.market.id))
         digest = _digest(fill_rows(result))
-        return result, _Round(len(batch.prepared), resting, spent_ns, len(result.fills), digest)
+        return result, _Round(len(batch.prepared), resting, spent_ns, len(result.fills), len(result.updates), digest)
 
 
 def _orders_open(engine: Engine, market: int) -> int:
@@ -128,7 +138,8 @@ def _digest(rows: Sequence[Row]) -> bytes:
     return found.digest()
 
 
-def _run_engine(case: Case, progress: Progress) -> list[_Round]:
+def _run_engine(case: Case, progress: Progress) -> tuple[list[_Round], list[_Round], int]:
+    """The rounds, those on the emptied book, and the most memory before these (they are not what is asked for)."""
     warm = _Run(case, Flow(case.seed, case.accounts))
     warm.execute(1, warm.flow.orders(WARM_ORDERS))
     del warm
@@ -144,6 +155,23 @@ def _run_engine(case: Case, progress: Progress) -> list[_Round]:
             if not case.resting:
                 run = _Run(case, flow)
             found.append(run.measured(meter, height, batch)[1])
+        peak_mb = peak_megabytes()
+        emptied = _run_emptied(case, run, meter, progress) if case.resting else []
+    return found, emptied, peak_mb
+
+
+def _run_emptied(case: Case, run: _Run, meter: StageMeter, progress: Progress) -> list[_Round]:
+    height = len(_loads(case.resting)) + len(case.batches) * case.rounds
+    found = []
+    for size in case.batches:
+        for _ in range(case.rounds):
+            for cancels in run.flow.cancels():
+                height += 1
+                run.engine.execute(height, height, _coin(height), cancels)
+            require(not _orders_open(run.engine, run.market.id), "an order outlives its cancel")
+            height += 1
+            found.append(run.measured(meter, height, run.flow.orders(size))[1])
+            progress(f"batches of {size:,}, the book emptied")
     return found
 
 
@@ -194,6 +222,7 @@ def _figures(rounds: Sequence[_Round], peak_mb: int) -> dict[str, Any]:
         "batch": size,
         "resting": round(median(one.resting for one in rounds)),
         "fills": round(median(one.fills for one in rounds)),
+        "met": round(median(one.met for one in rounds)),
         "ms": {name: round(ns / 1e6, 2) for name, ns in spent.items()},
         "cleared_ms": round(cleared_ns / 1e6, 2),
         "cleared_per_s": round(size * 1e9 / cleared_ns),

@@ -10,6 +10,7 @@ middle and spread over a wider range. Orders are made batch by batch, so that wh
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpc_sequencer.client.units import MarketUnits
-from mpc_sequencer.core.actions import BUY, GTC, IOC, LIMIT, SELL, Order
+from mpc_sequencer.core.actions import BUY, EVERY_MARKET, GTC, IOC, LIMIT, SELL, CancelAll, Order
 from mpc_sequencer.demo.trace import read_trace
 from mpc_sequencer.devnet.layout import ASSETS, BTCUSDT
 from mpc_sequencer.market import Market
@@ -37,6 +38,7 @@ REACH_TICKS: Final = 50_000
 MAKER_FEE_PPM: Final = 100
 TAKER_FEE_PPM: Final = 300
 FEE_ACCOUNT: Final = hashlib.sha256(b"mpc_sequencer bench fees").digest()[:20]
+CANCELS_PER_HEIGHT: Final = 1_000
 FUNDS_UNITS: Final = 10**24
 """What each account has of either asset."""
 
@@ -94,6 +96,17 @@ class Flow:
         offsets = np.clip(self._offsets[chosen] + np.where(buys, -back, back), -REACH_TICKS, REACH_TICKS)
         accounts = self._rng.integers(len(self.accounts), size=count)
         return self._batch(accounts, buys, makers, MIDDLE_TICKS + offsets, self._lots[chosen])
+
+    def cancels(self) -> Iterator[list[PreparedOrder]]:
+        """What empties the book, some accounts at a time."""
+        for start in range(0, len(self.accounts), CANCELS_PER_HEIGHT):
+            made = []
+            for account in range(start, min(start + CANCELS_PER_HEIGHT, len(self.accounts))):
+                self._nonces[account] = nonce = self._nonces[account] + 1
+                order_id = hashlib.sha256(self._name + b"cancel %d %d" % (account, nonce)).digest()
+                action = CancelAll(self.accounts[account], nonce, bytes(32), EVERY_MARKET)
+                made.append(PreparedOrder(order_id, action, None))
+            yield made
 
     def _batch(self, accounts: Ints, buys: Any, rests: Any, prices: Ints, lots: Ints) -> Batch:
         prepared = []

@@ -326,12 +326,19 @@ def _show_market(result: dict[str, Any]) -> None:
         terminal.print(table(title, (*columns, *(["peer/s"] if peered else [])), rows))
     if result["ratios"]:
         shown = [
-            (one["policy"], f"{one['batch']:,}", *(f"{one[name]:.2f}" for name in ("cleared", "height", "fills")))
+            (
+                one["policy"],
+                f"{one['batch']:,}",
+                *(f"{one[name]:.2f}" for name in ("cleared", "height", "fills")),
+                f"{one['met']:,}",
+                f"{one['emptied']:.2f}" if "emptied" in one else "",
+            )
             for one in result["ratios"]
         ]
         first = result["ratios"][0]
         title = f"{first['to']:,} resting over {first['from']:,}"
-        terminal.print(table(title, ("policy", "batch", "entry + clear", "whole height", "fills"), shown))
+        names = ("policy", "batch", "entry + clear", "whole height", "fills", "resting met", "over the emptied book")
+        terminal.print(table(title, names, shown))
     if result["peer"] is None:
         terminal.print("lightmatchingengine: not installed, nothing to compare with")
     compared = any("peer" in row for row in result["rows"])

@@ -10,7 +10,7 @@ resting buy at or above a resting sell would have traded, by an auction's maxima
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from sortedcontainers import SortedDict
@@ -107,6 +107,22 @@ class Book:
             del level.orders[order.ticket]
             if not level.orders:
                 del side[order.price_ticks]
+
+    def take_level(self, orders: Sequence[OpenOrder], lots: Sequence[int]) -> None:
+        """:meth:`take` for many orders of one side and price that hide nothing."""
+        side = self._side(orders[0].side)
+        price_ticks = orders[0].price_ticks
+        level = side[price_ticks]
+        held = level.orders
+        level.lots -= sum(lots)
+        if not level.lots:
+            del side[price_ticks]
+        for order, some in zip(orders, lots, strict=True):
+            order.filled_lots += some
+            if order.display_lots:
+                order.shown_lots = order.quantity_lots - order.filled_lots  # all of it, as it hid nothing before
+            if level.lots and order.filled_lots == order.quantity_lots:
+                del held[order.ticket]
 
     def show_next(self, order: OpenOrder) -> None:
         """Let an iceberg whose shown part is used up show the next, last of its price."""

@@ -3,14 +3,15 @@
 The rule is that of :mod:`~mpc_sequencer.market.auction`; where the two sides meet is found by the same code, over sums
 per price. New orders that no column holds (post-only, icebergs, fill-or-kill, with modes of self-trade prevention,
 replacements, stops that join, or beyond the columns' bounds) take part beside the columns, one by one, so that none of
-them slows the others. Resting orders stay what they are, for only those that trade are looked at. Balances, which have
+them slows the others. Resting orders stay what they are, for only those that trade are looked at: level by level
+(:mod:`~mpc_sequencer.market.met`), and one by one where some hide lots or keep a place. Balances, which have
 no bound that an int64 could hold, are moved once per account by sums. Fills and outcomes are made when somebody asks
 for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
@@ -24,6 +25,7 @@ from mpc_sequencer.market.auction import apply_given, by_side_and_price, post
 from mpc_sequencer.market.clearing import Crossed, NewOrders, PriceLevel, cross, ration, shown_lots
 from mpc_sequencer.market.columns import SAFE, Bools, Ints, Rows, by_group, fee_parts, lock_parts
 from mpc_sequencer.market.context import Context
+from mpc_sequencer.market.met import Met
 from mpc_sequencer.market.openorder import EARLIER, NEW, OpenOrder, opened
 from mpc_sequencer.market.selftrade import prevent
 from mpc_sequencer.market.settle import settle
@@ -38,11 +40,13 @@ Levels = Mapping[int, Mapping[int, NewOrders]]  # by side and price
 
 @dataclass(frozen=True, slots=True)
 class _Trades:
-    """What a clearing gives: lots of each row, and orders that are in no column, resting and new, with theirs."""
+    """What a clearing gives: lots of each row; orders that are in no column, resting and new, with theirs; and resting
+    ones level by level."""
 
     crossed: Crossed | None
     filled: Ints
     given: list[tuple[OpenOrder, int]]
+    met: list[Met]
 
 
 def run_columns(context: Context, market: Market, rows: Rows, others: Sequence[OpenOrder]) -> None:
@@ -55,6 +59,8 @@ def run_columns(context: Context, market: Market, rows: Rows, others: Sequence[O
     crossed = trades.crossed
     if crossed is not None:
         changed += apply_given(context, crossed.price_ticks, trades.given)
+        for met in trades.met:
+            met.settle(context, market, crossed.price_ticks)
         context.state.set_reference_price(market.id, crossed.price_ticks)
         context.clearing.append((market.id, crossed.price_ticks, crossed.volume_lots))
     _settle_rows(context, market, rows, crossed, trades.filled)
@@ -62,7 +68,7 @@ def run_columns(context: Context, market: Market, rows: Rows, others: Sequence[O
         if order.filled_lots < order.quantity_lots and may_rest(order.time_in_force):
             context.state.rest_order(order)
     post(context, [order for order in others if order.post_only], None if crossed is None else crossed.price_ticks)
-    _tell(context, market, rows, crossed, trades.filled, settle(context, market, (*others, *changed)))
+    _tell(context, market, rows, trades, settle(context, market, (*others, *changed)))
 
 
 def _apart(rows: Rows, others: Sequence[OpenOrder]) -> tuple[Rows, Sequence[OpenOrder]]:
@@ -111,7 +117,7 @@ def _clear(context: Context, market: Market, rows: Rows, levels: Levels, live: S
     by_price = by_side_and_price(live)
     new = {side: _joined(levels[side], by_price[side]) for side in (BUY, SELL)}
     crossed = cross(book.levels(BUY), book.levels(SELL), new[BUY], new[SELL], reference)
-    trades = _Trades(crossed, np.zeros_like(rows.lots), [])
+    trades = _Trades(crossed, np.zeros_like(rows.lots), [], [])
     if crossed is not None:
         for side in (crossed.buys, crossed.sells):
             _give_out(context, rows, side, crossed.volume_lots, trades)
@@ -154,7 +160,11 @@ def _give_out(context: Context, rows: Rows, levels: Sequence[PriceLevel], volume
             _ration_level(context, rows, level, left_lots, trades)
             return
         left_lots -= level.lots
-        given += [(order, order.quantity_lots - order.filled_lots) for order in level.resting_orders()]
+        resting = list(level.resting_orders())
+        if resting and _is_plain(context, level):
+            trades.met.append(Met(resting, [order.quantity_lots - order.filled_lots for order in resting]))
+        else:
+            given += [(order, order.remaining_lots) for order in resting]
         given += [(order, order.remaining_lots) for order in level.new.orders]
         if level.new.rows is not None:
             filled[level.new.rows] = rows.lots[level.new.rows]
@@ -165,6 +175,9 @@ def _ration_level(context: Context, rows: Rows, level: PriceLevel, available_lot
     resting = list(level.resting_orders())
     got: dict[bytes, int] = {}
     left_lots = available_lots
+    if resting and _is_plain(context, level):
+        left_lots -= _ration_met(context, resting, left_lots, trades)
+        resting = []
     for hidden in (False, True):
         for group in (resting, level.new.orders):
             asked = {
@@ -189,6 +202,30 @@ def _ration_level(context: Context, rows: Rows, level: PriceLevel, available_lot
     trades.given.extend((order, got[order.order_id]) for order in traded)
 
 
+def _is_plain(context: Context, level: PriceLevel) -> bool:
+    """Whether a level's resting orders hide nothing and are all of earlier heights."""
+    return not context.kept and level.resting is not None and not level.resting.hidden_lots
+
+
+def _ration_met(context: Context, orders: list[OpenOrder], available_lots: int, trades: _Trades) -> int:
+    """:func:`~mpc_sequencer.market.clearing.ration` over resting orders that show all; how many lots they get."""
+    asked = [order.quantity_lots - order.filled_lots for order in orders]
+    group_lots = sum(asked)
+    lots = min(group_lots, available_lots)
+    if lots < group_lots:
+        if max(max(asked) * lots, group_lots) >= SAFE:
+            group = {order.order_id: some for order, some in zip(orders, asked, strict=True)}
+            shares = ration(group, group_lots, lots, context.draw)
+            asked = [shares.get(order.order_id, 0) for order in orders]
+        else:
+            column = np.array(asked, dtype=np.int64)
+            asked = _shares(column, group_lots, lots, lambda at: context.draw(orders[at].order_id)).tolist()
+    trading = [order for order, some in zip(orders, asked, strict=True) if some]
+    if trading:
+        trades.met.append(Met(trading, [some for some in asked if some]))
+    return lots
+
+
 def _ration_rows(
     context: Context, rows: Rows, places: Ints, others: dict[bytes, int], group_lots: int, lots: int, filled: Ints
 ) -> dict[bytes, int]:
@@ -197,13 +234,25 @@ def _ration_rows(
     if lots == group_lots:
         filled[places] = asked
         return others
-    if max(int(asked.max()), *others.values(), 0) * lots >= SAFE:
+    if max(max(int(asked.max()), *others.values(), 0) * lots, group_lots) >= SAFE:
         group = {**others, **{rows.order_ids[i]: int(rows.lots[i]) for i in places.tolist()}}
         shares = ration(group, group_lots, lots, context.draw)
         filled[places] = [shares.get(rows.order_ids[i], 0) for i in places.tolist()]
         return {order_id: shares.get(order_id, 0) for order_id in others}
     names = list(others)
     asked = np.append(asked, np.array(list(others.values()), dtype=np.int64))
+
+    def draw(at: int) -> bytes:
+        return context.draw(rows.order_ids[places[at]] if at < len(places) else names[at - len(places)])
+
+    given = _shares(asked, group_lots, lots, draw)
+    filled[places] = given[: len(places)]
+    return dict(zip(names, given[len(places) :].tolist(), strict=True))
+
+
+def _shares(asked: Ints, group_lots: int, lots: int, draw: Callable[[int], bytes]) -> Ints:
+    """:func:`~mpc_sequencer.market.clearing.ration` of ``lots``, fewer than ``group_lots``, the sum of ``asked``; that
+    sum, and each of them times ``lots``, are below SAFE. ``draw`` is that of the order at a place."""
     given, remainders = np.divmod(asked * lots, group_lots)
     left_lots = lots - int(given.sum())
     if left_lots:
@@ -212,15 +261,10 @@ def _ration_rows(
         tied = np.flatnonzero(remainders == cutoff).tolist()
         left_lots -= int(lucky.sum())
         if len(tied) > left_lots:
-
-            def draw(at: int) -> bytes:
-                return context.draw(rows.order_ids[places[at]] if at < len(places) else names[at - len(places)])
-
             tied = sorted(tied, key=draw)[:left_lots]
         given += lucky
         given[tied] += 1
-    filled[places] = given[: len(places)]
-    return dict(zip(names, given[len(places) :].tolist(), strict=True))
+    return given
 
 
 def _values(price_ticks: int, filled: Ints, volume_lots: int) -> Any:
@@ -286,9 +330,10 @@ def _pairs(*columns: Any) -> Iterator[tuple[int, ...]]:
 
 
 def _tell(
-    context: Context, market: Market, rows: Rows, crossed: Crossed | None, filled: Ints, other_fills: list[Fill]
+    context: Context, market: Market, rows: Rows, trades: _Trades, other_fills: list[Fill]
 ) -> None:
-    """Note how fills and outcomes are made."""
+    """Note how fills, outcomes and updates are made."""
+    crossed, filled = trades.crossed, trades.filled
     price_ticks, volume_lots = (0, 0) if crossed is None else (crossed.price_ticks, crossed.volume_lots)
     fee = fee_parts(market, market.taker_fee_ppm)
 
@@ -305,9 +350,13 @@ def _tell(
             )
             for i, lots, some in zip(traded.tolist(), filled[traded].tolist(), fees(traded), strict=True)
         ]  # fmt: skip
+        for met in trades.met:
+            made += met.fills(context.height)
         return sorted([*other_fills, *made], key=attrgetter("order_id"))
 
     def outcomes() -> None:
+        for met in trades.met:
+            met.note(context.updates)
         for order_id, source, lots, some, rest in zip(
             rows.order_ids, rows.sources, filled.tolist(), fees(slice(None)), (rows.lots - filled).tolist(), strict=True
         ):

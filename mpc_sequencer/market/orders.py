@@ -124,6 +124,15 @@ class Orders:
             self._leave(order)
             order.status = CLOSED
 
+    def take_level(self, orders: Sequence[OpenOrder], lots: Sequence[int]) -> None:
+        """:meth:`take` for many orders of one AUCTION market, side and price that hide nothing."""
+        self.books[orders[0].market].take_level(orders, lots)
+        self.touched.update([order.order_id for order in orders])
+        for order in orders:
+            if order.filled_lots == order.quantity_lots:
+                self._leave(order)
+                order.status = CLOSED
+
     def trigger(self, market_id: int, reference_price_ticks: int) -> None:
         """Trigger the market's stops that its reference price meets."""
         self.touched.update(order.order_id for order in self.stops.trigger(market_id, reference_price_ticks))
@@ -143,7 +152,8 @@ class Orders:
         del held[order.nonce]
         if not held:
             del self._accounts[order.account]
-        if order.client_id:
+        # in a height one order may end and another take up its client id, in either sequence
+        if order.client_id and self._client_ids.get((order.account, order.client_id)) is order:
             del self._client_ids[order.account, order.client_id]
         if order.expires_ms:
             self._expiries.remove((order.expires_ms, order.order_id))

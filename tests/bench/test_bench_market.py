@@ -216,12 +216,14 @@ def test_options_out_of_bounds_are_refused(wrong: list[str]) -> None:
 
 def test_ratios_compare_the_fullest_book_with_the_emptiest() -> None:
     rows = [
-        {"policy": "auction", "batch": 10, "before": before, "cleared_ms": ms, "ms": {"height": 2 * ms}, "fills": 4}
+        {"policy": "auction", "batch": 10, "before": before, "cleared_ms": ms, "ms": {"height": 2 * ms}, "fills": 4,
+         "met": before, "emptied": {"cleared_ms": 1.25}}
         for before, ms in ((0, 1.0), (50, 9.0), (100, 1.5))
     ]
     assert ratios(rows) == [
-        {"policy": "auction", "batch": 10, "from": 0, "to": 100, "cleared": 1.5, "height": 1.5, "fills": 1.0}
-    ]
+        {"policy": "auction", "batch": 10, "from": 0, "to": 100, "cleared": 1.5, "height": 1.5, "fills": 1.0,
+         "met": 100, "emptied": 1.2}
+    ]  # fmt: skip
     assert ratios(rows[:1]) == []
 
 
@@ -231,7 +233,18 @@ def test_a_plot_needs_two_batch_sizes() -> None:
 
 
 def test_a_case_tells_each_step() -> None:
-    assert Case(AUCTION, 250_000, (1, 2), 3, 0, 100, with_peer=False).steps == 3 + 6
+    assert Case(AUCTION, 250_000, (1, 2), 3, 0, 100, with_peer=False).steps == 3 + 6 + 6
+    assert Case(AUCTION, 0, (1, 2), 3, 0, 100, with_peer=False).steps == 6
+
+
+def test_a_case_runs_again_on_the_emptied_book_where_no_order_meets_one_of_before() -> None:
+    steps: list[str] = []
+    case = Case(AUCTION, 3_000, (40, 450), 2, 5, 100, with_peer=False)
+    rows = run_case(case, steps.append)
+    assert len(steps) == case.steps
+    assert sum(row["met"] for row in rows) > 0
+    assert all(row["emptied"]["met"] == 0 < row["emptied"]["fills"] for row in rows)
+    assert all(row["emptied"]["cleared_ms"] > 0 for row in rows)
 
 
 def test_all_stages_are_told_of_a_small_batch() -> None:

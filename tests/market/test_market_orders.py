@@ -354,6 +354,23 @@ def test_more_stops_than_a_height_takes_join_by_draw_in_later_ones(monkeypatch):
     assert joined == [2, 2, 1] and not made.due(T)
 
 
+@pytest.mark.parametrize("policy", desk.POLICIES)
+@pytest.mark.parametrize(
+    "other",
+    (desk.cancel(0, 100, 1), desk.replacement(1, desk.buy(0, 102, 5, 9, client_id=6))),
+    ids=("cancel", "replace"),
+)
+def test_a_client_id_that_passes_from_one_open_order_to_another_in_a_height_stays_with_the_new_one(policy, other):
+    made = desk.engine(desk.markets(policy), amount=10**12)
+    run(made, 1, desk.buy(0, 1, 5, 10, client_id=5), desk.buy(0, 2, 6, 10, client_id=999))
+    run(made, 2, *(desk.buy(0, 10 + n, 1, 1, client_id=1_000 + n, ioc=True) for n in range(64)))  # 5 is forgotten
+    run(made, 3, desk.replacement(2, desk.buy(0, 101, 6, 9, client_id=5)), other)
+    run(made, 4, *(desk.buy(0, 110 + n, 1, 1, client_id=2_000 + n, ioc=True) for n in range(64)))  # and again
+    assert codes(run(made, 5, desk.buy(0, 200, 5, 1, client_id=5))) == ["duplicate_client_id"]
+    assert codes(run(made, 6, desk.cancel(0, 201, 101))) == ["cancelled"]
+    assert codes(run(made, 7, desk.buy(0, 202, 5, 1, client_id=5))) == ["resting"]
+
+
 def test_a_client_id_enters_once_in_a_batch_that_has_more_of_them_than_are_remembered():
     made = engine()
     names = sorted(range(80), key=lambda i: naive.tagged("draw", desk.COIN, desk.order_id(i)))

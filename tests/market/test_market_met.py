@@ -1,0 +1,79 @@
+"""Resting orders that a large auction meets a level at a time trade, pay and end as they do one by one."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from mpc_sequencer.core.limits import QUANTITY_LOTS_MAX
+from mpc_sequencer.market import Market, kernel
+from mpc_sequencer.market.clearing import ration
+from mpc_sequencer.market.context import Context
+from mpc_sequencer.market.met import Met
+from mpc_sequencer.market.state import State
+from mpc_sequencer.market.types import AUCTION
+from tests.market import desk
+from tests.market.test_market_columns import run_both
+from tests.market.test_market_model import mix
+
+DISTANT = 10**6
+
+
+def context_of() -> Context:
+    return Context(State({desk.SPOT.id: desk.SPOT}, frozenset(desk.ASSETS), desk.FEES), 1, 1, desk.COIN)
+
+
+@pytest.mark.parametrize("available_lots", (1, 2, 5_000, QUANTITY_LOTS_MAX - 1))
+@pytest.mark.parametrize(("count", "lots"), ((33_000, QUANTITY_LOTS_MAX), (40, QUANTITY_LOTS_MAX), (3_000, 7)))
+def test_a_level_whose_lots_no_column_could_hold_is_rationed_like_any_other(count, lots, available_lots):
+    random = Random(count)
+    orders = [desk.open_order(n, 2, 9, lots - random.randrange(3)) for n in range(count)]
+    asked = {order.order_id: order.remaining_lots for order in orders}
+    available_lots = min(available_lots, sum(asked.values()) - 1)
+    context, trades = context_of(), kernel._Trades(None, kernel._NO_PLACES, [], [])
+    assert kernel._ration_met(context, orders, available_lots, trades) == available_lots
+    got = {order.order_id: some for met in trades.met for order, some in zip(met.orders, met.lots, strict=True)}
+    assert got == ration(asked, sum(asked.values()), available_lots, context.draw)
+
+
+@pytest.mark.parametrize("side", (1, 2))
+@pytest.mark.parametrize("fees", ((0, 0), (33_333, 77_777), (100_000, 1)))
+@pytest.mark.parametrize("taken_lots", (3, 100, 250, 399, 400, 10_000))
+def test_levels_that_are_met_in_part_or_wholly_are_what_they_are_one_by_one(monkeypatch, side, fees, taken_lots):
+    """And what follows them, too: a cancel, an expiry, and the next batch see the same books, locks and client ids."""
+    one, other = (desk.engine(mix(AUCTION, AUCTION, fees, (1, 10**6)), amount=10**9) for _ in range(2))
+    price = {1: lambda level: 20 - level, 2: lambda level: 20 + level}[side]
+    resting = [
+        desk.limit(
+            n % 3, n + 1, side, price(n // 20), 5 + n % 11, client_id=n + 1, time_in_force=4 if n % 7 == 0 else 1,
+            expires_ms=desk.TIME_MS + 4 if n % 7 == 0 else 0, display_lots=5 + n % 11 if n % 5 == 0 else 0,
+        )
+        for n in range(60)
+    ]  # fmt: skip
+    taking = [desk.limit(3, 1, 3 - side, price(2), taken_lots, time_in_force=2), desk.limit(4, 1, 3 - side, DISTANT, 1)]
+    if side == 2:
+        taking[1] = desk.limit(4, 1, 1, 1, 1)
+    batches = [
+        resting,
+        taking,
+        [desk.cancel(0, 500, 31), desk.limit(1, 500, side, price(1), 3, client_id=2)],
+        [],
+        [desk.limit(3, 2, 3 - side, price(2), 10_000, time_in_force=2)],
+    ]
+    seen = [run_both(monkeypatch, one, other, height, batch, desk.COIN) for height, batch in enumerate(batches, 1)]
+    assert len(seen[1].updates) == sum(fill.maker for fill in seen[1].fills) > 0
+    assert one.dump() == other.dump() and type(one).load(one.dump()).dump() == one.dump()
+
+
+def test_levels_that_hide_lots_or_hold_a_kept_place_are_met_one_by_one(monkeypatch):
+    met: list[Met] = []
+    monkeypatch.setattr(Met, "settle", lambda self, *_: met.append(self))
+    market: Market = desk.SPOT
+    for last in ([desk.buy(1, 1, 9, 8, display_lots=2)], []):
+        made = desk.engine((market,))
+        desk.run(made, 1, [desk.buy(0, 1, 9, 5), *last])
+        monkeypatch.setattr("mpc_sequencer.market.height.COLUMNS_ORDERS_MIN", 1)
+        kept = [] if last else [desk.replacement(1, desk.buy(0, 2, 9, 4))]
+        assert desk.run(made, 2, [desk.sell(2, 1, 9, 3, ioc=True), *kept]).fills
+    assert not met
