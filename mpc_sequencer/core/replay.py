@@ -186,7 +186,8 @@ class Replay:
         return given
 
     def _give_inputs(self, count: int, inputs_hash: bytes) -> int:
-        """Hand over the inputs that lead from the last block's checkpoint to that hash; the log has none of before."""
+        """Hand over the inputs that lead from the last block's checkpoint to that hash, of a queue of ``count``; the log
+        has none of before. Those behind it may be held already: a peer serves the newest first."""
         before = self._core.chain.final_state.chain.checkpoint
         entries = [entry for entry in self._inputs if entry.first_index >= before.inputs_count]
         inputs: list[ChainInput] = []
@@ -196,6 +197,7 @@ class Replay:
                 raise ProtocolError("log.order", "InputsEntry.first_index", entry.first_index, expected)
             inputs += entry.inputs
         self._inputs = []
+        del inputs[max(0, count - before.inputs_count) :]
         if not inputs:
             return 0
         self._core.chain_view.add(inputs, before.inputs_count, before.inputs_hash, inputs_hash)

@@ -12,12 +12,13 @@ from core_kit import answers, check_safety, submit
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.actions import BUY, IOC, SELL
 from mpc_sequencer.core.effects import FromPeer
+from mpc_sequencer.core.genesis import inputs_chain
 from mpc_sequencer.core.logslice import SLICE_INTERVAL_MS, SLICES_BURST_MAX
 from mpc_sequencer.core.messages import FetchInputs, InputsMessage
 from mpc_sequencer.core.recovery import dump
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.transcript import BlockEntry, EnvelopeEntry, InputsEntry, LogEntry, SettlementEntry
-from mpc_sequencer.core.types import Block
+from mpc_sequencer.core.types import ZERO_HASH, Block
 from mpc_sequencer.sim import Cluster, Deployment, make_deployment
 from mpc_sequencer.sim.deployment import DEPOSIT_UNITS, Trader
 
@@ -282,6 +283,26 @@ def test_a_member_that_lost_all_takes_inputs_from_logs() -> None:
         assert sum(host.core.execution.engine.balance(account, 0)) == DEPOSIT_UNITS + 3 * sum(range(1, 9))
     told = [one for entry in cluster.logs[3] if isinstance(entry, InputsEntry) for one in entry.inputs]
     assert told == chain.inputs
+    check_safety(cluster)
+
+
+def test_a_log_is_believed_where_the_newest_inputs_are_held_already() -> None:
+    d = make_deployment(4, seed=12)
+    cluster, chain = Cluster(d, seed=12), HandChain(d)
+    cluster.stop(3)
+    chain.block(*(deposit(d.traders[0].address, 0, 1) for _ in range(300)))
+    inputs, through = tuple(chain.inputs), chain.newest.inputs_hash
+    for _ in range(8):
+        chain.tell(cluster, 0, 1, 2)
+        assert cluster.run(8_000, partial(taken_up, chain))
+        chain.block(deposit(d.traders[0].address, 0, 1))
+    cluster.hosts[3].disk.wipe(keep_log=False)
+    cluster.restart(3, damaged=True)
+    count, inputs_hash = inputs_chain(inputs[:-256], 0, ZERO_HASH)
+    cluster.hosts[3].core.chain_view.add(inputs[-256:], count, inputs_hash, through)  # a peer serves these first
+    executed = cluster.cores[0].execution.executed_height
+    assert cluster.run(20_000, lambda c: c.cores[3].execution.executed_height >= executed)
+    assert not [fault for fault in cluster.faults if fault[0] == 3], "who served the log is accused"
     check_safety(cluster)
 
 
