@@ -34,6 +34,7 @@ SLICE_MS: Final = 25
 PROBES: Final = 3
 PROGRESS_MS_MAX: Final = 30_000
 SETTLE_MS: Final = 1_000
+EVEN_MS_MAX: Final = 1_000
 CHAIN_TAKEN_MS_MAX: Final = 10_000
 UNSHARED_EVERY: Final = 64
 """One seed in so many is run with every member verifying everything itself."""
@@ -166,6 +167,7 @@ class Harness:
                 self._probe(simulation, workload)
             self._hear_chain(simulation)
             self._advance(simulation, self.settle_ms)
+            self._even(simulation)
             for checker in self.checkers:
                 checker.at_end(simulation)
         except CoreFailed as error:
@@ -194,6 +196,16 @@ class Harness:
         while simulation.now_ms < told_ms + CHAIN_TAKEN_MS_MAX:
             states = [simulation.cores[node].chain.final_state for node in self.watched.correct - simulation.stopped]
             if all(one.chain.cleared_number >= last for one in states):
+                return
+            self._advance(simulation, INTERVAL_MS)
+
+    def _even(self, simulation: Simulation) -> None:
+        """The last interval may end amid a height: until correct members have executed the same, but no longer than
+        EVEN_MS_MAX. What is not even by then is for the checkers."""
+        ends_ms = simulation.now_ms + EVEN_MS_MAX
+        while simulation.now_ms < ends_ms:
+            present = self.watched.correct - simulation.stopped
+            if len({simulation.cores[node].execution.executed_height for node in present}) <= 1:
                 return
             self._advance(simulation, INTERVAL_MS)
 
