@@ -22,9 +22,11 @@ from mpc_sequencer.core.actions import AMOUNT_BYTES, BUY, FOK, GTC, GTD, IOC, SE
 from mpc_sequencer.core.limits import FOK_ROUNDS_MAX
 from mpc_sequencer.market import types
 from mpc_sequencer.market.auction import apply_given, by_side_and_price, post
+from mpc_sequencer.market.book import Level
 from mpc_sequencer.market.clearing import Crossed, NewOrders, PriceLevel, cross, ration, shown_lots
-from mpc_sequencer.market.columns import SAFE, Bools, Ints, Rows, by_group, fee_parts, lock_parts
+from mpc_sequencer.market.columns import Rows, by_group, fee_parts, lock_parts
 from mpc_sequencer.market.context import Context
+from mpc_sequencer.market.ledger_columns import SAFE, Bools, Ints, exact, scaled, trade
 from mpc_sequencer.market.met import Met
 from mpc_sequencer.market.openorder import EARLIER, NEW, OpenOrder, opened
 from mpc_sequencer.market.selftrade import prevent
@@ -85,6 +87,7 @@ def _apart(rows: Rows, others: Sequence[OpenOrder]) -> tuple[Rows, Sequence[Open
         order_ids=[rows.order_ids[i] for i in listed],
         sources=[rows.sources[i] for i in listed],
         account_list=rows.account_list,
+        handles=rows.handles,
         accounts=rows.accounts[kept],
         buys=rows.buys[kept],
         rests=rows.rests[kept],
@@ -160,11 +163,10 @@ def _give_out(context: Context, rows: Rows, levels: Sequence[PriceLevel], volume
             _ration_level(context, rows, level, left_lots, trades)
             return
         left_lots -= level.lots
-        resting = list(level.resting_orders())
-        if resting and _is_plain(context, level):
-            trades.met.append(Met(resting, [order.quantity_lots - order.filled_lots for order in resting]))
+        if level.resting is not None and _is_plain(context, level.resting):
+            trades.met.append(Met(level.resting, *_open(level.resting)))
         else:
-            given += [(order, order.remaining_lots) for order in resting]
+            given += [(order, order.remaining_lots) for order in level.resting_orders()]
         given += [(order, order.remaining_lots) for order in level.new.orders]
         if level.new.rows is not None:
             filled[level.new.rows] = rows.lots[level.new.rows]
@@ -172,21 +174,22 @@ def _give_out(context: Context, rows: Rows, levels: Sequence[PriceLevel], volume
 
 def _ration_level(context: Context, rows: Rows, level: PriceLevel, available_lots: int, trades: _Trades) -> None:
     """Resting shown, new shown, resting hidden, new hidden: orders in columns hide nothing."""
-    resting = list(level.resting_orders())
     got: dict[bytes, int] = {}
     left_lots = available_lots
-    if resting and _is_plain(context, level):
-        left_lots -= _ration_met(context, resting, left_lots, trades)
-        resting = []
+    resting: Sequence[OpenOrder] = ()
+    if level.resting is not None and _is_plain(context, level.resting):
+        left_lots -= _ration_met(context, level.resting, left_lots, trades)
+    else:
+        resting = level.resting_orders()
     for hidden in (False, True):
-        for group in (resting, level.new.orders):
+        for group, new_rows in ((resting, None), (level.new.orders, level.new.rows)):
             asked = {
                 order.order_id: order.remaining_lots - shown_lots(order) if hidden else shown_lots(order)
                 for order in group
                 if order.display_lots or not hidden
             }
             asked_lots = sum(asked.values())
-            places = _NO_PLACES if group is resting or hidden or level.new.rows is None else level.new.rows
+            places = _NO_PLACES if hidden or new_rows is None else new_rows
             rows_lots = int(rows.lots[places].sum())
             lots = min(asked_lots + rows_lots, left_lots)
             if not lots:
@@ -202,28 +205,40 @@ def _ration_level(context: Context, rows: Rows, level: PriceLevel, available_lot
     trades.given.extend((order, got[order.order_id]) for order in traded)
 
 
-def _is_plain(context: Context, level: PriceLevel) -> bool:
+def _is_plain(context: Context, level: Level) -> bool:
     """Whether a level's resting orders hide nothing and are all of earlier heights."""
-    return not context.kept and level.resting is not None and not level.resting.hidden_lots
+    return not context.kept and not level.hidden_lots
 
 
-def _ration_met(context: Context, orders: list[OpenOrder], available_lots: int, trades: _Trades) -> int:
+def _open(level: Level) -> tuple[Ints, Ints]:
+    """The places of a level that orders hold, and what each has open."""
+    left_lots = np.frombuffer(level.left_lots, dtype=np.int64)
+    places = np.flatnonzero(left_lots)
+    return places, left_lots[places]
+
+
+def _ration_met(context: Context, level: Level, available_lots: int, trades: _Trades) -> int:
     """:func:`~mpc_sequencer.market.clearing.ration` over resting orders that show all; how many lots they get."""
-    asked = [order.quantity_lots - order.filled_lots for order in orders]
-    group_lots = sum(asked)
-    lots = min(group_lots, available_lots)
-    if lots < group_lots:
-        if max(max(asked) * lots, group_lots) >= SAFE:
-            group = {order.order_id: some for order, some in zip(orders, asked, strict=True)}
-            shares = ration(group, group_lots, lots, context.draw)
-            asked = [shares.get(order.order_id, 0) for order in orders]
+    places, asked = _open(level)
+    lots = min(level.lots, available_lots)
+    if lots < level.lots:
+        orders = level.places
+        if max(int(asked.max()) * lots, level.lots) < SAFE:
+            asked = _shares(asked, level.lots, lots, lambda at: context.draw(_id_at(orders, places[at])))
         else:
-            column = np.array(asked, dtype=np.int64)
-            asked = _shares(column, group_lots, lots, lambda at: context.draw(orders[at].order_id)).tolist()
-    trading = [order for order, some in zip(orders, asked, strict=True) if some]
-    if trading:
-        trades.met.append(Met(trading, [some for some in asked if some]))
+            group = {_id_at(orders, at): some for at, some in zip(places.tolist(), asked.tolist(), strict=True)}
+            shares = ration(group, level.lots, lots, context.draw)
+            asked = np.array([shares.get(order_id, 0) for order_id in group], dtype=np.int64)
+    trading = np.flatnonzero(asked)
+    if len(trading):
+        trades.met.append(Met(level, places[trading], asked[trading]))
     return lots
+
+
+def _id_at(orders: Sequence[OpenOrder | None], place: int) -> bytes:
+    order = orders[place]
+    assert order is not None, "lots are where an order is"
+    return order.order_id
 
 
 def _ration_rows(
@@ -281,7 +296,8 @@ def _settle_rows(context: Context, market: Market, rows: Rows, crossed: Crossed 
         [
             opened(rows.order_ids[i], rows.sources[i], lots, EARLIER)
             for i, lots in zip(places.tolist(), filled[places].tolist(), strict=True)
-        ]
+        ],
+        rows.handles[rows.accounts[places]].tolist(),
     )
 
 
@@ -295,6 +311,7 @@ def _move(
     values = _values(price_ticks, filled, volume_lots)
     fees = fee.floors(values)
     ledger, all_fees = context.state.ledger, 0
+    base, quote = market.base_asset, market.quote_asset
     for buys in (True, False):
         places = np.flatnonzero(rows.buys == buys)
         if not len(places):
@@ -305,22 +322,20 @@ def _move(
         def sums(column: Any, places: Ints = places, starts: Ints = starts) -> Any:
             return np.add.reduceat(column[places], starts)
 
-        accounts = [rows.account_list[i] for i in rows.accounts[places[starts]].tolist()]
-        lots = sums(filled).tolist()
-        fee_sums = [value * fee.whole + part for value, part in _pairs(sums(values), sums(fees))]
-        all_fees += sum(fee_sums)
-        quotes = [value * unit for value in sums(values).tolist()]
-        bases = [some * base_units for some in lots]
+        handles = rows.handles[rows.accounts[places[starts]]]
+        bases = scaled(sums(filled), base_units)
+        traded = exact(sums(values), unit + fee.whole + 1)
+        fee_sums = traded * fee.whole + sums(fees)
+        all_fees += int(fee_sums.sum())
         if buys:
             before, after = rows.prices * rows.lots, rows.prices * open_lots
             ceilings = lock.ceilings(before) - lock.ceilings(after)
-            released = [x * (unit + lock.whole) + part for x, part in _pairs(sums(before - after), sums(ceilings))]
-            paid = [quote + some for quote, some in zip(quotes, fee_sums, strict=True)]
-            ledger.trade(market.quote_asset, market.base_asset, accounts, zip(paid, released, bases, strict=True))
+            freed = exact(sums(before - after), unit + lock.whole + 1)
+            released = freed * (unit + lock.whole) + sums(ceilings)
+            trade(ledger, quote, base, handles, traded * unit + fee_sums, released, bases)
         else:
-            released = [some * base_units for some in sums(rows.lots - open_lots).tolist()]
-            got = [quote - some for quote, some in zip(quotes, fee_sums, strict=True)]
-            ledger.trade(market.base_asset, market.quote_asset, accounts, zip(bases, released, got, strict=True))
+            released = scaled(sums(rows.lots - open_lots), base_units)
+            trade(ledger, base, quote, handles, bases, released, traded * unit - fee_sums)
     if all_fees:
         ledger.receive(context.state.fee_account, market.quote_asset, all_fees)
 
