@@ -13,7 +13,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from mpc_sequencer.core.actions import AMOUNT_BYTES
 from mpc_sequencer.core.limits import AMOUNT_MAX, CLIENT_IDS_KEPT
@@ -80,6 +80,31 @@ class Handles:
         return handle
 
 
+class Marks:
+    """A set of handles, of which many at once are kept as they come."""
+
+    __slots__ = ("_many", "_ones")
+
+    def __init__(self) -> None:
+        self._ones: set[int] = set()
+        self._many: list[Any] = []
+
+    def add(self, handle: int) -> None:
+        self._ones.add(handle)
+
+    def add_all(self, handles: Any) -> None:
+        """Add an array of handles, which must not change."""
+        self._many.append(handles)
+
+    def take(self) -> set[int]:
+        """The handles; it is empty then."""
+        taken, many = self._ones, self._many
+        self._ones, self._many = set(), []
+        for handles in many:
+            taken.update(handles.tolist())
+        return taken
+
+
 class Ledger:
     """All accounts, by handle. Methods that move units do all of it or, answering False, nothing.
 
@@ -104,11 +129,11 @@ class Ledger:
         self._supply: dict[int, int] = {}
         self.changes: dict[int, bytearray] = {}
         """By asset, of free + locked since they were last taken; AMOUNT_PLACES an account."""
-        self.changed: dict[int, set[int]] = {}
+        self.changed: dict[int, Marks] = {}
         """By asset, whose may be other than zero."""
         self._withdrawn: dict[tuple[int, bytes], int] = {}
         """What became withdrawable, by asset and account."""
-        self.touched: set[int] = set()
+        self.touched = Marks()
         """Whose value may have changed since somebody asked."""
 
     def __iter__(self) -> Iterator[tuple[bytes, Account]]:
@@ -215,8 +240,8 @@ class Ledger:
             if handle is not None:
                 self._store(handle, _NOBODY if one is None else one)
         self._supply = dict(savepoint.supply)
-        for asset, handles in self.changed.items():
-            for handle in handles:
+        for asset, marks in self.changed.items():
+            for handle in marks.take():
                 self._take_change(asset, handle)
         self.changed, self._withdrawn = {}, {}
 
@@ -228,7 +253,7 @@ class Ledger:
         addresses = self.handles.addresses
         rows: list[Delta] = []
         for asset in sorted(changed):
-            made = [(addresses[handle], self._take_change(asset, handle)) for handle in changed[asset]]
+            made = [(addresses[handle], self._take_change(asset, handle)) for handle in changed[asset].take()]
             made.sort()
             for account, change in made:
                 leaving = withdrawn.get((asset, account), 0) if withdrawn else 0
@@ -238,9 +263,8 @@ class Ledger:
 
     def take_touched(self) -> set[bytes]:
         """The accounts whose value may have changed since the last call."""
-        touched, self.touched = self.touched, set()
         addresses = self.handles.addresses
-        return {addresses[handle] for handle in touched}
+        return {addresses[handle] for handle in self.touched.take()}
 
     def held(self, asset: int) -> bytearray:
         """The balances of an asset."""
@@ -254,6 +278,13 @@ class Ledger:
         made = self.changes.get(asset)
         if made is None:
             made = self.changes[asset] = bytearray(self._capacity * AMOUNT_PLACES)
+        return made
+
+    def marks_of(self, asset: int) -> Marks:
+        """Whose change of an asset may be other than zero."""
+        made = self.changed.get(asset)
+        if made is None:
+            made = self.changed[asset] = Marks()
         return made
 
     def _touch(self, account: bytes) -> int:
@@ -321,7 +352,7 @@ class Ledger:
         start = handle * AMOUNT_PLACES
         before = int.from_bytes(held[start : start + AMOUNT_PLACES], "little", signed=True)
         held[start : start + AMOUNT_PLACES] = _amount(before + amount)
-        self.changed.setdefault(asset, set()).add(handle)
+        self.marks_of(asset).add(handle)
 
     def _take_change(self, asset: int, handle: int) -> int:
         held = self.changes_of(asset)

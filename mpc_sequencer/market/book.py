@@ -144,18 +144,19 @@ class Book:
         """:meth:`take` at many places of one side and price, which hide nothing; the orders, and those that leave."""
         level = self._side(side)[price_ticks]
         held, left_lots = level.places, level.left_lots
-        orders, done = [], []
+        orders: list[OpenOrder] = []
+        done: list[OpenOrder] = []
         for place, some in zip(places, lots, strict=True):
             order = held[place]
             assert order is not None, "lots are where an order is"
             orders.append(order)
             order.filled_lots += some
             left = left_lots[place] = left_lots[place] - some
+            if order.display_lots:
+                order.shown_lots = left  # all of it, as it hid nothing before
             if not left:
                 held[place] = None
                 done.append(order)
-            if order.display_lots:
-                order.shown_lots = left  # all of it, as it hid nothing before
         level.lots -= sum(lots)
         level.count -= len(done)
         self._tidy(side, price_ticks, level)

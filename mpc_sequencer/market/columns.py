@@ -46,12 +46,11 @@ _UINT16: Final = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """New orders of one AUCTION market, all accepted and locked, a row each. ``sources`` have the terms that no column
+    """New orders of one AUCTION market, all accepted and locked, a row each. ``prepared`` have the terms that no column
     has; ``accounts`` are places in ``account_list``
     and in ``handles``, which has theirs. All lots, and all tick-lots, together are below SAFE."""
 
-    order_ids: Sequence[bytes]
-    sources: Sequence[Order]
+    prepared: Sequence[PreparedOrder]
     account_list: Sequence[bytes]
     handles: Ints
     accounts: Ints
@@ -59,6 +58,12 @@ class Rows:
     rests: Bools
     prices: Ints
     lots: Ints
+
+    def source(self, place: int) -> Order:
+        """The order of a row."""
+        action = self.prepared[place].action
+        assert type(action) is Order, "only orders are in columns"
+        return action
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +195,9 @@ class _ColumnEntry:
         resting = np.add.reduceat((self._times[order] != IOC).astype(np.int64), starts)
         named = np.maximum.reduceat(self._client_ids[order], starts) > 0
         self._slow |= self._handles < 0
-        for place in np.flatnonzero((resting > 0) & ~self._slow).tolist():
-            self._slow[place] = self._open_count(place) + int(resting[place]) > OPEN_ORDERS_PER_ACCOUNT_MAX
+        rested = np.flatnonzero((resting > 0) & ~self._slow)
+        most = [OPEN_ORDERS_PER_ACCOUNT_MAX - count for count in self._open_counts(rested)]
+        self._slow[rested] = resting[rested] > most
         needs = self._needs(order, starts)
         known = np.flatnonzero(~self._slow)
         ledger = self._context.state.ledger
@@ -205,17 +211,21 @@ class _ColumnEntry:
             else:
                 ledger.remember_client_ids(self._account_list[place], client_ids)
         places = np.flatnonzero(~self._slow)
-        kept = ~self._slow[accounts]
-        behind = highest[accounts[kept]] - nonces[kept]
-        windows = windows_of(accounts[kept], behind, len(self._account_list))
+        if len(places) < len(starts):
+            kept = ~self._slow[accounts]
+            accounts, nonces = accounts[kept], nonces[kept]
+        windows = windows_of(accounts, highest[accounts] - nonces, len(starts))
         use_nonces(ledger, self._handles[places], highest[places], windows[places])
         lock(ledger, self._handles[places], needs, places)
 
-    def _open_count(self, place: int) -> int:
-        """How many open orders an account has, less those that ended in this height."""
-        count = len(self._context.state.orders.of_handle(int(self._handles[place])))
-        opened = self._context.opened
-        return count + opened.get(self._account_list[place], 0) if opened else count
+    def _open_counts(self, places: Ints) -> list[int]:
+        """How many open orders accounts have, less those that ended in this height."""
+        of_handle, opened = self._context.state.orders.of_handle, self._context.opened
+        counts = [len(of_handle(handle)) for handle in self._handles[places].tolist()]
+        if opened:
+            for at, place in enumerate(places.tolist()):
+                counts[at] += opened.get(self._account_list[place], 0)
+        return counts
 
     def _new_client_ids(self, place: int, rows: list[int]) -> list[int] | None:
         """An account's client ids by draw, as they would be remembered; None where one was used before."""
@@ -257,10 +267,8 @@ class _ColumnEntry:
             if market is None or not len(places):
                 continue
             every = len(places) == len(self._rows)
-            listed = places.tolist()
             self._context.columns[market.id] = Rows(
-                order_ids=[one.order_id for one in (self._rows if every else [self._rows[i] for i in listed])],
-                sources=self._actions if every else [self._actions[i] for i in listed],
+                prepared=self._rows if every else [self._rows[i] for i in places.tolist()],
                 account_list=self._account_list,
                 handles=self._handles,
                 accounts=self._accounts[places],

@@ -26,7 +26,7 @@ from mpc_sequencer.market.book import Level
 from mpc_sequencer.market.clearing import Crossed, NewOrders, PriceLevel, cross, ration, shown_lots
 from mpc_sequencer.market.columns import Rows, by_group, fee_parts, lock_parts
 from mpc_sequencer.market.context import Context
-from mpc_sequencer.market.ledger_columns import SAFE, Bools, Ints, exact, scaled, trade
+from mpc_sequencer.market.ledger_columns import SAFE, Bools, Ints, Trades, exact, scaled
 from mpc_sequencer.market.met import Met
 from mpc_sequencer.market.openorder import EARLIER, NEW, OpenOrder, opened
 from mpc_sequencer.market.selftrade import prevent
@@ -41,7 +41,7 @@ Levels = Mapping[int, Mapping[int, NewOrders]]  # by side and price
 
 
 @dataclass(frozen=True, slots=True)
-class _Trades:
+class _Given:
     """What a clearing gives: lots of each row; orders that are in no column, resting and new, with theirs; and resting
     ones level by level."""
 
@@ -58,14 +58,15 @@ def run_columns(context: Context, market: Market, rows: Rows, others: Sequence[O
     changed = prevent(context, taking)
     live = [order for order in taking if not order.code]
     trades, live = _clear_whole(context, market, rows, live)
-    crossed = trades.crossed
+    crossed, moves = trades.crossed, Trades()
     if crossed is not None:
         changed += apply_given(context, crossed.price_ticks, trades.given)
         for met in trades.met:
-            met.settle(context, market, crossed.price_ticks)
+            met.settle(context, market, crossed.price_ticks, moves)
         context.state.set_reference_price(market.id, crossed.price_ticks)
         context.clearing.append((market.id, crossed.price_ticks, crossed.volume_lots))
-    _settle_rows(context, market, rows, crossed, trades.filled)
+    _settle_rows(context, market, rows, trades, moves)
+    moves.apply(context.state.ledger)
     for order in live:
         if order.filled_lots < order.quantity_lots and may_rest(order.time_in_force):
             context.state.rest_order(order)
@@ -80,12 +81,11 @@ def _apart(rows: Rows, others: Sequence[OpenOrder]) -> tuple[Rows, Sequence[Open
     if not modes or not modes & set(rows.account_list):
         return rows, others
     marked = np.array([account in modes for account in rows.account_list])[rows.accounts]
-    made = [opened(rows.order_ids[i], rows.sources[i], 0, NEW) for i in np.flatnonzero(marked).tolist()]
+    made = [opened(rows.prepared[i].order_id, rows.source(i), 0, NEW) for i in np.flatnonzero(marked).tolist()]
     kept = np.flatnonzero(~marked)
     listed = kept.tolist()
     rows = Rows(
-        order_ids=[rows.order_ids[i] for i in listed],
-        sources=[rows.sources[i] for i in listed],
+        prepared=[rows.prepared[i] for i in listed],
         account_list=rows.account_list,
         handles=rows.handles,
         accounts=rows.accounts[kept],
@@ -99,7 +99,7 @@ def _apart(rows: Rows, others: Sequence[OpenOrder]) -> tuple[Rows, Sequence[Open
 
 def _clear_whole(
     context: Context, market: Market, rows: Rows, live: list[OpenOrder]
-) -> tuple[_Trades, list[OpenOrder]]:
+) -> tuple[_Given, list[OpenOrder]]:
     """The clearing in which every fill-or-kill order that takes part is filled wholly, and who of ``live`` does."""
     levels = {BUY: _levels(rows, rows.buys), SELL: _levels(rows, ~rows.buys)}
     for _ in range(FOK_ROUNDS_MAX):
@@ -114,13 +114,13 @@ def _clear_whole(
     return _clear(context, market, rows, levels, live), live
 
 
-def _clear(context: Context, market: Market, rows: Rows, levels: Levels, live: Sequence[OpenOrder]) -> _Trades:
+def _clear(context: Context, market: Market, rows: Rows, levels: Levels, live: Sequence[OpenOrder]) -> _Given:
     book = context.state.orders.books[market.id]
     reference = context.state.reference_prices_ticks[market.id]
     by_price = by_side_and_price(live)
     new = {side: _joined(levels[side], by_price[side]) for side in (BUY, SELL)}
     crossed = cross(book.levels(BUY), book.levels(SELL), new[BUY], new[SELL], reference)
-    trades = _Trades(crossed, np.zeros_like(rows.lots), [], [])
+    trades = _Given(crossed, np.zeros_like(rows.lots), [], [])
     if crossed is not None:
         for side in (crossed.buys, crossed.sells):
             _give_out(context, rows, side, crossed.volume_lots, trades)
@@ -154,7 +154,7 @@ def _levels(rows: Rows, side: Bools) -> Mapping[int, NewOrders]:
     }
 
 
-def _give_out(context: Context, rows: Rows, levels: Sequence[PriceLevel], volume_lots: int, trades: _Trades) -> None:
+def _give_out(context: Context, rows: Rows, levels: Sequence[PriceLevel], volume_lots: int, trades: _Given) -> None:
     """``volume_lots`` by price priority."""
     left_lots = volume_lots
     given, filled = trades.given, trades.filled
@@ -172,7 +172,7 @@ def _give_out(context: Context, rows: Rows, levels: Sequence[PriceLevel], volume
             filled[level.new.rows] = rows.lots[level.new.rows]
 
 
-def _ration_level(context: Context, rows: Rows, level: PriceLevel, available_lots: int, trades: _Trades) -> None:
+def _ration_level(context: Context, rows: Rows, level: PriceLevel, available_lots: int, trades: _Given) -> None:
     """Resting shown, new shown, resting hidden, new hidden: orders in columns hide nothing."""
     got: dict[bytes, int] = {}
     left_lots = available_lots
@@ -217,7 +217,7 @@ def _open(level: Level) -> tuple[Ints, Ints]:
     return places, left_lots[places]
 
 
-def _ration_met(context: Context, level: Level, available_lots: int, trades: _Trades) -> int:
+def _ration_met(context: Context, level: Level, available_lots: int, trades: _Given) -> int:
     """:func:`~mpc_sequencer.market.clearing.ration` over resting orders that show all; how many lots they get."""
     places, asked = _open(level)
     lots = min(level.lots, available_lots)
@@ -250,15 +250,15 @@ def _ration_rows(
         filled[places] = asked
         return others
     if max(max(int(asked.max()), *others.values(), 0) * lots, group_lots) >= SAFE:
-        group = {**others, **{rows.order_ids[i]: int(rows.lots[i]) for i in places.tolist()}}
+        group = {**others, **{rows.prepared[i].order_id: int(rows.lots[i]) for i in places.tolist()}}
         shares = ration(group, group_lots, lots, context.draw)
-        filled[places] = [shares.get(rows.order_ids[i], 0) for i in places.tolist()]
+        filled[places] = [shares.get(rows.prepared[i].order_id, 0) for i in places.tolist()]
         return {order_id: shares.get(order_id, 0) for order_id in others}
     names = list(others)
     asked = np.append(asked, np.array(list(others.values()), dtype=np.int64))
 
     def draw(at: int) -> bytes:
-        return context.draw(rows.order_ids[places[at]] if at < len(places) else names[at - len(places)])
+        return context.draw(rows.prepared[places[at]].order_id if at < len(places) else names[at - len(places)])
 
     given = _shares(asked, group_lots, lots, draw)
     filled[places] = given[: len(places)]
@@ -287,30 +287,30 @@ def _values(price_ticks: int, filled: Ints, volume_lots: int) -> Any:
     return (filled if price_ticks * volume_lots < SAFE else filled.astype(object)) * price_ticks
 
 
-def _settle_rows(context: Context, market: Market, rows: Rows, crossed: Crossed | None, filled: Ints) -> None:
-    """Move what the rows' fills say, and let rests rest or lapse."""
+def _settle_rows(context: Context, market: Market, rows: Rows, trades: _Given, moves: Trades) -> None:
+    """Let rests rest or lapse; ``moves`` gets what the rows' fills say."""
+    filled = trades.filled
     open_lots = np.where(rows.rests, rows.lots - filled, 0)
-    _move(context, market, rows, crossed, filled, open_lots)
+    _move(context, market, rows, trades, open_lots, moves)
     places = np.flatnonzero(open_lots)
     context.state.rest_orders(
         [
-            opened(rows.order_ids[i], rows.sources[i], lots, EARLIER)
+            opened(rows.prepared[i].order_id, rows.source(i), lots, EARLIER)
             for i, lots in zip(places.tolist(), filled[places].tolist(), strict=True)
         ],
         rows.handles[rows.accounts[places]].tolist(),
     )
 
 
-def _move(
-    context: Context, market: Market, rows: Rows, crossed: Crossed | None, filled: Ints, open_lots: Ints
-) -> None:
-    """Balances, once per account and side."""
+def _move(context: Context, market: Market, rows: Rows, trades: _Given, open_lots: Ints, moves: Trades) -> None:
+    """Sums for balances, once per account and side; the fees move."""
+    crossed, filled = trades.crossed, trades.filled
     price_ticks, volume_lots = (0, 0) if crossed is None else (crossed.price_ticks, crossed.volume_lots)
     fee, lock = fee_parts(market, market.taker_fee_ppm), lock_parts(market)
     unit, base_units = market.quote_units_per_tick_lot, market.base_units_per_lot
     values = _values(price_ticks, filled, volume_lots)
     fees = fee.floors(values)
-    ledger, all_fees = context.state.ledger, 0
+    all_fees = 0
     base, quote = market.base_asset, market.quote_asset
     for buys in (True, False):
         places = np.flatnonzero(rows.buys == buys)
@@ -332,12 +332,12 @@ def _move(
             ceilings = lock.ceilings(before) - lock.ceilings(after)
             freed = exact(sums(before - after), unit + lock.whole + 1)
             released = freed * (unit + lock.whole) + sums(ceilings)
-            trade(ledger, quote, base, handles, traded * unit + fee_sums, released, bases)
+            moves.add(quote, base, handles, traded * unit + fee_sums, released, bases)
         else:
             released = scaled(sums(rows.lots - open_lots), base_units)
-            trade(ledger, base, quote, handles, bases, released, traded * unit - fee_sums)
+            moves.add(base, quote, handles, bases, released, traded * unit - fee_sums)
     if all_fees:
-        ledger.receive(context.state.fee_account, market.quote_asset, all_fees)
+        context.state.ledger.receive(context.state.fee_account, market.quote_asset, all_fees)
 
 
 def _pairs(*columns: Any) -> Iterator[tuple[int, ...]]:
@@ -345,7 +345,7 @@ def _pairs(*columns: Any) -> Iterator[tuple[int, ...]]:
 
 
 def _tell(
-    context: Context, market: Market, rows: Rows, trades: _Trades, other_fills: list[Fill]
+    context: Context, market: Market, rows: Rows, trades: _Given, other_fills: list[Fill]
 ) -> None:
     """Note how fills, outcomes and updates are made."""
     crossed, filled = trades.crossed, trades.filled
@@ -360,7 +360,7 @@ def _tell(
         traded = np.flatnonzero(filled)
         made = [
             Fill(
-                context.height, market.id, rows.order_ids[i], rows.sources[i].account, rows.sources[i].side,
+                context.height, market.id, rows.prepared[i].order_id, rows.source(i).account, rows.source(i).side,
                 price_ticks, lots, some.to_bytes(AMOUNT_BYTES, "big"), 0,
             )
             for i, lots, some in zip(traded.tolist(), filled[traded].tolist(), fees(traded), strict=True)
@@ -372,9 +372,10 @@ def _tell(
     def outcomes() -> None:
         for met in trades.met:
             met.note(context.updates)
-        for order_id, source, lots, some, rest in zip(
-            rows.order_ids, rows.sources, filled.tolist(), fees(slice(None)), (rows.lots - filled).tolist(), strict=True
+        for place, (lots, some, rest) in enumerate(
+            zip(filled.tolist(), fees(slice(None)), (rows.lots - filled).tolist(), strict=True)
         ):
+            order_id, source = rows.prepared[place].order_id, rows.source(place)
             code = types.FILLED if not rest else types.PARTLY_FILLED if lots else _UNTOUCHED[source.time_in_force]
             context.outcomes[order_id] = Outcome(
                 order_id, code, source.account, market.id, lots, price_ticks if lots else None, price_ticks * lots, some

@@ -3,7 +3,7 @@ arrays.
 
 Amounts are int64 where those of a call together are below 2^62, and Python's integers in arrays of objects where they
 may not be; a balance is 128 bits, two words of 64, added with a carry, so nothing is lost in either. Handles of a call
-are distinct (see :func:`summed`).
+are distinct unless it says otherwise.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ SAFE: Final = 1 << 62
 _WORD: Final = np.dtype("<u8")
 _WORDS: Final = NONCE_WINDOW_BYTES // 8
 _WORD_MASK: Final = (1 << 64) - 1
+_UINT16: Final = 1 << 16
 _FREE: Final = 0
 _LOCKED: Final = 2
 
@@ -88,7 +89,7 @@ def lock(ledger: Ledger, handles: Ints, needs: Needs, places: Ints) -> None:
     for asset, units in needs.units.items():
         some = units[places]
         _move(ledger, asset, handles, -some, some)
-    ledger.touched.update(handles.tolist())
+    ledger.touched.add_all(handles)
 
 
 def nonces_ahead(ledger: Ledger, handles: Ints, lowest: Ints, highest: Ints) -> Bools:
@@ -114,30 +115,64 @@ def use_nonces(ledger: Ledger, handles: Ints, highest: Ints, windows: Words) -> 
     ahead = np.minimum(highest - used[handles], NONCE_WINDOW)
     held[handles] = _shifted(held[handles], ahead) | windows
     used[handles] = highest
-    ledger.touched.update(handles.tolist())
+    ledger.touched.add_all(handles)
 
 
-def trade(
-    ledger: Ledger, paid_asset: int, got_asset: int, handles: Ints, paid: Amounts, locked: Amounts, got: Amounts
-) -> None:
-    """:meth:`Ledger.pay` and :meth:`Ledger.receive` for many: units paid, the locked ones they come from, units got."""
-    _move(ledger, paid_asset, handles, locked - paid, -locked)
-    _move(ledger, got_asset, handles, got, None)
-    ledger.touched.update(handles.tolist())
-    for asset, change in ((paid_asset, -paid), (got_asset, got)):
-        moved = np.flatnonzero(change)
-        places, change = handles[moved], change[moved]
-        held = np.frombuffer(ledger.changes_of(asset), dtype=_WORD).reshape(-1, 2)
-        held[places, 0], held[places, 1] = _sum(held[places, 0], held[places, 1], *_words(change))
-        ledger.changed.setdefault(asset, set()).update(places.tolist())
+class Trades:
+    """What accounts pay and get in a market, gathered to be moved at once."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[int, int], list[tuple[Ints, tuple[Amounts, Amounts, Amounts]]]] = {}
+
+    def add(
+        self, paid_asset: int, got_asset: int, handles: Ints, paid: Amounts, locked: Amounts, got: Amounts
+    ) -> None:
+        """:meth:`Ledger.pay` and :meth:`Ledger.receive` for many: units paid, the locked ones they come from, units
+        got. Handles may appear more than once."""
+        self._parts.setdefault((paid_asset, got_asset), []).append((handles, (paid, locked, got)))
+
+    def apply(self, ledger: Ledger) -> None:
+        """Move it all."""
+        for (paid_asset, got_asset), parts in self._parts.items():
+            columns = (_joined([columns[at] for _, columns in parts]) for at in range(3))
+            handles, (paid, locked, got) = _summed(np.concatenate([handles for handles, _ in parts]), *columns)
+            _move(ledger, paid_asset, handles, locked - paid, -locked)
+            _move(ledger, got_asset, handles, got, None)
+            ledger.touched.add_all(handles)
+            _note(ledger, paid_asset, handles, -paid)
+            _note(ledger, got_asset, handles, got)
 
 
-def summed(handles: Ints, *columns: Amounts) -> tuple[Ints, tuple[Amounts, ...]]:
+def _joined(columns: list[Amounts]) -> Amounts:
+    """One after the other, so that their sum, too, is exact."""
+    if len(columns) == 1:
+        return columns[0]
+    if sum(int(column.sum()) for column in columns) >= SAFE:
+        columns = [column.astype(object) for column in columns]
+    return np.concatenate(columns)
+
+
+def _summed(handles: Ints, *columns: Amounts) -> tuple[Ints, tuple[Amounts, ...]]:
     """Distinct handles, and the sums of each column by them."""
-    order = np.argsort(handles, kind="stable")
+    if (handles[1:] > handles[:-1]).all():
+        return handles, columns
+    order = np.argsort(handles.astype(np.uint16) if int(handles.max()) < _UINT16 else handles, kind="stable")
     ordered = handles[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    if len(starts) == len(handles):
+        return ordered, tuple(column[order] for column in columns)
     return ordered[starts], tuple(np.add.reduceat(column[order], starts) for column in columns)
+
+
+def _note(ledger: Ledger, asset: int, handles: Ints, change: Amounts) -> None:
+    """Note changes of free + locked."""
+    moved = np.flatnonzero(change)
+    places = handles[moved]
+    held = np.frombuffer(ledger.changes_of(asset), dtype=_WORD).reshape(-1, 2)
+    held[places, 0], held[places, 1] = _sum(held[places, 0], held[places, 1], *_words(change[moved]))
+    ledger.marks_of(asset).add_all(places)
 
 
 def _move(ledger: Ledger, asset: int, handles: Ints, free: Amounts, locked: Amounts | None) -> None:

@@ -15,7 +15,7 @@ from mpc_sequencer.market import types
 from mpc_sequencer.market.book import Level
 from mpc_sequencer.market.columns import fee_parts, lock_parts
 from mpc_sequencer.market.context import Context
-from mpc_sequencer.market.ledger_columns import Ints, exact, scaled, summed, trade
+from mpc_sequencer.market.ledger_columns import Ints, Trades, exact, scaled
 from mpc_sequencer.market.openorder import OpenOrder
 from mpc_sequencer.market.types import Fill, Market, Update
 
@@ -35,14 +35,14 @@ class Met:
         self.left_lots: list[int] = []
         self.fees: list[int] = []
 
-    def settle(self, context: Context, market: Market, price_ticks: int) -> None:
-        """Trade at ``price_ticks``: books, balances, locks and fees follow."""
+    def settle(self, context: Context, market: Market, price_ticks: int, trades: Trades) -> None:
+        """Trade at ``price_ticks``: the book and fees follow, and ``trades`` has what is to be paid and freed."""
         self.price_ticks = price_ticks
         before = np.frombuffer(self.level.left_lots, dtype=np.int64)[self.places]
         handles = np.frombuffer(self.level.handles, dtype=np.int64)[self.places]
         left = before - self.lots
         first = self.level.first()
-        ledger, base, quote = context.state.ledger, market.base_asset, market.quote_asset
+        base, quote = market.base_asset, market.quote_asset
         fee, unit = fee_parts(market, market.maker_fee_ppm), market.quote_units_per_tick_lot
         values = exact(scaled(self.lots, price_ticks), unit + fee.whole + 1)
         fees = values * fee.whole + fee.floors(values)
@@ -52,14 +52,12 @@ class Met:
             total = exact(scaled(before, first.price_ticks), unit + lock.whole + 1)
             after = left.astype(total.dtype) * first.price_ticks
             released = (total - after) * (unit + lock.whole) + lock.ceilings(total) - lock.ceilings(after)
-            handles, (paid, released, got) = summed(handles, values * unit + fees, released, bases)
-            trade(ledger, quote, base, handles, paid, released, got)
+            trades.add(quote, base, handles, values * unit + fees, released, bases)
         else:
-            handles, (paid, got) = summed(handles, bases, values * unit - fees)
-            trade(ledger, base, quote, handles, paid, paid, got)
+            trades.add(base, quote, handles, bases, bases, values * unit - fees)
         self.fees, self.left_lots = fees.tolist(), left.tolist()
         if any(self.fees):
-            ledger.receive(context.state.fee_account, quote, sum(self.fees))
+            context.state.ledger.receive(context.state.fee_account, quote, sum(self.fees))
         self.orders = context.state.orders.take_level(first, self.places.tolist(), self.lots.tolist())
 
     def fills(self, height: int) -> list[Fill]:

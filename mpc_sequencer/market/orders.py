@@ -22,7 +22,7 @@ _NONE: Mapping[int, OpenOrder] = {}
 class Orders:
     """The open orders of one engine."""
 
-    __slots__ = ("_client_ids", "_expiries", "_handles", "_held", "books", "by_id", "stops", "touched", "traded")
+    __slots__ = ("_client_ids", "_expiries", "_handles", "_held", "books", "by_id", "changed", "stops", "touched")
 
     def __init__(self, markets: Mapping[int, Market], handles: Handles | None = None) -> None:
         self._handles = Handles() if handles is None else handles
@@ -31,7 +31,7 @@ class Orders:
         self.stops = Stops()
         self.touched: set[bytes] = set()
         """Ids of orders whose state value may have changed since somebody asked."""
-        self.traded: list[OpenOrder] = []
+        self.changed: list[OpenOrder] = []
         """Orders of which the same is true, whose ids nobody has looked at."""
         self._held: list[dict[int, OpenOrder] | None] = []
         """By handle of the account, of those up to the last that had an order."""
@@ -85,7 +85,7 @@ class Orders:
         self._expiries.update([(order.expires_ms, order.order_id) for order in orders if order.expires_ms])
         if len(by_id) != count + len(orders):
             raise ValueError("an order is open already")
-        self.touched.update([order.order_id for order in orders])
+        self.changed += orders
         self.books[orders[0].market].add_all(orders, handles)
 
     def wait(self, order: OpenOrder) -> None:
@@ -140,7 +140,7 @@ class Orders:
         """:meth:`take` at many places of a level that hides nothing, of an AUCTION market; ``first`` is an order of
         it. The orders."""
         orders, done = self.books[first.market].take_level(first.side, first.price_ticks, places, lots)
-        self.traded += orders
+        self.changed += orders
         for order in done:
             self._leave(order)
             order.status = CLOSED
@@ -149,8 +149,8 @@ class Orders:
     def take_touched(self) -> set[bytes]:
         """Ids of orders whose state value may have changed since the last call."""
         touched, self.touched = self.touched, set()
-        touched.update([order.order_id for order in self.traded])
-        self.traded = []
+        touched.update([order.order_id for order in self.changed])
+        self.changed = []
         return touched
 
     def trigger(self, market_id: int, reference_price_ticks: int) -> None:

@@ -32,7 +32,7 @@ def test_a_level_whose_lots_no_column_could_hold_is_rationed_like_any_other(coun
     orders = [desk.open_order(n, 2, 9, lots - random.randrange(3)) for n in range(count)]
     asked = {order.order_id: order.remaining_lots for order in orders}
     available_lots = min(available_lots, sum(asked.values()) - 1)
-    context, trades = context_of(), kernel._Trades(None, kernel._NO_PLACES, [], [])
+    context, trades = context_of(), kernel._Given(None, kernel._NO_PLACES, [], [])
     book = Book(shows_anew=True)
     for order in orders:
         book.add(order)
