@@ -13,10 +13,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from mpc_sequencer.core.actions import AMOUNT_BYTES
 from mpc_sequencer.core.limits import AMOUNT_MAX, CLIENT_IDS_KEPT
+from mpc_sequencer.market.handles import Handles, Marks
 from mpc_sequencer.market.nonces import NonceState
 from mpc_sequencer.market.types import NONCE_WINDOW_BYTES, AccountValue
 
@@ -27,7 +28,10 @@ AMOUNT_PLACES: Final = 16
 ROW_BYTES: Final = 2 * AMOUNT_PLACES
 """Free, then locked."""
 _ZERO: Final = bytes(AMOUNT_PLACES)
+_ZERO_ROW: Final = bytes(ROW_BYTES)
+_UNUSED: Final = bytes(NONCE_WINDOW_BYTES)
 _CAPACITY_LEAST: Final = 64
+_MANY: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,49 +64,6 @@ class Savepoint:
 
     accounts: Mapping[bytes, Account | None]
     supply: Mapping[int, int]
-
-
-class Handles:
-    """Small numbers for addresses, 0 for the first seen: places in whatever is held account by account."""
-
-    __slots__ = ("addresses", "of")
-
-    def __init__(self) -> None:
-        self.of: dict[bytes, int] = {}
-        self.addresses: list[bytes] = []
-
-    def take(self, address: bytes) -> int:
-        """The handle of ``address``, a new one where it has none."""
-        handle = self.of.get(address)
-        if handle is None:
-            handle = self.of[address] = len(self.addresses)
-            self.addresses.append(address)
-        return handle
-
-
-class Marks:
-    """A set of handles, of which many at once are kept as they come."""
-
-    __slots__ = ("_many", "_ones")
-
-    def __init__(self) -> None:
-        self._ones: set[int] = set()
-        self._many: list[Any] = []
-
-    def add(self, handle: int) -> None:
-        self._ones.add(handle)
-
-    def add_all(self, handles: Any) -> None:
-        """Add an array of handles, which must not change."""
-        self._many.append(handles)
-
-    def take(self) -> set[int]:
-        """The handles; it is empty then."""
-        taken, many = self._ones, self._many
-        self._ones, self._many = set(), []
-        for handles in many:
-            taken.update(handles.tolist())
-        return taken
 
 
 class Ledger:
@@ -142,6 +103,25 @@ class Ledger:
     def get(self, account: bytes) -> Account | None:
         handle = self.handles.of.get(account)
         return None if handle is None else self._account(handle)
+
+    def value(self, account: bytes) -> AccountValue | None:
+        """:meth:`Account.value` as it is now; None for an account nothing ever happened to."""
+        handle = self.handles.of.get(account)
+        if handle is None or handle >= self._capacity:
+            return None
+        start = handle * ROW_BYTES
+        rows = []
+        for asset in sorted(self.balances):
+            row = self.balances[asset][start : start + ROW_BYTES]
+            if row != _ZERO_ROW:
+                row.reverse()  # locked before free, the highest first
+                rows.append((asset, bytes(row[AMOUNT_PLACES:]), bytes(row[:AMOUNT_PLACES])))
+        start = handle * NONCE_WINDOW_BYTES
+        window = self.windows[start : start + NONCE_WINDOW_BYTES]
+        if not rows and window == _UNUSED:
+            return None
+        window.reverse()
+        return AccountValue(tuple(rows), self.highest[handle], bytes(window), self._client_ids.get(handle, ()))
 
     def balance(self, account: bytes, asset: int) -> tuple[int, int]:
         """``(free, locked)``; zeros for what is unknown."""
@@ -253,9 +233,9 @@ class Ledger:
         addresses = self.handles.addresses
         rows: list[Delta] = []
         for asset in sorted(changed):
-            made = [(addresses[handle], self._take_change(asset, handle)) for handle in changed[asset].take()]
-            made.sort()
-            for account, change in made:
+            handles = list(changed[asset].take())
+            made = zip([addresses[handle] for handle in handles], self._take_changes(asset, handles), strict=True)
+            for account, change in sorted(made):
                 leaving = withdrawn.get((asset, account), 0) if withdrawn else 0
                 if change or leaving:
                     rows.append((account, asset, change, leaving))
@@ -353,6 +333,13 @@ class Ledger:
         before = int.from_bytes(held[start : start + AMOUNT_PLACES], "little", signed=True)
         held[start : start + AMOUNT_PLACES] = _amount(before + amount)
         self.marks_of(asset).add(handle)
+
+    def _take_changes(self, asset: int, handles: list[int]) -> list[int]:
+        if len(handles) < _MANY:
+            return [self._take_change(asset, handle) for handle in handles]
+        from mpc_sequencer.market.ledger_columns import take_changes  # numpy comes in only where a batch is large
+
+        return take_changes(self, asset, handles)
 
     def _take_change(self, asset: int, handle: int) -> int:
         held = self.changes_of(asset)

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
-from mpc_sequencer.core.actions import AMOUNT_BYTES, BUY, FOK, GTC, GTD, IOC, SELL
+from mpc_sequencer.core.actions import AMOUNT_BYTES, BUY, FOK, GTC, GTD, IOC, SELL, Order
 from mpc_sequencer.core.limits import FOK_ROUNDS_MAX
 from mpc_sequencer.market import types
 from mpc_sequencer.market.auction import apply_given, by_side_and_price, post
@@ -358,12 +358,13 @@ def _tell(
 
     def fills() -> list[Fill]:
         traded = np.flatnonzero(filled)
+        orders = ((rows.prepared[i].order_id, rows.source(i)) for i in traded.tolist())
         made = [
             Fill(
-                context.height, market.id, rows.prepared[i].order_id, rows.source(i).account, rows.source(i).side,
-                price_ticks, lots, some.to_bytes(AMOUNT_BYTES, "big"), 0,
+                context.height, market.id, order_id, source.account, source.side, price_ticks, lots,
+                some.to_bytes(AMOUNT_BYTES, "big"), 0,
             )
-            for i, lots, some in zip(traded.tolist(), filled[traded].tolist(), fees(traded), strict=True)
+            for (order_id, source), lots, some in zip(orders, filled[traded].tolist(), fees(traded), strict=True)
         ]  # fmt: skip
         for met in trades.met:
             made += met.fills(context.height)
@@ -372,10 +373,10 @@ def _tell(
     def outcomes() -> None:
         for met in trades.met:
             met.note(context.updates)
-        for place, (lots, some, rest) in enumerate(
-            zip(filled.tolist(), fees(slice(None)), (rows.lots - filled).tolist(), strict=True)
+        for one, lots, some, rest in zip(
+            rows.prepared, filled.tolist(), fees(slice(None)), (rows.lots - filled).tolist(), strict=True
         ):
-            order_id, source = rows.prepared[place].order_id, rows.source(place)
+            order_id, source = one.order_id, cast(Order, one.action)
             code = types.FILLED if not rest else types.PARTLY_FILLED if lots else _UNTOUCHED[source.time_in_force]
             context.outcomes[order_id] = Outcome(
                 order_id, code, source.account, market.id, lots, price_ticks if lots else None, price_ticks * lots, some

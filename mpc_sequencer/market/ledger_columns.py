@@ -118,6 +118,18 @@ def use_nonces(ledger: Ledger, handles: Ints, highest: Ints, windows: Words) -> 
     ledger.touched.add_all(handles)
 
 
+def take_changes(ledger: Ledger, asset: int, handles: list[int]) -> list[int]:
+    """What changed of free + locked, which is forgotten."""
+    places = np.array(handles, dtype=np.int64)
+    held = np.frombuffer(ledger.changes_of(asset), dtype=_WORD).reshape(-1, 2)
+    low, high = held[places, 0].view(np.int64), held[places, 1].view(np.int64)
+    held[places] = 0
+    if (high == low >> 63).all():
+        changes: list[int] = low.tolist()
+        return changes
+    return [(upper << 64) + lower for upper, lower in zip(high.tolist(), low.view(np.uint64).tolist(), strict=True)]
+
+
 class Trades:
     """What accounts pay and get in a market, gathered to be moved at once."""
 

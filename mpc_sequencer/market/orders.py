@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from sortedcontainers import SortedList
 
-from mpc_sequencer.market.accounts import Handles
 from mpc_sequencer.market.book import Book
+from mpc_sequencer.market.handles import Handles
 from mpc_sequencer.market.openorder import CLOSED, OpenOrder
 from mpc_sequencer.market.stops import Stops
 from mpc_sequencer.market.types import AUCTION, STATUS_RESTING, STATUS_WAITING, Market

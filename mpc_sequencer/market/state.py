@@ -112,8 +112,7 @@ class State:
 
     def _value(self, kind: int, identifier: bytes) -> bytes | None:
         if kind == ACCOUNT_KIND:
-            held = self.ledger.get(identifier)
-            value = None if held is None else held.value()
+            value = self.ledger.value(identifier)
             return None if value is None else value.state_value()
         if kind == ORDER_KIND:
             order = self.orders.by_id.get(identifier)
