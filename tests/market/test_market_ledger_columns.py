@@ -82,9 +82,19 @@ def test_needs_of_two_markets_in_one_asset_add_up():
     needs.add(BASE, column([6, 5, 0, 0, 0]))
     needs.add(BASE, column([5, 5, 0, 0, 0]))
     assert columns.covered(ledger, handles, needs, np.arange(COUNT)).tolist() == [False, True, True, True, True]
-    for _ in range(3):
+    for _ in range(7):
         needs.add(BASE, column([2**61, 0, 0, 0, 0]))
-    assert int(needs.units[BASE][0]) == 11 + 3 * 2**61
+    assert int(needs.units[BASE][0]) == 11 + 7 * 2**61
+
+
+def test_trades_of_many_levels_add_up_beyond_64_bits():
+    ledger, _ = ledgers(2**120)
+    handles, trades = columns.handles_of(ledger, [desk.ACCOUNTS[0]]), columns.Trades()
+    for _ in range(9):
+        trades.add(QUOTE, BASE, handles, column([2**61]), column([0]), column([2**61 + 1]))
+    trades.apply(ledger)
+    assert ledger.balance(desk.ACCOUNTS[0], QUOTE) == (2**120 - 9 * 2**61, 0)
+    assert ledger.balance(desk.ACCOUNTS[0], BASE) == (2**120 + 9 * 2**61 + 9, 0)
 
 
 @settings(max_examples=120, deadline=None)
