@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from mpc_sequencer.core.actions import AMOUNT_BYTES
-from mpc_sequencer.core.limits import AMOUNT_MAX, CLIENT_IDS_KEPT
+from mpc_sequencer.core.limits import AMOUNT_MAX, CLIENT_IDS_KEPT, NONCE_WINDOW
 from mpc_sequencer.market.handles import Handles, Marks
-from mpc_sequencer.market.nonces import NonceState
+from mpc_sequencer.market.nonces import NonceState, advanced
 from mpc_sequencer.market.types import NONCE_WINDOW_BYTES, AccountValue
 
 Delta = tuple[bytes, int, int, int]
@@ -138,7 +138,17 @@ class Ledger:
 
     def consume_nonce(self, account: bytes, nonce: int) -> str | None:
         """Use ``nonce`` up, or answer why it cannot be used."""
-        nonces = self._nonces(self.handles.of.get(account))
+        handle = self.handles.of.get(account)
+        if handle is not None and handle < self._capacity and 0 < nonce - self.highest[handle] < NONCE_WINDOW:
+            start = handle * NONCE_WINDOW_BYTES
+            end = start + NONCE_WINDOW_BYTES
+            before = int.from_bytes(self.windows[start:end], "little")
+            window = advanced(before, nonce - self.highest[handle])
+            self.windows[start:end] = window.to_bytes(NONCE_WINDOW_BYTES, "little")
+            self.highest[handle] = nonce
+            self.touched.add(handle)
+            return None
+        nonces = self._nonces(handle)
         refused = nonces.consume(nonce)
         if refused is None:
             self._set_nonces(self._touch(account), nonces)
@@ -160,9 +170,14 @@ class Ledger:
 
     def lock(self, account: bytes, asset: int, amount: int) -> bool:
         """Move ``amount`` from free to locked if free covers it."""
-        if amount > self.balance(account, asset)[0]:
+        handle, held = self.handles.of.get(account), self.balances.get(asset)
+        free, locked = (0, 0) if handle is None or held is None else _row(held, handle)
+        if amount > free:
             return False
-        self._move(account, asset, -amount, amount)
+        if handle is not None and held is not None:
+            start = handle * ROW_BYTES
+            held[start : start + ROW_BYTES] = _amount(free - amount) + _amount(locked + amount)
+            self.touched.add(handle)
         return True
 
     def release(self, account: bytes, asset: int, amount: int) -> None:
@@ -268,9 +283,11 @@ class Ledger:
         return made
 
     def _touch(self, account: bytes) -> int:
-        handle = self.handles.take(account)
-        if handle >= self._capacity:
-            self._grow()
+        handle = self.handles.of.get(account)
+        if handle is None or handle >= self._capacity:
+            handle = self.handles.take(account)
+            if handle >= self._capacity:
+                self._grow()
         self.touched.add(handle)
         return handle
 
@@ -317,7 +334,7 @@ class Ledger:
     def _move(self, account: bytes, asset: int, free: int, locked: int) -> int:
         """Add to what is free and to what is locked; the account's handle."""
         handle = self._touch(account)
-        held = self.held(asset)
+        held = self.balances.get(asset) or self.held(asset)
         start = handle * ROW_BYTES
         middle = start + AMOUNT_PLACES
         held[start:middle] = _amount(free + int.from_bytes(held[start:middle], "little", signed=True))
@@ -328,7 +345,7 @@ class Ledger:
 
     def _change(self, handle: int, asset: int, amount: int) -> None:
         """Note a change of free + locked."""
-        held = self.changes_of(asset)
+        held = self.changes.get(asset) or self.changes_of(asset)
         start = handle * AMOUNT_PLACES
         before = int.from_bytes(held[start : start + AMOUNT_PLACES], "little", signed=True)
         held[start : start + AMOUNT_PLACES] = _amount(before + amount)
