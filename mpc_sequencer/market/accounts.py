@@ -70,7 +70,8 @@ class Ledger:
     """All accounts, by handle. Methods that move units do all of it or, answering False, nothing.
 
     An account's amounts and nonces are bytes at its handle's place in one array of each kind, and no objects: these
-    would lie wherever there was room, and a batch would wait for the memory of each. What moves many accounts at
+    would lie wherever there was room, and a batch would wait for the memory of each. (The price: an account takes
+    ROW_BYTES and AMOUNT_PLACES for every asset that anybody has had.) What moves many accounts at
     once works on the arrays themselves (:mod:`~mpc_sequencer.market.ledger_columns`)."""
 
     __slots__ = (
