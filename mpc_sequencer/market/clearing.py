@@ -62,8 +62,8 @@ class PriceLevel:
         self.new = new
         self.lots = new.lots + (0 if resting is None else resting.lots)
 
-    def resting_orders(self) -> Iterable[OpenOrder]:
-        return () if self.resting is None else self.resting.orders.values()
+    def resting_orders(self) -> Sequence[OpenOrder]:
+        return () if self.resting is None else self.resting.orders()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +227,7 @@ def shown_lots(order: OpenOrder) -> int:
 
 def _ration_level(level: PriceLevel, available_lots: int, draw: Draw) -> Given:
     """Give out less than a level asks for: what is shown before what is hidden, resting before new in each."""
-    resting = list(level.resting_orders())
+    resting = level.resting_orders()
     orders = {order.order_id: order for order in (*resting, *level.new.orders)}
     given: dict[bytes, int] = {}
     left_lots = available_lots

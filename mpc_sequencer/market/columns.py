@@ -18,36 +18,50 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from mpc_sequencer.core.actions import BUY, GTC, GTD, IOC, LIMIT, SELL, Order
 from mpc_sequencer.core.limits import NONCE_WINDOW, OPEN_ORDERS_PER_ACCOUNT_MAX, PPM, PRICE_TICKS_MAX
 from mpc_sequencer.market.context import Context
+from mpc_sequencer.market.ledger_columns import (
+    SAFE,
+    Bools,
+    Ints,
+    Needs,
+    covered,
+    exact,
+    handles_of,
+    lock,
+    nonces_ahead,
+    scaled,
+    use_nonces,
+    windows_of,
+)
 from mpc_sequencer.market.types import AUCTION, Market, PreparedOrder
 
-SAFE: Final = 1 << 62
 _UINT16: Final = 1 << 16
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """New orders of one AUCTION market, all accepted and locked, a row each. ``sources`` have the terms that no column
-    has; ``accounts`` are places in ``account_list``. All lots, and all tick-lots, together are below SAFE."""
+    """New orders of one AUCTION market, all accepted and locked, a row each. ``prepared`` have the terms that no column
+    has; ``accounts`` are places in ``account_list``
+    and in ``handles``, which has theirs. All lots, and all tick-lots, together are below SAFE."""
 
-    order_ids: Sequence[bytes]
-    sources: Sequence[Order]
+    prepared: Sequence[PreparedOrder]
     account_list: Sequence[bytes]
+    handles: Ints
     accounts: Ints
     buys: Bools
     rests: Bools
     prices: Ints
     lots: Ints
+
+    def source(self, place: int) -> Order:
+        """The order of a row."""
+        return cast(Order, self.prepared[place].action)  # nothing else is in columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +147,7 @@ class _ColumnEntry:
             return self._batch
         self._find_markets()
         self._check_terms()
+        self._handles = handles_of(self._context.state.ledger, self._account_list)
         self._take_accounts()
         taken = ~self._slow[self._accounts]
         self._hand_over(taken)
@@ -176,31 +191,43 @@ class _ColumnEntry:
         lowest, highest = nonces[starts], nonces[stops - 1]
         self._slow |= highest - lowest >= NONCE_WINDOW  # sorted, accounts are in the sequence of their list
         resting = np.add.reduceat((self._times[order] != IOC).astype(np.int64), starts)
-        needs, firsts = self._needs()
-        slow, addresses = self._slow.tolist(), self._account_list
-        gapless = (highest - lowest == stops - starts - 1).tolist()
-        named = np.maximum.reduceat(self._client_ids[order], starts).tolist()
-        ledger, orders, opened = self._context.state.ledger, self._context.state.orders, self._context.opened
-        columns = (lowest.tolist(), highest.tolist(), resting.tolist(), starts.tolist(), stops.tolist())
-        for place, (low, high, rest, start, stop) in enumerate(zip(*columns, strict=True)):
-            if slow[place]:
-                continue
-            slow[place] = True
-            address = addresses[place]
-            if rest and len(orders.of_account(address)) + opened.get(address, 0) + rest > OPEN_ORDERS_PER_ACCOUNT_MAX:
-                continue
-            client_ids = self._new_client_ids(address, order[start:stop].tolist()) if named[place] else ()
-            window = (1 << stop - start) - 1 if gapless[place] else _window(nonces[start:stop].tolist())
-            if client_ids is not None and ledger.enter(
-                address, low, high, window, needs[firsts[place] : firsts[place + 1]]
-            ):
-                slow[place] = False
-                if client_ids:
-                    ledger.remember_client_ids(address, client_ids)
-        self._slow = np.array(slow, dtype=np.bool_)
+        named = np.maximum.reduceat(self._client_ids[order], starts) > 0
+        self._slow |= self._handles < 0
+        rested = np.flatnonzero((resting > 0) & ~self._slow)
+        most = [OPEN_ORDERS_PER_ACCOUNT_MAX - count for count in self._open_counts(rested)]
+        self._slow[rested] = resting[rested] > most
+        needs = self._needs(order, starts)
+        known = np.flatnonzero(~self._slow)
+        ledger = self._context.state.ledger
+        good = nonces_ahead(ledger, self._handles[known], lowest[known], highest[known])
+        good &= covered(ledger, self._handles[known], needs, known)
+        self._slow[known[~good]] = True
+        for place in np.flatnonzero(named & ~self._slow).tolist():
+            client_ids = self._new_client_ids(place, order[starts[place] : stops[place]].tolist())
+            if client_ids is None:
+                self._slow[place] = True
+            else:
+                ledger.remember_client_ids(self._account_list[place], client_ids)
+        places = np.flatnonzero(~self._slow)
+        if len(places) < len(starts):
+            kept = ~self._slow[accounts]
+            accounts, nonces = accounts[kept], nonces[kept]
+        windows = windows_of(accounts, highest[accounts] - nonces, len(starts))
+        use_nonces(ledger, self._handles[places], highest[places], windows[places])
+        lock(ledger, self._handles[places], needs, places)
 
-    def _new_client_ids(self, address: bytes, rows: list[int]) -> list[int] | None:
+    def _open_counts(self, places: Ints) -> list[int]:
+        """How many open orders accounts have, less those that ended in this height."""
+        of_handle, opened = self._context.state.orders.of_handle, self._context.opened
+        counts = [len(of_handle(handle)) for handle in self._handles[places].tolist()]
+        if opened:
+            for at, place in enumerate(places.tolist()):
+                counts[at] += opened.get(self._account_list[place], 0)
+        return counts
+
+    def _new_client_ids(self, place: int, rows: list[int]) -> list[int] | None:
         """An account's client ids by draw, as they would be remembered; None where one was used before."""
+        address = self._account_list[place]
         ledger, orders, draw = self._context.state.ledger, self._context.state.orders, self._context.draw
         named = [(self._rows[i].order_id, self._actions[i].client_id) for i in rows if self._actions[i].client_id]
         used = (
@@ -213,35 +240,24 @@ class _ColumnEntry:
             named.sort(key=lambda row: draw(row[0]))
         return [client_id for _, client_id in named]
 
-    def _needs(self) -> tuple[list[tuple[int, int]], list[int]]:
-        """What accounts lock, as rows (asset, units), and where in them each account's begin. (Accounts that are slow
-        have rows of no meaning.)"""
-        buys, markets, count = self._sides == BUY, self._auctions, 2 * len(self._auctions)
-        keys = self._accounts * count + self._market_places * 2 + buys
-        order, starts = by_group(keys, count * len(self._account_list))
-        groups = keys[order[starts]]
-        tick_lots = self._prices * self._lots
-        ceilings = np.zeros_like(tick_lots)
-        for place, market in enumerate(markets):
-            if market is not None:
-                here = buys & (self._market_places == place)
-                ceilings[here] = lock_parts(market).ceilings(tick_lots[here])
-        sums = [np.add.reduceat(column[order], starts).tolist() for column in (self._lots, tick_lots, ceilings)]
-        terms = [
-            (0, 0, 0, 0)
-            if market is None
-            else (
-                market.base_asset, market.base_units_per_lot,
-                market.quote_asset, market.quote_units_per_tick_lot + lock_parts(market).whole,
-            )
-            for market in markets
-        ]  # fmt: skip
-        needs: list[tuple[int, int]] = []
-        for group, lots, value, ceiling in zip((groups % count).tolist(), *sums, strict=True):
-            base, base_units, quote, quote_units = terms[group >> 1]
-            needs.append((quote, value * quote_units + ceiling) if group & 1 else (base, lots * base_units))
-        firsts = np.searchsorted(groups // count, np.arange(len(self._account_list) + 1))
-        return needs, firsts.tolist()
+    def _needs(self, order: Ints, starts: Ints) -> Needs:
+        """What accounts lock; nothing for those that are slow. ``order`` sorts the rows by account, each of which
+        starts at its place of ``starts``."""
+        needs = Needs()
+        kept, buys = ~self._slow[self._accounts], self._sides == BUY
+        for place, market in enumerate(self._auctions):
+            here = kept & (self._market_places == place)
+            if market is None:
+                continue
+            sold = np.where(here & ~buys, self._lots, 0)
+            needs.add(market.base_asset, scaled(np.add.reduceat(sold[order], starts), market.base_units_per_lot))
+            parts = lock_parts(market)
+            quote_units = market.quote_units_per_tick_lot + parts.whole
+            tick_lots = (self._prices * np.where(here & buys, self._lots, 0))[order]
+            values = exact(np.add.reduceat(tick_lots, starts), quote_units + 1)
+            ceilings = np.add.reduceat(parts.ceilings(tick_lots), starts)
+            needs.add(market.quote_asset, values * quote_units + ceilings)
+        return needs
 
     def _hand_over(self, taken: Bools) -> None:
         for place, market in enumerate(self._auctions):
@@ -249,25 +265,16 @@ class _ColumnEntry:
             if market is None or not len(places):
                 continue
             every = len(places) == len(self._rows)
-            listed = places.tolist()
             self._context.columns[market.id] = Rows(
-                order_ids=[one.order_id for one in (self._rows if every else [self._rows[i] for i in listed])],
-                sources=self._actions if every else [self._actions[i] for i in listed],
+                prepared=self._rows if every else [self._rows[i] for i in places.tolist()],
                 account_list=self._account_list,
+                handles=self._handles,
                 accounts=self._accounts[places],
                 buys=self._sides[places] == BUY,
                 rests=self._times[places] != IOC,
                 prices=self._prices[places],
                 lots=self._lots[places],
             )
-
-
-def _window(nonces: list[int]) -> int:
-    """The bits of ascending nonces, the highest the lowest bit."""
-    window = 0
-    for nonce in nonces:
-        window |= 1 << nonces[-1] - nonce
-    return window
 
 
 def _column(values: list[int]) -> Ints:

@@ -162,9 +162,7 @@ class Engine:
 
     def balance(self, account: bytes, asset: int) -> tuple[int, int]:
         """``(free, locked)`` in base units; zeros for what is unknown."""
-        held = self._state.ledger.get(account)
-        free, locked = (0, 0) if held is None else held.balances.get(asset, (0, 0))
-        return free, locked
+        return self._state.ledger.balance(account, asset)
 
     def nonce_state(self, account: bytes) -> tuple[int, int]:
         """``(highest nonce, window)``; bit i of the window is set where nonce ``highest - i`` is used."""

@@ -14,17 +14,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
-from mpc_sequencer.core.actions import AMOUNT_BYTES, BUY, FOK, GTC, GTD, IOC, SELL
+from mpc_sequencer.core.actions import AMOUNT_BYTES, BUY, FOK, GTC, GTD, IOC, SELL, Order
 from mpc_sequencer.core.limits import FOK_ROUNDS_MAX
 from mpc_sequencer.market import types
 from mpc_sequencer.market.auction import apply_given, by_side_and_price, post
+from mpc_sequencer.market.book import Level
 from mpc_sequencer.market.clearing import Crossed, NewOrders, PriceLevel, cross, ration, shown_lots
-from mpc_sequencer.market.columns import SAFE, Bools, Ints, Rows, by_group, fee_parts, lock_parts
+from mpc_sequencer.market.columns import Rows, by_group, fee_parts, lock_parts
 from mpc_sequencer.market.context import Context
+from mpc_sequencer.market.ledger_columns import SAFE, Bools, Ints, Trades, exact, scaled
 from mpc_sequencer.market.met import Met
 from mpc_sequencer.market.openorder import EARLIER, NEW, OpenOrder, opened
 from mpc_sequencer.market.selftrade import prevent
@@ -39,7 +41,7 @@ Levels = Mapping[int, Mapping[int, NewOrders]]  # by side and price
 
 
 @dataclass(frozen=True, slots=True)
-class _Trades:
+class _Given:
     """What a clearing gives: lots of each row; orders that are in no column, resting and new, with theirs; and resting
     ones level by level."""
 
@@ -56,14 +58,15 @@ def run_columns(context: Context, market: Market, rows: Rows, others: Sequence[O
     changed = prevent(context, taking)
     live = [order for order in taking if not order.code]
     trades, live = _clear_whole(context, market, rows, live)
-    crossed = trades.crossed
+    crossed, moves = trades.crossed, Trades()
     if crossed is not None:
         changed += apply_given(context, crossed.price_ticks, trades.given)
         for met in trades.met:
-            met.settle(context, market, crossed.price_ticks)
+            met.settle(context, market, crossed.price_ticks, moves)
         context.state.set_reference_price(market.id, crossed.price_ticks)
         context.clearing.append((market.id, crossed.price_ticks, crossed.volume_lots))
-    _settle_rows(context, market, rows, crossed, trades.filled)
+    _settle_rows(context, market, rows, trades, moves)
+    moves.apply(context.state.ledger)
     for order in live:
         if order.filled_lots < order.quantity_lots and may_rest(order.time_in_force):
             context.state.rest_order(order)
@@ -78,13 +81,13 @@ def _apart(rows: Rows, others: Sequence[OpenOrder]) -> tuple[Rows, Sequence[Open
     if not modes or not modes & set(rows.account_list):
         return rows, others
     marked = np.array([account in modes for account in rows.account_list])[rows.accounts]
-    made = [opened(rows.order_ids[i], rows.sources[i], 0, NEW) for i in np.flatnonzero(marked).tolist()]
+    made = [opened(rows.prepared[i].order_id, rows.source(i), 0, NEW) for i in np.flatnonzero(marked).tolist()]
     kept = np.flatnonzero(~marked)
     listed = kept.tolist()
     rows = Rows(
-        order_ids=[rows.order_ids[i] for i in listed],
-        sources=[rows.sources[i] for i in listed],
+        prepared=[rows.prepared[i] for i in listed],
         account_list=rows.account_list,
+        handles=rows.handles,
         accounts=rows.accounts[kept],
         buys=rows.buys[kept],
         rests=rows.rests[kept],
@@ -96,7 +99,7 @@ def _apart(rows: Rows, others: Sequence[OpenOrder]) -> tuple[Rows, Sequence[Open
 
 def _clear_whole(
     context: Context, market: Market, rows: Rows, live: list[OpenOrder]
-) -> tuple[_Trades, list[OpenOrder]]:
+) -> tuple[_Given, list[OpenOrder]]:
     """The clearing in which every fill-or-kill order that takes part is filled wholly, and who of ``live`` does."""
     levels = {BUY: _levels(rows, rows.buys), SELL: _levels(rows, ~rows.buys)}
     for _ in range(FOK_ROUNDS_MAX):
@@ -111,13 +114,13 @@ def _clear_whole(
     return _clear(context, market, rows, levels, live), live
 
 
-def _clear(context: Context, market: Market, rows: Rows, levels: Levels, live: Sequence[OpenOrder]) -> _Trades:
+def _clear(context: Context, market: Market, rows: Rows, levels: Levels, live: Sequence[OpenOrder]) -> _Given:
     book = context.state.orders.books[market.id]
     reference = context.state.reference_prices_ticks[market.id]
     by_price = by_side_and_price(live)
     new = {side: _joined(levels[side], by_price[side]) for side in (BUY, SELL)}
     crossed = cross(book.levels(BUY), book.levels(SELL), new[BUY], new[SELL], reference)
-    trades = _Trades(crossed, np.zeros_like(rows.lots), [], [])
+    trades = _Given(crossed, np.zeros_like(rows.lots), [], [])
     if crossed is not None:
         for side in (crossed.buys, crossed.sells):
             _give_out(context, rows, side, crossed.volume_lots, trades)
@@ -151,7 +154,7 @@ def _levels(rows: Rows, side: Bools) -> Mapping[int, NewOrders]:
     }
 
 
-def _give_out(context: Context, rows: Rows, levels: Sequence[PriceLevel], volume_lots: int, trades: _Trades) -> None:
+def _give_out(context: Context, rows: Rows, levels: Sequence[PriceLevel], volume_lots: int, trades: _Given) -> None:
     """``volume_lots`` by price priority."""
     left_lots = volume_lots
     given, filled = trades.given, trades.filled
@@ -160,33 +163,33 @@ def _give_out(context: Context, rows: Rows, levels: Sequence[PriceLevel], volume
             _ration_level(context, rows, level, left_lots, trades)
             return
         left_lots -= level.lots
-        resting = list(level.resting_orders())
-        if resting and _is_plain(context, level):
-            trades.met.append(Met(resting, [order.quantity_lots - order.filled_lots for order in resting]))
+        if level.resting is not None and _is_plain(context, level.resting):
+            trades.met.append(Met(level.resting, *_open(level.resting)))
         else:
-            given += [(order, order.remaining_lots) for order in resting]
+            given += [(order, order.remaining_lots) for order in level.resting_orders()]
         given += [(order, order.remaining_lots) for order in level.new.orders]
         if level.new.rows is not None:
             filled[level.new.rows] = rows.lots[level.new.rows]
 
 
-def _ration_level(context: Context, rows: Rows, level: PriceLevel, available_lots: int, trades: _Trades) -> None:
+def _ration_level(context: Context, rows: Rows, level: PriceLevel, available_lots: int, trades: _Given) -> None:
     """Resting shown, new shown, resting hidden, new hidden: orders in columns hide nothing."""
-    resting = list(level.resting_orders())
     got: dict[bytes, int] = {}
     left_lots = available_lots
-    if resting and _is_plain(context, level):
-        left_lots -= _ration_met(context, resting, left_lots, trades)
-        resting = []
+    resting: Sequence[OpenOrder] = ()
+    if level.resting is not None and _is_plain(context, level.resting):
+        left_lots -= _ration_met(context, level.resting, left_lots, trades)
+    else:
+        resting = level.resting_orders()
     for hidden in (False, True):
-        for group in (resting, level.new.orders):
+        for group, new_rows in ((resting, None), (level.new.orders, level.new.rows)):
             asked = {
                 order.order_id: order.remaining_lots - shown_lots(order) if hidden else shown_lots(order)
                 for order in group
                 if order.display_lots or not hidden
             }
             asked_lots = sum(asked.values())
-            places = _NO_PLACES if group is resting or hidden or level.new.rows is None else level.new.rows
+            places = _NO_PLACES if hidden or new_rows is None else new_rows
             rows_lots = int(rows.lots[places].sum())
             lots = min(asked_lots + rows_lots, left_lots)
             if not lots:
@@ -202,28 +205,40 @@ def _ration_level(context: Context, rows: Rows, level: PriceLevel, available_lot
     trades.given.extend((order, got[order.order_id]) for order in traded)
 
 
-def _is_plain(context: Context, level: PriceLevel) -> bool:
+def _is_plain(context: Context, level: Level) -> bool:
     """Whether a level's resting orders hide nothing and are all of earlier heights."""
-    return not context.kept and level.resting is not None and not level.resting.hidden_lots
+    return not context.kept and not level.hidden_lots
 
 
-def _ration_met(context: Context, orders: list[OpenOrder], available_lots: int, trades: _Trades) -> int:
+def _open(level: Level) -> tuple[Ints, Ints]:
+    """The places of a level that orders hold, and what each has open."""
+    left_lots = np.frombuffer(level.left_lots, dtype=np.int64)
+    places = np.flatnonzero(left_lots)
+    return places, left_lots[places]
+
+
+def _ration_met(context: Context, level: Level, available_lots: int, trades: _Given) -> int:
     """:func:`~mpc_sequencer.market.clearing.ration` over resting orders that show all; how many lots they get."""
-    asked = [order.quantity_lots - order.filled_lots for order in orders]
-    group_lots = sum(asked)
-    lots = min(group_lots, available_lots)
-    if lots < group_lots:
-        if max(max(asked) * lots, group_lots) >= SAFE:
-            group = {order.order_id: some for order, some in zip(orders, asked, strict=True)}
-            shares = ration(group, group_lots, lots, context.draw)
-            asked = [shares.get(order.order_id, 0) for order in orders]
+    places, asked = _open(level)
+    lots = min(level.lots, available_lots)
+    if lots < level.lots:
+        orders = level.places
+        if max(int(asked.max()) * lots, level.lots) < SAFE:
+            asked = _shares(asked, level.lots, lots, lambda at: context.draw(_id_at(orders, places[at])))
         else:
-            column = np.array(asked, dtype=np.int64)
-            asked = _shares(column, group_lots, lots, lambda at: context.draw(orders[at].order_id)).tolist()
-    trading = [order for order, some in zip(orders, asked, strict=True) if some]
-    if trading:
-        trades.met.append(Met(trading, [some for some in asked if some]))
+            group = {_id_at(orders, at): some for at, some in zip(places.tolist(), asked.tolist(), strict=True)}
+            shares = ration(group, level.lots, lots, context.draw)
+            asked = np.array([shares.get(order_id, 0) for order_id in group], dtype=np.int64)
+    trading = np.flatnonzero(asked)
+    if len(trading):
+        trades.met.append(Met(level, places[trading], asked[trading]))
     return lots
+
+
+def _id_at(orders: Sequence[OpenOrder | None], place: int) -> bytes:
+    order = orders[place]
+    assert order is not None, "lots are where an order is"
+    return order.order_id
 
 
 def _ration_rows(
@@ -235,15 +250,15 @@ def _ration_rows(
         filled[places] = asked
         return others
     if max(max(int(asked.max()), *others.values(), 0) * lots, group_lots) >= SAFE:
-        group = {**others, **{rows.order_ids[i]: int(rows.lots[i]) for i in places.tolist()}}
+        group = {**others, **{rows.prepared[i].order_id: int(rows.lots[i]) for i in places.tolist()}}
         shares = ration(group, group_lots, lots, context.draw)
-        filled[places] = [shares.get(rows.order_ids[i], 0) for i in places.tolist()]
+        filled[places] = [shares.get(rows.prepared[i].order_id, 0) for i in places.tolist()]
         return {order_id: shares.get(order_id, 0) for order_id in others}
     names = list(others)
     asked = np.append(asked, np.array(list(others.values()), dtype=np.int64))
 
     def draw(at: int) -> bytes:
-        return context.draw(rows.order_ids[places[at]] if at < len(places) else names[at - len(places)])
+        return context.draw(rows.prepared[places[at]].order_id if at < len(places) else names[at - len(places)])
 
     given = _shares(asked, group_lots, lots, draw)
     filled[places] = given[: len(places)]
@@ -272,29 +287,31 @@ def _values(price_ticks: int, filled: Ints, volume_lots: int) -> Any:
     return (filled if price_ticks * volume_lots < SAFE else filled.astype(object)) * price_ticks
 
 
-def _settle_rows(context: Context, market: Market, rows: Rows, crossed: Crossed | None, filled: Ints) -> None:
-    """Move what the rows' fills say, and let rests rest or lapse."""
+def _settle_rows(context: Context, market: Market, rows: Rows, trades: _Given, moves: Trades) -> None:
+    """Let rests rest or lapse; ``moves`` gets what the rows' fills say."""
+    filled = trades.filled
     open_lots = np.where(rows.rests, rows.lots - filled, 0)
-    _move(context, market, rows, crossed, filled, open_lots)
+    _move(context, market, rows, trades, open_lots, moves)
     places = np.flatnonzero(open_lots)
     context.state.rest_orders(
         [
-            opened(rows.order_ids[i], rows.sources[i], lots, EARLIER)
+            opened(rows.prepared[i].order_id, rows.source(i), lots, EARLIER)
             for i, lots in zip(places.tolist(), filled[places].tolist(), strict=True)
-        ]
+        ],
+        rows.handles[rows.accounts[places]].tolist(),
     )
 
 
-def _move(
-    context: Context, market: Market, rows: Rows, crossed: Crossed | None, filled: Ints, open_lots: Ints
-) -> None:
-    """Balances, once per account and side."""
+def _move(context: Context, market: Market, rows: Rows, trades: _Given, open_lots: Ints, moves: Trades) -> None:
+    """Sums for balances, once per account and side; the fees move."""
+    crossed, filled = trades.crossed, trades.filled
     price_ticks, volume_lots = (0, 0) if crossed is None else (crossed.price_ticks, crossed.volume_lots)
     fee, lock = fee_parts(market, market.taker_fee_ppm), lock_parts(market)
     unit, base_units = market.quote_units_per_tick_lot, market.base_units_per_lot
     values = _values(price_ticks, filled, volume_lots)
     fees = fee.floors(values)
-    ledger, all_fees = context.state.ledger, 0
+    all_fees = 0
+    base, quote = market.base_asset, market.quote_asset
     for buys in (True, False):
         places = np.flatnonzero(rows.buys == buys)
         if not len(places):
@@ -305,24 +322,22 @@ def _move(
         def sums(column: Any, places: Ints = places, starts: Ints = starts) -> Any:
             return np.add.reduceat(column[places], starts)
 
-        accounts = [rows.account_list[i] for i in rows.accounts[places[starts]].tolist()]
-        lots = sums(filled).tolist()
-        fee_sums = [value * fee.whole + part for value, part in _pairs(sums(values), sums(fees))]
-        all_fees += sum(fee_sums)
-        quotes = [value * unit for value in sums(values).tolist()]
-        bases = [some * base_units for some in lots]
+        handles = rows.handles[rows.accounts[places[starts]]]
+        bases = scaled(sums(filled), base_units)
+        traded = exact(sums(values), unit + fee.whole + 1)
+        fee_sums = traded * fee.whole + sums(fees)
+        all_fees += int(fee_sums.sum())
         if buys:
             before, after = rows.prices * rows.lots, rows.prices * open_lots
             ceilings = lock.ceilings(before) - lock.ceilings(after)
-            released = [x * (unit + lock.whole) + part for x, part in _pairs(sums(before - after), sums(ceilings))]
-            paid = [quote + some for quote, some in zip(quotes, fee_sums, strict=True)]
-            ledger.trade(market.quote_asset, market.base_asset, accounts, zip(paid, released, bases, strict=True))
+            freed = exact(sums(before - after), unit + lock.whole + 1)
+            released = freed * (unit + lock.whole) + sums(ceilings)
+            moves.add(quote, base, handles, traded * unit + fee_sums, released, bases)
         else:
-            released = [some * base_units for some in sums(rows.lots - open_lots).tolist()]
-            got = [quote - some for quote, some in zip(quotes, fee_sums, strict=True)]
-            ledger.trade(market.base_asset, market.quote_asset, accounts, zip(bases, released, got, strict=True))
+            released = scaled(sums(rows.lots - open_lots), base_units)
+            moves.add(base, quote, handles, bases, released, traded * unit - fee_sums)
     if all_fees:
-        ledger.receive(context.state.fee_account, market.quote_asset, all_fees)
+        context.state.ledger.receive(context.state.fee_account, market.quote_asset, all_fees)
 
 
 def _pairs(*columns: Any) -> Iterator[tuple[int, ...]]:
@@ -330,7 +345,7 @@ def _pairs(*columns: Any) -> Iterator[tuple[int, ...]]:
 
 
 def _tell(
-    context: Context, market: Market, rows: Rows, trades: _Trades, other_fills: list[Fill]
+    context: Context, market: Market, rows: Rows, trades: _Given, other_fills: list[Fill]
 ) -> None:
     """Note how fills, outcomes and updates are made."""
     crossed, filled = trades.crossed, trades.filled
@@ -343,12 +358,13 @@ def _tell(
 
     def fills() -> list[Fill]:
         traded = np.flatnonzero(filled)
+        orders = ((rows.prepared[i].order_id, rows.source(i)) for i in traded.tolist())
         made = [
             Fill(
-                context.height, market.id, rows.order_ids[i], rows.sources[i].account, rows.sources[i].side,
-                price_ticks, lots, some.to_bytes(AMOUNT_BYTES, "big"), 0,
+                context.height, market.id, order_id, source.account, source.side, price_ticks, lots,
+                some.to_bytes(AMOUNT_BYTES, "big"), 0,
             )
-            for i, lots, some in zip(traded.tolist(), filled[traded].tolist(), fees(traded), strict=True)
+            for (order_id, source), lots, some in zip(orders, filled[traded].tolist(), fees(traded), strict=True)
         ]  # fmt: skip
         for met in trades.met:
             made += met.fills(context.height)
@@ -357,9 +373,10 @@ def _tell(
     def outcomes() -> None:
         for met in trades.met:
             met.note(context.updates)
-        for order_id, source, lots, some, rest in zip(
-            rows.order_ids, rows.sources, filled.tolist(), fees(slice(None)), (rows.lots - filled).tolist(), strict=True
+        for one, lots, some, rest in zip(
+            rows.prepared, filled.tolist(), fees(slice(None)), (rows.lots - filled).tolist(), strict=True
         ):
+            order_id, source = one.order_id, cast(Order, one.action)
             code = types.FILLED if not rest else types.PARTLY_FILLED if lots else _UNTOUCHED[source.time_in_force]
             context.outcomes[order_id] = Outcome(
                 order_id, code, source.account, market.id, lots, price_ticks if lots else None, price_ticks * lots, some

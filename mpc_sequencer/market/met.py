@@ -1,62 +1,64 @@
 """Resting orders that an auction in columns meets, a price level at a time.
 
-The rule is that of :mod:`~mpc_sequencer.market.settle`; but each order is looked at once, for its lots and its money,
-and fills and updates are made when somebody asks for them. Amounts are Python's integers, so nothing here has a bound.
+The rule is that of :mod:`~mpc_sequencer.market.settle`; but lots and money are a level's arrays, each order is looked
+at once, to say what is left of it, and fills and updates are made when somebody asks for them. Amounts are Python's
+integers where an int64 could not hold them, so nothing here has a bound.
 Orders that hide lots, and those of this height that keep an earlier one's place, are left to the other way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import numpy as np
 
 from mpc_sequencer.core.actions import AMOUNT_BYTES, BUY
-from mpc_sequencer.core.limits import PPM
 from mpc_sequencer.market import types
+from mpc_sequencer.market.book import Level
+from mpc_sequencer.market.columns import fee_parts, lock_parts
 from mpc_sequencer.market.context import Context
+from mpc_sequencer.market.ledger_columns import Ints, Trades, exact, scaled
 from mpc_sequencer.market.openorder import OpenOrder
 from mpc_sequencer.market.types import Fill, Market, Update
 
 
 class Met:
-    """Orders of earlier heights of one side and price, what each trades (1 or more lots), and what that costs it."""
+    """Orders of earlier heights of one level, by the places they hold there, what each trades (1 or more lots), and
+    what that costs it."""
 
-    __slots__ = ("fees", "left_lots", "lots", "orders", "price_ticks")
+    __slots__ = ("fees", "left_lots", "level", "lots", "orders", "places", "price_ticks")
 
-    def __init__(self, orders: Sequence[OpenOrder], lots: Sequence[int]) -> None:
-        self.orders = orders
+    def __init__(self, level: Level, places: Ints, lots: Ints) -> None:
+        self.level = level
+        self.places = places
         self.lots = lots
+        self.orders: list[OpenOrder] = []
         self.price_ticks = 0
         self.left_lots: list[int] = []
         self.fees: list[int] = []
 
-    def settle(self, context: Context, market: Market, price_ticks: int) -> None:
-        """Trade at ``price_ticks``: books, balances, locks and fees follow."""
+    def settle(self, context: Context, market: Market, price_ticks: int, trades: Trades) -> None:
+        """Trade at ``price_ticks``: the book and fees follow, and ``trades`` has what is to be paid and freed."""
         self.price_ticks = price_ticks
-        unit, base_units = market.quote_units_per_tick_lot, market.base_units_per_lot
-        values = [price_ticks * lots * unit for lots in self.lots]
-        fees = self.fees = [value * market.maker_fee_ppm // PPM for value in values]
-        before = [order.quantity_lots - order.filled_lots for order in self.orders]
-        left = self.left_lots = [open_lots - lots for open_lots, lots in zip(before, self.lots, strict=True)]
-        accounts = [order.account for order in self.orders]
-        bases = [lots * base_units for lots in self.lots]
-        ledger, base, quote = context.state.ledger, market.base_asset, market.quote_asset
-        if self.orders[0].side == BUY:
-            locks = zip(self._locks(market, before), self._locks(market, left), strict=True)
-            released = [first - last for first, last in locks]
-            paid = [value + fee for value, fee in zip(values, fees, strict=True)]
-            ledger.trade(quote, base, accounts, zip(paid, released, bases, strict=True))
+        before = np.frombuffer(self.level.left_lots, dtype=np.int64)[self.places]
+        handles = np.frombuffer(self.level.handles, dtype=np.int64)[self.places]
+        left = before - self.lots
+        first = self.level.first()
+        base, quote = market.base_asset, market.quote_asset
+        fee, unit = fee_parts(market, market.maker_fee_ppm), market.quote_units_per_tick_lot
+        values = exact(scaled(self.lots, price_ticks), unit + fee.whole + 1)
+        fees = values * fee.whole + fee.floors(values)
+        bases = scaled(self.lots, market.base_units_per_lot)
+        if first.side == BUY:
+            lock = lock_parts(market)
+            total = exact(scaled(before, first.price_ticks), unit + lock.whole + 1)
+            after = left.astype(total.dtype) * first.price_ticks
+            released = (total - after) * (unit + lock.whole) + lock.ceilings(total) - lock.ceilings(after)
+            trades.add(quote, base, handles, values * unit + fees, released, bases)
         else:
-            got = [value - fee for value, fee in zip(values, fees, strict=True)]
-            ledger.trade(base, quote, accounts, zip(bases, bases, got, strict=True))
-        if any(fees):
-            ledger.receive(context.state.fee_account, quote, sum(fees))
-        context.state.orders.take_level(self.orders, self.lots)
-
-    def _locks(self, market: Market, open_lots: Sequence[int]) -> list[int]:
-        """What buys at the level's price lock (see :func:`~mpc_sequencer.market.fees.lock_units`)."""
-        cost_units = self.orders[0].price_ticks * market.quote_units_per_tick_lot
-        rate_ppm = max(market.maker_fee_ppm, market.taker_fee_ppm)
-        return [lots * cost_units - -lots * cost_units * rate_ppm // PPM for lots in open_lots]
+            trades.add(base, quote, handles, bases, bases, values * unit - fees)
+        self.fees, self.left_lots = fees.tolist(), left.tolist()
+        if any(self.fees):
+            context.state.ledger.receive(context.state.fee_account, quote, sum(self.fees))
+        self.orders = context.state.orders.take_level(first, self.places.tolist(), self.lots.tolist())
 
     def fills(self, height: int) -> list[Fill]:
         """Their fills."""
@@ -66,13 +68,15 @@ class Met:
                 height, market, order.order_id, order.account, side, price_ticks, lots,
                 fee.to_bytes(AMOUNT_BYTES, "big"), 1,
             )
-            for order, lots, fee in zip(self.orders, self.lots, self.fees, strict=True)
+            for order, lots, fee in zip(self.orders, self.lots.tolist(), self.fees, strict=True)
         ]  # fmt: skip
 
     def note(self, updates: dict[bytes, Update]) -> None:
         """Note what is told of them."""
         price_ticks, market = self.price_ticks, self.orders[0].market
-        for order, lots, fee, left in zip(self.orders, self.lots, self.fees, self.left_lots, strict=True):
+        for order, lots, fee, left in zip(
+            self.orders, self.lots.tolist(), self.fees, self.left_lots, strict=True
+        ):
             code = types.PARTLY_FILLED if left else types.FILLED
             updates[order.order_id] = Update(
                 order.order_id, order.account, market, code, lots, price_ticks, price_ticks * lots, fee, left

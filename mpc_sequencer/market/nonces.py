@@ -17,6 +17,11 @@ from mpc_sequencer.market.types import NONCE_CONSUMED, NONCE_TOO_HIGH
 _WINDOW_MASK: Final = (1 << NONCE_WINDOW) - 1
 
 
+def advanced(window: int, ahead: int) -> int:
+    """The window once the nonce ``ahead`` (1 .. NONCE_WINDOW - 1) above the highest is used."""
+    return (window << ahead) & _WINDOW_MASK | 1
+
+
 class NonceState:
     """The used nonces of one account."""
 
@@ -47,18 +52,8 @@ class NonceState:
             return refused
         ahead = nonce - self.highest
         if ahead > 0:
-            self.window = (self.window << ahead) & _WINDOW_MASK if ahead < NONCE_WINDOW else 0
+            self.window = advanced(self.window, ahead) if ahead < NONCE_WINDOW else 1
             self.highest = nonce
-            ahead = 0
-        self.window |= 1 << -ahead
+        else:
+            self.window |= 1 << -ahead
         return None
-
-    def consume_above(self, lowest: int, highest: int, window: int) -> bool:
-        """Use up nonces less than NONCE_WINDOW apart, bit i of ``window`` set for ``highest - i``, where all are above
-        the highest used and none is too far ahead, so that they may come in any sequence; else change nothing."""
-        ahead = highest - self.highest
-        if lowest <= self.highest or ahead > NONCE_AHEAD_MAX:
-            return False
-        self.window = (self.window << ahead) & _WINDOW_MASK | window if ahead < NONCE_WINDOW else window
-        self.highest = highest
-        return True

@@ -56,7 +56,7 @@ class Snapshot(Value, frozen=True):
 
 def snapshot_of(state: State, domain_separator: bytes) -> Snapshot:
     """The state as a canonical value; equal states give equal encodings."""
-    accounts = ((account, held.value()) for account, held in state.ledger)
+    accounts = ((account, state.ledger.value(account)) for account in state.ledger.handles.addresses)
     return Snapshot(
         version=3,
         domain_separator=domain_separator,

@@ -58,7 +58,7 @@ class State:
         """The markets that order by receipt."""
         self.fee_account = fee_account
         self.ledger = Ledger()
-        self.orders = Orders(self.markets)
+        self.orders = Orders(self.markets, self.ledger.handles)
         self.reference_prices_ticks = {
             market_id: market.reference_price_ticks for market_id, market in self.markets.items()
         }
@@ -84,12 +84,12 @@ class State:
         """Put a new order, whose lock is made already, into its market's book, last of its price."""
         self.orders.rest(order, self.next_sequence(order.market))
 
-    def rest_orders(self, orders: Sequence[OpenOrder]) -> None:
-        """Put new orders of one market, which show all of themselves, into its book."""
+    def rest_orders(self, orders: Sequence[OpenOrder], handles: Sequence[int]) -> None:
+        """Put new orders of one market, which show all of themselves, into its book; their accounts' handles."""
         if orders:
             first = self.next_sequence(orders[0].market)
             assert not first, "time counts order by order"
-            self.orders.rest_plain(orders)
+            self.orders.rest_plain(orders, handles)
 
     def root(self) -> bytes:
         """The state root, 32 bytes."""
@@ -105,16 +105,14 @@ class State:
     def _follow(self) -> None:
         """Bring the tree up to date."""
         touched: list[tuple[int, bytes]] = [(ACCOUNT_KIND, account) for account in self.ledger.take_touched()]
-        touched += [(ORDER_KIND, order_id) for order_id in self.orders.touched]
+        touched += [(ORDER_KIND, order_id) for order_id in self.orders.take_touched()]
         touched += [(MARKET_KIND, market_id.to_bytes(4, "big")) for market_id in self._touched_markets]
-        self.orders.touched.clear()
         self._touched_markets.clear()
         self._tree.update({state_key(kind, name): self._value(kind, name) for kind, name in touched})
 
     def _value(self, kind: int, identifier: bytes) -> bytes | None:
         if kind == ACCOUNT_KIND:
-            held = self.ledger.get(identifier)
-            value = None if held is None else held.value()
+            value = self.ledger.value(identifier)
             return None if value is None else value.state_value()
         if kind == ORDER_KIND:
             order = self.orders.by_id.get(identifier)

@@ -63,6 +63,25 @@ def test_levels_are_the_sums_of_their_orders_and_show_what_these_show(rows, show
     assert book.is_crossed() == bool(bids and asks and bids[0][0] >= asks[0][0])
 
 
+def test_places_that_were_left_are_given_up_and_the_first_stays_first():
+    book = Book(shows_anew=True)
+    orders = [desk.open_order(n, 1, 9, n + 1) for n in range(400)]
+    for order in orders:
+        book.add(order, handle=order.quantity_lots)
+    ((_, level),) = book.levels(1)
+    for n, order in enumerate(orders[:-3]):
+        assert book.first(1, 1) is order
+        book.take(order, order.remaining_lots) if n % 2 else book.remove(order)
+        assert level.orders() == orders[n + 1 :]
+        assert len(level.places) < 2 * level.count + 33
+    assert [level.places[order.ticket] for order in orders[-3:]] == orders[-3:]
+    assert [level.handles[order.ticket] for order in orders[-3:]] == [398, 399, 400]
+    assert level.lots == sum(level.left_lots) == 398 + 399 + 400
+    taken, done = book.take_level(1, 9, [order.ticket for order in orders[-3:]], [1, 399, 2])
+    assert (taken, done) == (orders[-3:], [orders[-2]])
+    assert (level.lots, level.count, book.first(1, 9)) == (397 + 398, 2, orders[-3])
+
+
 def test_a_refused_nonce_makes_no_account():
     ledger = Ledger()
     assert ledger.consume_nonce(desk.ACCOUNTS[0], 2**20 + 1) == "nonce_too_high"

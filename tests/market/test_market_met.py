@@ -8,6 +8,7 @@ import pytest
 
 from mpc_sequencer.core.limits import QUANTITY_LOTS_MAX
 from mpc_sequencer.market import Market, kernel
+from mpc_sequencer.market.book import Book
 from mpc_sequencer.market.clearing import ration
 from mpc_sequencer.market.context import Context
 from mpc_sequencer.market.met import Met
@@ -31,9 +32,17 @@ def test_a_level_whose_lots_no_column_could_hold_is_rationed_like_any_other(coun
     orders = [desk.open_order(n, 2, 9, lots - random.randrange(3)) for n in range(count)]
     asked = {order.order_id: order.remaining_lots for order in orders}
     available_lots = min(available_lots, sum(asked.values()) - 1)
-    context, trades = context_of(), kernel._Trades(None, kernel._NO_PLACES, [], [])
-    assert kernel._ration_met(context, orders, available_lots, trades) == available_lots
-    got = {order.order_id: some for met in trades.met for order, some in zip(met.orders, met.lots, strict=True)}
+    context, trades = context_of(), kernel._Given(None, kernel._NO_PLACES, [], [])
+    book = Book(shows_anew=True)
+    for order in orders:
+        book.add(order)
+    ((_, level),) = book.levels(2)
+    assert kernel._ration_met(context, level, available_lots, trades) == available_lots
+    got = {
+        orders[place].order_id: some
+        for met in trades.met
+        for place, some in zip(met.places.tolist(), met.lots.tolist(), strict=True)
+    }
     assert got == ration(asked, sum(asked.values()), available_lots, context.draw)
 
 
