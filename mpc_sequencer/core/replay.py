@@ -186,8 +186,8 @@ class Replay:
         return given
 
     def _give_inputs(self, count: int, inputs_hash: bytes) -> int:
-        """Hand over the inputs that lead from the last block's checkpoint to that hash, the queue's of ``count`` inputs;
-        the log has none of before. Those behind it may be held already: a peer serves the newest first."""
+        """Hand over the inputs that lead from the last block's checkpoint to that hash, of a queue of ``count``. The
+        log has none of before; those behind may be held already, for a peer serves the newest first."""
         before = self._core.chain.final_state.chain.checkpoint
         entries = [entry for entry in self._inputs if entry.first_index >= before.inputs_count]
         inputs: list[ChainInput] = []
