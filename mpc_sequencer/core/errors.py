@@ -150,6 +150,8 @@ CODES: Final[Mapping[str, str]] = {
     "match.consumer": "another engine is connected",
     "match.refused": "the member refused the engine's answer with a code that is not known here",
     "cancel.target": "an action cannot cancel or replace itself",
+    "dark.deposit": "a dark order's deposit is out of its market's bounds",
+    "dark.unfunded": "a dark order's deposit does not cover it",
     "asset.unknown": "no such asset",
     "withdrawal.amount": "the amount is zero or above its bound",
 }
