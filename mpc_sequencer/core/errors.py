@@ -149,6 +149,8 @@ CODES: Final[Mapping[str, str]] = {
     "match.end": "an order ends with no code of an engine, or is filled wholly",
     "match.consumer": "another engine is connected",
     "match.refused": "the member refused the engine's answer with a code that is not known here",
+    "dark.length": "a vector of field elements has another length than its place",
+    "dark.element": "a field element is not below the prime",
     "cancel.target": "an action cannot cancel or replace itself",
     "dark.deposit": "a dark order's deposit is out of its market's bounds",
     "dark.unfunded": "a dark order's deposit does not cover it",
