@@ -7,16 +7,17 @@ are a Reed-Solomon codeword of distance ``m - d``; the decoder corrects up to
 
 errors in each value and refuses everything else. The second bound is what makes silence safe: a word with at most t
 errors is then either corrected to the truth or refused, never "corrected" to another value, even where the missing
-shares are honest parties' that were only slow. It refuses to open with fewer than ``d + 1 + t`` shares, for those could not be
-checked. With ``n >= 4t + 1`` and d = 2t it corrects t - s liars beside s missing shares; with ``3t + 1 <= n < 4t + 1`` it detects.
-(Plain error-and-erasure decoding would correct ``2e + s <= n - d - 1``; it trusts that whoever is missing is among the t.)
+shares are honest parties' that were only slow. Fewer than ``d + 1 + t`` shares are never opened, for they could not be
+checked. With ``n >= 4t + 1`` and d = 2t this corrects t - s liars beside s missing shares; with ``3t + 1 <= n < 4t +
+1`` it detects. (Plain decoding of errors and erasures would correct ``2e + s <= n - d - 1``; it trusts that whoever is
+missing is among the t.)
 
 How: first the parity check, vectorised: all windows of ``d + 2`` neighbouring points must have divided difference zero,
 which for points 1..n are small integer combinations. Only positions that fail are decoded, one by one, by S. Gao's
-algorithm ("A new algorithm for decoding Reed-Solomon codes", 2003). A lie in one position makes its author suspect
-in all: the remaining positions are checked without the liars found so far, and what then lies on one polynomial is
-the very word that decoding would give, for it is within the radius. So a party that lies everywhere costs one decoding. More liars over all
-positions than the radius mean more than t: refused.
+algorithm ("A new algorithm for decoding Reed-Solomon codes", 2003). A lie in one position makes its author suspect in
+all: the remaining positions are checked without the liars found so far, and what then lies on one polynomial is the very
+word that decoding would give, for it is within the radius. So a party that lies everywhere costs one decoding. More
+liars over all positions than the radius mean more than t, and the opening is refused.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ class Decoder:
             found = _locate(points, word, self.degree, radius) if radius > 0 else None
             known = frozenset(point - 1 for point in liars)
             if found is None:
-                text = f"{failing} values off the polynomial, {len(points)} shares of degree {self.degree} correct {radius}"
-                raise Undecodable(text, positions=failing, suspects=known)
+                text = f"{failing} values off the polynomial of degree {self.degree}"
+                raise Undecodable(f"{text}; {len(points)} shares correct {radius}", positions=failing, suspects=known)
             liars |= found
             if len(liars) > radius:
                 seen = frozenset(point - 1 for point in liars)

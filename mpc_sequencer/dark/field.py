@@ -11,11 +11,12 @@ Two representations of integers modulo ``p = 2^94 - 105`` (:data:`mpc_sequencer.
   become Python ints.
 
 Timing: neither Python ints nor numpy run in constant time, and this is not claimed. What varies with secrets is the
-time of a party's own arithmetic on *shares* and masks, each of which is uniform by itself and fresh in every batch, and
-never branches on opened secrets. To use it, an attacker would have to see one member's timing at the scale of
-nanoseconds per element, behind network rounds, for values that are never computed on twice, and do so for t + 1
-members in the same batch; who is that close to a member's processor reads its memory. Long-lived secrets (keys of
-pseudorandom sharing) only enter hash functions, whose time does not depend on them.
+time of a party's own arithmetic on *shares* and masks: through lengths of integers and rare carries, not through
+branches. Each share is uniform by itself and fresh in every batch. To use the variation an attacker would have to see
+nanoseconds per element inside the rounds of one member, for values that are never computed on twice, and have that of
+so many members that with the corrupt ones they are t + 1, in one batch; who is that close to a member's
+processor reads its memory. Long-lived secrets, the keys of pseudorandom sharing, only enter hash functions, whose time does
+not depend on them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.dark import limbs as limbs24
 from mpc_sequencer.dark.params import PRIME, PRIME_BITS
 
 Elements = NDArray[np.object_]
@@ -35,7 +37,10 @@ ELEMENT_BYTES: Final = 12
 LIMBS: Final = 6
 UNIFORM_BYTES: Final = 20  # reduced modulo p: the distance from uniform is below 2^-66 for each element
 PRODUCT_TERMS_MAX: Final = 1 << 13  # terms of 16 times 24 bits that a float64 sums exactly
-_ROWS_PER_BLOCK: Final = 128  # a block of float64 limbs stays in the cache
+# One matrix product stays in the cache and below the size from which BLAS starts threads, which on a loaded machine
+# wait for each other up to a hundred times as long as the product takes.
+_PRODUCT_SIZE_MAX: Final = 1 << 19
+_SIDE_MAX: Final = 1 << 16  # rows and columns whose limbs sum up below 2^32
 _FOLD: Final = (1 << PRIME_BITS) - PRIME  # 2^94 modulo p
 _FOLD_96: Final = _FOLD << 2  # 2^96 modulo p
 _PRIME_WORDS: Final = tuple((PRIME >> shift) & 0xFFFFFFFF for shift in (0, 32, 64))
@@ -65,7 +70,7 @@ def uniform(data: bytes, count: int) -> Elements:
 
 
 def inverse(values: Elements) -> Elements:
-    """The inverses, by one inversion and three products for each (Montgomery). Raises :class:`ValueError` for a zero."""
+    """The inverses, by one inversion and three products each (Montgomery). Raises :class:`ValueError` for a zero."""
     flat = values.ravel().tolist()
     products, running = [], 1
     for value in flat:
@@ -83,25 +88,26 @@ def inverse(values: Elements) -> Elements:
 
 def sqrt_blum(values: Elements) -> Elements:
     """Of each square the root that is a square itself, ``a^((p+1)/4)``; raises :class:`ValueError` for a non-square."""
-    exponent = (PRIME + 1) // 4
-    return _root_of(values, [pow(value, exponent, PRIME) for value in values.ravel().tolist()])
+    return _roots(values, zeros=True)[0]
 
 
 def inverse_sqrt_blum(values: Elements) -> Elements:
-    """``1 / sqrt_blum``, for the same price: ``a^((p-3)/4)``. Raises :class:`ValueError` for zero or a non-square."""
-    exponent = (PRIME - 3) // 4
-    powers = np.array([pow(value, exponent, PRIME) for value in values.ravel().tolist()], dtype=object)
-    powers = powers.reshape(values.shape)
-    if values.size and not bool(np.all(powers * powers % PRIME * values % PRIME == 1)):
-        raise ValueError("a value is zero or no square")
-    return powers
+    """``1 / sqrt_blum``, at the same price: ``a^((p-3)/4)``. Raises :class:`ValueError` for zero or a non-square."""
+    return _roots(values, zeros=False)[1]
 
 
-def _root_of(values: Elements, roots: list[int]) -> Elements:
-    result = np.array(roots, dtype=object).reshape(values.shape)
-    if values.size and not bool(np.all(result * result % PRIME == values)):
-        raise ValueError("a value is no square")
-    return result
+def _roots(values: Elements, *, zeros: bool) -> tuple[Elements, Elements]:
+    octets = np.frombuffer(to_bytes(values), dtype=np.uint8).reshape(-1, ELEMENT_BYTES)
+    loose = limbs24.split(octets)
+    inverses = limbs24.inverse_roots(loose)
+    roots = limbs24.multiply(inverses, loose)
+    # The product of both is the value's Legendre symbol: 1, -1, or 0 for zero.
+    symbols = _limbs_to_elements(limbs24.join(limbs24.multiply(roots, inverses)))
+    if not bool(np.all((symbols == 1) | (zeros & (symbols == 0)))):
+        raise ValueError("a value is no square" if zeros else "a value is zero or no square")
+    shape = values.shape
+    roots_out, inverses_out = (_limbs_to_elements(limbs24.join(one)).reshape(shape) for one in (roots, inverses))
+    return roots_out, inverses_out
 
 
 def canonical(limbs: NDArray[np.uint16]) -> NDArray[np.bool_]:
@@ -117,7 +123,7 @@ def canonical(limbs: NDArray[np.uint16]) -> NDArray[np.bool_]:
 
 
 def weight_limbs(weights: Elements, limbs: int = LIMBS) -> NDArray[np.float64]:
-    """Of weights (L, k) the right factor of :func:`combine`: (L * limbs, k * 4), 24-bit limbs of ``w 2^(16 j) mod p``."""
+    """The right factor of :func:`combine` for weights (L, k): 24-bit limbs of ``w 2^(16 j)``, (L * limbs, k * 4)."""
     rows, columns = weights.shape
     shifted = [weights]
     for _ in range(limbs - 1):
@@ -130,15 +136,21 @@ def weight_limbs(weights: Elements, limbs: int = LIMBS) -> NDArray[np.float64]:
 def combine(limbs: NDArray[Any], factor: NDArray[np.float64]) -> Elements:
     """``limbs (N, L * limbs) @ weights (L, k)`` modulo p, by a factor of :func:`weight_limbs`; (N, k)."""
     count, terms = limbs.shape
-    total: Elements | None = None
+    total = np.zeros((count, factor.shape[1] // 4), dtype=object)
     for first in range(0, terms, PRODUCT_TERMS_MAX):
         part, piece = limbs[:, first : first + PRODUCT_TERMS_MAX], factor[first : first + PRODUCT_TERMS_MAX]
-        sums = np.empty((count, factor.shape[1]))
-        for row in range(0, count, _ROWS_PER_BLOCK):
-            np.matmul(part[row : row + _ROWS_PER_BLOCK].astype(np.float64), piece, out=sums[row : row + _ROWS_PER_BLOCK])
-        joined = _join(sums.astype(np.int64).reshape(count, -1, 4))
-        total = joined if total is None else (total + joined) % PRIME
-    return np.zeros((count, factor.shape[1] // 4), dtype=object) if total is None else total
+        joined = _join(_product(part, piece).reshape(count, -1, 4))
+        total = joined if terms <= PRODUCT_TERMS_MAX else (total + joined) % PRIME
+    return total
+
+
+def _product(limbs: NDArray[Any], factor: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The exact matrix product of limbs and a factor, at most :data:`PRODUCT_TERMS_MAX` terms a sum."""
+    sums = np.empty((limbs.shape[0], factor.shape[1]))
+    step = max(1, _PRODUCT_SIZE_MAX // max(1, factor.size))
+    for row in range(0, limbs.shape[0], step):
+        np.matmul(limbs[row : row + step].astype(np.float64), factor, out=sums[row : row + step])
+    return sums.astype(np.int64)
 
 
 def _join(sums: NDArray[np.int64]) -> Elements:
@@ -147,7 +159,7 @@ def _join(sums: NDArray[np.int64]) -> Elements:
     first, second, third, fourth = (sums[..., at] for at in range(4))
     low = first + ((second & mask) << 24) + (fourth >> 24) * _FOLD_96
     high = third + (second >> 24) + ((fourth & mask) << 24)
-    return ((high.astype(object) << 48) + low.astype(object)) % PRIME
+    return np.asarray(((high.astype(object) << 48) + low.astype(object)) % PRIME, dtype=object)
 
 
 def _checked_limbs(data: bytes, count: int) -> NDArray[np.uint16]:
@@ -167,7 +179,8 @@ def _limbs_to_elements(limbs: NDArray[Any]) -> Elements:
     low = wide[..., 0] + (wide[..., 1] << 16)
     middle = wide[..., 2] + (wide[..., 3] << 16)
     high = wide[..., 4] + (wide[..., 5] << 16)
-    return ((((high.astype(object) << 32) + middle.astype(object)) << 32) + low.astype(object)) % PRIME
+    whole = (((high.astype(object) << 32) + middle.astype(object)) << 32) + low.astype(object)
+    return np.asarray(whole % PRIME, dtype=object)
 
 
 class SharedRows:
@@ -178,6 +191,8 @@ class SharedRows:
     def __init__(self, limbs: NDArray[np.uint16]) -> None:
         if limbs.ndim != 3 or limbs.shape[2] != LIMBS or limbs.dtype != np.uint16:
             raise ValueError(f"limbs are {limbs.dtype} {limbs.shape}, expected uint16 (rows, columns, {LIMBS})")
+        if max(limbs.shape) > _SIDE_MAX:
+            raise ValueError(f"limbs are {limbs.shape}, expected at most {_SIDE_MAX} rows and columns")
         self._limbs = limbs
 
     def __repr__(self) -> str:
@@ -189,12 +204,12 @@ class SharedRows:
     @property
     def rows(self) -> int:
         """N, the number of orders."""
-        return self._limbs.shape[0]
+        return int(self._limbs.shape[0])
 
     @property
     def columns(self) -> int:
         """L, the columns of an order."""
-        return self._limbs.shape[1]
+        return int(self._limbs.shape[1])
 
     @classmethod
     def from_bytes(cls, data: bytes, rows: int, columns: int) -> SharedRows:
@@ -227,11 +242,18 @@ class SharedRows:
         """Some columns, (N, L')."""
         return _limbs_to_elements(self._limbs[:, columns])
 
+    def squares(self, columns: slice) -> SharedRows:
+        """The squares of some columns, (N, L'): local products, of twice the degree."""
+        part = np.ascontiguousarray(self._limbs[:, columns])
+        squared = limbs24.join(limbs24.square(limbs24.split(part.view(np.uint8).reshape(-1, ELEMENT_BYTES))))
+        return SharedRows(squared.reshape(part.shape))
+
     def sum_columns(self, first: int, last: int) -> Elements:
         """Of each row the sum of the columns ``first <= column < last``; (N,)."""
         if not 0 <= first <= last <= self.columns:
             raise ValueError(f"columns {first}..{last} of {self.columns}")
-        return _limbs_to_elements(self._limbs[:, first:last].sum(axis=1, dtype=np.uint32))
+        selector = np.tile(np.eye(LIMBS), (last - first, 1))
+        return _limbs_to_elements(_product(self._limbs[:, first:last].reshape(self.rows, -1), selector))
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> SharedRows:
         """The rows that are marked, or those with the given indices in their order."""

@@ -35,8 +35,8 @@ TICKS_MAX: Final = 1_024
 class DarkParams:
     """Sizes of one dark market on one committee; raises :class:`ValueError` naming the bound that fails.
 
-    ``price_first_ticks`` is the price of column 0 and ``price_step_ticks`` the distance of neighbouring columns, both in
-    the market's ticks.
+    ``price_first_ticks`` is the price of column 0 and ``price_step_ticks`` the distance of neighbouring columns, both
+    in the market's ticks.
     """
 
     parties: int
@@ -75,7 +75,7 @@ class DarkParams:
         )
         _require(
             (1 << self.comparison_bits) + (comb(n, t) << (self.comparison_bits + STATISTICAL_BITS)) < PRIME,
-            f"comparison_bits is {self.comparison_bits}: its mask of {STATISTICAL_BITS} more bits wraps around the prime",
+            f"comparison_bits is {self.comparison_bits}: a mask of {STATISTICAL_BITS} more bits wraps around the prime",
         )
 
     @property

@@ -1,28 +1,31 @@
 """Pseudorandom secret sharing: sharings of random values and of zero without a message.
 
-Construction: R. Cramer, I. Damgard, Y. Ishai, "Share conversion, pseudorandom secret-sharing and applications to secure
-computation", TCC 2005. For every subset A of n - t parties there is a key that exactly the members of A hold. With
-``f_A`` the polynomial of degree t with ``f_A(0) = 1`` and ``f_A = 0`` at the points of all parties outside A, party i's
-share is ``sum over A with i in A of r_A f_A(i)``, ``r_A`` pseudorandom under A's key: a sharing of the sum of all
-``r_A``. Whatever t parties are corrupt, one subset avoids them all, and its summand hides the sum. A sharing of zero of
-degree 2t is ``sum over A of (r_A1 x + ... + r_At x^t) f_A(x)``, uniform among those of zero as far as t parties can see.
+Construction: R. Cramer, I. Damgard, Y. Ishai, "Share conversion, pseudorandom secret-sharing and applications to
+secure computation", TCC 2005. For every subset A of n - t parties there is a key that exactly the members of A hold.
+With ``f_A`` the polynomial of degree t with ``f_A(0) = 1`` and ``f_A = 0`` at the points of all parties outside A,
+party i's share is ``sum over A with i in A of r_A f_A(i)``, ``r_A`` pseudorandom under A's key: a sharing of the sum
+of all ``r_A``. Whatever t parties are corrupt, one subset avoids them all, and its summand hides the sum. A sharing of
+zero of degree 2t is ``sum over A of (r_A1 x + ... + r_At x^t) f_A(x)``: to any t parties as good as uniform among
+those of zero.
 
 One use: a :class:`Prss` is made for one context (session of the keys, epoch, batch, attempt) and hands out every label
 once, whatever the kind; :class:`LabelReused` otherwise. The context and the label, the kind and the sizes enter the
-stream, so that two attempts never share a mask. The caller logs an attempt before its first message and does not resume it.
+stream, so that two attempts never share a mask. The caller logs an attempt before its first message and never resumes
+it.
 
 Streams: a tagged SHA-256 of key, context and label seeds one SHAKE-256 stream per key and label; an element is 160 bits
 of it reduced modulo p.
 
-Agreement: keys are the caller's to carry; :func:`derive_key`, :func:`prss_check` and :func:`blame` say what they are and how
-they are proven consistent. Every member of A sends 32 random bytes to every other member of A, sealed and signed; the key
-is the hash of all in order, unknown outside A as long as one member of A is honest and unread. Then every party publishes
-a fingerprint of each key it holds. It gives away nothing of a 256-bit key. Where all members of A say the same the key
-is agreed. (A member that repeats the others' fingerprint without the key only makes its own shares wrong, which every
-opening corrects and names, like any lie.) Where they do not, *nobody is blamed yet*: a bad contribution and a
-false fingerprint look alike. The key is thrown away unused, so opening it costs nothing: every member of A publishes the
-signed contributions it was sent, and :func:`blame` names whoever sent two members different bytes, whoever's fingerprint is
-not that of what it was sent, and whoever stays silent. A key under dispute is agreed anew by fresh contributions.
+Agreement: keys are the caller's to carry; :func:`derive_key`, :func:`prss_check` and :func:`blame` say what they are
+and how they are proven consistent. Every member of A sends 32 random bytes to every other member of A, sealed and
+signed; the key is the hash of all in order, unknown outside A as long as all members of A are honest. (Any set of t
+corrupt parties leaves one such A, and one is enough.) Then every party publishes a fingerprint of each key it holds;
+it gives away nothing of a 256-bit key. Where all members of A say the same the key is agreed. (A member that repeats
+the others' fingerprint without the key only makes its own shares wrong, which every opening corrects and names, like
+any lie.) Where they do not, *nobody is blamed yet*: a bad contribution and a false fingerprint look alike. The key is
+thrown away unused, so opening it costs nothing: every member of A publishes the signed contributions it was sent, and
+:func:`blame` names whoever sent two members different bytes, whoever's fingerprint is not that of what it was sent,
+and whoever stays silent. A key under dispute is agreed anew by fresh contributions.
 
 Timing: see :mod:`mpc_sequencer.dark.field`; keys enter nothing but hash functions.
 """
@@ -100,13 +103,14 @@ class PrssKeys:
 
 def prss_context(session: bytes, epoch: int, batch: int, attempt: int) -> bytes:
     """The context of one attempt at one batch; ``session`` is the 32-byte name of the agreement on the keys."""
-    return PRSS_CONTEXT(_session(session), epoch.to_bytes(8, "big"), batch.to_bytes(8, "big"), attempt.to_bytes(4, "big"))
+    numbers = epoch.to_bytes(8, "big") + batch.to_bytes(8, "big") + attempt.to_bytes(4, "big")
+    return PRSS_CONTEXT(_session(session), numbers)
 
 
 class Prss:
     """One party's source of shares for one context. Every party that asks for the same labels gets shares that fit."""
 
-    __slots__ = ("_bounded_factor", "_consumed", "_context", "_keys", "_random_factor", "_zero_factor", "faults_t", "party")
+    __slots__ = ("_consumed", "_context", "_keys", "_random_factor", "_zero_factor", "faults_t", "party")
 
     def __init__(self, keys: PrssKeys, parties: int, t: int, party: int, context: bytes) -> None:
         if (keys.parties, keys.faults_t, keys.party) != (parties, t, party):
@@ -118,7 +122,7 @@ class Prss:
         self._keys = keys.in_order()
         self._context = context
         self._consumed: set[str] = set()
-        self._random_factor, self._zero_factor, self._bounded_factor = _factors(parties, t, party)
+        self._random_factor, self._zero_factor = _factors(parties, t, party)
 
     def __repr__(self) -> str:
         return f"Prss(party={self.party}, consumed={len(self._consumed)})"
@@ -141,8 +145,8 @@ class Prss:
     def bounded(self, count: int, bits: int, label: str) -> Elements:
         """Shares (count,) of degree t of integers that are each the sum of C(n,t) summands uniform below ``2^bits``.
 
-        To t parties one summand is unknown: a value below ``2^b`` plus this is ``2^(b - bits)`` close to independent of it.
-        The caller keeps ``C(n,t) 2^bits`` below what may wrap around the prime.
+        To t parties one summand is unknown: the sum of this and a value below ``2^b`` is within ``2^(b - bits)`` of
+        independent of the value. The caller keeps ``C(n,t) 2^bits`` below what may wrap around the prime.
         """
         if not 1 <= bits < PRIME_BITS:
             raise ValueError(f"bits is {bits}, expected 1..{PRIME_BITS - 1}")
@@ -150,7 +154,7 @@ class Prss:
         streams = self._streams(_BOUNDED, bits, count, count * limbs * 2, label)
         whole = np.stack([stream.reshape(count, limbs) for stream in streams], axis=1)
         whole[:, :, -1] &= (1 << (bits - 16 * (limbs - 1))) - 1
-        factor = self._bounded_factor.reshape(len(self._keys), _UNIFORM_LIMBS, 4)[:, :limbs].reshape(-1, 4)
+        factor = self._random_factor.reshape(len(self._keys), _UNIFORM_LIMBS, 4)[:, :limbs].reshape(-1, 4)
         return combine(whole.reshape(count, -1), factor)[:, 0]
 
     def _streams(self, kind: int, bits: int, count: int, size: int, label: str) -> list[NDArray[np.uint16]]:
@@ -167,8 +171,8 @@ class Prss:
 
 
 @lru_cache(maxsize=64)
-def _factors(parties: int, t: int, party: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The public linear maps from a party's streams to its shares, for ``random``, ``zero`` and ``bounded``."""
+def _factors(parties: int, t: int, party: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The public linear maps from a party's streams to its shares, for ``random`` and ``bounded``, and for ``zero``."""
     point = party + 1
     values = []
     for subset in subsets_of(parties, t, party):
@@ -178,8 +182,7 @@ def _factors(parties: int, t: int, party: int) -> tuple[NDArray[np.float64], NDA
         values.append(value)
     random = np.array([[value] for value in values], dtype=object)
     zero = np.array([[value * point**power % PRIME] for value in values for power in range(1, t + 1)], dtype=object)
-    factor = weight_limbs(random, _UNIFORM_LIMBS)
-    return factor, weight_limbs(zero, _UNIFORM_LIMBS), factor
+    return weight_limbs(random, _UNIFORM_LIMBS), weight_limbs(zero, _UNIFORM_LIMBS)
 
 
 # --- agreement on the keys ----------------------------------------------------------------------------------------
@@ -214,7 +217,7 @@ class KeyCheck:
 
 
 def prss_check(parties: int, faults_t: int, published: Mapping[int, Mapping[Subset, bytes]]) -> KeyCheck:
-    """Compare what every party published (:meth:`PrssKeys.fingerprints`). Every party that sees the same concludes the same.
+    """Compare what every party published (:meth:`PrssKeys.fingerprints`): who sees the same concludes the same.
 
     A subset with a silent member is neither agreed nor disputed: it waits for that member, or for its replacement.
     """

@@ -22,7 +22,7 @@ SEED_BYTES: Final = 32
 
 
 def seeded(seed: bytes, label: bytes) -> Callable[[int], Elements]:
-    """A source of uniform elements out of a secret 32-byte seed; calls continue one stream. One (seed, label), one use."""
+    """Uniform elements out of a secret 32-byte seed, other ones at every call. A seed and label are used once."""
     if len(seed) != SEED_BYTES:
         raise ValueError(f"a seed of {len(seed)} bytes, expected {SEED_BYTES}")
     root = SHARE_STREAM(seed, label)
