@@ -29,16 +29,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.core.errors import ProtocolError
-
-if TYPE_CHECKING:
-    from mpc_sequencer.dark.field import Elements
-    from mpc_sequencer.dark.params import DarkParams
+from mpc_sequencer.dark.field import Elements
+from mpc_sequencer.dark.params import PRIME, DarkParams
 
 LINEAR_CHECKS: Final = 3
 """Columns of :func:`linear_checks`: quantity, quote, base."""
@@ -108,8 +106,7 @@ class Layout:
 
 def prices_ticks(params: DarkParams) -> Elements:
     """The price of each of the P columns of a half, ascending."""
-    first = params.price_first_ticks
-    return _elements(range(first, first + params.ticks))
+    return _elements(range(params.price_first_ticks, params.price_last_ticks + 1, params.price_step_ticks))
 
 
 def check_deposit(layout: Layout, deposit: Deposit) -> None:
@@ -126,17 +123,21 @@ def encode_order(
 ) -> Elements:
     """The row (L elements) of an order to buy or sell ``quantity_lots`` at ``price_ticks`` or better.
 
-    ``mask`` is drawn uniformly below the prime, for this order alone. Raises ProtocolError (``order.side``,
-    ``order.price``, ``order.quantity``, ``dark.deposit``, ``dark.unfunded``) for what the committee would reject.
+    ``mask`` is drawn uniformly below the prime, for this order alone. What the committee would reject raises
+    ProtocolError (``order.side``, ``order.price``, ``order.price_tick``, ``order.quantity``, ``dark.deposit``,
+    ``dark.unfunded``).
     """
     layout = Layout.of(params)
     check_deposit(layout, deposit)
-    tick = price_ticks - params.price_first_ticks
+    column, off_step = divmod(price_ticks - params.price_first_ticks, params.price_step_ticks)
     if side not in (BUY, SELL):
         raise ProtocolError("order.side", "side", side, "1 or 2")
-    if not 0 <= tick < layout.ticks:
-        last = params.price_first_ticks + layout.ticks - 1
-        raise ProtocolError("order.price", "price_ticks", price_ticks, f"{params.price_first_ticks} to {last}")
+    if not 0 <= column < layout.ticks:
+        allowed = f"{params.price_first_ticks} to {params.price_last_ticks}"
+        raise ProtocolError("order.price", "price_ticks", price_ticks, allowed)
+    if off_step:
+        expected = f"{params.price_first_ticks} and whole steps of {params.price_step_ticks}"
+        raise ProtocolError("order.price_tick", "price_ticks", price_ticks, expected)
     if not 0 <= quantity_lots <= layout.quantity_lots_max:
         raise ProtocolError("order.quantity", "quantity_lots", quantity_lots, f"at most {layout.quantity_lots_max}")
     quote_left = deposit.quote_tick_lots - (price_ticks * quantity_lots if side == BUY else 0)
@@ -148,7 +149,7 @@ def encode_order(
         if left < 0:
             raise ProtocolError("dark.unfunded", name, locked, f"at least {locked - left}")
     row = np.zeros(layout.columns, dtype=np.object_)
-    row[tick + (0 if side == BUY else layout.ticks)] = quantity_lots
+    row[column + (0 if side == BUY else layout.ticks)] = quantity_lots
     row[layout.quantity] = _bits(quantity_lots, layout.quantity_bits)
     row[layout.quote_slack] = _bits(quote_left, layout.quote_slack_bits)
     row[layout.base_slack] = _bits(base_left, layout.quantity_bits)
@@ -158,8 +159,6 @@ def encode_order(
 
 def linear_checks(params: DarkParams) -> Elements:
     """L x 3 weights: a row times them is (0, quote deposit, base deposit) modulo the prime, where it is well-formed."""
-    from mpc_sequencer.dark.field import PRIME
-
     layout = Layout.of(params)
     weights = np.zeros((layout.columns, LINEAR_CHECKS), dtype=np.object_)
     weights[layout.entries, 0] = 1
