@@ -169,18 +169,12 @@ def validity(params: DarkParams, shared: Shared, batch: Batch) -> Program[NDArra
     weights[:, 3] = linear_checks(params) @ check_weights % PRIME
     weights[layout.bits, 3] = (weights[layout.bits, 3] - bit_weights) % PRIME
     first, second, total, linear = rows.weigh(weights).T
-    squares = _weighted_squares(rows, layout.bits, bit_weights)
+    squares = rows.squares(layout.bits).weigh(bit_weights.reshape(-1, 1))[:, 0]
     target = linear_targets(batch.deposits) @ check_weights
     tested = first * first - second * total + linear + squares - target
     tested = (tested + shared.prss.zero(rows.rows, "validity/zero")) % PRIME
     opened = yield from reveal(tested, 2 * shared.faults_t, "validity")
     return cast("NDArray[np.bool_]", opened == 0)
-
-
-def _weighted_squares(rows: SharedRows, columns: slice, weights: Elements) -> Elements:
-    """Of each row the sum of the columns' squares times their weights: a sharing of degree 2t."""
-    block = rows.block(columns)
-    return cast("Elements", (block * block) @ weights)
 
 
 # --- curves, crossing -----------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from mpc_sequencer.core.actions import BUY, SELL
 
 
 @dataclass(frozen=True, slots=True)
-class DarkOrder:
+class PlainOrder:
     """An order in the plain: ``side`` (BUY or SELL), ``tick`` (column, from 0), ``quantity_lots`` (may be 0: cover)."""
 
     side: int
@@ -75,7 +75,7 @@ def marginal(position: int) -> tuple[int, int]:
     return position // 2, BUY if position % 2 else SELL
 
 
-def clear_openly(orders: Sequence[DarkOrder], ticks: int, priority: Sequence[int]) -> DarkOutcome:
+def clear_openly(orders: Sequence[PlainOrder], ticks: int, priority: Sequence[int]) -> DarkOutcome:
     """Clear ``orders`` by the dark rule; ``priority`` lists all their indices, first served first."""
     if sorted(priority) != list(range(len(orders))):
         raise ValueError("the priority is no permutation of the orders")

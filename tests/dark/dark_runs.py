@@ -18,10 +18,10 @@ from mpc_sequencer.dark.params import PRIME, DarkParams
 from mpc_sequencer.dark.primitives import Shared
 from mpc_sequencer.dark.program import Program
 from mpc_sequencer.dark.prss import Prss, PrssKeys, prss_context, subsets, subsets_of
-from mpc_sequencer.dark.rule import DarkOrder
+from mpc_sequencer.dark.rule import PlainOrder
 from mpc_sequencer.dark.session import Aborted, Begin, Blame, DarkSession, Done, Effect, Heard, Say, TimedOut
-from mpc_sequencer.dark.sharing import share
-from mpc_sequencer.dark.transcript import RoundShares
+from mpc_sequencer.dark.sharing import interpolate, share
+from mpc_sequencer.dark.transcript import RoundShares, open_round
 
 SESSION = bytes(range(32))
 COIN = hashlib.sha256(b"coin").digest()
@@ -63,13 +63,13 @@ def shares_of(values: Elements, parties: int, degree: int, seed: int = 0) -> lis
     return share(values, degree, parties, lambda count: elements([draw.randrange(PRIME) for _ in range(count)]))
 
 
-def deposit_of(params: DarkParams, order: DarkOrder) -> Deposit:
+def deposit_of(params: DarkParams, order: PlainOrder) -> Deposit:
     """A deposit that covers the order on either side, so that it does not tell which."""
     price = params.price_first_ticks + order.tick
     return Deposit(price * order.quantity_lots, order.quantity_lots)
 
 
-def row_of(params: DarkParams, order: DarkOrder) -> Elements:
+def row_of(params: DarkParams, order: PlainOrder) -> Elements:
     """The row of a well-formed order."""
     price = params.price_first_ticks + order.tick
     return encode_order(params, order.side, price, order.quantity_lots, deposit_of(params, order), 7)
@@ -88,14 +88,14 @@ def batches_of(
     ]
 
 
-def book_batches(params: DarkParams, orders: Sequence[DarkOrder], priority: Sequence[int], seed: int = 0) -> list[Batch]:
+def book_batches(params: DarkParams, orders: Sequence[PlainOrder], priority: Sequence[int], seed: int = 0) -> list[Batch]:
     """Every party's batch of well-formed orders."""
     return batches_of(
         params, [row_of(params, order) for order in orders], [deposit_of(params, order) for order in orders], priority, seed
     )
 
 
-def random_book(seed: int, orders: int, ticks: int, quantity_max: int) -> tuple[list[DarkOrder], list[int]]:
+def random_book(seed: int, orders: int, ticks: int, quantity_max: int) -> tuple[list[PlainOrder], list[int]]:
     """Orders around the middle, and a priority."""
     draw = random.Random(seed)
     book = []
@@ -103,8 +103,63 @@ def random_book(seed: int, orders: int, ticks: int, quantity_max: int) -> tuple[
         side = draw.choice((1, 2))
         middle = ticks / 2 + (1 if side == BUY else -1) * ticks / 16
         tick = min(max(int(draw.gauss(middle, ticks / 6)), 0), ticks - 1)
-        book.append(DarkOrder(side, tick, draw.randint(1, quantity_max)))
+        book.append(PlainOrder(side, tick, draw.randint(1, quantity_max)))
     return book, draw.sample(range(orders), orders)
+
+
+# --- in lockstep ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Lockstep:
+    """The outcome that all parties agree on, and every opening by name: its values and each party's shares."""
+
+    outcome: Any
+    rounds: int
+    opened: list[tuple[str, Elements]]
+    shares: dict[str, tuple[int, list[Elements]]]
+
+
+def lockstep(
+    programs: Sequence[Program[Any]],
+    faults_t: int,
+    tamper: Callable[[str, Elements], Elements] | None = None,
+) -> Lockstep:
+    """Run all parties' programs without messages. Every opening must lie on one polynomial of its degree. ``tamper``
+    changes opened values, for all parties alike."""
+    parties = len(programs)
+    steps = [next(program) for program in programs]
+    seen = Lockstep(None, 0, [], {})
+    while True:
+        seen.rounds += 1
+        received = {
+            party: np.concatenate([np.zeros(0, dtype=object), *(opening.shares for opening in step.openings)])
+            for party, step in enumerate(steps)
+        }
+        values, liars = open_round(steps[0], received, parties, faults_t)
+        assert not liars
+        if tamper is not None:
+            values = tuple(tamper(one.name, value) for one, value in zip(steps[0].openings, values, strict=True))
+        for at, opening in enumerate(steps[0].openings):
+            assert all(step.openings[at].name == opening.name for step in steps)
+            seen.opened.append((opening.name, values[at]))
+            seen.shares[opening.name] = (opening.degree, [step.openings[at].shares for step in steps])
+        following, outcomes = [], []
+        for program in programs:
+            try:
+                following.append(program.send(values))
+            except StopIteration as ended:
+                outcomes.append(ended.value)
+        if outcomes:
+            assert not following
+            seen.outcome = outcomes
+            return seen
+        steps = following
+
+
+def opened_value(shares: Sequence[Elements]) -> Elements:
+    """What all parties' shares of one vector add up to."""
+    return interpolate(dict(enumerate(shares)))
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------------
