@@ -15,9 +15,10 @@ missing is among the t.)
 How: first the parity check, vectorised: all windows of ``d + 2`` neighbouring points must have divided difference zero,
 which for points 1..n are small integer combinations. Only positions that fail are decoded, one by one, by S. Gao's
 algorithm ("A new algorithm for decoding Reed-Solomon codes", 2003). A lie in one position makes its author suspect in
-all: the remaining positions are checked without the liars found so far, and what then lies on one polynomial is the very
-word that decoding would give, for it is within the radius. So a party that lies everywhere costs one decoding. More
-liars over all positions than the radius mean more than t, and the opening is refused.
+all: the remaining positions are checked without the liars found so far, and what then lies on one polynomial is the
+very word that decoding would give, for it is within the radius. So a party that lies everywhere costs one decoding.
+More liars over all positions than the radius are refused: they are more than t, or the missing shares are an honest
+party's, and then nothing tells which.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ Timing: neither Python ints nor numpy run in constant time, and this is not clai
 time of a party's own arithmetic on *shares* and masks: through lengths of integers and rare carries, not through
 branches. Each share is uniform by itself and fresh in every batch. To use the variation an attacker would have to see
 nanoseconds per element inside the rounds of one member, for values that are never computed on twice, and have that of
-so many members that with the corrupt ones they are t + 1, in one batch; who is that close to a member's
-processor reads its memory. Long-lived secrets, the keys of pseudorandom sharing, only enter hash functions, whose time does
-not depend on them.
+so many members that with the corrupt ones they are t + 1, in one batch; who is that close to a member's processor reads
+its memory. Long-lived secrets, the keys of pseudorandom sharing, only enter hash functions, whose time does not depend
+on them.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def combine(limbs: NDArray[Any], factor: NDArray[np.float64]) -> Elements:
     total = np.zeros((count, factor.shape[1] // 4), dtype=object)
     for first in range(0, terms, PRODUCT_TERMS_MAX):
         part, piece = limbs[:, first : first + PRODUCT_TERMS_MAX], factor[first : first + PRODUCT_TERMS_MAX]
-        joined = _join(_product(part, piece).reshape(count, -1, 4))
+        joined = _join(_product(part, piece).reshape(count, factor.shape[1] // 4, 4))
         total = joined if terms <= PRODUCT_TERMS_MAX else (total + joined) % PRIME
     return total
 
@@ -225,7 +225,7 @@ class SharedRows:
         part = self._limbs if columns is None else self._limbs[:, columns]
         if weights.ndim != 2 or weights.shape[0] != part.shape[1]:
             raise ValueError(f"weights are {weights.shape}, expected ({part.shape[1]}, k)")
-        return combine(part.reshape(self.rows, -1), weight_limbs(weights))
+        return combine(part.reshape(self.rows, part.shape[1] * LIMBS), weight_limbs(weights))
 
     def column_sums(self, rows: NDArray[np.bool_] | None = None, columns: slice | None = None) -> Elements:
         """The sum of each column over the rows, or over those marked; (L,), or as many as ``columns`` names."""
@@ -253,7 +253,8 @@ class SharedRows:
         if not 0 <= first <= last <= self.columns:
             raise ValueError(f"columns {first}..{last} of {self.columns}")
         selector = np.tile(np.eye(LIMBS), (last - first, 1))
-        return _limbs_to_elements(_product(self._limbs[:, first:last].reshape(self.rows, -1), selector))
+        words = self._limbs[:, first:last].reshape(self.rows, (last - first) * LIMBS)
+        return _limbs_to_elements(_product(words, selector))
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> SharedRows:
         """The rows that are marked, or those with the given indices in their order."""

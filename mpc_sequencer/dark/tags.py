@@ -22,4 +22,4 @@ BUNDLE_LEAF: Final = Tag("MPCSEQ/v1/dark/bundle-leaf")  # bundle's hash || SHA25
 BUNDLE_NODE: Final = Tag("MPCSEQ/v1/dark/bundle-node")
 ACKNOWLEDGED: Final = Tag("MPCSEQ/v1/dark/acknowledged")  # order ids
 DEGREE: Final = Tag("MPCSEQ/v1/dark/degree")  # coin 32: seed of the weights that degrees are checked with
-DEGREE_SHARES: Final = Tag("MPCSEQ/v1/dark/degree-shares")  # orders' hash 32 || opened shares, 12 bytes each
+DEGREE_SHARES: Final = Tag("MPCSEQ/v1/dark/degree-shares")  # a party's shares, 12 bytes each, in the batch's order
