@@ -10,20 +10,22 @@ The verdict is a function of what is logged, so that no party that says one thin
 two honest members go on with different orders (:func:`judge`). For each order, of the shares said:
 
 * all on one polynomial of degree t: *good*;
-* too far from any: *bad*. An honest trader's row has at most t wrong shares, and with t liars and t silent of n >= 4t+1
-  (as with t liars of 3t+1) so few are always decoded; so here the trader dealt badly. It is dropped;
-* on one but for some parties, which are *disputed*: they lied, or the trader dealt them something else. Each may log its
-  own bundle, opened (:func:`mpc_sequencer.dark.bundles.check_opened`). What it should have said follows from the bundle
-  alone, as the mask is in it. Where that is off the polynomial the trader dealt it: the order is dropped, and bundle and
-  logged shares prove why. Where it is on it, or no bundle is shown, the order stays, and the party has said what it had
-  not been dealt.
+* too far from any: *bad*. Of an honest trader's row at most t shares are wrong, which t liars and t silent parties of
+  n >= 4t+1 (or t liars of 3t+1) leave decodable; so here the trader dealt badly. It is dropped;
+* on one but for some parties, which are *disputed*: they lied, or the trader dealt them something else. Each may log
+  its own bundle, opened (:func:`mpc_sequencer.dark.bundles.check_opened`). What it should have said follows from the
+  bundle alone, as the mask is in it. Where that is off the polynomial the trader dealt it: the order is dropped, and
+  bundle and logged shares prove why. Where it is on it, or no bundle is shown, the order stays, and the party has said
+  what it had not been dealt.
 
-Nobody is blamed without the opened bundle. An honest trader's order cannot be dropped, by any t liars; opening a bundle
+Nobody is blamed without the opened bundle. No t liars can have an honest trader's order dropped; opening a bundle
 takes nothing from it either, for no honest party is ever in dispute with an honest trader. A member whose own share was
-the odd one can tell by :func:`disputes` and opens its bundle.
+the odd one sees it by :func:`disputes` and opens its bundle. A party whose shares are not in the log was not checked:
+it counts as absent in the computation.
 
-Departure from one combination over all orders first: per order it is one message all the same, and a failed combination
-would need a second round in the log.
+Why not inside the computation's session, as one combination of all orders and then one per order: there a party that
+was dealt a wrong share would pass for a liar and be convicted, a row on no polynomial would abort the batch, and
+without the log members could come to different verdicts. Per order it is one message as well.
 """
 
 from __future__ import annotations
@@ -173,9 +175,8 @@ def judge(
         if dealt is None:
             continue
         answered.add((index, bundle.party))
-        others = {party: values[index : index + 1] for party, values in shares.items() if party != bundle.party}
-        expected = decoder.decode({bundle.party: shares[bundle.party][index : index + 1], **others}, bundle.party + 1)
-        if dealt == expected.values[0]:
+        said = {party: values[index : index + 1] for party, values in shares.items()}
+        if dealt == decoder.decode(said, bundle.party + 1).values[0]:
             shown.add(bundle.party)
         else:
             dropped.add(index)
