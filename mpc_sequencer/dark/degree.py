@@ -140,15 +140,23 @@ def disputes(params: DarkParams, shares: Mapping[int, Elements]) -> tuple[dict[i
         raise Undecodable(f"{len(shares)} parties' degree shares, expected at least {decoder.shares_min}")
     disputed: dict[int, frozenset[int]] = {}
     bad: set[int] = set()
-    count = len(next(iter(shares.values())))
-    for index in _suspicious(decoder, shares, count):
+    pending = [(0, len(next(iter(shares.values()))))]
+    while pending:
+        first, last = pending.pop()
+        part = {party: values[first:last] for party, values in shares.items()}
         try:
-            liars = decoder.decode({party: values[index : index + 1] for party, values in shares.items()}).liars
+            liars = decoder.decode(part).liars
         except Undecodable:
-            bad.add(index)
+            if last - first == 1:
+                bad.add(first)
+            else:  # some order is bad, or different parties are off in different orders
+                middle = (first + last) // 2
+                pending += [(first, middle), (middle, last)]
             continue
-        if liars:
-            disputed[index] = liars
+        for party in liars:
+            off = np.flatnonzero(part[party] != decoder.decode(part, party + 1).values)
+            for index in (off + first).tolist():
+                disputed[index] = disputed.get(index, frozenset()) | {party}
     return disputed, frozenset(bad)
 
 
@@ -201,27 +209,6 @@ def _dealt(
         return None
     row = from_bytes(dealt, column_weights.shape[0])
     return int((row @ column_weights)[0]) % PRIME
-
-
-def _suspicious(decoder: Decoder, shares: Mapping[int, Elements], count: int) -> list[int]:
-    """The orders whose shares are not all on one polynomial: halves that decode without liars are good at once."""
-    pending, found = [(0, count)], []
-    while pending:
-        first, last = pending.pop()
-        if first == last:
-            continue
-        try:
-            good = not decoder.decode({party: values[first:last] for party, values in shares.items()}).liars
-        except Undecodable:
-            good = False
-        if good:
-            continue
-        if last - first == 1:
-            found.append(first)
-            continue
-        middle = (first + last) // 2
-        pending += [(first, middle), (middle, last)]
-    return sorted(found)
 
 
 def mark(kept: Iterable[int], orders: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
