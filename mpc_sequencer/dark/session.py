@@ -7,8 +7,12 @@
   that is not below the prime, is no message: the party is an erasure of this round, and is blamed. Messages of later rounds
   are kept until their round comes, as many as a program has rounds, :data:`EARLY_BYTES_MAX` bytes of one party together.
 * *End of a round.* A round ends when all have spoken from whom anything is awaited, and what they said decodes; or at its
-  time-out, when what is there decodes. A round that does not decode at its time-out, or never can, aborts the session. The
-  caller reports the time-out of every round that it does not see ended, so no session hangs.
+  time-out, when what is there decodes. A round that does not decode at its time-out, or never can, aborts the session.
+* *Clocks.* The clock of a round starts with :class:`Clock`, which is when n - t parties have spoken in it. Started with
+  the round, it would run out for an honest party whom a corrupt one's message let go ahead, while the others still wait
+  for that message in the round before; who is ahead would abort alone. All n - t honest parties speak in every round
+  that one of them ends, so a clock that does not start means more than t faults, and only the deadline of the whole
+  session (:class:`Expired`, the caller's) ends it. So no session hangs, and each party costs a session one time-out.
 * *Who is awaited.* A party that let a time-out pass is *absent*: it is not waited for any more, but counts again in every
   round it speaks in time. A party that was found to lie, to send malformed messages or two of them, is *convicted*: it
   is neither waited for nor heard. An erasure costs the decoder half of what an error costs, and with each convicted party
@@ -18,8 +22,7 @@
   :mod:`mpc_sequencer.dark.decoding`), so parties that count different messages still compute the same.
 * *One life.* A session never resumes: who restarts has logged the attempt and sits it out. Its masks depend on the attempt.
 
-Effects name what follows: :class:`Say` (to all others; the number of the round is what a time-out names), then at the
-end :class:`Done` or :class:`Aborted`, with :class:`Blame` before whatever it leads to. Messages are not signed here:
+Effects name what follows: :class:`Say` to all others, :class:`Clock`, and at the end :class:`Done` or :class:`Aborted`, with :class:`Blame` before whatever it leads to. Messages are not signed here:
 the caller's channel signs them, and keeps the signed form of what is blamed as evidence.
 """
 
@@ -56,6 +59,7 @@ EQUIVOCATION: Final = "equivocation"
 SILENT: Final = "silent"
 Fault = Literal["lie", "malformed", "equivocation", "silent"]
 """``silent`` proves nothing: the network may be slow. The others are proven by the party's signed messages."""
+AbortCode = Literal["undecodable", "fault", "rounds", "expired"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +77,32 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """The time for a round is over; without meaning when the round has ended."""
+    """The clock of a round has run out; without meaning when the round has ended."""
 
     round: int
 
 
-Event = Begin | Heard | TimedOut
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The session has taken longer than its caller allows it."""
+
+
+Event = Begin | Heard | TimedOut | Expired
 
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Send ``message`` to all other parties and start the clock of ``round``."""
+    """Send ``message`` to all other parties."""
 
     round: int
     message: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Start the clock of ``round``: enough have spoken, the others are waited for so long and no longer."""
+
+    round: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +125,16 @@ class Done(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Aborted:
-    """The session ended without an outcome. Codes: ``undecodable`` (too few shares, or lies beyond correction),
-    ``fault`` (opened values that no honest run gives), ``rounds`` (more rounds, or larger ones, than a session has)."""
+    """The session ended without an outcome, for one of :data:`AbortCode`: ``undecodable`` (too few shares, or lies beyond
+    correction), ``fault`` (opened values that no honest run gives), ``rounds`` (more rounds, or larger ones, than a
+    session has), ``expired``."""
 
-    code: Literal["undecodable", "fault", "rounds"]
+    code: AbortCode
     round: int
     detail: str
 
 
-Effect = Say | Blame | Done[Any] | Aborted
+Effect = Say | Clock | Blame | Done[Any] | Aborted
 
 
 class DarkSession(Generic[T]):
@@ -130,6 +147,7 @@ class DarkSession(Generic[T]):
         self.faults_t = faults_t
         self.round = -1
         self.ended = False
+        self._timed = -1
         self.convicted: set[int] = set()
         self.absent: set[int] = set()
         self._program = program
@@ -151,6 +169,8 @@ class DarkSession(Generic[T]):
             return self._hear(event.party, event.message)
         if isinstance(event, Begin):
             return self._begin() if self.round < 0 else []
+        if isinstance(event, Expired):
+            return self._abort("expired", f"{len(self._shares)} of {self.parties} parties were heard in the last round")
         return self._time_out() if event.round == self.round else []
 
     def transcript(self) -> Transcript:
@@ -240,7 +260,7 @@ class DarkSession(Generic[T]):
         while not self.ended and self._step is not None:
             waiting = self._awaited()
             if waiting - self.absent and not final:
-                break
+                return effects + self._clock()
             if len(self.convicted) > self.faults_t:
                 detail = f"{len(self.convicted)} parties convicted, expected at most {self.faults_t}"
                 return effects + self._abort("undecodable", detail)
@@ -250,7 +270,7 @@ class DarkSession(Generic[T]):
                 )
             except Undecodable as error:
                 if waiting and not final:
-                    break  # an absent party's shares may yet decide
+                    return effects + self._clock()  # an absent party's shares may yet decide
                 effects += [
                     blame
                     for suspect in sorted(error.suspects)
@@ -260,6 +280,12 @@ class DarkSession(Generic[T]):
             final = False
             effects += self._end_round(values, liars)
         return effects
+
+    def _clock(self) -> list[Effect]:
+        if self._timed == self.round or len(self._shares) < self.parties - self.faults_t:
+            return []
+        self._timed = self.round
+        return [Clock(self.round)]
 
     def _end_round(self, values: tuple[Elements, ...], liars: frozenset[int]) -> list[Effect]:
         effects: list[Effect] = []
@@ -283,7 +309,7 @@ class DarkSession(Generic[T]):
         self._shares.pop(party, None)
         return [Blame(party, fault, number, self._name(), detail)]
 
-    def _abort(self, code: Literal["undecodable", "fault", "rounds"], detail: str) -> list[Effect]:
+    def _abort(self, code: AbortCode, detail: str) -> list[Effect]:
         self.ended = True
         self._program.close()
         return [Aborted(code, self.round, detail)]

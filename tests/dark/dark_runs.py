@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from mpc_sequencer.core.actions import BUY
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.dark.clearing import Batch
@@ -19,7 +20,19 @@ from mpc_sequencer.dark.primitives import Shared
 from mpc_sequencer.dark.program import Program
 from mpc_sequencer.dark.prss import Prss, PrssKeys, prss_context, subsets, subsets_of
 from mpc_sequencer.dark.rule import PlainOrder
-from mpc_sequencer.dark.session import Aborted, Begin, Blame, DarkSession, Done, Effect, Heard, Say, TimedOut
+from mpc_sequencer.dark.session import (
+    Aborted,
+    Begin,
+    Blame,
+    Clock,
+    DarkSession,
+    Done,
+    Effect,
+    Expired,
+    Heard,
+    Say,
+    TimedOut,
+)
 from mpc_sequencer.dark.sharing import interpolate, share
 from mpc_sequencer.dark.transcript import RoundShares, open_round
 
@@ -192,8 +205,8 @@ def run_local(
     shuffle: int | None = None,
 ) -> Run:
     """Run one session per program to the end. ``deaths[party]`` is the first round whose message the party does not send;
-    it does nothing more. When no message is under way, time runs out for every party's round. ``shuffle`` seeds a
-    random order of delivery."""
+    it does nothing more. When no message is under way, every clock that was started runs out; where there is none, the
+    sessions expire. ``shuffle`` seeds a random order of delivery."""
     parties = len(programs)
     deaths = deaths or {}
     sessions = [DarkSession(SESSION, party, parties, faults_t, one) for party, one in enumerate(programs)]
@@ -201,6 +214,7 @@ def run_local(
     queue: list[tuple[int, int, bytes]] = []
     draw = random.Random(shuffle)
     dead: set[int] = set()
+    clocks: dict[int, int] = {}
 
     def apply(party: int, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -215,6 +229,8 @@ def run_local(
                     if receiver != party:
                         sent = [effect.message] if hook is None else hook(party, receiver, effect.round, effect.message)
                         queue.extend((receiver, party, message) for message in sent)
+            elif isinstance(effect, Clock):
+                clocks[party] = effect.round
             elif isinstance(effect, Blame):
                 run.blames[party].append(effect)
             elif isinstance(effect, Done):
@@ -241,8 +257,9 @@ def run_local(
             return run
         run.time_outs += 1
         assert run.time_outs < 1000, "the run does not end"
-        for party in pending:
-            apply(party, sessions[party].step(TimedOut(sessions[party].round)))
+        ringing = [party for party in pending if clocks.get(party) == sessions[party].round]
+        for party in ringing or pending:
+            apply(party, sessions[party].step(TimedOut(clocks[party]) if ringing else Expired()))
 
 
 def payload_changed(message: bytes, change: Callable[[bytes], bytes]) -> bytes:
