@@ -164,9 +164,10 @@ def _locate(points: tuple[int, ...], word: Sequence[int], degree: int, radius: i
         quotient, rest = _divide(older, newer)
         older, newer = newer, rest
         older_factor, newer_factor = newer_factor, _subtract(older_factor, _multiply(quotient, newer_factor))
-    message, rest = _divide(newer, newer_factor)
-    if rest or len(message) > degree + 1:
+    message, _ = _divide(newer, newer_factor)
+    if len(message) > degree + 1:
         return None
+    # Of the degree and as near as this it is the codeword, however it was found.
     wrong = {point for point, value in zip(points, word, strict=True) if _evaluate(message, point) != value}
     return wrong if len(wrong) <= radius else None
 

@@ -36,12 +36,11 @@ def split(octets: NDArray[np.uint8]) -> Loose:
 def join(loose: Loose) -> NDArray[np.uint16]:
     """The elements in [0, p), as six 16-bit limbs each, (n, 6)."""
     limbs = loose.copy()
-    for _ in range(2):  # the first leaves less than 2^94 + 2^10, the second less than 2^94
-        _carry(limbs, 4)
-        limbs[0] += (limbs[3] >> _TOP_BITS) * _FOLD
-        limbs[3] &= (1 << _TOP_BITS) - 1
     _carry(limbs, 4)
-    excess = limbs.copy()  # x >= p exactly where x + 2^94 - p >= 2^94
+    limbs[0] += (limbs[3] >> _TOP_BITS) * _FOLD
+    limbs[3] &= (1 << _TOP_BITS) - 1
+    _carry(limbs, 4)
+    excess = limbs.copy()  # now x < 2^94 + 2^11 < 2p, and x >= p exactly where x + 2^94 - p >= 2^94
     excess[0] += _FOLD
     _carry(excess, 4)
     over = (excess[3] >> _TOP_BITS).astype(bool)

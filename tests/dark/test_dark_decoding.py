@@ -100,13 +100,15 @@ def test_silent_parties_that_are_among_the_t_leave_the_rest_corrected(silent: in
 
 
 def test_attack_a_liar_beside_a_slow_honest_party_does_not_move_a_value() -> None:
-    """Error-and-erasure decoding would take eight of nine shares to correct one error, and so be led astray by two."""
+    """Decoding to half the distance would take two liars' word over one honest party's where two others are slow."""
     shares = sharing([7], 4, 9)
-    received = {index: vector for index, vector in shares.items() if index != 8}
+    received = {index: vector for index, vector in shares.items() if index < 7}
     lies = colluding(received, (0, 1), 4, 1)
     with pytest.raises(Undecodable) as refused:
         Decoder(9, 4, 2).decode(lies)
-    assert refused.value.positions == 1
+    assert refused.value.positions == 1 and refused.value.suspects == frozenset()
+    assert interpolate({index: lies[index] for index in range(6)}).tolist() == [8], "and honest party 6 would be blamed"
+    assert Decoder(9, 4, 2).decode(colluding(shares, (0, 1), 4, 1)).values.tolist() == [7]
     naive = Decoder(5, 2, 0)
     four = {index: vector for index, vector in sharing([7], 2, 5).items() if index < 3}
     assert naive.decode(colluding(four, (0,), 2, 1)).values.tolist() == [8], "without a spare share a lie is the value"
@@ -141,8 +143,20 @@ def test_random_words_are_refused() -> None:
     generator = np.random.default_rng(5)
     for parties, degree, t in ((5, 2, 1), (9, 4, 2), (13, 6, 3), (9, 2, 2)):
         words = {i: elements(int.from_bytes(generator.bytes(20), "little") for _ in range(3)) for i in range(parties)}
-        with pytest.raises(Undecodable):
+        with pytest.raises(Undecodable) as refused:
             Decoder(parties, degree, t).decode(words)
+        assert refused.value.suspects == frozenset() and refused.value.positions == 3
+
+
+@pytest.mark.parametrize(("parties", "t"), SIZES)
+def test_a_sharing_of_a_higher_degree_is_refused(parties: int, t: int) -> None:
+    for degree in range(t, parties):
+        for higher in range(degree + 1, parties):
+            shares = sharing([1, 2], higher, parties)
+            if parties >= degree + 1 + t:
+                with pytest.raises(Undecodable) as refused:
+                    Decoder(parties, degree, t).decode(shares)
+                assert refused.value.positions == 2 and refused.value.suspects == frozenset()
 
 
 def test_a_vector_of_no_values_opens_to_none() -> None:
