@@ -1,11 +1,11 @@
-"""The dark batch as a program: from shared rows of orders to the fills, by the dark rule (:mod:`mpc_sequencer.dark.rule`).
+"""The dark batch as a program: from shared rows to the fills, by the dark rule (:mod:`mpc_sequencer.dark.rule`).
 
 Steps, with n parties, N orders, P ticks; rounds in brackets, for searches of a and b levels:
 
-1. *Masks* [2]: all random bits that the comparisons will need. They depend on no input: :func:`prepare` may run before the
-   batch is known, under the same attempt's shared randomness.
-2. *Validity* [1]: one opening of degree 2t per order, 0 where the order's row is well-formed. With r, the weights of the
-   linear checks and g drawn from the coin after the inputs are fixed, and e the 2P entries of the row::
+1. *Masks* [2]: all random bits that the comparisons will need. They depend on no input: :func:`prepare` may run before
+   the batch is known, under the same attempt's shared randomness.
+2. *Validity* [1]: one opening of degree 2t per order, 0 where the order's row is well-formed. With r, the weights of
+   the linear checks and g drawn from the coin after the inputs are fixed, and e the 2P entries of the row::
 
        <r,e>^2 - <r^2,e><1,e>  =  - sum over i < j of e_i e_j (r_i - r_j)^2      at most one entry is not 0
        sum over the bit columns of g_j (b_j^2 - b_j)                             every bit is one
@@ -18,13 +18,14 @@ Steps, with n parties, N orders, P ticks; rounds in brackets, for searches of a 
 4. *Crossed?* [2, beside the first level of 5]: zero test of ``sum D(k) S(k)``, over the integers by the bound of
    :class:`mpc_sequencer.dark.params.DarkParams`.
 5. *Crossing position* [5a]: search over the staircase's 2P positions. It is tick and marginal side in one.
-6. *Cut* [5b]: search over the prefix sums of the marginal column, in priority order, for the first that reaches the rest.
-7. *Fills* [1]: linear in the rows now; buys count in lots, sells in lots times 2^Q, so that one value per order shows side
-   and lots, of filled orders alone.
+6. *Cut* [5b]: search over the prefix sums of the marginal column, in priority order, for the first that reaches the
+   rest.
+7. *Fills* [1]: linear in the rows now; buys count in lots, sells in lots times 2^Q, so that one value per order shows
+   side and lots, of filled orders alone.
 
 What becomes public is exactly: which orders are malformed (and the value of 2), whether the batch is crossed, the
-crossing position, the cut, the fills. :class:`mpc_sequencer.dark.program.ProgramFault` where an opened value is none that
-an honest run gives. Rounds in all, beside preparation: ``2 + 5a + 5b``.
+crossing position, the cut, the fills. :class:`mpc_sequencer.dark.program.ProgramFault` where an opened value is none
+that an honest run gives. Rounds in all, beside preparation: ``2 + 5a + 5b``.
 """
 
 from __future__ import annotations
@@ -95,9 +96,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a party computes a batch from. ``rows`` are its shares; the rest is public and the same for all: ``deposits`` of
-    the orders in the order of the rows, the ``coin`` (32 bytes, drawn after the rows were fixed) and ``priority``, all
-    indices of the orders, first served first."""
+    """What a party computes a batch from. ``rows`` are its shares; the rest is public and the same for all:
+    ``deposits`` of the orders in the order of the rows, the ``coin`` (32 bytes, drawn after the rows were fixed) and
+    ``priority``, all indices of the orders, first served first."""
 
     rows: SharedRows
     deposits: tuple[Deposit, ...]

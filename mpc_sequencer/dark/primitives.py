@@ -1,22 +1,23 @@
 """Arithmetic on shared values whose every opening is checked: products, random bits, zero tests, comparisons, searches.
 
-All follow one pattern. A product of two sharings of degree t has degree 2t and is never used as it is: it is opened with
-a random value and a fresh sharing of zero added (``[xy]_2t + [r]_t + [0]_2t``), over all parties, and the opening is
-checked or corrected before anything is done with it; ``[xy]_t`` is what was opened less ``[r]_t``. Without ``[0]_2t`` the
-opened polynomial of degree 2t would show relations between x and y; checking outputs alone would miss a lie here.
+All follow one pattern. A product of two sharings of degree t has degree 2t and is never used as it is: it is opened
+with a random value and a fresh sharing of zero added (``[xy]_2t + [r]_t + [0]_2t``), over all parties, and the opening
+is checked or corrected before anything is done with it; ``[xy]_t`` is what was opened less ``[r]_t``. Without
+``[0]_2t`` the opened polynomial of degree 2t would show relations between x and y; checking outputs alone would miss a
+lie here.
 
-* *Random bits* (Damgard, Fitzi, Kiltz, Nielsen, Toft, TCC 2006, section 3, by PRSS): open r^2; r over its one root that is a
-  square is 1 or -1 with equal chance. A square of 0 is drawn again under the next attempt's name.
+* *Random bits* (Damgard, Fitzi, Kiltz, Nielsen, Toft, TCC 2006, section 3, by PRSS): open r^2; r over its one root that
+  is a square is 1 or -1 with equal chance. A square of 0 is drawn again under the next attempt's name.
 * *Zero test*: the value, reduced to degree t, times a random one is opened, again re-randomised.
 * *Comparison* x >= 0 for ``-2^K < x < 2^K``: y = x + 2^K is opened under the mask ``r = r_low + 2^K r_high`` with
-  K shared bits below and :data:`MASK_HIGH_BITS` statistically hiding bits above. The bit wanted is that of 2^K in y, and
-  follows linearly from y, the opened value's low part c, r_low and ``c < r_low``. The last is found from pairs of bits of
-  r_low: with the product of both bits known (made beforehand, it depends on no input) "c's digit is less" and "is
-  equal" are linear, and digits are joined pairwise, the higher one deciding unless equal. S pairs of bits need
-  ``1 + (ceil(log2 S) - 1)`` rounds, after which the bit stands as a sharing of degree 2t, re-randomised, for the caller to
-  open in one more: **5 rounds for 18 to 32 bits**, whatever the number of comparisons.
-* *Search* for the last position at which a falling predicate holds: per level, all its probes in one comparison. What is
-  opened follows from the position that is found and so tells nothing beside it.
+  K shared bits below and :data:`MASK_HIGH_BITS` statistically hiding bits above. The bit wanted is that of 2^K in y,
+  and follows linearly from y, the opened value's low part c, r_low and ``c < r_low``. The last is found from pairs of
+  bits of r_low: with the product of both bits known (made beforehand, it depends on no input) "c's digit is less" and
+  "is equal" are linear, and digits are joined pairwise, the higher one deciding unless equal. S pairs of bits need
+  ``1 + (ceil(log2 S) - 1)`` rounds, after which the bit stands as a sharing of degree 2t, re-randomised, for the caller
+  to open in one more: **5 rounds for 18 to 32 bits**, whatever the number of comparisons.
+* *Search* for the last position at which a falling predicate holds: per level, all its probes in one comparison. What
+  is opened follows from the position that is found and so tells nothing beside it.
 
 Names make each use of the shared randomness its own (:class:`mpc_sequencer.dark.prss.Prss` refuses a name used twice).
 """
@@ -180,7 +181,7 @@ def nonnegative(shared: Shared, values: Elements, masks: Masks, name: str) -> Pr
 
 
 def _digits_below(masks: Masks, low: Elements) -> tuple[Elements, Elements]:
-    """Per digit of the public ``low``, highest first: "it is below the mask's" and (but for the lowest) "it is equal"."""
+    """Per digit of the public ``low``, highest first: is it below the mask's, and (but for the lowest) is it equal."""
     one, two, both = masks.one, masks.two, masks.both
     digits = one.shape[1]
     shifts = np.arange(masks.bits - _DIGIT_BITS, -1, -_DIGIT_BITS)
@@ -207,7 +208,7 @@ def _join(shared: Shared, less: Elements, equal: Elements, name: str) -> Program
 
 
 def search_arities(outcomes: int, levels: int) -> tuple[int, ...]:
-    """Into how many parts each of ``levels`` levels splits what is left of ``outcomes`` positions, so that one remains."""
+    """Into how many parts each level splits what is left of ``outcomes`` positions, so that one remains."""
     arities, left = [], outcomes
     for remaining in range(levels, 0, -1):
         arity = 1

@@ -2,8 +2,8 @@
 
 A program computes on one party's shares. Where it needs to know a shared value it yields a :class:`Round` and is sent
 the opened values, in the order of its openings; everything else is local. It reads no clock, draws no randomness (the
-shared randomness is in its :class:`mpc_sequencer.dark.prss.Prss`) and knows of no network, so that the same program runs
-in a node, in a test with five parties in one process, and with shares of zero in a reader of the transcript
+shared randomness is in its :class:`mpc_sequencer.dark.prss.Prss`) and knows of no network, so that the same program
+runs in a node, in a test with five parties in one process, and with shares of zero in a reader of the transcript
 (:mod:`mpc_sequencer.dark.transcript`): its course depends on public values only. Programs compose with ``yield from``,
 one after the other, and with :func:`gather`, in the same rounds.
 

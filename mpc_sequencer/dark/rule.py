@@ -1,8 +1,8 @@
 """The dark rule: what a dark batch clears to, in the plain. The committee computes the same over shares
 (:mod:`mpc_sequencer.dark.clearing`), and its result is tested against this one.
 
-An order buys or sells a number of lots at its tick or better. With P ticks let D(k) be the lots of all buys at tick k or
-above and S(k) the lots of all sells at tick k or below; D(P) = S(-1) = 0.
+An order buys or sells a number of lots at its tick or better. With P ticks let D(k) be the lots of all buys at tick k
+or above and S(k) the lots of all sells at tick k or below; D(P) = S(-1) = 0.
 
 * *Crossed.* The batch is crossed where at some tick both D and S are above 0. Otherwise nobody trades, and no tick is
   told: in an uncrossed book it would be somebody's price.
@@ -19,9 +19,9 @@ above and S(k) the lots of all sells at tick k or below; D(P) = S(-1) = 0.
   where the rest is 0.
 
 Everyone trades at the one clearing tick. The volume is the largest that any tick allows. Where a whole range of ticks
-balances exactly, the highest position of excess 0 counts, so the range's upper end is the price. The plain auction's finer
-tie-breaks (the middle of the range, shares in proportion) would need bits that the tick does not imply, and a dark
-batch opens nothing else.
+balances exactly, the highest position of excess 0 counts, so the range's upper end is the price. The plain auction's
+finer tie-breaks (the middle of the range, shares in proportion) would need bits that the tick does not imply, and a
+dark batch opens nothing else.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class DarkFill:
 
 @dataclass(frozen=True, slots=True)
 class DarkOutcome:
-    """What a dark batch makes public. ``tick`` and ``marginal_side`` are None and ``fills`` empty where the batch is not
-    crossed; ``fills`` ascend by order; ``rejected`` are the indices of malformed orders, ascending; ``last_marginal`` is
-    the index of the last marginal order that traded."""
+    """What a dark batch makes public. ``tick`` and ``marginal_side`` are None and ``fills`` empty where the batch is
+    not crossed; ``fills`` ascend by order; ``rejected`` are the indices of malformed orders, ascending;
+    ``last_marginal`` is the index of the last marginal order that traded."""
 
     crossed: bool
     tick: int | None

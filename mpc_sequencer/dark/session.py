@@ -4,26 +4,30 @@
 
 * *Messages.* In each round every party sends all others one :class:`RoundShares`. Of a party the first message of a
   round counts; a second, different one is an offence. A message of another length than the round's, or with an element
-  that is not below the prime, is no message: the party is an erasure of this round, and is blamed. Messages of later rounds
-  are kept until their round comes, as many as a program has rounds, :data:`EARLY_BYTES_MAX` bytes of one party together.
-* *End of a round.* A round ends when all have spoken from whom anything is awaited, and what they said decodes; or at its
-  time-out, when what is there decodes. A round that does not decode at its time-out, or never can, aborts the session.
+  that is not below the prime, is no message: the party is an erasure of this round, and is blamed. Messages of later
+  rounds are kept until their round comes, as many as a program has rounds, :data:`EARLY_BYTES_MAX` bytes of one party
+  together.
+* *End of a round.* A round ends when all have spoken from whom anything is awaited, and what they said decodes; or at
+  its time-out, when what is there decodes. A round that does not decode at its time-out, or never can, aborts the
+  session.
 * *Clocks.* The clock of a round starts with :class:`Clock`, which is when n - t parties have spoken in it. Started with
   the round, it would run out for an honest party whom a corrupt one's message let go ahead, while the others still wait
   for that message in the round before; who is ahead would abort alone. All n - t honest parties speak in every round
   that one of them ends, so a clock that does not start means more than t faults, and only the deadline of the whole
   session (:class:`Expired`, the caller's) ends it. So no session hangs, and each party costs a session one time-out.
-* *Who is awaited.* A party that let a time-out pass is *absent*: it is not waited for any more, but counts again in every
-  round it speaks in time. A party that was found to lie, to send malformed messages or two of them, is *convicted*: it
-  is neither waited for nor heard. An erasure costs the decoder half of what an error costs, and with each convicted party
-  one liar less is possible among the rest, so a convicted one never takes away from what can be corrected. More than
-  t convicted abort the session: what it rests on does not hold.
+* *Who is awaited.* A party that let a time-out pass is *absent*: it is not waited for any more, but counts again in
+  every round it speaks in time. A party that was found to lie, to send malformed messages or two of them, is
+  *convicted*: it is neither waited for nor heard. An erasure costs the decoder half of what an error costs, and with
+  each convicted party one liar less is possible among the rest, so a convicted one never takes away from what can be
+  corrected. More than t convicted abort the session: what it rests on does not hold.
 * *What is safe.* With at most t corrupt parties a value is either the true one at every honest party or refused (see
   :mod:`mpc_sequencer.dark.decoding`), so parties that count different messages still compute the same.
-* *One life.* A session never resumes: who restarts has logged the attempt and sits it out. Its masks depend on the attempt.
+* *One life.* A session never resumes: who restarts has logged the attempt and sits it out. Its masks depend on the
+  attempt.
 
-Effects name what follows: :class:`Say` to all others, :class:`Clock`, and at the end :class:`Done` or :class:`Aborted`, with :class:`Blame` before whatever it leads to. Messages are not signed here:
-the caller's channel signs them, and keeps the signed form of what is blamed as evidence.
+Effects name what follows: :class:`Say` to all others, :class:`Clock`, and at the end :class:`Done` or :class:`Aborted`,
+with :class:`Blame` before whatever it leads to. Messages are not signed here: the caller's channel signs them, and
+keeps the signed form of what is blamed as evidence.
 """
 
 from __future__ import annotations
@@ -125,9 +129,9 @@ class Done(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Aborted:
-    """The session ended without an outcome, for one of :data:`AbortCode`: ``undecodable`` (too few shares, or lies beyond
-    correction), ``fault`` (opened values that no honest run gives), ``rounds`` (more rounds, or larger ones, than a
-    session has), ``expired``."""
+    """The session ended without an outcome, for one of :data:`AbortCode`: ``undecodable`` (too few shares, or lies
+    beyond correction), ``fault`` (opened values that no honest run gives), ``rounds`` (more rounds, or larger ones,
+    than a session has), ``expired``."""
 
     code: AbortCode
     round: int
@@ -138,7 +142,7 @@ Effect = Say | Clock | Blame | Done[Any] | Aborted
 
 
 class DarkSession(Generic[T]):
-    """Party ``party``'s run of ``program`` under the 32-byte ``session_id``, which names one attempt and nothing else."""
+    """Party ``party``'s run of ``program`` under the 32-byte ``session_id``, which names one attempt alone."""
 
     def __init__(self, session_id: bytes, party: int, parties: int, faults_t: int, program: Program[T]) -> None:
         self.session_id = session_id
@@ -162,7 +166,7 @@ class DarkSession(Generic[T]):
         return f"DarkSession(party={self.party}, round={self.round}, ended={self.ended})"
 
     def step(self, event: Event) -> list[Effect]:
-        """What follows from an event. Events after the end, or before :class:`Begin` but for messages, have no effect."""
+        """What follows from an event. After the end nothing does; before :class:`Begin` messages are kept."""
         if self.ended:
             return []
         if isinstance(event, Heard):
@@ -194,7 +198,7 @@ class DarkSession(Generic[T]):
         if not 0 <= party < self.parties or party == self.party or party in self.convicted:
             return []
         try:
-            shares = decode(RoundShares, message, bytes_max=MESSAGE_BYTES_MAX)
+            shares: RoundShares = decode(RoundShares, message, bytes_max=MESSAGE_BYTES_MAX)
         except ProtocolError as error:
             return self._convict(party, MALFORMED, max(self.round, 0), str(error)) + self._advance()
         if shares.session_id != self.session_id:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Final, Generic, TypeVar
 
 import numpy as np
@@ -86,7 +87,7 @@ class Transcript(Value, frozen=True):
 
 def decode_transcript(data: bytes) -> Transcript:
     """The strict inverse of :meth:`Transcript.encode`."""
-    transcript = decode(Transcript, data, bytes_max=TRANSCRIPT_BYTES_MAX)
+    transcript: Transcript = decode(Transcript, data, bytes_max=TRANSCRIPT_BYTES_MAX)
     transcript.rounds()
     return transcript
 
@@ -108,13 +109,13 @@ def open_round(
     one vector). Openings of one degree are decoded together. ``faults_t`` bounds the liars among ``received``. Raises
     :class:`mpc_sequencer.dark.errors.Undecodable`."""
     ends = np.cumsum([0] + [len(opening.shares) for opening in step.openings])
-    spans = [slice(int(start), int(end)) for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    spans = [slice(int(start), int(end)) for start, end in pairwise(ends)]
     values: list[Elements | None] = [None] * len(spans)
     liars: frozenset[int] = frozenset()
     for degree in sorted({opening.degree for opening in step.openings}):
         chosen = [at for at, opening in enumerate(step.openings) if opening.degree == degree]
         together = {
-            party: shares[spans[chosen[0]]] if len(chosen) == 1 else np.concatenate([shares[spans[at]] for at in chosen])
+            party: np.concatenate([shares[spans[at]] for at in chosen])
             for party, shares in received.items()
         }
         decoded = Decoder(parties, degree, faults_t).decode(together)
@@ -129,7 +130,7 @@ def open_round(
 
 @dataclass(frozen=True, slots=True)
 class Replayed(Generic[T]):
-    """What a transcript leads to: the program's outcome, and the parties whose shares did not lie on what was opened."""
+    """What a transcript leads to: the program's outcome, and the parties whose shares are off what was opened."""
 
     outcome: T
     liars: frozenset[int]

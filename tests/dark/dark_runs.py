@@ -1,4 +1,4 @@
-"""Runs of dark programs in one process: dealt keys, shared books, and sessions with a network that can be made to lie."""
+"""Runs of dark programs in one process: dealt keys, shared books, and sessions whose network can be made to lie."""
 
 from __future__ import annotations
 
@@ -101,11 +101,10 @@ def batches_of(
     ]
 
 
-def book_batches(params: DarkParams, orders: Sequence[PlainOrder], priority: Sequence[int], seed: int = 0) -> list[Batch]:
+def book_batches(params: DarkParams, orders: Sequence[PlainOrder], priority: Sequence[int]) -> list[Batch]:
     """Every party's batch of well-formed orders."""
-    return batches_of(
-        params, [row_of(params, order) for order in orders], [deposit_of(params, order) for order in orders], priority, seed
-    )
+    rows, deposits = [row_of(params, order) for order in orders], [deposit_of(params, order) for order in orders]
+    return batches_of(params, rows, deposits, priority)
 
 
 def random_book(seed: int, orders: int, ticks: int, quantity_max: int) -> tuple[list[PlainOrder], list[int]]:
@@ -204,13 +203,14 @@ def run_local(
     deaths: dict[int, int] | None = None,
     shuffle: int | None = None,
 ) -> Run:
-    """Run one session per program to the end. ``deaths[party]`` is the first round whose message the party does not send;
-    it does nothing more. When no message is under way, every clock that was started runs out; where there is none, the
-    sessions expire. ``shuffle`` seeds a random order of delivery."""
+    """Run one session per program to the end. ``deaths[party]`` is the first round whose message the party does not
+    send; it does nothing more. When no message is under way, every clock that was started runs out; where there is
+    none, the sessions expire. ``shuffle`` seeds a random order of delivery."""
     parties = len(programs)
     deaths = deaths or {}
     sessions = [DarkSession(SESSION, party, parties, faults_t, one) for party, one in enumerate(programs)]
-    run = Run(sessions=sessions, blames={party: [] for party in range(parties)}, bytes_said=dict.fromkeys(range(parties), 0))
+    run = Run(sessions=sessions, blames={party: [] for party in range(parties)})
+    run.bytes_said = dict.fromkeys(range(parties), 0)
     queue: list[tuple[int, int, bytes]] = []
     draw = random.Random(shuffle)
     dead: set[int] = set()

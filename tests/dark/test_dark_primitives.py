@@ -74,7 +74,7 @@ def test_a_product_is_a_sharing_of_degree_t_of_the_product(pairs: list[tuple[int
 
 
 def test_what_is_opened_of_a_product_says_nothing_of_its_factors() -> None:
-    """Beyond the random value, the opened polynomial's leading coefficient is fresh: not that of the factors' product."""
+    """Beyond the random value, the opened polynomial's leading coefficient is fresh, not the factors'."""
     left, right = shares_of(elements([3]), N, T, seed=1), shares_of(elements([4]), N, T, seed=2)
     seen = set()
     for attempt in range(3):

@@ -74,7 +74,7 @@ def test_random_books_clear_as_the_definition_says(orders: list[PlainOrder], dra
 
 @given(books(), st.randoms())
 @settings(max_examples=300, deadline=None)
-def test_a_cleared_book_is_balanced_within_limits_and_of_the_largest_volume(orders: list[PlainOrder], draw: object) -> None:
+def test_a_cleared_book_balances_within_limits_at_the_largest_volume(orders: list[PlainOrder], draw: object) -> None:
     priority = list(range(len(orders)))
     draw.shuffle(priority)  # type: ignore[attr-defined]
     outcome = clear_openly(orders, TICKS, priority)
