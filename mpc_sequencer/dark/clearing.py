@@ -25,7 +25,7 @@ Steps, with n parties, N orders, P ticks; rounds in brackets, for searches of a 
 
 What becomes public is exactly: which orders are malformed (and the value of 2), whether the batch is crossed, the
 crossing position, the cut, the fills. :class:`mpc_sequencer.dark.program.ProgramFault` where an opened value is none
-that an honest run gives. Rounds in all, beside preparation: ``2 + 5a + 5b``.
+that an honest run gives. Rounds in all: ``2 + 5a + 5b`` behind :func:`prepare`, one more with it (:func:`run`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Final, cast
 import numpy as np
 
 from mpc_sequencer.core.actions import BUY, SELL
-from mpc_sequencer.dark.field import UNIFORM_BYTES, SharedRows, uniform
+from mpc_sequencer.dark.field import ELEMENT_BYTES, UNIFORM_BYTES, SharedRows, uniform
 from mpc_sequencer.dark.layout import LINEAR_CHECKS, Deposit, Layout, linear_checks, linear_targets
 from mpc_sequencer.dark.params import PRIME, DarkParams
 from mpc_sequencer.dark.primitives import (
@@ -52,9 +52,10 @@ from mpc_sequencer.dark.primitives import (
     search_arities,
     search_comparisons,
 )
-from mpc_sequencer.dark.program import Program, ProgramFault, reveal
+from mpc_sequencer.dark.program import Program, ProgramFault, gather, reveal
 from mpc_sequencer.dark.rule import DarkFill, DarkOutcome, marginal
 from mpc_sequencer.dark.tags import VALIDITY
+from mpc_sequencer.dark.transcript import PAYLOAD_BYTES_MAX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,6 +63,10 @@ if TYPE_CHECKING:
     from mpc_sequencer.dark.field import Elements
 
 COIN_BYTES: Final = 32
+LEVELS_MAX: Final = 6
+"""Of a search, where the plan chooses."""
+COMPARISONS_WANTED: Final = 128
+"""Of a batch, where the plan chooses: all of them together then take less time than one round of a distant network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +79,26 @@ class Plan:
     cut_arities: tuple[int, ...]
 
     @classmethod
-    def of(cls, params: DarkParams, tick_levels: int = 3, cut_levels: int = 3) -> Plan:
-        """The plan for batches of up to ``orders_max``. Raises ``ValueError`` where the masks do not fit the field."""
+    def of(cls, params: DarkParams, tick_levels: int | None = None, cut_levels: int | None = None) -> Plan:
+        """The plan for batches of up to ``orders_max``: with the levels given, or else the fewest in all that take at
+        most
+        :data:`COMPARISONS_WANTED`. Raises ``ValueError`` where masks do not fit the field or a message its bound."""
         bits = params.comparison_bits - 1
         bits += bits % 2
         addends = comb(params.parties, params.faults_t)
         veiled_max = (2 << bits) + ((1 + (addends << MASK_HIGH_BITS)) << bits)
         if veiled_max >= PRIME:
             raise ValueError(f"a masked value of {veiled_max.bit_length()} bits is not below the prime")
-        if min(tick_levels, cut_levels) < 1:
-            raise ValueError(f"levels are {tick_levels} and {cut_levels}, expected at least 1")
-        return cls(
-            bits, search_arities(2 * params.ticks, tick_levels), search_arities(params.orders_max + 1, cut_levels)
-        )
+        plans = [
+            cls(bits, search_arities(2 * params.ticks, ticks), search_arities(params.orders_max + 1, cuts))
+            for ticks in (range(1, LEVELS_MAX + 1) if tick_levels is None else (tick_levels,))
+            for cuts in (range(1, LEVELS_MAX + 1) if cut_levels is None else (cut_levels,))
+        ]
+        wanted = [plan for plan in plans if plan.comparisons <= COMPARISONS_WANTED] or plans
+        best = min(wanted, key=lambda plan: (len(plan.tick_arities) + len(plan.cut_arities), plan.comparisons))
+        if best.comparisons * bits * ELEMENT_BYTES > PAYLOAD_BYTES_MAX:
+            raise ValueError(f"{best.comparisons} masks of {bits} bits are more than one message holds: more levels")
+        return best
 
     @property
     def comparisons(self) -> int:
@@ -127,10 +139,21 @@ def prepare(params: DarkParams, plan: Plan, shared: Shared) -> Program[MaskStock
 def clear(params: DarkParams, plan: Plan, shared: Shared, batch: Batch, stock: MaskStock) -> Program[DarkOutcome]:
     """Clear a batch with the masks of :func:`prepare`."""
     batch.check(params)
-    orders = batch.rows.rows
-    if orders == 0:
-        return DarkOutcome.uncrossed()
     valid = yield from validity(params, shared, batch)
+    return (yield from _match(params, plan, shared, batch, stock, valid))
+
+
+def run(params: DarkParams, plan: Plan, shared: Shared, batch: Batch) -> Program[DarkOutcome]:
+    """:func:`prepare` and :func:`clear`, with the orders' validity tested beside the masks' making."""
+    batch.check(params)
+    stock, valid = yield from gather(prepare(params, plan, shared), validity(params, shared, batch))
+    return (yield from _match(params, plan, shared, batch, stock, valid))
+
+
+def _match(
+    params: DarkParams, plan: Plan, shared: Shared, batch: Batch, stock: MaskStock, valid: NDArray[np.bool_]
+) -> Program[DarkOutcome]:
+    """The steps behind validity."""
     rejected = tuple(int(index) for index in np.flatnonzero(~valid))
     if not valid.any():
         return DarkOutcome.uncrossed(rejected)
@@ -145,18 +168,14 @@ def clear(params: DarkParams, plan: Plan, shared: Shared, batch: Batch, stock: M
     return replace(outcome, rejected=rejected)
 
 
-def run(params: DarkParams, plan: Plan, shared: Shared, batch: Batch) -> Program[DarkOutcome]:
-    """:func:`prepare`, then :func:`clear`."""
-    stock = yield from prepare(params, plan, shared)
-    return (yield from clear(params, plan, shared, batch, stock))
-
-
 # --- validity -------------------------------------------------------------------------------------------------------
 
 
 def validity(params: DarkParams, shared: Shared, batch: Batch) -> Program[NDArray[np.bool_]]:
-    """Which orders' rows are well-formed. 1 round."""
+    """Which orders' rows are well-formed. 1 round, where there is any order."""
     layout, rows = Layout.of(params), batch.rows
+    if rows.rows == 0:
+        return np.zeros(0, dtype=np.bool_)
     entries, bits = 2 * layout.ticks, layout.bits.stop - layout.bits.start
     drawn = uniform(
         hashlib.shake_256(VALIDITY(batch.coin)).digest((entries + bits + LINEAR_CHECKS) * UNIFORM_BYTES),

@@ -209,6 +209,8 @@ def _join(shared: Shared, less: Elements, equal: Elements, name: str) -> Program
 
 def search_arities(outcomes: int, levels: int) -> tuple[int, ...]:
     """Into how many parts each level splits what is left of ``outcomes`` positions, so that one remains."""
+    if levels < 1:
+        raise ValueError(f"levels is {levels}, expected at least 1")
     arities, left = [], outcomes
     for remaining in range(levels, 0, -1):
         arity = 1

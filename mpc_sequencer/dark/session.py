@@ -55,7 +55,7 @@ from mpc_sequencer.dark.transcript import (
 T = TypeVar("T")
 
 EARLY_BYTES_MAX: Final = 1 << 20
-"""Payload bytes of later rounds that are kept of one party."""
+"""Payload bytes of later rounds that are kept of one party: more than all rounds of the largest batch take."""
 
 LIE: Final = "lie"
 MALFORMED: Final = "malformed"

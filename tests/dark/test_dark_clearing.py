@@ -116,11 +116,11 @@ def test_a_larger_batch_clears_as_in_the_plain_over_sessions() -> None:
     expected = clear_openly(orders, 64, priority)
     assert expected.volume_lots > 0
     assert done.outcomes == dict.fromkeys(range(5), expected)
-    assert done.sessions[0].round + 1 == 24
+    assert done.sessions[0].round + 1 == 23
     assert not any(done.blames.values())
 
 
-@pytest.mark.parametrize(("levels", "rounds"), [((1, 1), 14), ((2, 2), 24), ((3, 3), 34)])
+@pytest.mark.parametrize(("levels", "rounds"), [((1, 1), 13), ((2, 2), 23), ((3, 3), 33)])
 def test_rounds_follow_from_the_levels_alone(levels: tuple[int, int], rounds: int) -> None:
     params = params_of(ticks=40, orders_max=40, bits=13)  # 18 bits and more: five rounds a level
     orders, priority = random_book(5, 40, 40, 8000)
@@ -131,10 +131,26 @@ def test_rounds_follow_from_the_levels_alone(levels: tuple[int, int], rounds: in
 
 def test_masks_may_be_made_before_the_batch_is_known() -> None:
     sources = shared_of(5, 1)
-    stocks = lockstep([prepare(PARAMS, PLAN, one) for one in sources], 1).outcome
+    made = lockstep([prepare(PARAMS, PLAN, one) for one in sources], 1)
+    stocks = made.outcome
     batches = book_batches(PARAMS, CROSSED, [0, 1, 2, 3])
     seen = lockstep([clear(PARAMS, PLAN, one, batches[at], stocks[at]) for at, one in enumerate(sources)], 1)
     assert seen.outcome == [clear_openly(CROSSED, 5, [0, 1, 2, 3])] * 5
+    whole = book_cleared(CROSSED, [0, 1, 2, 3])[1]
+    assert made.rounds == 2
+    assert seen.rounds == whole.rounds - 1
+
+
+def test_a_plan_takes_the_fewest_levels_that_its_comparisons_allow() -> None:
+    def levels(ticks: int, orders_max: int) -> tuple[int, int, int]:
+        plan = Plan.of(params_of(ticks=ticks, orders_max=orders_max, bits=12))
+        return len(plan.tick_arities), len(plan.cut_arities), plan.comparisons
+
+    assert levels(32, 64) == (1, 1, 127)
+    assert levels(128, 256) == (2, 2, 61)
+    assert levels(128, 1024) == (2, 2, 94)
+    with pytest.raises(ValueError, match="more levels"):
+        Plan.of(params_of(ticks=128, orders_max=1024, bits=12), 1, 1)
 
 
 # --- validity -------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ from mpc_sequencer.dark.transcript import (
 
 BOOK = [PlainOrder(BUY, 1, 2), PlainOrder(SELL, 0, 1), PlainOrder(BUY, 1, 3), PlainOrder(SELL, 1, 3)]
 PRIORITY = [2, 0, 3, 1]
-ROUNDS = 10
+ROUNDS = 9
 """Of the batch below, and a test sees to it."""
 
 
