@@ -43,10 +43,11 @@ from mpc_sequencer.core.actions import MarketNumber
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.types import NO_SIGNATURE, NodeIndex, SignatureBytes, Uint, Value
 from mpc_sequencer.dark import tags
-from mpc_sequencer.dark.bundles import BatchContext, DarkOrder, OpenedBundle, check_opened
+from mpc_sequencer.dark.bundles import check_opened
 from mpc_sequencer.dark.decoding import Decoder
 from mpc_sequencer.dark.errors import Undecodable
 from mpc_sequencer.dark.field import ELEMENT_BYTES, UNIFORM_BYTES, Elements, SharedRows, from_bytes, to_bytes, uniform
+from mpc_sequencer.dark.inputs import BatchContext, DarkOrder, OpenedBundle
 from mpc_sequencer.dark.layout import Layout
 from mpc_sequencer.dark.params import ORDERS_MAX, PRIME, DarkParams
 

@@ -31,19 +31,11 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import NO_SIGNATURE
 from mpc_sequencer.dark.bundles import (
-    BAD,
-    COMPLAINT_NAMES,
-    MISSING,
-    Acknowledgement,
-    BatchContext,
-    Complaint,
-    DarkOrder,
-    Delivery,
-    OpenedBundle,
     check_acknowledgement,
     check_complaint,
     check_delivery,
@@ -53,6 +45,17 @@ from mpc_sequencer.dark.bundles import (
     open_delivery,
 )
 from mpc_sequencer.dark.field import SharedRows
+from mpc_sequencer.dark.inputs import (
+    BAD,
+    COMPLAINT_NAMES,
+    MISSING,
+    Acknowledgement,
+    BatchContext,
+    Complaint,
+    DarkOrder,
+    Delivery,
+    OpenedBundle,
+)
 from mpc_sequencer.dark.layout import Layout
 
 DELIVERIES_AHEAD_PER_TRADER_MAX: Final = 8
@@ -292,8 +295,10 @@ class Intake:
             self._shares.setdefault(item.order_id, self.log.standings[item.order_id].opened[self.party])
 
     def acknowledge(self) -> Acknowledgement | None:
-        """A signed word about all logged orders whose shares are here and of which none was given; None for none."""
+        """A signed word about logged orders whose shares are here and of which none was given, LIST_ENTRIES_MAX of them
+        at a time; None for none."""
         held = [one for one in self.log.standings if one in self._shares and one not in self._told]
+        held = held[: limits.LIST_ENTRIES_MAX]
         if not held:
             return None
         self._told.update(held)

@@ -15,8 +15,9 @@ from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.core.eip712 import domain_separator
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.signing import Signer
-from mpc_sequencer.dark.bundles import BatchContext, DarkTerms, PreparedOrder, prepare
+from mpc_sequencer.dark.bundles import PreparedOrder, prepare
 from mpc_sequencer.dark.field import Elements
+from mpc_sequencer.dark.inputs import BatchContext, DarkTerms
 from mpc_sequencer.dark.layout import Deposit, Layout, encode_order
 from mpc_sequencer.dark.params import PRIME, DarkParams
 

@@ -18,15 +18,7 @@ from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.types import NO_SIGNATURE
 from mpc_sequencer.dark import tags
 from mpc_sequencer.dark.bundles import (
-    BAD,
-    MISSING,
-    SEAL_BYTES,
-    Complaint,
-    DarkOrder,
-    Delivery,
-    OpenedBundle,
     PreparedOrder,
-    ShareBundle,
     check_complaint,
     check_delivery,
     check_opened,
@@ -40,6 +32,16 @@ from mpc_sequencer.dark.bundles import (
     unseal,
 )
 from mpc_sequencer.dark.field import from_bytes
+from mpc_sequencer.dark.inputs import (
+    BAD,
+    MISSING,
+    SEAL_BYTES,
+    Complaint,
+    DarkOrder,
+    Delivery,
+    OpenedBundle,
+    ShareBundle,
+)
 from mpc_sequencer.dark.layout import Deposit, Layout, encode_order
 from mpc_sequencer.dark.params import PRIME
 from mpc_sequencer.dark.sharing import interpolate

@@ -14,16 +14,7 @@ from msgspec.structs import replace
 
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.types import NO_SIGNATURE
-from mpc_sequencer.dark.bundles import (
-    DarkOrder,
-    OpenedBundle,
-    PreparedOrder,
-    ShareBundle,
-    open_delivery,
-    prepare_row,
-    seal_bundles,
-    unseal,
-)
+from mpc_sequencer.dark.bundles import PreparedOrder, open_delivery, prepare_row, seal_bundles, unseal
 from mpc_sequencer.dark.degree import (
     DegreeShares,
     Verdict,
@@ -38,6 +29,7 @@ from mpc_sequencer.dark.degree import (
 )
 from mpc_sequencer.dark.errors import Undecodable
 from mpc_sequencer.dark.field import Elements, SharedRows, from_bytes, to_bytes
+from mpc_sequencer.dark.inputs import DarkOrder, OpenedBundle, ShareBundle
 from mpc_sequencer.dark.layout import Layout
 from mpc_sequencer.dark.params import PRIME
 from mpc_sequencer.dark.sharing import interpolate, seeded, share

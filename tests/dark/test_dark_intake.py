@@ -13,21 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.types import NO_SIGNATURE
-from mpc_sequencer.dark.bundles import (
-    BAD,
-    MISSING,
-    Acknowledgement,
-    Complaint,
-    Delivery,
-    OpenedBundle,
-    PreparedOrder,
-    ShareBundle,
-    seal_bundles,
-    unseal,
-)
+from mpc_sequencer.dark.bundles import PreparedOrder, seal_bundles, unseal
 from mpc_sequencer.dark.field import from_bytes
+from mpc_sequencer.dark.inputs import BAD, MISSING, Acknowledgement, Complaint, Delivery, OpenedBundle, ShareBundle
 from mpc_sequencer.dark.intake import (
     DELIVERIES_AHEAD_FACTOR,
     DELIVERIES_AHEAD_PER_TRADER_MAX,
@@ -141,6 +132,17 @@ def test_delivery_before_the_log_and_after_it_are_the_same() -> None:
         log.acknowledge()
     assert early.items == late.items and early.fixed() == late.fixed()
     assert early.doors[0].acknowledge() is None
+
+
+def test_more_orders_than_one_acknowledgement_holds_take_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, orders = Log(), [order(CONTEXT, number=number) for number in range(3)]
+    log.put(ORDERS, *(one.order for one in orders))
+    for one in orders:
+        log.deliver(one, [0])
+    monkeypatch.setattr(limits, "LIST_ENTRIES_MAX", 2)
+    said = [log.doors[0].acknowledge(), log.doors[0].acknowledge()]
+    assert [one.order_ids for one in said if one] == [ids(*orders[:2]), ids(orders[2])]
+    assert log.doors[0].acknowledge() is None
 
 
 def test_a_batch_holds_so_many_orders_and_no_more() -> None:
