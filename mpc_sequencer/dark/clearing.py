@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 COIN_BYTES: Final = 32
 LEVELS_MAX: Final = 6
 """Of a search, where the plan chooses."""
-COMPARISONS_WANTED: Final = 128
+COMPARISONS_WANTED: Final = 100
 """Of a batch, where the plan chooses: all of them together then take less time than one round of a distant network."""
 
 

@@ -35,6 +35,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Literal, TypeVar
 
+import numpy as np
+
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.dark.errors import Undecodable
@@ -54,6 +56,7 @@ from mpc_sequencer.dark.transcript import (
 
 T = TypeVar("T")
 
+_NOTHING: Final = np.zeros(0, dtype=np.object_)
 EARLY_BYTES_MAX: Final = 1 << 20
 """Payload bytes of later rounds that are kept of one party: more than all rounds of the largest batch take."""
 
@@ -156,7 +159,6 @@ class DarkSession(Generic[T]):
         self.absent: set[int] = set()
         self._program = program
         self._step: Round | None = None
-        self._own: Elements | None = None
         self._heard: list[dict[int, bytes]] = [{} for _ in range(ROUNDS_MAX)]
         self._shares: dict[int, Elements] = {}
         self._early_bytes = [0] * parties
@@ -237,7 +239,7 @@ class DarkSession(Generic[T]):
         self._step = step
         payload = payload_of(step)
         early = self._heard[self.round]
-        self._shares = {self.party: from_bytes(payload, len(payload) // ELEMENT_BYTES)}
+        self._shares = {self.party: np.concatenate([_NOTHING, *(opening.shares for opening in step.openings)])}
         effects: list[Effect] = [Say(self.round, encode(RoundShares(self.session_id, self.round, payload)))]
         for party in sorted(early):
             self._early_bytes[party] -= len(early[party])
