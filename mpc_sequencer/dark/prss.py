@@ -8,7 +8,7 @@ of all ``r_A``. Whatever t parties are corrupt, one subset avoids them all, and 
 zero of degree 2t is ``sum over A of (r_A1 x + ... + r_At x^t) f_A(x)``: to any t parties as good as uniform among
 those of zero.
 
-One use: a :class:`Prss` is made for one context (session of the keys, epoch, batch, attempt) and hands out every label
+One use: a :class:`Prss` is made for one context (session of the keys, epoch, market, batch, attempt) and hands out every label
 once, whatever the kind; :class:`LabelReused` otherwise. The context and the label, the kind and the sizes enter the
 stream, so that two attempts never share a mask. The caller logs an attempt before its first message and never resumes
 it.
@@ -101,10 +101,14 @@ class PrssKeys:
         return {subset: fingerprint(session, subset, key) for subset, key in zip(own, self._keys, strict=True)}
 
 
-def prss_context(session: bytes, epoch: int, batch: int, attempt: int) -> bytes:
-    """The context of one attempt at one batch; ``session`` is the 32-byte name of the agreement on the keys."""
-    numbers = epoch.to_bytes(8, "big") + batch.to_bytes(8, "big") + attempt.to_bytes(4, "big")
-    return PRSS_CONTEXT(_session(session), numbers)
+def prss_context(session: bytes, epoch: int, market: int, batch: int, attempt: int) -> bytes:
+    """The context of one attempt at one batch; ``session`` is the 32-byte name of the agreement on the keys.
+
+    The market is in it: markets of one epoch number their batches alike, and two that share a mask show the
+    difference of what it hides.
+    """
+    numbers = epoch.to_bytes(8, "big") + market.to_bytes(4, "big") + batch.to_bytes(8, "big")
+    return PRSS_CONTEXT(_session(session), numbers + attempt.to_bytes(4, "big"))
 
 
 class Prss:

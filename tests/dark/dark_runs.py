@@ -58,7 +58,7 @@ def dealt_keys(parties: int, faults_t: int) -> list[PrssKeys]:
 
 def shared_of(parties: int, faults_t: int, attempt: int = 0) -> list[Shared]:
     """Every party's source of shared randomness for one attempt."""
-    context = prss_context(bytes(32), 1, 1, attempt)
+    context = prss_context(bytes(32), 1, 1, 1, attempt)
     keys = dealt_keys(parties, faults_t)
     return [Shared(Prss(keys[party], parties, faults_t, party, context), faults_t) for party in range(parties)]
 

@@ -20,7 +20,7 @@ from mpc_sequencer.dark.prss import Prss, PrssKeys, Subset, prss_context
 from mpc_sequencer.dark.tags import PRSS_STREAM
 
 SESSION = bytes(range(32))
-CONTEXT = prss_context(SESSION, 3, 14, 1)
+CONTEXT = prss_context(SESSION, 3, 2, 14, 1)
 ORACLE = GF(PRIME)
 SIZES = [(4, 1), (5, 1), (7, 2), (9, 2)]
 
@@ -144,9 +144,15 @@ def test_a_label_is_consumed_once_whatever_the_kind() -> None:
 def test_nothing_of_one_context_kind_size_or_label_comes_back_in_another() -> None:
     contexts = [CONTEXT] + [
         prss_context(*arguments)
-        for arguments in ((SESSION, 4, 14, 1), (SESSION, 3, 15, 1), (SESSION, 3, 14, 2), (bytes(32), 3, 14, 1))
+        for arguments in (
+            (SESSION, 4, 2, 14, 1),
+            (SESSION, 3, 3, 14, 1),
+            (SESSION, 3, 2, 15, 1),
+            (SESSION, 3, 2, 14, 2),
+            (bytes(32), 3, 2, 14, 1),
+        )
     ]
-    assert len(set(contexts)) == 5
+    assert len(set(contexts)) == 6
     seen: set[int] = set()
     draws = 0
     for context in contexts:
@@ -183,7 +189,7 @@ def test_wrong_use_is_refused() -> None:
         lambda: Prss(keys, 5, 1, 0, CONTEXT).random(-1, "b"),
         lambda: Prss(keys, 5, 1, 0, CONTEXT).random(1, "b" * 129),
         lambda: Prss(keys, 5, 1, 0, CONTEXT).random(prss.COUNT_MAX + 1, "b"),
-        lambda: prss_context(bytes(31), 0, 0, 0),
+        lambda: prss_context(bytes(31), 0, 0, 0, 0),
     ):
         with pytest.raises(ValueError, match=r"keys|bytes|bits|PrssKeys"):
             wrong()
