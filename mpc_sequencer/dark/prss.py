@@ -8,10 +8,10 @@ of all ``r_A``. Whatever t parties are corrupt, one subset avoids them all, and 
 zero of degree 2t is ``sum over A of (r_A1 x + ... + r_At x^t) f_A(x)``: to any t parties as good as uniform among
 those of zero.
 
-One use: a :class:`Prss` is made for one context (session of the keys, epoch, market, batch, attempt) and hands out every label
-once, whatever the kind; :class:`LabelReused` otherwise. The context and the label, the kind and the sizes enter the
-stream, so that two attempts never share a mask. The caller logs an attempt before its first message and never resumes
-it.
+One use: a :class:`Prss` is made for one context (session of the keys, epoch, market, batch, attempt) and hands out
+every label once, whatever the kind; :class:`LabelReused` otherwise. The context and the label, the kind and the sizes
+enter the stream, so that two attempts never share a mask. The caller logs an attempt before its first message and never
+resumes it.
 
 Streams: a tagged SHA-256 of key, context and label seeds one SHAKE-256 stream per key and label; an element is 160 bits
 of it reduced modulo p.

@@ -8,7 +8,7 @@ from threshold.tags import Tag
 
 SHARE_STREAM: Final = Tag("MPCSEQ/v1/dark/share-stream")  # seed 32 || label: a client's polynomial coefficients
 PRSS_STREAM: Final = Tag("MPCSEQ/v1/dark/prss-stream")  # key 32 || context hash 32 || kind, bits, count || label
-PRSS_CONTEXT: Final = Tag("MPCSEQ/v1/dark/prss-context")  # session 32 || epoch u64 || market u32 || batch u64 || attempt u32
+PRSS_CONTEXT: Final = Tag("MPCSEQ/v1/dark/prss-context")  # session 32, epoch u64, market u32, batch u64, attempt u32
 PRSS_KEY: Final = Tag("MPCSEQ/v1/dark/prss-key")  # session 32 || subset || the members' contributions in order
 PRSS_FINGERPRINT: Final = Tag("MPCSEQ/v1/dark/prss-fingerprint")  # session 32 || subset || key 32
 VALIDITY: Final = Tag("MPCSEQ/v1/dark/validity")  # coin 32: seed of the weights that orders are tested with
