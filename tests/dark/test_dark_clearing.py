@@ -12,6 +12,7 @@ from dark_runs import (
     Lockstep,
     batches_of,
     book_batches,
+    elements,
     lockstep,
     opened_value,
     params_of,
@@ -308,6 +309,15 @@ def test_fills_that_do_not_add_up_are_a_fault(change: int) -> None:
         return values
 
     with pytest.raises(ProgramFault, match="fills"):
+        cleared(PARAMS, PLAN, book_batches(PARAMS, CROSSED, [0, 1, 2, 3]), 0, tamper)
+
+
+@pytest.mark.parametrize("opened", [[1, 9, 0, 0], [4, 4, 64, 0]], ids=["bought and sold at once", "beyond its bits"])
+def test_balanced_fills_that_no_order_can_have_are_a_fault(opened: list[int]) -> None:
+    def tamper(name: str, values: Elements) -> Elements:
+        return elements(opened) if name == "fills" else values
+
+    with pytest.raises(ProgramFault, match="is filled by"):
         cleared(PARAMS, PLAN, book_batches(PARAMS, CROSSED, [0, 1, 2, 3]), 0, tamper)
 
 
