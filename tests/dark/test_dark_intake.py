@@ -214,6 +214,25 @@ def test_a_true_complaint_of_a_missing_bundle_is_answered_by_the_sealed_one() ->
     assert not any(isinstance(item, OpenedBundle) for _, item in log.items)
 
 
+def test_a_delivery_that_the_trader_did_not_sign_for_answers_no_complaint() -> None:
+    """Whoever logs garbage as an answer makes neither the complaint void nor the trader guilty."""
+    log, one = Log(), order(CONTEXT)
+    log.put(ORDERS, one.order)
+    log.deliver(one, range(4))
+    log.acknowledge()
+    (said,) = log.complain(COMPLAINTS)
+    for forged in (replace(one.deliveries[4], sealed=b"garbage"), replace(one.deliveries[3], party=4)):
+        with refused("dark.leaf"):
+            log.put(DELIVERIES, forged)
+    assert log.doors[4].bad == {}
+    items = [item for item in log.items if not isinstance(item[1], Delivery)]
+    assert fixed_orders(CONTEXT, items, NOW_MS).refused == ((ids(one)[0], "dark.unanswered"),)
+    assert log.fixed().refused == ((ids(one)[0], "dark.unanswered"),)
+    for door in log.doors:
+        door.logged(DELIVERIES, one.answer(said))
+    assert log.doors[4].rows(ids(one)).rows == 1
+
+
 def test_a_true_complaint_of_a_bad_bundle_leads_to_an_order_refused_or_opened() -> None:
     log, bad = Log(), bad_for(order(CONTEXT), 2)
     log.put(ORDERS, bad.order)
