@@ -306,7 +306,8 @@ def test_a_failing_program_closes_those_beside_it() -> None:
         yield Round((Opening(elements([1]), 0, "failing"),))
         raise ProgramFault("failing", "on purpose")
 
-    program = gather(watched(), failing())
+    beside = watched()  # held here, so that nothing but the gathering closes it
+    program = gather(beside, failing())
     next(program)
     with pytest.raises(ProgramFault):
         program.send((elements([1]), elements([1])))

@@ -412,7 +412,7 @@ def test_nobody_speaks_for_oneself_or_from_outside() -> None:
     assert (dict(session._shares), session.convicted) == before
 
 
-def test_three_convicted_of_five_end_the_session() -> None:
+def test_two_convicted_of_five_end_the_session() -> None:
     session = DarkSession(SESSION, 0, 5, 1, programs(5)[0])
     session.step(Begin())
     assert [type(one) for one in session.step(Heard(1, b""))] == [Blame]
