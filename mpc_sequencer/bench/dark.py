@@ -4,7 +4,8 @@ Every party is a process of its own (:mod:`~mpc_sequencer.bench.dark_party`), li
 TLS over loopback; a delay, where one is asked for, is put on each message by its sender. Time runs from the moment at
 which all parties have their rows and know the coin to the moment at which the last of them is done; the masks, which
 depend on no input, are made before and measured apart. Every party's outcome is compared with the rule in the plain
-(:mod:`mpc_sequencer.dark.rule`): a difference, a blame or an abort raises :class:`WrongResult`.
+(:mod:`mpc_sequencer.dark.rule`): a difference, a blame or an abort raises
+:class:`~mpc_sequencer.bench.market_check.WrongResult`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import multiprocessing
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from multiprocessing.connection import Connection
 from statistics import median
 from time import monotonic_ns
@@ -22,17 +24,11 @@ from typing import Any, Final
 from mpc_sequencer.bench import dark_peer
 from mpc_sequencer.bench.dark_book import Book, Books, deal_keys, deal_rows, params_of
 from mpc_sequencer.bench.dark_party import CLEAR, PREPARE, Attempt, Load, Ran, Setup, Start, serve
-from mpc_sequencer.bench.market_check import WrongResult, require
+from mpc_sequencer.bench.market_check import require
 from mpc_sequencer.dark.clearing import Plan
 from mpc_sequencer.dark.layout import Layout
 from mpc_sequencer.node import tls
 
-COMMITTEES_DEFAULT: Final = ((4, 1), (5, 1), (9, 2))
-ORDERS_DEFAULT: Final = (64, 256, 1_024)
-TICKS_DEFAULT: Final = (32, 128)
-DELAYS_MS_DEFAULT: Final = (0, 10, 50)
-ROUNDS_DEFAULT: Final = 3
-PEER_S_DEFAULT: Final = 60.0
 SILENCE_S_MAX: Final = 120.0
 """No single step of a party is that long."""
 
@@ -40,23 +36,40 @@ Progress = Callable[[str, int, int], None]
 """What is being done, how many steps are, and how many there will be."""
 
 
+def faults_of(parties: int) -> int:
+    """The t that is measured with so many parties: the most that are corrected; 1 for those of a demonstration."""
+    return max(1, (parties - 1) // 4)
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What is measured: ``committees`` as (n, t), numbers of ``orders`` and of ``ticks``, ``delays_ms`` one way, how
     many ``rounds`` (each on another book), and how long the peer may take for one size; 0: it is left out."""
 
-    committees: tuple[tuple[int, int], ...] = COMMITTEES_DEFAULT
-    orders: tuple[int, ...] = ORDERS_DEFAULT
-    ticks: tuple[int, ...] = TICKS_DEFAULT
-    delays_ms: tuple[int, ...] = DELAYS_MS_DEFAULT
-    rounds: int = ROUNDS_DEFAULT
+    committees: tuple[tuple[int, int], ...]
+    orders: tuple[int, ...]
+    ticks: tuple[int, ...]
+    delays_ms: tuple[int, ...]
+    rounds: int = 3
     seed: int = 0
-    peer_s: float = PEER_S_DEFAULT
+    peer_s: float = 0.0
+
+    def check(self) -> None:
+        """Raises ``ValueError`` naming the bound of the engine that a size does not keep."""
+        for parties, faults_t in self.committees:
+            for orders in self.orders:
+                for ticks in self.ticks:
+                    Plan.of(params_of(parties, faults_t, ticks, orders))
+
+    @property
+    def beside(self) -> bool:
+        """Whether the peer runs: it only does on loopback as it is."""
+        return self.peer_s > 0 and 0 in self.delays_ms
 
     @property
     def steps(self) -> int:
         """How many steps are told to a progress bar."""
-        each = self.rounds * len(self.delays_ms) + (1 if self.peer_s else 0)
+        each = self.rounds * len(self.delays_ms) + (1 if self.beside else 0)
         return len(self.committees) * len(self.orders) * len(self.ticks) * each
 
 
@@ -142,7 +155,8 @@ class Committee:
 def measure(options: Options, progress: Progress = lambda *_: None) -> dict[str, Any]:
     """The object ``bench dark --json`` prints. Raises :class:`WrongResult` where any outcome is not the rule's,
     ``RuntimeError`` where a party's process ends, ``ValueError`` for sizes that are none."""
-    books, rows, done = Books(options.seed), [], 0
+    books, done = Books(options.seed), 0
+    rows: list[dict[str, Any]] = []
 
     def told(text: str) -> None:
         nonlocal done
@@ -150,24 +164,21 @@ def measure(options: Options, progress: Progress = lambda *_: None) -> dict[str,
         progress(text, done, options.steps)
 
     for parties, faults_t in options.committees:
-        peer_late = False
+        late = False
         with Committee(parties, faults_t) as committee:
-            for orders in options.orders:
-                for ticks in options.ticks:
-                    size = f"n = {parties}, {orders:,} x {ticks}"
-                    found, book = _size(committee, options, books, orders, ticks, lambda at, of=size: told(f"{of}: {at}"))
-                    rows += found
-                    if options.peer_s:
-                        peer = {"left_out": "a smaller size took too long"} if peer_late else _peer(book, options.peer_s)
-                        peer_late = "left_out" in peer
-                        for row in found:
-                            if not row["delay_ms"]:
-                                row["peer"] = peer
-                        told(f"{size}: {dark_peer.PACKAGE}")
+            for orders, ticks in product(options.orders, options.ticks):
+                size = f"n = {parties}, {orders:,} x {ticks}"
+                found, book = _size(committee, options, books, orders, ticks, told)
+                rows += found
+                if options.beside:
+                    peer = {"left_out": "a smaller size took too long"} if late else _peer(book, options.peer_s)
+                    late = "left_out" in peer
+                    next(row for row in found if not row["delay_ms"])["peer"] = peer
+                    told(f"{size}: {dark_peer.PACKAGE}")
     return {
         "seed": options.seed,
         "rounds": options.rounds,
-        "peer": dark_peer.peer_name() if options.peer_s else None,
+        "peer": dark_peer.peer_name() if options.beside else None,
         "rows": rows,
     }
 
@@ -186,7 +197,7 @@ def _size(
         fills.append(len(expected.fills))
         committee.load(book, plan)
         for delay_ms in options.delays_ms:
-            told(f"{delay_ms} ms one way")
+            told(f"n = {committee.parties}, {orders:,} x {ticks}: {delay_ms} ms one way")
             run = committee.run(delay_ms / 1_000)
             for party, ran in enumerate(run[CLEAR][1]):
                 require(ran.outcome == expected, f"party {party} found {ran.outcome}, the rule says {expected}")
@@ -204,7 +215,7 @@ def _size(
 
 def _figures(runs: Sequence[dict[str, tuple[float, list[Ran]]]]) -> dict[str, Any]:
     """Medians over the runs: milliseconds of both parts and their sum, and per party rounds, bytes sent and processor
-    time (of the busiest)."""
+    time: of the busiest, and of all together, which a machine's processors share."""
 
     def of(part: str, what: Callable[[float, list[Ran]], float]) -> float:
         return median(what(*run[part]) for run in runs)
@@ -214,6 +225,7 @@ def _figures(runs: Sequence[dict[str, tuple[float, list[Ran]]]]) -> dict[str, An
         figures[part] = {
             "ms": round(of(part, lambda seconds, _: 1_000 * seconds), 1),
             "cpu_ms": round(of(part, lambda _, all_: max(one.cpu_ns for one in all_) / 1e6), 1),
+            "cpu_all_ms": round(of(part, lambda _, all_: sum(one.cpu_ns for one in all_) / 1e6), 1),
             "rounds": round(of(part, lambda _, all_: all_[0].rounds)),
             "bytes": round(of(part, lambda _, all_: max(one.bytes_sent for one in all_))),
         }

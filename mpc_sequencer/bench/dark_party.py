@@ -58,7 +58,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A batch: this party's ``rows`` (12 bytes an element), ``deposit`` of each order; the rest as in :class:`Batch`."""
+    """A batch: this party's ``rows``, 12 bytes an element; the ``deposit`` of each order; the rest as in ``Batch``."""
 
     params: DarkParams
     plan: Plan
@@ -239,6 +239,7 @@ class _Party:
         self._session = DarkSession(name, setup.party, setup.parties, setup.faults_t, program)
         self._ended = trio.Event()
         self._bytes_sent = 0
+        self._wrong = ""
         gc.collect()
         gc.freeze()
 

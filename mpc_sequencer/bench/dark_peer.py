@@ -1,10 +1,11 @@
 """A peer to measure beside: the same clearing in `mpyc`, as its users write it, in processes of its own.
 
-What it computes: curves as sums of secret rows, the crossing position as a sum of comparisons at all positions at once,
-and each marginal order's lots as a minimum and a maximum against its prefix sum, vectorised over secure arrays of 32-bit
-integers with the same statistical security. What it does not: test rows for being well-formed and funded, check any
-opening, or name a liar; it is secure against members that follow the protocol alone. Its inputs are shared by party 0
-before the clock starts; a run is timed from there to the last party's end, masks included, which it makes as it goes.
+What it computes: curves as sums of secret rows, the crossing position as a sum of comparisons at all positions at
+once, and each marginal order's lots as a minimum and a maximum against its prefix sum, vectorised over secure arrays of
+32-bit integers with the same statistical security. What it does not: test rows for being well-formed and funded, check
+any opening, name a liar, encrypt its links; it is secure against members that follow the protocol alone. Its inputs are
+shared by party 0 before the clock starts; it is timed from there to the last party's end, with its masks, which it
+makes as it goes.
 
 It is an oracle on loopback and nothing more: its runtime parses the command line when it is imported and unpickles what
 peers send. So it only runs as ``python -m``, and listens on loopback alone until all parties are connected.
@@ -18,7 +19,6 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic, monotonic_ns
@@ -122,8 +122,7 @@ def _free_ports(count: int) -> list[int]:
         one.bind((HOST, 0))
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
-        with closing(one):
-            pass
+        one.close()
     return ports
 
 
