@@ -364,6 +364,34 @@ def test_two_different_messages_of_one_round_are_an_offence(number: int) -> None
     assert all(run.blamed(party) == {(2, "equivocation")} for party in offended)
 
 
+def test_a_lie_taken_back_is_one_offence_and_none_of_it_is_counted() -> None:
+    def hook(sender: int, receiver: int, number: int, message: bytes) -> Sequence[bytes]:
+        return [payload_changed(message, one_more), message] if (sender, number) == (2, 0) else [message]
+
+    run = run_local(programs(5), 1, hook=hook)
+    honest_end(run, 5, without=[2])
+    assert all(run.blamed(party) == {(2, "equivocation")} for party in (0, 1, 3))
+    assert 2 not in {one.party for one in run.sessions[0].transcript().said}
+
+
+def test_what_a_convicted_party_said_ahead_of_time_is_not_counted() -> None:
+    sessions = [DarkSession(SESSION, party, 5, 1, one) for party, one in enumerate(programs(5))]
+    said = [message_of(session.step(Begin())[0]) for session in sessions]
+    ahead = {}
+    for party in (2, 3):
+        others = [other for other in range(5) if other != party]
+        effects = [one for other in others for one in sessions[party].step(Heard(other, said[other]))]
+        ahead[party] = message_of(effects[-1])
+        assert sessions[0].step(Heard(party, ahead[party])) == []
+    assert sessions[0]._early_bytes[3] > 0
+    sessions[0].step(Heard(2, b""))
+    for party in (1, 3, 4):
+        sessions[0].step(Heard(party, said[party]))
+    assert sessions[0].round == 1
+    assert set(sessions[0]._shares) == {0, 3}
+    assert sessions[0]._early_bytes[3] == 0
+
+
 def test_a_message_of_a_past_round_that_contradicts_the_one_that_counted_is_an_offence() -> None:
     past: dict[int, bytes] = {}
 
