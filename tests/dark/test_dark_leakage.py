@@ -341,11 +341,11 @@ def test_inputs_with_the_same_public_outcome_look_the_same_to_a_party(component:
     assert told_apart(component) == []
 
 
-def test_the_statistic_tells_a_shift_of_a_fifth_and_nothing_between_equals() -> None:
+def test_the_statistic_tells_a_shift_of_a_quarter_and_nothing_between_equals() -> None:
     draw = random.Random(5)
     samples = [np.array([draw.randrange(2) for _ in range(SAMPLES)]) for _ in range(20)]
     assert not any(differs(one, two) for one, two in combinations(samples, 2))
-    shifted = np.array([int(draw.random() < 0.7) for _ in range(SAMPLES)])
+    shifted = np.array([int(draw.random() < 0.75) for _ in range(SAMPLES)])
     assert differs(samples[0], shifted)
 
 
