@@ -27,6 +27,7 @@ from mpc_sequencer.bench.dark_party import CLEAR, PREPARE, Attempt, Load, Ran, S
 from mpc_sequencer.bench.market_check import require
 from mpc_sequencer.dark.clearing import Plan
 from mpc_sequencer.dark.layout import Layout
+from mpc_sequencer.dark.params import DarkParams
 from mpc_sequencer.node import tls
 
 SILENCE_S_MAX: Final = 120.0
@@ -53,13 +54,19 @@ class Options:
     rounds: int = 3
     seed: int = 0
     peer_s: float = 0.0
+    levels: tuple[int, int] | None = None
+    """Of the searches for the tick and for the cut; None: as the engine chooses."""
 
     def check(self) -> None:
         """Raises ``ValueError`` naming the bound of the engine that a size does not keep."""
         for parties, faults_t in self.committees:
             for orders in self.orders:
                 for ticks in self.ticks:
-                    Plan.of(params_of(parties, faults_t, ticks, orders))
+                    self.plan(params_of(parties, faults_t, ticks, orders))
+
+    def plan(self, params: DarkParams) -> Plan:
+        """How batches of a market are computed here."""
+        return Plan.of(params, *(self.levels or (None, None)))
 
     @property
     def beside(self) -> bool:
@@ -188,7 +195,7 @@ def _size(
 ) -> tuple[list[dict[str, Any]], Book]:
     """One row per delay, and a book of the size."""
     params = params_of(committee.parties, committee.faults_t, ticks, orders)
-    plan = Plan.of(params)
+    plan = options.plan(params)
     runs: dict[int, list[dict[str, tuple[float, list[Ran]]]]] = {delay_ms: [] for delay_ms in options.delays_ms}
     fills = []
     for _ in range(options.rounds):
@@ -207,6 +214,7 @@ def _size(
         "t": committee.faults_t,
         "orders": orders,
         "ticks": ticks,
+        "levels": [len(plan.tick_arities), len(plan.cut_arities)],
         "comparisons": plan.comparisons,
         "fills": round(median(fills)),
     }

@@ -351,6 +351,10 @@ def dark(
     peer_seconds: Annotated[
         float, typer.Option(min=0.0, max=3_600.0, help="How long mpyc may take for one size; 0: it is left out.")
     ] = 60.0,
+    levels: Annotated[
+        str | None,
+        typer.Option(help="Levels of the searches for tick and cut, as 1,2; fewer cost comparisons and save rounds."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Seconds, rounds and bytes of a dark batch among processes on loopback, with delays put on it, beside mpyc.
@@ -370,6 +374,7 @@ def dark(
         rounds=rounds,
         seed=seed,
         peer_s=peer_seconds,
+        levels=None if levels is None else _parse_levels(levels),
     )
     try:
         options.check()
@@ -386,6 +391,18 @@ def dark(
         print_json(result)
     else:
         _show_dark(result)
+
+
+def _parse_levels(text: str) -> tuple[int, int]:
+    from mpc_sequencer.core.errors import ConfigError
+    from mpc_sequencer.dark.clearing import LEVELS_MAX
+
+    parts = text.split(",")
+    allowed = {str(level) for level in range(1, LEVELS_MAX + 1)}
+    if len(parts) != 2 or not allowed.issuperset(parts):
+        expected = f"expected two numbers of 1 .. {LEVELS_MAX}"
+        raise ConfigError(f"--levels is {text!r}, {expected}", "for example --levels 1,2")
+    return int(parts[0]), int(parts[1])
 
 
 def _show_dark(result: dict[str, Any]) -> None:

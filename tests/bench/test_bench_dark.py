@@ -88,6 +88,17 @@ def test_processes_clear_by_the_rule_and_each_round_takes_the_delay_once(committ
     assert near[PREPARE]["bytes"] > 3 * 12 * Plan.of(PARAMS).comparisons * Plan.of(PARAMS).bits
 
 
+def test_fewer_levels_take_fewer_rounds(committee: Committee) -> None:
+    def rounds(*levels: int) -> int:
+        options = replace(OPTIONS, delays_ms=(0,), rounds=1, levels=levels)
+        (row,), _ = _size(committee, options, Books(0), 12, 8, lambda _: None)
+        assert row["levels"] == list(levels)
+        found: int = row[CLEAR]["rounds"]
+        return found
+
+    assert rounds(1, 1) < rounds(1, 2) < rounds(2, 2)
+
+
 def test_an_outcome_that_is_not_the_rules_is_no_figure(committee: Committee) -> None:
     class Liar(Book):
         def expected(self) -> DarkOutcome:
@@ -189,6 +200,9 @@ def test_the_command_prints_what_was_measured_and_fails_where_it_is_wrong(monkey
         (["--ticks", "2000"], "--ticks is"),
         (["--delays", "2000"], "--delays is"),
         (["--nodes", "31"], "keys"),
+        (["--levels", "1"], "--levels is"),
+        (["--levels", "1,7"], "--levels is"),
+        (["--nodes", "5", "--orders", "1024", "--levels", "1,1"], "more levels"),
     ],
 )
 def test_sizes_that_are_none_are_refused_before_a_process_starts(options: list[str], said: str) -> None:
