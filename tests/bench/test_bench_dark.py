@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from time import monotonic_ns
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,16 @@ def test_figures_are_medians_and_the_slowest_party_counts() -> None:
     assert (found["rounds"], found["bytes"]) == (6, 240)
 
 
+def test_a_part_lasts_until_its_last_party_is_done() -> None:
+    class Late(Committee):
+        def _ask(self, what: Any) -> list[Any]:
+            now_ns = monotonic_ns()
+            return [Ran(now_ns + seconds * 10**9, 0, 1, 0, None) for seconds in (0, 9, 1)]
+
+    parts = Late(3, 1).run(0.0)
+    assert all(9 <= seconds < 10 for seconds, _ in parts.values())
+
+
 # --- the peer ---------------------------------------------------------------------------------------------------------
 
 
@@ -163,6 +174,7 @@ AGREES = PeerRun(1.0, 1, 7, (5, 0, 0), (0, 0, 5))
     [
         replace(AGREES, position=6),
         replace(AGREES, position=-1),
+        replace(AGREES, position=-1, bought=(0, 0, 0), sold=(0, 0, 0)),
         replace(AGREES, bought=(4, 0, 0)),
         replace(AGREES, bought=(5, 1, 0)),
         replace(AGREES, bought=(0, 0, 5), sold=(5, 0, 0)),
