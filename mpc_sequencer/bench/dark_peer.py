@@ -65,15 +65,11 @@ class PeerRun:
 def run_peer(book: Book, seconds_max: float) -> PeerRun | None:
     """Clear the book; None where that takes more than ``seconds_max``, starting and inputs included. Raises
     ``RuntimeError`` where a process fails."""
-    params = book.params
+    params, until = book.params, monotonic() + seconds_max
     addresses = [f"{HOST}:{port}" for port in _free_ports(params.parties)]
-    case = {
-        "ticks": params.ticks,
-        "orders": [(one.side, one.tick, one.quantity_lots) for one in book.orders],
-        "priority": book.priority,
-    }
+    orders = [(one.side, one.tick, one.quantity_lots) for one in book.orders]
+    case = {"ticks": params.ticks, "orders": orders, "priority": book.priority}
     processes = []
-    until = monotonic() + seconds_max
     try:
         for party in range(params.parties):
             flags = ["-I", str(party), "-T", str(params.faults_t), "-K", str(STATISTICAL_BITS), "--no-log"]
@@ -102,6 +98,11 @@ def run_peer(book: Book, seconds_max: float) -> PeerRun | None:
             process.wait()
             for pipe in (process.stdout, process.stderr):
                 pipe.close()
+    return _together(found)
+
+
+def _together(found: list[dict[str, Any]]) -> PeerRun:
+    """One run, of what its parties say."""
     ms = (max(one["ended_ns"] for one in found) - min(one["began_ns"] for one in found)) / 1e6
     results = {(one["position"], tuple(one["bought"]), tuple(one["sold"])) for one in found}
     if len(results) != 1:

@@ -363,6 +363,7 @@ def dark(
     """
     from mpc_sequencer.bench.dark import Options, faults_of, measure
     from mpc_sequencer.bench.market_check import WrongResult
+    from mpc_sequencer.cli.bench_dark import parse_levels, show_dark
     from mpc_sequencer.core.errors import ConfigError
     from mpc_sequencer.dark.params import ORDERS_MAX, TICKS_MAX
 
@@ -374,7 +375,7 @@ def dark(
         rounds=rounds,
         seed=seed,
         peer_s=peer_seconds,
-        levels=None if levels is None else _parse_levels(levels),
+        levels=None if levels is None else parse_levels(levels),
     )
     try:
         options.check()
@@ -390,41 +391,4 @@ def dark(
     if as_json:
         print_json(result)
     else:
-        _show_dark(result)
-
-
-def _parse_levels(text: str) -> tuple[int, int]:
-    from mpc_sequencer.core.errors import ConfigError
-    from mpc_sequencer.dark.clearing import LEVELS_MAX
-
-    parts = text.split(",")
-    allowed = {str(level) for level in range(1, LEVELS_MAX + 1)}
-    if len(parts) != 2 or not allowed.issuperset(parts):
-        expected = f"expected two numbers of 1 .. {LEVELS_MAX}"
-        raise ConfigError(f"--levels is {text!r}, {expected}", "for example --levels 1,2")
-    return int(parts[0]), int(parts[1])
-
-
-def _show_dark(result: dict[str, Any]) -> None:
-    terminal = console()
-    peer = result["peer"]
-    columns = ("orders", "ticks", "ms one way", "masks ms", "clear ms", "both ms", "rounds", "KB sent", "cpu ms, all")
-    for n, t in dict.fromkeys((row["n"], row["t"]) for row in result["rows"]):
-        rows = []
-        for row in result["rows"]:
-            if row["n"] == n:
-                beside = row.get("peer", {"left_out": ""})
-                rows.append(
-                    (
-                        *(f"{row[name]:,}" for name in ("orders", "ticks", "delay_ms")),
-                        *(f"{ms:,.0f}" for ms in (row["prepare"]["ms"], row["clear"]["ms"], row["ms"])),
-                        f"{row['prepare']['rounds']} + {row['clear']['rounds']}",
-                        f"{row['bytes'] / 1_000:,.0f}",
-                        f"{row['prepare']['cpu_all_ms'] + row['clear']['cpu_all_ms']:,.0f}",
-                        *([beside["left_out"] if "left_out" in beside else f"{beside['ms']:,.0f}"] if peer else []),
-                    )
-                )
-        title = f"n = {n}, t = {t}, median of {result['rounds']}; bytes are a party's, to all others"
-        terminal.print(table(title, (*columns, *([f"{peer} ms"] if peer else [])), rows))
-    also = f"; {peer} finds the same wherever it has a figure" if peer else ""
-    terminal.print(f"every party's outcome is the dark rule's{also}")
+        show_dark(result)
