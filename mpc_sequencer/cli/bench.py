@@ -18,12 +18,13 @@ BURST_S = 0.25
 ROUNDS_MAX = 1_000
 MARKET_BATCH_MAX = 200_000
 MARKET_RESTING_MAX = 3_000_000
+DELAY_MS_MAX = 1_000
 
 
 @app.callback()
 def _group() -> None:
     """Measure what an order costs: its cryptography, its market, a loaded committee, one spread over regions, larger
-    ones."""
+    ones, and a batch that clears unseen."""
 
 
 @app.command("crypto")
@@ -344,3 +345,57 @@ def _show_market(result: dict[str, Any]) -> None:
     compared = any("peer" in row for row in result["rows"])
     also = f"; {result['peer']} trades the same, fill by fill" if compared else ""
     terminal.print(f"every height checked: price, limits, fees, conservation{also}")
+
+
+@app.command("dark")
+def dark(
+    nodes: Annotated[str, typer.Option(help="Committee sizes, separated by commas.")] = "4,5,9",
+    orders: Annotated[str, typer.Option(help="Orders of a batch, separated by commas.")] = "64,256,1024",
+    ticks: Annotated[str, typer.Option(help="Price ticks of the market, separated by commas.")] = "32,128",
+    delays: Annotated[str, typer.Option(help="Milliseconds one way, separated by commas.")] = "0,10,50",
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Batches of each size; the figure is their median.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the orders.")] = 0,
+    peer_seconds: Annotated[
+        float, typer.Option(min=0.0, max=3_600.0, help="How long mpyc may take for one size; 0: it is left out.")
+    ] = 60.0,
+    levels: Annotated[
+        str | None,
+        typer.Option(help="Levels of the searches for tick and cut, as 1,2; fewer cost comparisons and save rounds."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Seconds, rounds and bytes of a dark batch among processes on loopback, with delays put on it, beside mpyc.
+
+    Every party's outcome must be what the dark rule gives in the plain, and mpyc's too; a wrong one fails.
+    """
+    from mpc_sequencer.bench.dark import Options, faults_of, measure
+    from mpc_sequencer.bench.market_check import WrongResult
+    from mpc_sequencer.cli.bench_dark import parse_levels, show_dark
+    from mpc_sequencer.core.errors import ConfigError
+    from mpc_sequencer.dark.params import ORDERS_MAX, TICKS_MAX
+
+    options = Options(
+        committees=tuple((size, faults_of(size)) for size in sorted(parse_sizes(nodes))),
+        orders=tuple(parse_counts("--orders", orders, 1, ORDERS_MAX)),
+        ticks=tuple(parse_counts("--ticks", ticks, 1, TICKS_MAX)),
+        delays_ms=tuple(parse_counts("--delays", delays, 0, DELAY_MS_MAX)),
+        rounds=rounds,
+        seed=seed,
+        peer_s=peer_seconds,
+        levels=None if levels is None else parse_levels(levels),
+    )
+    try:
+        options.check()
+    except ValueError as error:
+        raise ConfigError(str(error), "see `mpcseq bench dark --help`") from None
+    try:
+        with _bar() as told:
+            result = measure(options, told)
+    except WrongResult as error:
+        shown = Shown(f"the dark batch is wrong: {error}", "this is a bug; report it with the command's options")
+        report(shown, as_json)
+        raise typer.Exit(EXIT_FAULT_FOUND) from None
+    if as_json:
+        print_json(result)
+    else:
+        show_dark(result)

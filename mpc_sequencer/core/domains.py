@@ -92,3 +92,16 @@ BUNDLE_TYPE: Final = StructType(
     "Bundle(uint64 epoch,uint64 height,bytes32 blockId,uint16 node,bytes32 sharing,bytes32 finalityHash,"
     "bytes32 sharesHash)"
 )
+DARK_ORDER_TYPE: Final = StructType(
+    "DarkOrder(uint64 epoch,uint64 batch,uint32 market,address trader,uint64 nonce,uint64 validFromMs,"
+    "uint64 validUntilMs,uint64 quoteTickLots,uint64 baseLots,bytes32 bundlesRoot)"
+)
+DARK_ACKNOWLEDGEMENT_TYPE: Final = StructType(
+    "DarkAcknowledgement(uint64 epoch,uint64 batch,uint32 market,uint16 party,bytes32 orderIdsHash)"
+)
+DARK_COMPLAINT_TYPE: Final = StructType(
+    "DarkComplaint(uint64 epoch,uint64 batch,uint32 market,uint16 party,bytes32 orderId,uint8 kind)"
+)
+DARK_DEGREE_TYPE: Final = StructType(
+    "DarkDegree(uint64 epoch,uint64 batch,uint32 market,uint16 party,bytes32 sharesHash)"
+)

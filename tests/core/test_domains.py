@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import mpc_sequencer.core.node  # noqa: F401  (registers everything a member uses)
+import mpc_sequencer.core.node
+import mpc_sequencer.dark.tags  # noqa: F401  (with the line above: everything a member uses)
 from mpc_sequencer.core.eip712 import StructType, registered_types
 from threshold.tags import REGISTERED, Tag
 
@@ -20,6 +21,7 @@ SOURCES = {
 }
 REGISTRIES = {
     ROOT / "mpc_sequencer" / "core" / "domains.py",
+    ROOT / "mpc_sequencer" / "dark" / "tags.py",
     ROOT / "threshold" / "tags.py",
 }
 TYPE_REGISTRIES = REGISTRIES | {ROOT / "mpc_sequencer" / "settlement" / "payloads.py"}

@@ -15,6 +15,7 @@ FORBIDDEN = {
 }  # fmt: skip
 PURE = [
     *(ROOT / "mpc_sequencer" / "core").rglob("*.py"),
+    *(ROOT / "mpc_sequencer" / "dark").rglob("*.py"),
     *(ROOT / "mpc_sequencer" / "market").rglob("*.py"),
     *(ROOT / "threshold").rglob("*.py"),
     *(

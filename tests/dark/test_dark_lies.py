@@ -1,0 +1,276 @@
+"""Every message of a batch, and everything that t parties can do with it: the batch ends right, or at n < 4t+1 without
+an outcome, and nobody but they is named.
+
+One case for each committee, deed and step; a test's id names all three. At (5,1) one party does the deed, at (9,2) two
+do, and one more case has one of them lie and the other die.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import pytest
+from dark_runs import (
+    SESSION,
+    Run,
+    book_batches,
+    dealt_keys,
+    lockstep,
+    one_more,
+    params_of,
+    payload_changed,
+    run_local,
+    shared_of,
+)
+
+from mpc_sequencer.core.actions import BUY, SELL
+from mpc_sequencer.core.codec import encode
+from mpc_sequencer.dark.clearing import Batch, Plan
+from mpc_sequencer.dark.clearing import run as clearing
+from mpc_sequencer.dark.params import PRIME, DarkParams
+from mpc_sequencer.dark.primitives import Shared
+from mpc_sequencer.dark.program import Program, Round
+from mpc_sequencer.dark.prss import Prss, PrssKeys, blame, derive_key, prss_check, prss_context, subsets_of
+from mpc_sequencer.dark.prss import fingerprint as fingerprint_of
+from mpc_sequencer.dark.rule import DarkOutcome, PlainOrder, clear_openly
+from mpc_sequencer.dark.transcript import RoundShares
+
+BOOK = [PlainOrder(BUY, 1, 2), PlainOrder(SELL, 0, 1), PlainOrder(BUY, 1, 3), PlainOrder(SELL, 1, 3)]
+PRIORITY = [2, 0, 3, 1]
+EXPECTED = clear_openly(BOOK, 2, PRIORITY)
+
+
+@lru_cache
+def market(parties: int, faults_t: int) -> DarkParams:
+    return params_of(parties, faults_t, ticks=2, orders_max=4, bits=2)
+
+
+@lru_cache
+def batches(parties: int, faults_t: int) -> list[Batch]:
+    return book_batches(market(parties, faults_t), BOOK, PRIORITY)
+
+
+def programs(parties: int, faults_t: int, sources: Sequence[Shared] = ()) -> list[Program[DarkOutcome]]:
+    params = market(parties, faults_t)
+    plan = Plan.of(params, 1, 1)
+    shared = sources or shared_of(parties, faults_t)
+    return [clearing(params, plan, one, batches(parties, faults_t)[at]) for at, one in enumerate(shared)]
+
+
+def steps() -> list[str]:
+    """The openings of each round."""
+    names: list[str] = []
+
+    def watched(program: Program[Any]) -> Iterator[Round]:
+        step = next(program)
+        while True:
+            names.append("+".join(opening.name.replace("/", ".") for opening in step.openings))
+            try:
+                step = program.send((yield step))
+            except StopIteration as ended:
+                return ended.value
+
+    first, *others = programs(5, 1)
+    lockstep([watched(first), *others], 1)  # type: ignore[list-item]
+    return names
+
+
+STEPS = steps()
+
+# --- deeds: what reaches a receiver instead of a corrupt party's message of the step ----------------------------------
+
+Deed = Callable[[bytes], Sequence[bytes]]
+
+
+def every(payload: bytes) -> bytes:
+    """All shares one larger."""
+    return b"".join(one_more(payload[at : at + 12]) for at in range(0, len(payload), 12))
+
+
+def middle(payload: bytes) -> bytes:
+    at = len(payload) // 24 * 12
+    return payload[:at] + one_more(payload[at:])
+
+
+DEEDS: dict[str, tuple[Deed, str]] = {
+    "one element": (lambda message: [payload_changed(message, middle)], "lie"),
+    "all elements": (lambda message: [payload_changed(message, every)], "lie"),
+    "zeros": (lambda message: [payload_changed(message, lambda payload: bytes(len(payload)))], "lie"),
+    "an element short": (lambda message: [payload_changed(message, lambda payload: payload[12:])], "malformed"),
+    "no element": (
+        lambda message: [payload_changed(message, lambda payload: PRIME.to_bytes(12, "little") + payload[12:])],
+        "malformed",
+    ),
+    "rubbish": (lambda message: [message[:-1], message], "malformed"),
+    "two messages": (lambda message: [message, payload_changed(message, every)], "equivocation"),
+    "twice": (lambda message: [message, message], ""),
+    "nothing": (lambda message: [], "silent"),
+}
+
+
+def doing(corrupt: Sequence[int], number: int, deed: Deed) -> Any:
+    def hook(sender: int, receiver: int, at: int, message: bytes) -> Sequence[bytes]:
+        return deed(message) if sender in corrupt and at == number else [message]
+
+    return hook
+
+
+def ended_right(run: Run, parties: int, corrupt: Sequence[int], fault: str) -> None:
+    honest = [party for party in range(parties) if party not in corrupt]
+    for party in honest:
+        assert run.outcomes.get(party) == EXPECTED, run.aborts.get(party)
+        assert {one for one, _ in run.blamed(party)} <= set(corrupt)
+        assert {one for _, one in run.blamed(party)} <= {fault}
+    if fault not in ("", "equivocation"):  # a second message may come when the batch has ended
+        assert all({one for one, _ in run.blamed(party)} == set(corrupt) for party in honest)
+    assert run.time_outs <= (1 if fault == "silent" else 0)
+
+
+COMMITTEES = [(5, 1, (4,)), (5, 1, (0,)), (9, 2, (3, 7))]
+
+
+@pytest.mark.parametrize("number", range(len(STEPS)), ids=lambda at: f"{at}-{STEPS[at]}")
+@pytest.mark.parametrize(
+    ("committee", "deed"),
+    [("5.1", deed) for deed in DEEDS] + [("9.2", deed) for deed in ("one element", "no element", "nothing")],
+)
+def test_the_batch_ends_right_and_names_who_did_it(committee: str, deed: str, number: int) -> None:
+    parties, faults_t, corrupt = {"5.1": COMMITTEES[0], "9.2": COMMITTEES[2]}[committee]
+    change, fault = DEEDS[deed]
+    run = run_local(programs(parties, faults_t), faults_t, doing(corrupt, number, change))
+    ended_right(run, parties, corrupt, fault)
+
+
+@pytest.mark.parametrize("number", range(len(STEPS)), ids=lambda at: f"{at}-{STEPS[at]}")
+@pytest.mark.parametrize(("parties", "faults_t", "corrupt"), COMMITTEES[1:], ids=["5.1", "9.2"])
+def test_who_dies_at_a_step_leaves_a_batch_that_ends_right(
+    parties: int, faults_t: int, corrupt: Sequence[int], number: int
+) -> None:
+    run = run_local(programs(parties, faults_t), faults_t, deaths=dict.fromkeys(corrupt, number))
+    ended_right(run, parties, corrupt, "silent")
+
+
+@pytest.mark.parametrize("number", range(len(STEPS)), ids=lambda at: f"{at}-{STEPS[at]}")
+@pytest.mark.parametrize(("parties", "faults_t", "corrupt"), COMMITTEES[1:], ids=["5.1", "9.2"])
+def test_who_is_late_at_a_step_is_no_liar(parties: int, faults_t: int, corrupt: Sequence[int], number: int) -> None:
+    held: dict[tuple[int, int], bytes] = {}
+
+    def hook(sender: int, receiver: int, at: int, message: bytes) -> Sequence[bytes]:
+        if sender in corrupt and at == number:
+            held[sender, receiver] = message
+            return []
+        return [held.pop((sender, receiver)), message] if (sender, receiver) in held else [message]
+
+    run = run_local(programs(parties, faults_t), faults_t, hook)
+    ended_right(run, parties, (), "") if not run.time_outs else ended_right(run, parties, corrupt, "silent")
+    assert all(run.outcomes[party] == EXPECTED for party in corrupt)
+
+
+@pytest.mark.parametrize("number", range(len(STEPS)), ids=lambda at: f"{at}-{STEPS[at]}")
+def test_of_nine_one_lies_and_one_dies_at_the_same_step(number: int) -> None:
+    run = run_local(programs(9, 2), 2, doing((3,), number, DEEDS["one element"][0]), deaths={7: number})
+    for party in set(range(9)) - {3, 7}:
+        assert run.outcomes.get(party) == EXPECTED, run.aborts.get(party)
+        assert run.blamed(party) == {(3, "lie"), (7, "silent")}
+    assert run.time_outs == 1
+
+
+@pytest.mark.parametrize("number", range(len(STEPS)), ids=lambda at: f"{at}-{STEPS[at]}")
+@pytest.mark.parametrize("deed", [*DEEDS, "dies"])
+def test_of_four_no_deed_leads_to_a_wrong_fill_or_to_no_end(deed: str, number: int) -> None:
+    """At n = 3t + 1 a lie may end the batch without an outcome; never with another one, and no honest party lied."""
+    hook = None if deed == "dies" else doing((2,), number, DEEDS[deed][0])
+    run = run_local(programs(4, 1), 1, hook, deaths={2: number} if deed == "dies" else {})
+    for party in (0, 1, 3):
+        assert (run.outcomes.get(party) == EXPECTED) != (party in run.aborts)
+        assert {one for one, fault in run.blamed(party) if fault != "silent"} <= {2}
+    assert run.time_outs <= 2
+    if deed == "twice":
+        assert not run.aborts
+
+
+# --- keys that differ -------------------------------------------------------------------------------------------------
+
+
+def with_another_key(parties: int, faults_t: int, odd: Sequence[int]) -> list[Shared]:
+    """All but one key of each odd party are the ones the others have."""
+    context = prss_context(bytes(32), 1, 1, 1, 0)
+    sources = []
+    for keys in dealt_keys(parties, faults_t):
+        own = subsets_of(parties, faults_t, keys.party)
+        held = dict(zip(own, keys.in_order(), strict=True))
+        if keys.party in odd:
+            held[own[0]] = bytes(32)
+        held_keys = PrssKeys(parties, faults_t, keys.party, held)
+        sources.append(Shared(Prss(held_keys, parties, faults_t, keys.party, context), faults_t))
+    return sources
+
+
+@pytest.mark.parametrize(("parties", "faults_t", "odd"), COMMITTEES, ids=["5.1-last", "5.1-first", "9.2"])
+def test_a_key_that_others_do_not_have_makes_a_liar_of_its_holder_in_the_first_round(
+    parties: int, faults_t: int, odd: Sequence[int]
+) -> None:
+    run = run_local(programs(parties, faults_t, with_another_key(parties, faults_t, odd)), faults_t)
+    ended_right(run, parties, odd, "lie")
+    assert {one.round for party in range(parties) if party not in odd for one in run.blames[party]} == {0}
+
+
+def test_of_four_a_key_that_others_do_not_have_ends_the_batch() -> None:
+    run = run_local(programs(4, 1, with_another_key(4, 1, (2,))), 1)
+    assert not run.outcomes
+    assert {run.aborts[party].code for party in (0, 1, 3)} == {"undecodable"}
+
+
+@pytest.mark.parametrize(("parties", "faults_t"), [(5, 1), (9, 2)])
+@pytest.mark.parametrize("how", ["contribution", "fingerprint", "silent"])
+def test_keys_that_differ_are_found_before_they_are_used_and_the_one_who_did_it_is_named(
+    parties: int, faults_t: int, how: str
+) -> None:
+    """Every subset that the corrupt party is in, whatever way it cheats there."""
+    corrupt, session = 2, SESSION
+    fingerprints: dict[int, dict[tuple[int, ...], bytes]] = {party: {} for party in range(parties)}
+    sent: dict[tuple[int, ...], dict[int, dict[int, bytes]]] = {}
+    for party in range(parties):
+        for subset in subsets_of(parties, faults_t, party):
+            received = {sender: bytes([sender + 1]) * 32 for sender in subset}
+            if how == "contribution" and party == subset[-1] != corrupt and corrupt in subset:
+                received[corrupt] = bytes(32)
+            sent.setdefault(subset, {})[party] = received
+            print_of = fingerprint_of(session, subset, derive_key(session, subset, received))
+            fingerprints[party][subset] = bytes(32) if how == "fingerprint" and party == corrupt else print_of
+    if how == "silent":
+        del fingerprints[corrupt]
+    check = prss_check(parties, faults_t, fingerprints)
+    touched = set(subsets_of(parties, faults_t, corrupt))
+    assert not check.complete
+    assert check.agreed.isdisjoint(touched) or how == "contribution"
+    if how == "silent":
+        assert check.silent == {corrupt}
+        return
+    assert check.disputed
+    for subset in check.disputed:
+        said = {party: fingerprints[party][subset] for party in subset}
+        assert set(blame(session, subset, said, sent[subset])) == {corrupt}
+    for subset in set(sent) - touched:
+        assert subset in check.agreed
+
+
+# --- what a party may keep of another's messages ----------------------------------------------------------------------
+
+
+def test_a_flood_of_early_messages_keeps_a_bounded_amount_and_harms_nobody() -> None:
+    """In the first step a party sends as much for all later ones as it likes: it is convicted, the batch ends right."""
+
+    def hook(sender: int, receiver: int, at: int, message: bytes) -> Sequence[bytes]:
+        if sender != 3 or at:
+            return [message]
+        flood = [encode(RoundShares(SESSION, number, bytes(1 << 18))) for number in range(1, 8)]
+        return [message, *flood]
+
+    run = run_local(programs(5, 1), 1, hook)
+    ended_right(run, 5, (3,), "malformed")
+    for party in (0, 1, 2, 4):
+        kept = sum(len(payload) for heard in run.sessions[party]._heard for payload in heard.values())
+        assert kept < (1 << 20) + (1 << 18)
