@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from mpc_sequencer.client.units import DECIMALS_MAX, AssetUnits
 from mpc_sequencer.core.errors import ConfigError
+from mpc_sequencer.core.nesting import hold_nesting
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.node import files
 
@@ -71,6 +72,7 @@ def _signer(text: str, where: str) -> Signer:
 def _decrypt(path: Path, data: bytes, passphrase: str) -> Signer:
     from eth_keyfile.keyfile import decode_keyfile_json, normalize_keys  # slow to import, for encrypted files alone
 
+    hold_nesting()  # that import lifts the limit
     try:
         document = normalize_keys(json.loads(data))  # as it is read below: wallets write "Crypto" too
         _check_form(document)

@@ -26,6 +26,7 @@ from mpc_sequencer.client.errors import MemberFault
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ConfigError, ProtocolError
+from mpc_sequencer.core.nesting import hold_nesting
 from mpc_sequencer.core.types import Envelope, Receipt
 
 RECEIPTS_VERSION: Final = 1
@@ -137,6 +138,7 @@ def _parse_line(path: Path, number: int, line: bytes) -> StoredReceipt:
     try:
         if len(line) > LINE_BYTES_MAX:
             raise ValueError(f"the line is longer than {LINE_BYTES_MAX} bytes")
+        hold_nesting()
         fields = json.loads(line)
         if not isinstance(fields, dict) or set(fields) != _FIELDS:
             raise ValueError(f"expected exactly the fields {sorted(_FIELDS)}")

@@ -15,6 +15,7 @@ import msgspec
 
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.limits import FRAME_BYTES_MAX
+from mpc_sequencer.core.nesting import hold_nesting
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ def decode(kind: type[T] | Any, data: bytes, *, bytes_max: int = FRAME_BYTES_MAX
     """
     if len(data) > bytes_max:
         raise ProtocolError("wire.size", _name(kind), f"{len(data)} bytes", f"at most {bytes_max} bytes")
+    hold_nesting()
     decoder = _DECODERS.get(kind)
     if decoder is None:
         decoder = _DECODERS[kind] = msgspec.msgpack.Decoder(kind)

@@ -23,6 +23,7 @@ from web3.exceptions import ContractLogicError, Web3Exception, Web3RPCError
 from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
+from mpc_sequencer.core.nesting import hold_nesting
 from mpc_sequencer.settlement.errors import (
     ChainError,
     ChainMismatch,
@@ -88,6 +89,7 @@ class HttpProvider(JSONBaseProvider):
                         raise ChainUnreachable(f"{self.url} answers with more than {ANSWER_BYTES_MAX} bytes")
                     if time.monotonic() > deadline:
                         raise ChainUnreachable(f"{self.url} did not answer within {REQUEST_S_MAX:g} s")
+            hold_nesting()
             return json.loads(received)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OSError) as error:
             raise ChainUnreachable(f"{self.url} is not reachable: {type(error).__name__}") from error

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.nesting import hold_nesting
 from mpc_sequencer.core.types import NodeIndex, SignatureBytes, Uint, Value
 from mpc_sequencer.settlement.claims import OrderCommit, ResultClaim, SignedCommit, claim_of
 from mpc_sequencer.settlement.errors import PayloadError
@@ -91,6 +92,7 @@ class KeptTransactions:
         if not self.path.exists():
             return [], ""
         try:
+            hold_nesting()
             document = json.loads(self.path.read_text(encoding="utf-8"))
             owner = (document["version"], document["account"], document["chain_id"])
             if owner != (VERSION, self.account.hex(), self.chain_id):
@@ -98,7 +100,7 @@ class KeptTransactions:
             for row in document["slots"]:
                 attempts = [self._attempt(one) for one in row["attempts"]]
                 self._slots[int(row["nonce"])] = attempts
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OSError, RecursionError, OverflowError) as error:
             self.raw, self._slots = {}, {}
             aside = self.path.with_suffix(".set-aside")
             os.replace(self.path, aside)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import msgspec
@@ -211,3 +213,20 @@ def test_a_client_s_request_is_no_peer_message_and_the_reverse() -> None:
         with pytest.raises(ProtocolError) as info:
             decode(kind, encode(message))
         assert info.value.code == "wire.type"
+
+
+def test_nested_bytes_end_no_process_whatever_a_library_has_set() -> None:
+    code = (
+        "import sys; import mpc_sequencer.settlement.ethrpc as rpc\n"
+        "from mpc_sequencer.core.codec import decode; from mpc_sequencer.core.errors import ProtocolError\n"
+        "from mpc_sequencer.core.types import Head\n"
+        "print(sys.getrecursionlimit() > 50_000)\n"
+        "for data in (b'\\x91' * 200_000, b'\\x9b' + bytes(10) + b'\\x91' * 200_000):\n"
+        "    try: decode(Head, data)\n"
+        "    except ProtocolError as error: print(error.code)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.returncode
+    lifted, *codes = found.stdout.split()
+    assert lifted == "True", "no library lifts the limit any more: this test shows nothing"
+    assert len(codes) == 2 and all(code.startswith("wire.") for code in codes)
