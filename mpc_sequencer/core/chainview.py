@@ -143,6 +143,14 @@ class ChainView:
             raise ProtocolError("chain.inputs", "inputs", f"{len(inputs)} after {count}", through.hex())
         self._add(inputs, count, inputs_hash, on_disk=False)
 
+    def holds(self, inputs: Sequence[ChainInput], inputs_hash: bytes) -> bool:
+        """Whether exactly these inputs are held behind that hash."""
+        for one in inputs:
+            inputs_hash = one.chained(inputs_hash)
+            if inputs_hash not in self._links:
+                return False
+        return True
+
     def _add(self, inputs: Sequence[ChainInput], count: int, inputs_hash: bytes, *, on_disk: bool) -> None:
         for one in inputs:
             after = one.chained(inputs_hash)

@@ -197,9 +197,12 @@ class Replay:
                 raise ProtocolError("log.order", "InputsEntry.first_index", entry.first_index, expected)
             inputs += entry.inputs
         self._inputs = []
-        del inputs[max(0, count - before.inputs_count) :]
+        behind = inputs[max(0, count - before.inputs_count) :]
+        del inputs[len(inputs) - len(behind) :]
         if not inputs:
             return 0
+        if not self._core.chain_view.holds(behind, inputs_hash):
+            raise ProtocolError("chain.inputs", "InputsEntry.inputs", f"{len(behind)} after {count}", "those held")
         self._core.chain_view.add(inputs, before.inputs_count, before.inputs_hash, inputs_hash)
         self._core.fetcher.got_inputs(inputs_hash)
         return 1
