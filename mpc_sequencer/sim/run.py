@@ -204,8 +204,9 @@ class Harness:
         EVEN_MS_MAX. What is not even by then is for the checkers."""
         ends_ms = simulation.now_ms + EVEN_MS_MAX
         while simulation.now_ms < ends_ms:
-            present = self.watched.correct - simulation.stopped
-            if len({simulation.cores[node].execution.executed_height for node in present}) <= 1:
+            hosts = [simulation.hosts[node] for node in self.watched.correct - simulation.stopped]
+            newest = max((host.epoch for host in hosts), default=0)
+            if len({host.core.execution.executed_height for host in hosts if host.epoch == newest}) <= 1:
                 return
             self._advance(simulation, INTERVAL_MS)
 
