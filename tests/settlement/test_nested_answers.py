@@ -13,6 +13,7 @@ from mpc_sequencer.settlement.ethrpc import EthClient
 
 class Nested(BaseHTTPRequestHandler):
     def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))  # what is unread when it closes would reset the connection
         body = b"[" * 400_000
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -27,10 +28,10 @@ print(sys.getrecursionlimit() > 50_000)
 try:
     EthClient(f"http://127.0.0.1:{server.server_port}").block_number()
 except ChainUnreachable as error:
-    print(str(error).endswith("does not speak JSON-RPC"))
+    print(str(error).endswith("does not speak JSON-RPC"), error)
 """
 
 
 def test_a_nested_answer_of_a_chain_node_is_refused() -> None:
     found = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, timeout=60)
-    assert (found.returncode, found.stdout.split()) == (0, ["True", "True"]), found.stderr
+    assert (found.returncode, found.stdout.split()[:2]) == (0, ["True", "True"]), found.stdout + found.stderr
