@@ -7,12 +7,13 @@ Amounts beyond 2^63-1 travel as 16 bytes, big-endian.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 from msgspec.structs import astuple
 
-from mpc_sequencer.core import domains
+from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.types import Address, Hash32, SignatureBytes, Uint, Value
 
 BUY: Final = 1
@@ -151,7 +152,32 @@ class Replace(Value, frozen=True, tag=5):
         return Order(account, nonce, bound, *terms)
 
 
-Action = Order | Withdrawal | Cancel | CancelAll | Replace
+class DarkOrder(Value, frozen=True, tag=6):
+    """An order for a dark market: side, price and quantity are in the boxes, shared among the committee's members.
+
+    Public is what it locks, whatever its side: ``quote_tick_lots`` (lots times ticks) of the quote asset and
+    ``base_lots`` of the base asset. ``keys`` names the agreement whose keys the boxes are sealed to, ``boxes`` are one
+    for each party of it, in party order (:mod:`mpc_sequencer.dark.boxes`).
+    """
+
+    account: Address
+    nonce: Uint
+    label_hash: Hash32
+    market: MarketNumber
+    keys: Hash32
+    quote_tick_lots: Uint
+    base_lots: Uint
+    boxes: Annotated[
+        tuple[Annotated[bytes, Meta(max_length=limits.DARK_BOX_BYTES_MAX)], ...],
+        Meta(min_length=1, max_length=limits.COMMITTEE_MEMBERS_MAX),
+    ]
+
+    def struct_hash(self) -> bytes:
+        *terms, boxes = astuple(self)
+        return domains.DARK_ORDER_TYPE(*terms, domains.DARK_BOXES(*(hashlib.sha256(box).digest() for box in boxes)))
+
+
+Action = Order | Withdrawal | Cancel | CancelAll | Replace | DarkOrder
 
 
 def plain_order(

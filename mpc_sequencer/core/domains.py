@@ -38,6 +38,8 @@ KEY_MESSAGE: Final = Tag("MPCSEQ/v1/key-message")  # struct hash of a key messag
 KEY_SEED: Final = Tag("MPCSEQ/v1/key-seed")  # entropy for seeds || session: a member's secret seed of the session
 KEY_ENTROPY: Final = Tag("MPCSEQ/v1/key-entropy")  # boot entropy, then the last value: entropy for the next seed
 ENTROPY: Final = Tag("MPCSEQ/v1/entropy")  # boot entropy || counter: randomness handed to the core as a value
+DARK_BOXES: Final = Tag("MPCSEQ/v1/dark-boxes")  # SHA256 of each of an order's boxes, in party order
+DARK_TOPIC: Final = Tag("MPCSEQ/v1/dark-topic")  # genesis id || epoch u64: session of what members say of dark markets
 DRAW: Final = Tag("MPCSEQ/v1/draw")  # coin || order_id: a batch's random priorities
 STATE_KEY: Final = Tag("MPCSEQ/v1/state-key")  # kind u8 || identifier: a leaf's place in the state tree
 STATE_LEAF: Final = Tag("MPCSEQ/v1/state-leaf")  # key || value
@@ -93,9 +95,10 @@ BUNDLE_TYPE: Final = StructType(
     "bytes32 sharesHash)"
 )
 DARK_ORDER_TYPE: Final = StructType(
-    "DarkOrder(uint64 epoch,uint64 batch,uint32 market,address trader,uint64 nonce,uint64 validFromMs,"
-    "uint64 validUntilMs,uint64 quoteTickLots,uint64 baseLots,bytes32 bundlesRoot)"
+    "DarkOrder(address account,uint64 nonce,bytes32 labelHash,uint32 market,bytes32 keys,uint64 quoteTickLots,"
+    "uint64 baseLots,bytes32 boxesHash)"
 )
+DARK_SHARES_TYPE: Final = StructType("DarkShares(bytes32 session,uint16 party,uint16 round,bytes32 sharesHash)")
 DARK_ACKNOWLEDGEMENT_TYPE: Final = StructType(
     "DarkAcknowledgement(uint64 epoch,uint64 batch,uint32 market,uint16 party,bytes32 orderIdsHash)"
 )

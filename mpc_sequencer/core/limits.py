@@ -112,6 +112,15 @@ FOK_ROUNDS_MAX: Final = 8  # clearings of a market and height that may remove so
 FOK_LEVELS_MAX: Final = 1_024  # price levels an arriving fill-or-kill order looks at
 TRIGGERED_PER_HEIGHT_MAX: Final = 1_024  # stops that join a height, over all markets
 
+# --- dark markets (consensus) -------------------------------------------------------------------------------------
+DARK_SIZE_BUCKETS_BYTES: Final = (4_096, 8_192, 16_384, 24_576, 32_768, 40_960, 49_152, 57_344)
+"""Beside SIZE_BUCKETS_BYTES where a market is dark: an order carries a sealed box for every member."""
+DARK_BOX_BYTES_MAX: Final = 16_384
+DARK_ORDERS_PER_ACCOUNT_MAX: Final = 64  # of an account, in one batch: cover needs no deposit
+DARK_WINDOW_MS: Final = 4_000  # block time in which a phase of the log waits for members, whoever is silent
+DARK_RUN_MS: Final = 30_000  # block time that a computation has until its batch is void
+DARK_RETRY_MS: Final = 10_000  # until keys are agreed on anew after an agreement that failed
+
 # --- settlement (consensus) ---------------------------------------------------------------------------------------
 SETTLEMENT_RANGE_HEIGHTS: Final = 64
 SETTLEMENT_RANGE_MS: Final = 4_000

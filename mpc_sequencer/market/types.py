@@ -37,8 +37,10 @@ SHUFFLE: Final = 2
 """One after the other in an order drawn by the block's coin."""
 RECEIVE: Final = 3
 """One after the other in the order in which members received them, by their lists."""
-POLICY_NAMES: Final[Mapping[int, str]] = {AUCTION: "auction", SHUFFLE: "shuffle", RECEIVE: "receive"}
-OrderPolicy = Literal[1, 2, 3]
+DARK: Final = 4
+"""Batches computed over secret shares (docs/dark.md): nobody sees an order."""
+POLICY_NAMES: Final[Mapping[int, str]] = {AUCTION: "auction", SHUFFLE: "shuffle", RECEIVE: "receive", DARK: "dark"}
+OrderPolicy = Literal[1, 2, 3, 4]
 
 STATUS_RESTING: Final = 1
 STATUS_WAITING: Final = 2
@@ -128,6 +130,24 @@ OUTCOME_CODES: Final[Mapping[str, str]] = {
 }
 
 
+class DarkGrid(Value, frozen=True):
+    """What a dark market's orders may say (docs/dark.md, "An order"), and how its batches are taken.
+
+    ``ticks`` prices from ``price_first_ticks`` in steps of ``price_step_ticks``; quantities below ``2^quantity_bits``
+    lots; deposits of ``slack_bits``. A batch has up to ``orders_max`` orders and closes ``interval_ms`` of block time
+    after its first one came. ``demonstration``: 1 lets a committee below 4t+1 members run it, whose liars can abort it.
+    """
+
+    ticks: Annotated[int, Meta(ge=1, le=1_024)]
+    price_first_ticks: PriceTicks
+    price_step_ticks: PriceTicks
+    quantity_bits: Annotated[int, Meta(ge=1, le=48)]
+    slack_bits: Annotated[int, Meta(ge=1, le=93)]
+    orders_max: Annotated[int, Meta(ge=1, le=1_536)]
+    interval_ms: Annotated[int, Meta(ge=1, le=limits.UINT_MAX)]
+    demonstration: Annotated[int, Meta(ge=0, le=1)] = 0
+
+
 class Market(Value, frozen=True):
     """A market's terms. ``q`` lots are ``q * base_units_per_lot`` base units of ``base_asset`` and cost, at
     ``p`` ticks, ``p * q * quote_units_per_tick_lot`` base units of ``quote_asset``."""
@@ -146,6 +166,8 @@ class Market(Value, frozen=True):
     maker_fee_ppm: FeePpm = 0
     """Of what an order trades that rested before, in parts per million of its value in quote units."""
     taker_fee_ppm: FeePpm = 0
+    dark: DarkGrid | None = None
+    """Of a DARK market, and of no other."""
 
 
 class OrderValue(Value, frozen=True):
