@@ -128,7 +128,7 @@ class _Carried(Value, frozen=True):
 
 
 Place = tuple[str, int, int, int]
-"""What a word is about: its kind; market, batch and part of the report; or the attempt at the keys, where these are 0."""
+"""What a word is about: its kind; market, batch and part of the report, or 0, the attempt at the keys and 0."""
 
 
 def encode_word(word: Word) -> bytes:
