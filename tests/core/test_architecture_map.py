@@ -30,10 +30,10 @@ def test_every_module_of_the_map_exists() -> None:
     assert [str(path.relative_to(ROOT)) for path in missing] == []
 
 
-def test_every_module_of_core_and_market_is_on_the_map_once() -> None:
+def test_every_module_of_core_market_and_settlement_is_on_the_map_once() -> None:
     paths = mapped()
     assert len({*paths}) == len(paths)
-    for folder in ("core", "market"):
+    for folder in ("core", "market", "settlement"):
         modules = {path.stem for path in (ROOT / "mpc_sequencer" / folder).glob("*.py")} - {"__init__"}
         assert sorted(modules - {path.name for path in paths if path.parent.name == folder}) == []
 
