@@ -131,6 +131,8 @@ def test_a_height_that_was_never_settled_is_found_where_all_is_to_be_settled() -
         ({"balances": {(USDT, BOB): (921, 9)}}, {"settle.balance", "settle.withdrawable"}),
         ({"claimed": {(USDT, BOB): 19}}, {"settle.withdrawable", "settle.history"}),
         ({"deposited": {(BTC, CAROL): 8}}, {"settle.history"}),
+        ({"exited": {(USDT, CAROL): 1}}, {"settle.history"}),
+        ({"claimed": {(USDT, CAROL): 1}}, {"settle.withdrawable", "settle.history"}),
         ({"held": {BTC: 106}}, {"settle.held"}),
         ({"held": {BTC: 108}}, {"settle.held"}),
     ],
