@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.darkwords import parties_of
 from mpc_sequencer.core.transcript import INPUT_BOND, INPUT_DEPOSIT, ChainInput
 from mpc_sequencer.market import Engine
 
@@ -16,7 +17,10 @@ def genesis_engine(committee: Committee, inputs: Sequence[ChainInput]) -> tuple[
     Raises ``ValueError`` for a deposit of an asset the genesis does not list, or beyond the supply bound.
     """
     genesis = committee.genesis
-    engine = Engine(genesis.markets, range(len(genesis.assets)), committee.separator, genesis.fee_account)
+    assets = range(len(genesis.assets))
+    parties = parties_of(committee)
+    terms = (genesis.markets, assets, committee.separator, genesis.fee_account)
+    engine = Engine(*terms) if parties is None else Engine(*terms, parties)
     bonds_wei: dict[bytes, int] = {}
     for one in inputs:
         if one.kind == INPUT_DEPOSIT:
