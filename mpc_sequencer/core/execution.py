@@ -129,7 +129,7 @@ class Execution:
         credit_deposits(self.engine, batch.final.taken)
         time_ms = batch.final.block.header.time_ms
         precedence = self._precedence(batch.final)
-        dark = () if self._parties is None else (batch.final.words, self._parties)
+        dark = (batch.final.words, self._parties)
         outcome = self.engine.execute(height, time_ms, batch.coin, prepared, precedence, *dark)
         previous = self._last_result
         result = self._last_result = result_hash(previous, height, outcome.state_root, outcome.fills_root)

@@ -18,9 +18,7 @@ def genesis_engine(committee: Committee, inputs: Sequence[ChainInput]) -> tuple[
     """
     genesis = committee.genesis
     assets = range(len(genesis.assets))
-    parties = parties_of(committee)
-    terms = (genesis.markets, assets, committee.separator, genesis.fee_account)
-    engine = Engine(*terms) if parties is None else Engine(*terms, parties)
+    engine = Engine(genesis.markets, assets, committee.separator, genesis.fee_account, parties_of(committee))
     bonds_wei: dict[bytes, int] = {}
     for one in inputs:
         if one.kind == INPUT_DEPOSIT:
