@@ -348,11 +348,11 @@ class Ledger:
 
     def _change(self, handle: int, asset: int, amount: int) -> None:
         """Note a change of free + locked."""
+        self.marks_of(asset).add(handle)  # first: a change without its mark would outlive a roll-back
         held = self.changes.get(asset) or self.changes_of(asset)
         start = handle * AMOUNT_PLACES
         before = int.from_bytes(held[start : start + AMOUNT_PLACES], "little", signed=True)
         held[start : start + AMOUNT_PLACES] = _amount(before + amount)
-        self.marks_of(asset).add(handle)
 
     def _take_changes(self, asset: int, handles: list[int]) -> list[int]:
         if len(handles) < _MANY:
