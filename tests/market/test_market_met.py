@@ -50,14 +50,22 @@ def test_a_level_whose_lots_no_column_could_hold_is_rationed_like_any_other(coun
 
 
 @pytest.mark.parametrize("side", (1, 2))
-@pytest.mark.parametrize(("price_ticks", "traded_lots"), ((1, 1), (2**15 + 1, 2**34), (2**40, 1), (9, 2**48 - 1)))
-def test_attack_a_level_of_more_than_2_63_lots_frees_and_pays_what_its_orders_do(side, price_ticks, traded_lots):
-    """33,000 resting orders, all of which trade: together their open lots are beyond an int64. (A level taken for less
-    freed and locked units that nobody had.)"""
+@pytest.mark.parametrize(
+    ("count", "price_ticks", "traded_lots"),
+    (
+        (33_000, 1, 1), (33_000, 2**15 + 1, 2**34), (33_000, 2**40, 1), (33_000, 9, 2**48 - 1),
+        (1, 2**14 - 1, 2**48 - 1), (1, 2**14, 2**48 - 1), (3, 2**47, 5),
+    ),
+)  # fmt: skip
+def test_attack_a_level_of_more_than_2_63_lots_frees_and_pays_what_its_orders_do(
+    side, count, price_ticks, traded_lots
+):
+    """Resting orders, all of which trade: together the open lots, or the tick-lots, or the units of one are beyond an
+    int64. (A level taken for less freed and locked units that nobody had.)"""
     market = replace(desk.SPOT, maker_fee_ppm=33_333, taker_fee_ppm=77_777)
     state = State({market.id: market}, frozenset(desk.ASSETS), desk.FEES)
     account, lots = desk.ACCOUNTS[0], QUANTITY_LOTS_MAX
-    orders = [desk.open_order(n, side, price_ticks, lots) for n in range(33_000)]
+    orders = [desk.open_order(n, side, price_ticks, lots) for n in range(count)]
     asset = lock_asset(market, side)
     locked = lock_units(market, side, price_ticks, lots)
     state.ledger.credit(account, asset, len(orders) * locked)
