@@ -39,7 +39,7 @@ from msgspec.structs import replace
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.dark import degree, tags
+from mpc_sequencer.dark import codes, degree, tags
 from mpc_sequencer.dark.bookstate import (
     OPENINGS,
     REPORTS,
@@ -58,11 +58,10 @@ from mpc_sequencer.dark.field import ELEMENT_BYTES, Elements, from_bytes
 from mpc_sequencer.dark.layout import Deposit
 from mpc_sequencer.dark.messages import BAD_OPENED_MAX, OpenedBox, OpeningsSaid, OutcomeValue, ReportSaid, ResultSaid
 from mpc_sequencer.dark.orders import Parties, check_terms, dark_params, judge_opened
-from mpc_sequencer.market import types as codes
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.actions import DarkOrder
-    from mpc_sequencer.dark.agreement import AgreedKeys
+    from mpc_sequencer.dark.keys import AgreedKeys
     from mpc_sequencer.market.types import DarkGrid
 
 BatchWord = ReportSaid | OpeningsSaid | ResultSaid

@@ -19,7 +19,7 @@ from mpc_sequencer.dark.messages import BAD_OPENED_MAX, ORDERS_PER_BATCH_MAX, Or
 from mpc_sequencer.dark.orders import check_boxes, check_terms
 
 if TYPE_CHECKING:
-    from mpc_sequencer.dark.agreement import AgreedKeys
+    from mpc_sequencer.dark.keys import AgreedKeys
     from mpc_sequencer.dark.params import DarkParams
 
 REPORTS: Final = 1

@@ -2,7 +2,7 @@
 
 The rule. The row (:mod:`mpc_sequencer.dark.layout`) is Shamir-shared with degree t. Party j's shares, 12 bytes each,
 are sealed to j's key of the epoch's agreement in a provable box (:mod:`threshold.boxes`) whose context names keys,
-market, account, nonce and j (:func:`box_context`), so that nobody passes a box off as another order's or party's. A
+market, account, nonce and j (:func:`mpc_sequencer.dark.keys.order_context`), so that nobody passes a box off as another order's or party's. A
 party without a key gets an empty one. The boxes stand in the signed action, so receipts, lists, fairness, reveal and
 replay protection of a dark order are those of any order, and once it is revealed everybody holds all boxes. A party
 whose box holds no row opens it to everybody (:func:`opens_to_row` judges), and t open boxes tell nothing of the row.
@@ -23,6 +23,7 @@ from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.dark import messages, tags
 from mpc_sequencer.dark.field import ELEMENT_BYTES, Elements, from_bytes, to_bytes
+from mpc_sequencer.dark.keys import order_context
 from mpc_sequencer.dark.layout import Deposit, Layout, check_deposit, encode_order
 from mpc_sequencer.dark.params import DarkParams
 from mpc_sequencer.dark.sharing import SEED_BYTES, seeded, share
@@ -32,7 +33,7 @@ from threshold.group import reduce_scalar
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.actions import DarkOrder
-    from mpc_sequencer.dark.agreement import AgreedKeys
+    from mpc_sequencer.dark.keys import AgreedKeys
     from mpc_sequencer.market.types import DarkGrid
 
 
@@ -83,15 +84,9 @@ def box_bytes(params: DarkParams) -> int:
     return boxes.BOX_OVERHEAD_BYTES + ELEMENT_BYTES * Layout.of(params).columns
 
 
-def box_context(keys_id: bytes, market: int, account: bytes, nonce: int, party: int) -> bytes:
-    """32 bytes that name all a box is for."""
-    numbers = market.to_bytes(4, "big") + account + nonce.to_bytes(8, "big") + party.to_bytes(2, "big")
-    return tags.ORDER_BOX(keys_id, numbers)
-
-
 def context_of(action: DarkOrder, party: int) -> bytes:
     """The context of an order's box for a party."""
-    return box_context(action.keys, action.market, action.account, action.nonce, party)
+    return order_context(action.keys, action.market, action.account, action.nonce, party)
 
 
 def check_boxes(action: DarkOrder) -> bool:
@@ -188,7 +183,7 @@ def seal_shares(
     sealed = []
     for party, (key, part) in enumerate(zip(keys.box_keys, shares, strict=True)):
         ephemeral = reduce_scalar(tags.ORDER_SECRET(seed, party.to_bytes(2, "big")))
-        context = box_context(keys.id, market, account, nonce, party)
+        context = order_context(keys.id, market, account, nonce, party)
         sealed.append(boxes.seal(key, to_bytes(part), ephemeral, context) if key else b"")
     return tuple(sealed)
 
