@@ -149,6 +149,10 @@ def replay(transcript: Transcript, program: Program[T], parties: int, faults_t: 
     committee has not; ``dark.length`` or ``dark.element`` for malformed payloads; :class:`Undecodable` where a round
     does not decode or shows more than ``faults_t`` liars in all, as no session counts such; and what the program
     raises.
+
+    It knows of the liars that the shares show and not of the parties that were convicted of malformed or contradicting
+    messages, which no transcript has. So it reckons with ``faults_t`` liars where the session reckoned with fewer, and
+    refuses a round that only this made decodable: more silent parties beside convicted ones than ``faults_t`` in all.
     """
     rounds = transcript.rounds()
     last = max((one.party for one in transcript.said), default=0)
