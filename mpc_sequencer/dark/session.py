@@ -116,7 +116,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """``party`` did wrong, or said nothing, in ``round``; ``step`` names the openings."""
+    """``party`` did wrong, or said nothing, in ``round``; ``step`` names its openings where it is the current round."""
 
     party: int
     fault: Fault
@@ -318,7 +318,7 @@ class DarkSession(Generic[T]):
     def _convict(self, party: int, fault: Fault, number: int, detail: str) -> list[Effect]:
         self.convicted.add(party)
         self._shares.pop(party, None)
-        return [Blame(party, fault, number, self._name(), detail)]
+        return [Blame(party, fault, number, self._name() if number == self.round else "", detail)]
 
     def _too_many(self) -> list[Effect]:
         detail = f"{len(self.convicted)} parties convicted, expected at most {self.faults_t}"

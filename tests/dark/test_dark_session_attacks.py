@@ -211,7 +211,7 @@ def test_a_message_of_a_past_round_that_contradicts_the_one_that_counted_is_an_o
     run = run_local(programs(5), 1, hook=hook)
     honest_end(run, 5)
     blames = [blame for party in (0, 1, 3, 4) for blame in run.blames[party]]
-    assert {(blame.party, blame.fault, blame.round) for blame in blames} == {(2, "equivocation", 1)}
+    assert {(blame.party, blame.fault, blame.round, blame.step) for blame in blames} == {(2, "equivocation", 1, "")}
 
 
 def test_a_message_of_another_session_is_nobody_s_offence() -> None:
