@@ -211,6 +211,13 @@ def test_a_liar_beside_a_wrong_share_saves_nobody() -> None:
     assert nine.judge(nine.opened(1, 8), nine.opened(1, 0)) == Verdict((0, 2), (1,), frozenset({0}), frozenset({0}))
 
 
+def test_nobody_is_blamed_for_silence_about_an_order_that_was_dropped() -> None:
+    """Its trader dealt badly: what the other odd one was dealt is not known, and no longer matters."""
+    deal = Deal(committee_of(9, 2), {1: wrong_for(7, 8)})
+    assert deal.judge(deal.opened(1, 8)) == Verdict((0, 2), (1,), frozenset(), frozenset())
+    assert deal.judge().mute == {7, 8}
+
+
 def test_too_few_shares_start_no_batch() -> None:
     deal = Deal(committee_of(5, 1))
     with pytest.raises(Undecodable, match="2 parties' degree shares, expected at least 3"):
