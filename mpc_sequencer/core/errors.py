@@ -161,6 +161,7 @@ CODES: Final[Mapping[str, str]] = {
     "dark.bundle_nonce": "a bundle of shares is of another order of its trader",
     "dark.party": "a bundle of shares is another party's",
     "dark.leaf": "the trader has not signed for this bundle",
+    "dark.sealing_key": "a party's key is no X25519 key that anything can be sealed to",
     "dark.sealing": "the bundle does not open with the party's key",
     "dark.plaintext_hash": "the bundle is not the one whose hash its trader signed",
     "dark.openings": "the trader opens no more bundles than t",

@@ -11,10 +11,12 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 from msgspec.structs import astuple
-from nacl.public import PublicKey
+from nacl.exceptions import CryptoError
+from nacl.public import Box, PrivateKey, PublicKey
 
 from mpc_sequencer.core import domains, eip712, limits
 from mpc_sequencer.core.actions import MarketNumber
+from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.types import Address, Hash32, NodeIndex, SignatureBytes, Uint, Value
 from mpc_sequencer.dark import tags
 from mpc_sequencer.dark.field import ELEMENT_BYTES
@@ -25,6 +27,7 @@ COLUMNS_MAX: Final = 4_096
 BUNDLE_BYTES_MAX: Final = COLUMNS_MAX * ELEMENT_BYTES + 256
 SEAL_BYTES: Final = PublicKey.SIZE + 16  # what sealing adds: the ephemeral key and Poly1305's tag
 SEALED_BYTES_MAX: Final = BUNDLE_BYTES_MAX + SEAL_BYTES
+_ANY_KEY: Final = PrivateKey(bytes(31) + b"\x01")  # only to see whether an exchange with another comes to zero
 PATH_HASHES_MAX: Final = 6  # of COMMITTEE_MEMBERS_MAX leaves
 
 MISSING: Final = 1
@@ -35,10 +38,26 @@ Path = Annotated[tuple[Hash32, ...], Meta(max_length=PATH_HASHES_MAX)]
 SealedBytes = Annotated[bytes, Meta(min_length=1, max_length=SEALED_BYTES_MAX)]
 
 
+def check_sealing_key(key: bytes, field: str) -> None:
+    """Refuse what is no X25519 key or one of low order (``dark.sealing_key``): the secret that it shares with anybody
+    is zero, and the library refuses to seal to it. Who takes a party's key for registration calls this as well, so
+    that the party is turned away and not the batch."""
+    expected = f"{PublicKey.SIZE} bytes, a point of large order"
+    if len(key) != PublicKey.SIZE:
+        raise ProtocolError("dark.sealing_key", field, f"{len(key)} bytes", expected)
+    try:
+        Box(_ANY_KEY, PublicKey(key))
+    except CryptoError:
+        raise ProtocolError("dark.sealing_key", field, key, expected) from None
+
+
 @dataclass(frozen=True, slots=True)
 class BatchContext:
     """What every check of a batch's inputs needs: the deployment's EIP-712 separator, which batch it is, the market's
-    parameters, and the parties' X25519 keys and consensus addresses in party order."""
+    parameters, and the parties' X25519 keys and consensus addresses in party order.
+
+    Raises ProtocolError ``dark.sealing_key`` for a party's key to which nothing can be sealed (see
+    :func:`check_sealing_key`), ``ValueError`` where the members are not ``params.parties`` different ones."""
 
     separator: bytes
     epoch: int
@@ -51,6 +70,10 @@ class BatchContext:
     def __post_init__(self) -> None:
         if not len(self.sealing_keys) == len(self.members) == self.params.parties:
             raise ValueError(f"keys of {len(self.sealing_keys)} and {len(self.members)} of {self.params.parties}")
+        if len(set(self.members)) != len(self.members):
+            raise ValueError("a member stands for two parties: what it signs would count twice")
+        for party, key in enumerate(self.sealing_keys):
+            check_sealing_key(key, f"sealing_keys[{party}]")
 
     def digest(self, struct_hash: bytes) -> bytes:
         """What is signed for ``struct_hash`` in this deployment."""

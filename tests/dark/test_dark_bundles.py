@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from dark_kit import SELL, Committee, committee, order, refused, secret, small_params, terms, trader
+from dark_kit import SELL, Committee, committee, order, refused, secret, terms, trader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -387,11 +387,3 @@ def test_t_bundles_are_independent_of_the_row() -> None:
 def test_a_seed_of_another_size_is_a_misuse() -> None:
     with pytest.raises(ValueError, match="seed of 31 bytes"):
         order(CONTEXT, seed=bytes(31))
-
-
-def test_a_context_has_keys_for_all_parties() -> None:
-    with pytest.raises(ValueError, match="keys of"):
-        type(CONTEXT)(
-            *(CONTEXT.separator, 3, 17, 2, small_params(9, 2)),
-            *(CONTEXT.sealing_keys, CONTEXT.members),
-        )
