@@ -86,6 +86,7 @@ class KeyAgreement:
         self.since_ms: int | None = None
         self.box_keys = [b""] * parties
         self._deals: list[DealSaid | None] = [None] * parties
+        self._deal_hashes = [b""] * parties
         self._spoken: set[int] = set()
         self.blamed: set[int] = set()
         self.named: dict[tuple[int, str], int] = {}
@@ -147,6 +148,7 @@ class KeyAgreement:
         sound = len(deal.commitments) == len(self._dealings.dealt[dealer]) and len(deal.boxes) == len(receivers)
         if sound and all(self._is_box(dealer, *one) for one in zip(receivers, deal.boxes, strict=True)):
             self._deals[dealer] = deal
+            self._deal_hashes[dealer] = tags.AGREEMENT_DEAL(encode(deal))
         else:
             self._blame(dealer, "deal")
 
@@ -243,8 +245,9 @@ class KeyAgreement:
 
     def digest(self) -> bytes:
         """What the state root says of the agreement."""
-        deals = [b"" if deal is None else tags.AGREEMENT_DEAL(encode(deal)) for deal in self._deals]
-        state = [self.attempt, self.phase, self.since_ms, self.box_keys, deals]
+        deals = zip(self._deals, self._deal_hashes, strict=True)
+        hashes = [b"" if deal is None else deal_hash for deal, deal_hash in deals]
+        state = [self.attempt, self.phase, self.since_ms, self.box_keys, hashes]
         return tags.AGREEMENT(
             self.topic,
             u16(self.parties),
