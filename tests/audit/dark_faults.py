@@ -1,0 +1,245 @@
+"""Everything that traders and members may do wrong in dark markets, drawn at random for histories."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from dataclasses import replace as changed
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from msgspec.structs import replace
+from tests.audit.dark_twins import Twins
+
+from mpc_sequencer.core.actions import BUY, SELL, DarkOrder
+from mpc_sequencer.dark.desk import Compute, Ended, Task
+from mpc_sequencer.dark.keys import AgreedKeys
+from mpc_sequencer.dark.layout import Deposit, Layout, encode_order
+from mpc_sequencer.dark.messages import (
+    AnswerSaid,
+    DarkFillValue,
+    DealSaid,
+    KeySaid,
+    OpenedBox,
+    OpeningsSaid,
+    OutcomeValue,
+    ReportSaid,
+    ResultSaid,
+    Word,
+    encode_word,
+)
+from mpc_sequencer.dark.orders import params_of, prove_box, seal_row, seal_shares
+from mpc_sequencer.dark.params import PRIME
+from mpc_sequencer.dark.sharing import seeded, share
+from threshold import boxes, group
+
+sys.path.append(str(Path(__file__).parent.parent / "dark"))
+
+from desk_kit import account_of  # noqa: E402
+
+NOTHING = OpenedBox(0, group.generator_multiply_secret(b"\x00" * 31 + b"\x05"), bytes(31) + b"\x01", bytes(31) + b"\x01")
+
+
+def drawn(random: Random) -> bytes:
+    return random.randbytes(32)
+
+
+# --- traders ----------------------------------------------------------------------------------------------------------
+
+
+def dealt(twins: Twins, random: Random, kind: str, market: int, account: int | None = None) -> DarkOrder:
+    """An order of a kind: ``valid``, ``box`` (some boxes hold no row), ``other`` (a box for somebody else's key),
+    ``share`` (one party's shares are off), ``shares`` (those of two), ``row`` (no order in it)."""
+    keys, grid = twins.desk.keys, twins.markets[market].dark
+    assert keys is not None and grid is not None
+    n, t = twins.parties.count, twins.parties.faults_t
+    params = params_of(grid, n, t)
+    twins._nonces += 1
+    nonce = twins._nonces
+    owner = account_of(nonce if account is None else account)
+    side, price, lots = random.choice((BUY, SELL)), random.choice((100, 110, 120, 135)), random.randint(0, 15)
+    deposit = Deposit(15 * 135, 15)
+    row = encode_order(params, side, price, lots, deposit, random.randrange(PRIME))
+    if kind == "row":
+        row[random.randrange(Layout.of(params).entries.stop)] = 3
+    names = (keys, owner, nonce, market)
+    if kind in ("valid", "row"):
+        sealed = seal_row(params, *names, row, drawn(random))
+    else:
+        shares = share(row, t, n, seeded(drawn(random), b"share"))
+        for party in random.sample(range(n), {"share": 1, "shares": 2}.get(kind, 0)):
+            at = random.randrange(Layout.of(params).columns)
+            shares[party][at] = (shares[party][at] + 1) % PRIME
+        sealed = seal_shares(*names, shares, drawn(random))
+    if kind in ("box", "other"):
+        wrong = random.sample(range(n), random.choice((1, 1, 2)))
+        sealed = tuple(
+            _wrong_box(keys, owner, nonce, market, party, box, kind) if party in wrong and box else box
+            for party, box in enumerate(sealed)
+        )
+    return DarkOrder(owner, nonce, bytes(32), market, keys.id, deposit.quote_tick_lots, deposit.base_lots, sealed)
+
+
+def _wrong_box(keys: AgreedKeys, owner: bytes, nonce: int, market: int, party: int, box: bytes, kind: str) -> bytes:
+    from mpc_sequencer.dark.keys import order_context
+
+    size = len(box) - boxes.BOX_OVERHEAD_BYTES
+    context = order_context(keys.id, market, owner, nonce, party)
+    key = group.generator_multiply_secret(b"\x07" * 32) if kind == "other" else keys.box_keys[party]
+    return boxes.seal(key, b"\xff" * size, hashlib.sha256(box).digest(), context)
+
+
+# --- members ----------------------------------------------------------------------------------------------------------
+
+
+def any_outcome(random: Random, twins: Twins, market: int) -> OutcomeValue:
+    """An outcome that is consistent, or nearly."""
+    batch, grid = twins.desk.book(market).state.batch, twins.markets[market].dark
+    assert batch is not None and grid is not None
+    count = len(batch.orders)
+    if count < 2 or random.random() < 0.2:
+        rejected = tuple(sorted(random.sample(range(count), random.randint(0, count))))
+        return OutcomeValue(drawn(random), 0, random.choice((0, 0, 0, 1)), 0, 0, (), rejected, 0)
+    lots, tick = random.randint(1, 5), random.randint(1, grid.ticks)
+    one, other = sorted(random.sample(range(count), 2))
+    sides = random.choice(((1, 2), (2, 1)))
+    fills = DarkFillValue(one, sides[0], lots), DarkFillValue(other, sides[1], lots)
+    rejected = tuple(index for index in range(count) if index not in (one, other) and random.random() < 0.2)
+    outcome = OutcomeValue(drawn(random), 1, tick, sides[0], lots, fills, rejected, random.choice((0, one + 1)))
+    bent: dict[str, Any] = random.choice(
+        (
+            {"tick": 0},
+            {"tick": grid.ticks + 1},
+            {"side": 0},
+            {"last": other + 1},
+            {"last": count + 1},
+            {"volume_lots": lots + 1},
+            {"fills": fills[::-1]},
+            {"fills": (fills[0],)},
+            {"fills": (fills[0], DarkFillValue(count, sides[1], lots))},
+            {"fills": (fills[0], DarkFillValue(other, sides[0], lots))},
+            {"fills": tuple(replace(fill, lots=16) for fill in fills), "volume_lots": 16},
+            {"rejected": (one,)},
+            {"rejected": (count,)},
+            {"crossed": 0},
+        )
+    )
+    return replace(outcome, **bent) if random.random() < 0.4 else outcome
+
+
+def bent_word(random: Random, twins: Twins, party: int, word: Word) -> Word | None:
+    """Another word of the kind, wrong in some way; None for silence."""
+    if random.random() < 0.25:
+        return None
+    if isinstance(word, KeySaid):
+        other = group.generator_multiply_secret(drawn(random))
+        return random.choice((replace(word, proof=bytes(64)), replace(word, key=b"\x05" * 33), replace(word, key=other)))
+    if isinstance(word, DealSaid):
+        return _bent_deal(random, word)
+    if isinstance(word, AnswerSaid):
+        return replace(word, opened=_false_complaints(random, twins, party))
+    if isinstance(word, ReportSaid):
+        return _bent_report(random, twins, party, word)
+    if isinstance(word, OpeningsSaid):
+        return random.choice((replace(word, opened=()), replace(word, opened=word.opened[::-1]), replace(word, part=9)))
+    batch = twins.desk.book(word.market).state.batch
+    assert batch is not None
+    return random.choice((replace(word, outcome=None), replace(word, outcome=any_outcome(random, twins, word.market))))
+
+
+def _bent_deal(random: Random, deal: DealSaid) -> DealSaid:
+    how, at = random.randrange(4), random.randrange(len(deal.boxes))
+    if how == 0:
+        return replace(deal, boxes=deal.boxes[:-1])
+    if how == 1:
+        return replace(deal, commitments=deal.commitments[1:])
+    if how == 2:
+        return replace(deal, boxes=(*deal.boxes[:at], deal.boxes[at][:-1] + b"\x00", *deal.boxes[at + 1 :]))
+    return replace(deal, commitments=(drawn(random), *deal.commitments[1:]))  # shown by whoever has that box
+
+
+def _false_complaints(random: Random, twins: Twins, party: int) -> tuple[OpenedBox, ...]:
+    agreement, keys = twins.desk.agreement, twins.members[party]._keys
+    secret = keys.box_secret(agreement.topic, agreement.attempt)
+    opened = []
+    for dealer in random.sample(range(twins.parties.count + 1), 2):
+        if dealer < twins.parties.count and dealer != party and agreement.deals[dealer] is not None:
+            data = agreement.box(dealer, party)
+            if data and random.random() < 0.7:
+                from mpc_sequencer.dark.keys import deal_context
+
+                context = deal_context(agreement.topic, agreement.attempt, dealer, party)
+                proof = boxes.prove_opened(secret, boxes.parse(data, context), context, bytes(32))
+                opened.append(OpenedBox(dealer, *proof))
+                continue
+        opened.append(replace(NOTHING, index=dealer))
+    return tuple(sorted(opened, key=lambda one: one.index)) if random.random() < 0.8 else tuple(opened)
+
+
+def _bent_report(random: Random, twins: Twins, party: int, word: ReportSaid) -> ReportSaid:
+    batch = twins.desk.book(word.market).state.batch
+    assert batch is not None
+    at = random.randrange(len(batch.orders))
+    how = random.randrange(5)
+    if how == 0:
+        return replace(word, shares=word.shares[:-12])
+    if how == 1:
+        return replace(word, shares=b"\xff" * len(word.shares))
+    if how == 2:
+        return replace(word, bad=(replace(NOTHING, index=at),))
+    if how == 3:
+        agreement, keys = twins.desk.agreement, twins.members[party]._keys
+        secret = keys.box_secret(agreement.topic, agreement.attempt)
+        return replace(word, bad=(prove_box(batch.orders[at].action, party, secret, at, bytes(32)),))
+    first = bytearray(word.shares)
+    for index in random.sample(range(len(batch.orders)), random.randint(1, len(batch.orders))):
+        first[12 * index] ^= 1
+    return replace(word, shares=bytes(first))
+
+
+class RandomTwins(Twins):
+    """Twins some of whose parties are faulty, and whose computations come to whatever is drawn."""
+
+    def __init__(self, random: Random, faulty: Sequence[int], **terms: Any) -> None:
+        super().__init__(**terms)
+        self.random = random
+        self.faulty = faulty
+        self.speak = self._speak
+        self._drawn: dict[tuple[int, int, int], OutcomeValue] = {}
+        self.past: list[tuple[int, bytes]] = []
+
+    def _speak(self, party: int, task: Task, word: Word) -> Sequence[bytes]:
+        if party not in self.faulty:
+            return [encode_word(word)]
+        random = self.random
+        if random.random() < 0.1:
+            return [random.randbytes(random.randint(0, 40))]
+        bent = bent_word(random, self, party, word) if random.random() < 0.6 else word
+        said = [] if bent is None else [encode_word(bent)]
+        return said * 2 if random.random() < 0.2 else said
+
+    def result(self, party: int, task: Compute) -> ResultSaid:
+        """One drawn outcome of each batch."""
+        name = self.parties.epoch, task.market, task.batch
+        if name not in self._drawn:
+            self._drawn[name] = any_outcome(self.random, self, task.market)
+        return ResultSaid(task.market, task.batch, self._drawn[name])
+
+    def words(self) -> list[tuple[int, bytes]]:
+        """What all say, in any order, and now and then something of before, or of a stranger."""
+        said = super().words()
+        self.random.shuffle(said)
+        if self.past and self.random.random() < 0.3:
+            said += self.random.sample(self.past, min(3, len(self.past)))
+        if said and self.random.random() < 0.1:
+            said.append((self.parties.count + 1, said[0][1]))
+        self.past += said
+        return said
+
+    def next_epoch(self) -> list[Ended]:
+        """The first height of the next epoch, with words of the last one among its own."""
+        self.parties = changed(self.parties, epoch=self.parties.epoch + 1)
+        self._join()
+        return self.height(self.past[-3:])
