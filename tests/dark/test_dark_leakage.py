@@ -33,11 +33,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dark_runs import COIN, book_batches, dealt_keys, lockstep, params_of, shared_of, shares_of
+from dark_runs import COIN, book_batches, dealt_keys, lockstep, params_of, shared_of, shares_of, with_coin
 
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.dark import primitives
-from mpc_sequencer.dark.clearing import Batch, Plan, run, validity
+from mpc_sequencer.dark.clearing import Batch, Plan, validity
 from mpc_sequencer.dark.field import Elements, SharedRows, inverse_sqrt_blum, to_bytes
 from mpc_sequencer.dark.layout import Deposit, Layout, encode_order
 from mpc_sequencer.dark.params import PRIME, DarkParams
@@ -393,7 +393,7 @@ def test_a_mask_without_its_low_bits_is_told_apart(monkeypatch: pytest.MonkeyPat
 def test_every_kind_of_doubled_opening_of_a_batch_is_one_of_those_above() -> None:
     """An opening of a new kind has no removal above: this fails until it has one."""
     batches = book_batches(PARAMS, *BOOK)
-    seen = lockstep([run(PARAMS, PLAN, one, batches[at]) for at, one in enumerate(shared_of(5, 1))], 1)
+    seen = lockstep([with_coin(PARAMS, PLAN, one, batches[at]) for at, one in enumerate(shared_of(5, 1))], 1)
     doubled = {name for name, (degree, _) in seen.shares.items() if degree == 2}
     searches = {f"{one}{part}" for one in ("crossing/0", "cut/0") for part in ("", "/join0")}
     assert doubled == searches | {"masks/bits/0", "masks/pairs", "validity", "crossed/reduced", "crossed"}
@@ -434,7 +434,8 @@ def stirred_run(parties: int, faults_t: int, blind: Subset, stirred: Sequence[st
         held = dict(zip(subsets_of(parties, faults_t, keys.party), keys.in_order(), strict=True))
         held.update({blind: bytes(KEY_BYTES)} if blind in held else {})
         others = PrssKeys(parties, faults_t, keys.party, held)
-        programs.append(run(params, Plan.of(params, 1, 1), Shared(Stirred(keys, others, stirred), faults_t), batch))
+        shared = Shared(Stirred(keys, others, stirred), faults_t)
+        programs.append(with_coin(params, Plan.of(params, 1, 1), shared, batch))
     return lockstep(programs, faults_t)
 
 
@@ -483,7 +484,7 @@ def test_polynomials_of_the_fills_say_nothing_beside_the_fills(parties: int, fau
             part = held[party] if party < faults_t else interpolate(fixed, party + 1)
             rows = SharedRows.from_bytes(to_bytes(part), 3, columns)
             batch = Batch(rows, (DEPOSIT,) * 3, COIN, (2, 0, 1))
-            programs.append(run(params, plan, shared, batch))
+            programs.append(with_coin(params, plan, shared, batch))
         seen.append(lockstep(programs, faults_t))
     assert seen[0].outcome[0].crossed
     for other in seen[1:]:

@@ -19,13 +19,13 @@ from dark_runs import (
     run_local,
     shared_of,
     shares_of,
+    with_coin,
 )
 
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.dark.clearing import Batch, Plan
-from mpc_sequencer.dark.clearing import run as clearing
 from mpc_sequencer.dark.errors import Undecodable
 from mpc_sequencer.dark.field import SharedRows
 from mpc_sequencer.dark.layout import Layout
@@ -62,7 +62,7 @@ def batches(parties: int) -> list[Batch]:
 def programs(parties: int) -> list[Program[DarkOutcome]]:
     market = params(parties)
     plan = Plan.of(market, 1, 1)
-    return [clearing(market, plan, one, batches(parties)[at]) for at, one in enumerate(shared_of(parties, 1))]
+    return [with_coin(market, plan, one, batches(parties)[at]) for at, one in enumerate(shared_of(parties, 1))]
 
 
 EXPECTED = clear_openly(BOOK, 2, PRIORITY)
@@ -498,7 +498,7 @@ def observed() -> Program[DarkOutcome]:
     """The program of somebody without shares."""
     market = params(5)
     rows = SharedRows.from_bytes(bytes(12 * 4 * Layout.of(market).columns), 4, Layout.of(market).columns)
-    return clearing(market, Plan.of(market, 1, 1), shared_of(5, 1, 99)[0], replace(batches(5)[0], rows=rows))
+    return with_coin(market, Plan.of(market, 1, 1), shared_of(5, 1, 99)[0], replace(batches(5)[0], rows=rows))
 
 
 def transcript(hook: Any = None) -> Transcript:
