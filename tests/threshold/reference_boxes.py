@@ -1,4 +1,4 @@
-"""Provable boxes a second time: slow, in plain integers, from the layout's text alone. Imports nothing of `threshold`."""
+"""Provable boxes a second time: plain integers, from the layout's text alone. Imports nothing of `threshold`."""
 
 from __future__ import annotations
 
