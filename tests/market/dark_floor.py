@@ -51,7 +51,9 @@ LAST_TICKS = GRID.price_first_ticks + GRID.price_step_ticks * (GRID.ticks - 1)
 Speech = Callable[[Desk, int, Task], Word | None]
 
 
-def outcome(price_ticks: int | None, fills: Sequence[tuple[int, int, int]], rejected: Sequence[int] = ()) -> OutcomeValue:
+def outcome(
+    price_ticks: int | None, fills: Sequence[tuple[int, int, int]], rejected: Sequence[int] = ()
+) -> OutcomeValue:
     """What a batch came to: fills as (place, side, lots)."""
     if price_ticks is None:
         return OutcomeValue(bytes(32), 0, 0, 0, 0, (), tuple(rejected), 0)
@@ -145,7 +147,8 @@ def dark_order(
     deposit: tuple[int, int] | None = None,
     **terms: object,
 ) -> DarkOrder:
-    """An order of account number ``who``; its deposits are (tick-lots of quote, lots of base), at first what it needs."""
+    """An order of account number ``who``; its deposits are (tick-lots of quote, lots of base), those it needs where
+    none are given."""
     assert market.dark is not None
     assert of.keys is not None
     locked = Deposit(*(deposit or ((price_ticks * lots, 0) if side == 1 else (0, lots))))
