@@ -99,7 +99,7 @@ def dark_bucket_bytes(committee: Committee, market: int) -> int:
     market and nothing else. Raises ProtocolError (``market.unknown``) where there is no such dark market."""
     for one, grid in dark_markets(committee.genesis.markets):
         if one.id == market:
-            needed = order_bytes(committee.n, grid)
+            needed = order_bytes(committee.n, committee.f, grid)
             return min(size for size in committee.size_buckets if size >= needed)
     raise ProtocolError("market.unknown", "market", market, "a dark market")
 
