@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from mpc_sequencer.core.actions import AMOUNT_BYTES, BUY, SELL, DarkOrder
 from mpc_sequencer.core.codec import decode, encode
-from mpc_sequencer.core.limits import AMOUNT_MAX
 from mpc_sequencer.market import types
 from mpc_sequencer.market.context import Context
 from mpc_sequencer.market.fees import fee_units, lock_asset, lock_units
@@ -83,8 +82,6 @@ def enter_dark(context: Context, order_id: bytes, action: DarkOrder) -> str:
     if refused is not None:
         return refused
     quote_units, base_units = deposit_units(market, action.quote_tick_lots, action.base_lots)
-    if quote_units > AMOUNT_MAX or base_units > AMOUNT_MAX:
-        return types.BALANCE
     if not state.ledger.lock(action.account, market.quote_asset, quote_units):
         return types.BALANCE
     if not state.ledger.lock(action.account, market.base_asset, base_units):

@@ -406,7 +406,7 @@ class Model:
         if code:
             return code
         deposits = self.deposits(action)
-        if any(amount > min(TOP, self.free.get((action.account, asset), 0)) for asset, amount in deposits):
+        if any(amount > self.free.get((action.account, asset), 0) for asset, amount in deposits):
             return "balance"
         for asset, amount in deposits:
             assert self.move_to_locked(action.account, asset, amount)
