@@ -19,7 +19,7 @@ from mpc_sequencer.market.types import Market
 
 sys.path.append(str(Path(__file__).parent.parent / "dark"))
 
-from desk_kit import BLOCK_MS, Floor, order_id_of  # noqa: E402
+from desk_kit import BLOCK_MS, Floor, order_id_of
 
 Row = tuple[bytes, str, int, int]
 

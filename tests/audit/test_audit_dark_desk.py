@@ -8,11 +8,11 @@ from collections import Counter
 from random import Random
 
 import pytest
-from tests.audit.dark_faults import RandomTwins, dealt
-from tests.audit.dark_twins import Twins
 
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.dark.bookstate import OPENINGS, REPORTS
+from tests.audit.dark_faults import RandomTwins
+from tests.audit.dark_twins import Twins
 
 from desk_kit import MARKET, dark_market, dark_parties  # isort: skip
 
@@ -43,7 +43,7 @@ def run_history(seed: int, heights: int) -> tuple[Counter[str], RandomTwins]:
     for _ in range(heights):
         if twins.desk.keys is not None:
             for _ in range(random.choice((0, 0, 1, 3))):
-                action = dealt(twins, random, random.choice(KINDS), random.choice(tuple(markets)))
+                action = twins.action_of(random.choice(KINDS), random.choice(tuple(markets)))
                 refused = twins.refused(action)
                 if refused is None:
                     twins.enter(action)
@@ -79,7 +79,7 @@ def test_desk_and_auditor_agree_where_a_word_is_full_of_bad_boxes(monkeypatch: p
         twins = RandomTwins(random, [], parties=dark_parties())
         twins.agree()
         for _ in range(14):
-            twins.enter(dealt(twins, random, random.choice(("box", "share", "share", "valid")), MARKET))
+            twins.enter(twins.action_of(random.choice(("box", "share", "share", "valid"))))
         for _ in range(25):
             batch = twins.desk.book(MARKET).state.batch
             if batch is not None:
@@ -97,7 +97,7 @@ def test_desk_and_auditor_agree_on_full_batches(monkeypatch: pytest.MonkeyPatch)
     twins.agree()
     refused = []
     for account in (1, 1, 1, 1, 2):
-        action = dealt(twins, twins.random, "valid", MARKET, account=account)
+        action = twins.action_of("valid", account=account)
         refused.append(twins.refused(action))
         if refused[-1] is None:
             twins.enter(action)
