@@ -103,7 +103,7 @@ class BlockRule:
         if pooled is not None:
             return pooled.order.facts
         held = self._keybook.get(listed_id)
-        return KeyFacts(held.message.node, held.handover) if held is not None else None
+        return KeyFacts(held.message.node, held.handover, held.place is not None) if held is not None else None
 
     def _derive(self, parent: OrderingState, candidate: Candidate) -> Derived | Missing:
         return derive(

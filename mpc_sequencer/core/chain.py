@@ -37,6 +37,10 @@ from mpc_sequencer.core.types import (
 )
 
 
+LiftedWord = tuple[int, bytes]
+"""A member and its word, encoded (:mod:`mpc_sequencer.dark.messages`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChainEntry:
     """An accepted block with what it was derived from and the state after it."""
@@ -54,6 +58,8 @@ class ChainEntry:
     """The chain inputs that the block takes."""
     told: tuple[ChainInput, ...] = ()
     """The chain inputs that its checkpoint is the first to cover."""
+    words: tuple[LiftedWord, ...] = ()
+    """What members say of dark markets in the key messages that the block lifts, in the order in which they count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,8 @@ class Finality:
     """Where members listed the batch's orders, where a market orders by receipt."""
     taken: tuple[ChainInput, ...] = ()
     """The chain inputs that the block takes."""
+    words: tuple[LiftedWord, ...] = ()
+    """What members say of dark markets, where the block counts; execution takes it up with the height."""
 
     @property
     def height(self) -> int:
@@ -206,7 +214,7 @@ class Chain:
             return
         state = replace(derived.state, block_id=block_id)
         self._pool.pin({*derived.lifted, *derived.batch})
-        self._keybook.note_lifted(derived.key_messages)
+        self._keybook.note_lifted(derived.key_messages, state.height)
         for head in block.heads:
             self._lists.included(head.node, head.incarnation, head.list_number)
         self._states[block_id] = state
@@ -220,6 +228,7 @@ class Chain:
             derived.positions,
             derived.intake.taken,
             derived.intake.told,
+            self._keybook.words(derived.key_messages) if derived.counts else (),
         )
 
     def keep_own(self, block: Block, derived: Derived, parent_id: bytes) -> None:
@@ -260,7 +269,8 @@ class Chain:
         for entry in branch:  # from the newest down: each block takes the nearest certificate at or above it
             own = self.finalizations.get(entry.block_id)
             certificate, path = (own, ()) if own is not None else (certificate, path)
-            finality = Finality(entry.block_id, entry.block, certificate, path, entry.positions, entry.taken)
+            shown = (certificate, path, entry.positions, entry.taken, entry.words)
+            finality = Finality(entry.block_id, entry.block, *shown)
             final.append(FinalBlock(entry, finality))
             path = (entry.block.header, *path)
         final.reverse()

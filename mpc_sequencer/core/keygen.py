@@ -113,9 +113,11 @@ class KeySessions:
 
     @property
     def live(self) -> tuple[bytes, ...]:
-        """Sessions whose messages are listed: the one under way, and the epoch's topic of succession."""
-        topic = self._core.succession.topic
-        return (topic,) if self.session is None else (self.session.plan.session, topic)
+        """Sessions whose messages are listed: the one under way, the epoch's topic of succession, and what is said of
+        dark markets, as far as it is wanted."""
+        dark = self._core.committee.dark_topic
+        topics = (self._core.succession.topic,) if dark is None else (self._core.succession.topic, dark)
+        return topics if self.session is None else (self.session.plan.session, *topics)
 
     @property
     def certificate(self) -> KeyCertificate | None:
@@ -151,11 +153,14 @@ class KeySessions:
 
     # --- blocks -------------------------------------------------------------------------------------------------
     def final(self, height: int, time_ms: int, message_ids: tuple[bytes, ...]) -> None:
-        """A block is final; it lifts these key messages, in the order in which they count."""
-        messages = [self._core.keybook.include(message_id, height) for message_id in message_ids]
+        """A block is final; it lifts these key messages, in the order in which they count. What they say of dark
+        markets is execution's."""
+        lifted = [(one, self._core.keybook.include(one, height)) for one in message_ids]
+        spoken = [(one, message) for one, message in lifted if message.session != self._core.committee.dark_topic]
+        messages = [message for _, message in spoken]
         due = self.due_ms is not None and time_ms >= self.due_ms
         if self.session is not None or self._queue or due or messages:
-            self._queue.append((KeyBlock(height, time_ms, message_ids), messages))
+            self._queue.append((KeyBlock(height, time_ms, tuple(one for one, _ in spoken)), messages))
         if message_ids or not height % limits.BLOCKS_KEPT_HEIGHTS:
             self._core.keybook.prune(height, time_ms, self.live, self._core.listed_through())
 

@@ -116,6 +116,8 @@ TRIGGERED_PER_HEIGHT_MAX: Final = 1_024  # stops that join a height, over all ma
 DARK_SIZE_BUCKETS_BYTES: Final = (4_096, 8_192, 16_384, 24_576, 32_768, 40_960, 49_152, 57_344)
 """Beside SIZE_BUCKETS_BYTES where a market is dark: an order carries a sealed box for every member."""
 DARK_BOX_BYTES_MAX: Final = 16_384
+DARK_MARKETS_MAX: Final = 4  # of a deployment: a member that speaks of all has room among KEY_MESSAGES_PER_MEMBER_MAX
+DARK_WORDS_LISTED_MAX: Final = 2  # of one author about one thing: the first counts, and one more
 DARK_ORDERS_PER_ACCOUNT_MAX: Final = 64  # of an account, in one batch: cover needs no deposit
 DARK_WINDOW_MS: Final = 4_000  # block time in which a phase of the log waits for members, whoever is silent
 DARK_RUN_MS: Final = 30_000  # block time that a computation has until its batch is void

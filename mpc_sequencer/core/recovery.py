@@ -68,6 +68,8 @@ from mpc_sequencer.core.types import (
     Certificate,
     EpochStart,
     Hash32,
+    KeyPayload,
+    NodeIndex,
     PlaceIndex,
     Uint,
     Value,
@@ -89,6 +91,7 @@ class FinalityValue(Value, frozen=True):
     path: tuple[BlockHeader, ...]
     positions: tuple[PositionsRow, ...]
     taken: tuple[ChainInput, ...]
+    words: tuple[tuple[NodeIndex, KeyPayload], ...]
 
 
 class Snapshot(Value, frozen=True):
@@ -131,7 +134,9 @@ def dump(core: NodeCore) -> tuple[bytes, int | None]:
         block=entry.block if entry is not None else None,
         certificate=core.simplex.final_certificate(),
         unexecuted=tuple(
-            FinalityValue(one.block, one.certificate, one.path, tuple(sorted(one.positions.items())), one.taken)
+            FinalityValue(
+                one.block, one.certificate, one.path, tuple(sorted(one.positions.items())), one.taken, one.words
+            )
             for one in unexecuted
         ),
         execution=core.execution.dump(),
@@ -332,7 +337,7 @@ def _restore_batches(core: NodeCore, taken: Snapshot, now_ms: int) -> None:
     for pooled in core.pool.kept(0):
         pooled.logged.update(logged.intersection(pooled.variants))
     for one in taken.unexecuted:
-        parts = (one.block, one.certificate, one.path, dict(one.positions), one.taken)
+        parts = (one.block, one.certificate, one.path, dict(one.positions), one.taken, one.words)
         open_batch(core, Finality(one.block.header.block_id(), *parts), now_ms)
     core.pool.charged_wei = dict(taken.ordering.charged_wei)
 

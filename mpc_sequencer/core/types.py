@@ -67,14 +67,17 @@ class Envelope(Value, frozen=True):
         return Label.decode(self.label)
 
 
+KeyPayload = Annotated[bytes, Meta(min_length=1, max_length=limits.KEY_PAYLOAD_BYTES_MAX)]
+
+
 class KeyMessage(Value, frozen=True):
     """A member's message of a key session, signed. It is listed like an order and counts where a final block lifts it;
-    ``payload`` is :mod:`threshold.dkg`'s."""
+    ``payload`` is :mod:`threshold.dkg`'s, or of a topic: what is said of the next epoch, or of dark markets."""
 
     epoch: Uint
     session: Hash32
     node: KeyAuthor
-    payload: Annotated[bytes, Meta(min_length=1, max_length=limits.KEY_PAYLOAD_BYTES_MAX)]
+    payload: KeyPayload
     signature: SignatureBytes
 
     def struct_hash(self) -> bytes:

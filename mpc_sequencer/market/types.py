@@ -17,6 +17,7 @@ from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.actions import AMOUNT_BYTES, Action
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.types import ZERO_HASH, Address, Hash32, Uint, Value
+from mpc_sequencer.dark.params import DarkParams
 
 ASSET_ID_MAX: Final = (1 << 16) - 1
 MARKET_ID_MAX: Final = (1 << 32) - 1
@@ -89,6 +90,16 @@ CANCELLED_UNSEEN: Final = "cancelled_unseen"
 REPLACED: Final = "replaced"
 SELF_TRADE: Final = "self_trade"
 POST_ONLY: Final = "post_only"
+IN_DARK: Final = "dark"
+DARK_BOXES: Final = "dark_boxes"
+DARK_KEYS: Final = "dark_keys"
+DARK_TERMS: Final = "dark_terms"
+DARK_FULL: Final = "dark_full"
+DARK_ACCOUNT_FULL: Final = "dark_account_full"
+DARK_BAD: Final = "dark_bad"
+DARK_REJECTED: Final = "dark_rejected"
+DARK_ABORTED: Final = "dark_aborted"
+DARK_EPOCH: Final = "dark_epoch"
 
 OUTCOME_CODES: Final[Mapping[str, str]] = {
     MALFORMED: "the ciphertext does not open to an order",
@@ -97,7 +108,7 @@ OUTCOME_CODES: Final[Mapping[str, str]] = {
     SIGNATURE: "the action is not signed by its account",
     NONCE_TOO_HIGH: "the account's nonce, or the one it would cancel, is too far ahead",
     NONCE_CONSUMED: "the account's nonce was used before",
-    MARKET: "no such market",
+    MARKET: "no such market, or none that takes such an order",
     SIDE: "the side is neither buy nor sell",
     KIND: "the kind is none of limit, market, stop and stop-limit",
     TIME_IN_FORCE: "the time in force is none of GTC, IOC, FOK and GTD, or not one that the kind allows",
@@ -117,7 +128,7 @@ OUTCOME_CODES: Final[Mapping[str, str]] = {
     NOT_OPEN: "the order to be cancelled or replaced is not open any more",
     FILLED_BEFORE: "the order to be replaced had filled the new total already",
     WITHDRAWN: "the amount moved from free to withdrawable",
-    FILLED: "the order was filled wholly",
+    FILLED: "the order was filled wholly; of a dark order: it traded",
     PARTLY_FILLED: "the order was filled in part; the rest lapsed or rests, by its time in force",
     RESTING: "the order rests in the book without a fill",
     UNFILLED: "the order lapsed without a fill, or with less than it demands",
@@ -127,6 +138,16 @@ OUTCOME_CODES: Final[Mapping[str, str]] = {
     REPLACED: "another order took its place",
     SELF_TRADE: "the order was ended so that its account does not trade with itself",
     POST_ONLY: "the order was ended because it would have traded at once",
+    IN_DARK: "the order waits for its dark batch",
+    DARK_BOXES: "a box of the dark order is no sealed box of this order",
+    DARK_KEYS: "the dark order is sealed to other keys than those the committee has agreed on",
+    DARK_TERMS: "a deposit is outside its bounds, or the boxes are not one of the right size for each party",
+    DARK_FULL: "the dark batch has as many orders as it may have",
+    DARK_ACCOUNT_FULL: "the account has as many orders in the dark batch as it may have",
+    DARK_BAD: "the dark order's boxes do not hold one sharing of one row",
+    DARK_REJECTED: "the dark order's row is not well-formed, or its deposits do not cover it",
+    DARK_ABORTED: "the dark batch ended without an outcome",
+    DARK_EPOCH: "the committee changed before the dark batch was computed",
 }
 
 
@@ -160,7 +181,7 @@ class Market(Value, frozen=True):
     reference_price_ticks: PriceTicks
     symbol: Annotated[str, Meta(min_length=1, max_length=SYMBOL_CHARACTERS_MAX)]
     policy: OrderPolicy
-    """How a batch's orders meet: AUCTION, SHUFFLE or RECEIVE."""
+    """How a batch's orders meet."""
     quantity_min_lots: QuantityLots = 1
     quantity_max_lots: QuantityLots = limits.QUANTITY_LOTS_MAX
     maker_fee_ppm: FeePpm = 0
@@ -323,14 +344,43 @@ class HeightResult:
 
 def checked_market(market: Market) -> Market:
     """``market`` itself; raises :class:`~mpc_sequencer.core.errors.ProtocolError` where a field is out of
-    bounds, ``ValueError`` where it trades an asset against itself or no quantity fits. (Constructing a value checks no
-    bounds; decoding does.)"""
+    bounds, ``ValueError`` where it trades an asset against itself, no quantity fits, or it is dark and no committee
+    could compute its batches. (Constructing a value checks no bounds; decoding does.)"""
     decode(Market, encode(market))
     if market.quantity_min_lots > market.quantity_max_lots:
         raise ValueError(f"market {market.id} takes no quantity: its least is above its most")
     if market.base_asset == market.quote_asset:
         raise ValueError(f"market {market.id} trades asset {market.base_asset} against itself")
+    if (market.policy == DARK) != (market.dark is not None):
+        raise ValueError(f"market {market.id} is dark without the terms of a dark market, or has them and is not")
+    if market.dark is not None:
+        _check_dark(market, market.dark)
     return market
+
+
+def _check_dark(market: Market, grid: DarkGrid) -> None:
+    """Refuse what no committee could compute. The smallest one that may run the market has the fewest keys, and so the
+    widest bounds; what a committee of its own size bears it checks itself."""
+    try:
+        params = DarkParams(
+            parties=4 if grid.demonstration else 5,
+            faults_t=1,
+            ticks=grid.ticks,
+            quantity_bits=grid.quantity_bits,
+            slack_bits=grid.slack_bits,
+            orders_max=grid.orders_max,
+            price_first_ticks=grid.price_first_ticks,
+            price_step_ticks=grid.price_step_ticks,
+            demonstration=bool(grid.demonstration),
+        )
+    except ValueError as error:
+        raise ValueError(f"market {market.id}: {error}") from None
+    if params.price_last_ticks > limits.PRICE_TICKS_MAX:
+        raise ValueError(f"market {market.id}: its last price is {params.price_last_ticks} ticks")
+    if grid.slack_bits <= grid.quantity_bits:
+        raise ValueError(f"market {market.id}: slack_bits is {grid.slack_bits}, expected more than quantity_bits")
+    if market.quantity_min_lots > 1 or market.quantity_max_lots < (1 << grid.quantity_bits) - 1:
+        raise ValueError(f"market {market.id}: nobody sees the quantities that it bounds")
 
 
 def result_hash(previous: bytes, height: int, state_root: bytes, fills_root: bytes) -> bytes:

@@ -41,10 +41,12 @@ from mpc_sequencer.core.types import Checkpoint, Head, OrderList, ResultRef
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
     """What is lifted is a message of a key session: it goes into the block that lifts it. ``handover`` is the handover
-    that member ``node`` gives its word for, empty where the message does no such thing."""
+    that member ``node`` gives its word for, empty where the message does no such thing; ``dark``: it is a word of dark
+    markets, which execution takes up with the block's height."""
 
     node: int = 0
     handover: bytes = b""
+    dark: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,7 @@ def derive(
     positions = book.take_positions(batch)
     counts = bool(batch or intake.taken) or forcing.counts(parent.chain)
     counts = counts or wakes(parent.last_counting, candidate.heads, faults, lagging)
+    counts = counts or (not parent.handover and any(word.dark for word in words))
     last_lists, incarnations = list(parent.last_lists), list(parent.incarnations)
     for head in candidate.heads:
         last_lists[head.node] = (head.list_number, head.list_hash)
