@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mpc_sequencer.core.actions import EVERY_MARKET, LIMIT, Cancel, CancelAll, Order, Replace
+from mpc_sequencer.core.actions import EVERY_MARKET, LIMIT, Cancel, CancelAll, DarkOrder, Order, Replace
 from mpc_sequencer.market import types
 from mpc_sequencer.market.context import Context
 from mpc_sequencer.market.openorder import OpenOrder
@@ -60,7 +60,7 @@ class Cancels:
                 market_id = action.market if isinstance(action, Replace) else None
                 self._context.close(order_id, code, action.account, market_id)
 
-    def sweeps(self, order: Order) -> bool:
+    def sweeps(self, order: Order | DarkOrder) -> bool:
         """Whether a cancel-all of the account ends ``order``, which is of this batch."""
         return any(
             order.nonce < nonce and market_id in (order.market, EVERY_MARKET)

@@ -37,8 +37,8 @@ class Context:
     """One height under way on ``state``."""
 
     __slots__ = (
-        "clearing", "columns", "draw", "ended", "entered", "fills", "height", "kept", "later", "opened", "outcomes",
-        "state", "time_ms", "updates", "waiting",
+        "clearing", "columns", "dark_fills", "draw", "ended", "entered", "fills", "height", "kept", "later", "opened",
+        "outcomes", "state", "time_ms", "updates", "waiting",
     )  # fmt: skip
 
     def __init__(self, state: State, height: int, time_ms: int, coin: bytes) -> None:
@@ -62,6 +62,8 @@ class Context:
         """New orders in columns, by market."""
         self.fills: list[list[Fill] | Callable[[], list[Fill]]] = []
         """Per market that was cleared, ascending; where they are columns still, what makes them."""
+        self.dark_fills: list[Fill] = []
+        """Of dark markets, whose step is the last."""
         self.later: list[Callable[[], None]] = []
         """What notes the outcomes of orders that are in columns still."""
         self.clearing: list[tuple[int, int, int]] = []
@@ -81,7 +83,11 @@ class Context:
 
     def all_fills(self) -> tuple[Fill, ...]:
         """The height's fills."""
-        return tuple(fill for part in self.fills for fill in (part() if callable(part) else part))
+        fills = [fill for part in self.fills for fill in (part() if callable(part) else part)]
+        if self.dark_fills:
+            fills += sorted(self.dark_fills, key=lambda fill: fill.order_id)
+            fills.sort(key=lambda fill: fill.market)  # those of a market stay in their sequence
+        return tuple(fills)
 
     def all_outcomes(self) -> tuple[Outcome, ...]:
         """The outcomes of the whole batch, by order id."""

@@ -10,18 +10,19 @@ with the book.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core import domains, eip712, signing
-from mpc_sequencer.core.actions import SignedAction, label_hash
+from mpc_sequencer.core.actions import DarkOrder, SignedAction, label_hash
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.limits import UINT_MAX
 from mpc_sequencer.core.merkle import merkle_path, merkle_root
 from mpc_sequencer.core.proofs import FillProof, StateProof
 from mpc_sequencer.market import types
+from mpc_sequencer.market.dark import DarkWord, boxes_are_sealed, check_parties, new_desk
 from mpc_sequencer.market.height import run_height
-from mpc_sequencer.market.snapshot import dump_snapshot, load_snapshot, snapshot_of, state_of
+from mpc_sequencer.market.snapshot import dump_state, load_state
 from mpc_sequencer.market.state import ACCOUNT_BYTES, State, checked_terms
 from mpc_sequencer.market.tree import ACCOUNT_KIND, MARKET_KIND, ORDER_KIND
 from mpc_sequencer.market.types import (
@@ -33,6 +34,9 @@ from mpc_sequencer.market.types import (
     Precedence,
     PreparedOrder,
 )
+
+if TYPE_CHECKING:
+    from mpc_sequencer.dark.desk import Desk, Parties
 
 COIN_BYTES: Final = 32
 DOMAIN_SEPARATOR_BYTES: Final = 32
@@ -49,13 +53,16 @@ class Engine:
         assets: Sequence[int],
         domain_separator: bytes,
         fee_account: bytes = bytes(ACCOUNT_BYTES),
+        parties: Parties | None = None,
     ) -> None:
-        """``fee_account`` (20 bytes) gets the trading fees; zero bytes only where there are none. Raises ``ValueError``
-        where the terms are out of bounds (see :func:`checked_terms`)."""
+        """``fee_account`` (20 bytes) gets the trading fees; zero bytes only where there are none. ``parties`` are the
+        first committee, where a market is dark. Raises ``ValueError`` where the terms are out of bounds (see
+        :func:`checked_terms`) or the parties cannot compute a dark market's batches."""
         if len(domain_separator) != DOMAIN_SEPARATOR_BYTES:
             raise ValueError(f"domain separator of {len(domain_separator)} bytes, expected {DOMAIN_SEPARATOR_BYTES}")
         self._domain_separator = domain_separator
-        self._state = State(*checked_terms(markets, assets, fee_account), fee_account)
+        by_id, listed = checked_terms(markets, assets, fee_account)
+        self._state = State(by_id, listed, fee_account, new_desk(by_id, parties))
         self._last_fills: Sequence[Fill] = ()
         self._last_leaves: Sequence[bytes] = ()
 
@@ -67,7 +74,8 @@ class Engine:
         self._state.ledger.credit(account, asset, amount)
 
     def prepare(self, order: BatchOrder) -> PreparedOrder:
-        """Step 1: decode the plaintext, check that it is for this label and signed by its account. Pure."""
+        """Step 1: decode the plaintext, check that it is for this label and signed by its account, and a dark order's
+        boxes. Pure."""
         if order.plaintext is None:
             return PreparedOrder(order.order_id, None, types.MALFORMED)
         try:
@@ -82,13 +90,16 @@ class Engine:
             signing.check_signer(digest, signed.signature, action.account, "account_signature")
         except ProtocolError:
             return PreparedOrder(order.order_id, None, types.SIGNATURE)
+        if isinstance(action, DarkOrder) and action.market in self._state.dark and not boxes_are_sealed(action):
+            return PreparedOrder(order.order_id, None, types.DARK_BOXES)
         return PreparedOrder(order.order_id, action, None)
 
     def due(self, time_ms: int) -> bool:
         """Whether a block of time ``time_ms`` has something to execute though its batch be empty: a triggered stop
-        waits to join, or an open order expires."""
-        expires_ms = self._state.orders.first_expiry_ms()
-        return bool(self._state.orders.stops.triggered) or (expires_ms is not None and expires_ms <= time_ms)
+        waits to join, an open order expires, or a dark market's batch goes on."""
+        state = self._state
+        times_ms = (state.orders.first_expiry_ms(), None if state.desk is None else state.desk.due_ms())
+        return bool(state.orders.stops.triggered) or any(due is not None and due <= time_ms for due in times_ms)
 
     def execute(
         self,
@@ -97,16 +108,21 @@ class Engine:
         coin: bytes,
         prepared: Sequence[PreparedOrder],
         precedence: Precedence | None = None,
+        words: Sequence[DarkWord] = (),
+        parties: Parties | None = None,
     ) -> HeightResult:
         """Execute a final batch, prepared by :meth:`prepare`, of a block of time ``time_ms``; its sequence does not
         matter.
 
         ``precedence`` is called once for each RECEIVE market that got new orders, ascending by market, with their ids
         in draw order, and answers in which order they meet the book; it must not call the engine.
+        ``words`` are what members said of dark markets, in the log's order; ``parties`` the committee whose height this
+        is, where it is not the last one's still.
 
         Raises ``ValueError``, changing nothing, where the caller errs: a coin that is not 32 bytes, a height or a time
-        out of range, an order id that is not 32 bytes or appears twice, a precedence that is missing or answers with no
-        permutation. What ``precedence`` itself raises changes nothing either.
+        out of range, an order id that is not 32 bytes or appears twice, parties that cannot compute a dark market's
+        batches, a precedence that is missing or answers with no permutation. What ``precedence`` itself raises changes
+        nothing either.
         """
         if len(coin) != COIN_BYTES or not 0 <= height <= UINT_MAX or not 0 <= time_ms <= UINT_MAX:
             raise ValueError(f"height {height} at {time_ms} ms with a coin of {len(coin)} bytes, expected {COIN_BYTES}")
@@ -114,7 +130,9 @@ class Engine:
             raise ValueError("an order id appears twice in the batch")
         if any(len(order.order_id) != COIN_BYTES for order in prepared):
             raise ValueError("an order id is not 32 bytes")
-        made = run_height(self._state, height, time_ms, coin, prepared, precedence)
+        if parties is not None:
+            check_parties(self._state.markets, parties)
+        made = run_height(self._state, height, time_ms, coin, prepared, precedence, words, parties)
         self._last_fills = made.all_fills()
         self._last_leaves = [domains.FILL_LEAF(encode(fill)) for fill in self._last_fills]
         return HeightResult(
@@ -191,15 +209,21 @@ class Engine:
         """The last clearing or trade price, at first the configured one. Raises ``KeyError`` for an unknown market."""
         return self._state.reference_prices_ticks[market]
 
+    @property
+    def desk(self) -> Desk | None:
+        """The dark markets' orders and batches, to be read; None where there are no such markets. Another one after
+        each :meth:`load`."""
+        return self._state.desk
+
     def dump(self) -> bytes:
         """The whole state and its terms, canonical: equal states give equal bytes."""
-        return dump_snapshot(snapshot_of(self._state, self._domain_separator))
+        return dump_state(self._state, self._domain_separator)
 
     @classmethod
     def load(cls, data: bytes) -> Engine:
         """The engine whose :meth:`dump` is ``data``. Raises ``ValueError`` (a ``ProtocolError`` where the bytes do not
         decode) for anything that is no engine's dump."""
-        snapshot = load_snapshot(data)
-        engine = cls((), (), snapshot.domain_separator)
-        engine._state = state_of(snapshot)
+        state, domain_separator = load_state(data)
+        engine = cls((), (), domain_separator)
+        engine._state = state
         return engine

@@ -2,24 +2,26 @@
 
 By draw, whatever the markets' policies: an account may act in several markets, so no market's own sequence could
 decide which of two orders gets a nonce or a balance, and by draw no member and no trader chooses. Accounts do not meet
-here, so the draw is asked only where an account has several orders.
+here, so the draw is asked only where an account has several orders; but for those that send dark orders, of which a
+batch has room for so many.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mpc_sequencer.core.actions import Order, Replace, Withdrawal
+from mpc_sequencer.core.actions import DarkOrder, Order, Replace, Withdrawal
 from mpc_sequencer.core.limits import AMOUNT_MAX, OPEN_ORDERS_PER_ACCOUNT_MAX
 from mpc_sequencer.market import types
 from mpc_sequencer.market.cancels import Cancels, Entering
 from mpc_sequencer.market.context import Context
+from mpc_sequencer.market.dark import enter_dark
 from mpc_sequencer.market.fees import lock_asset, lock_units
 from mpc_sequencer.market.openorder import KEPT, NEW, OpenOrder, opened
 from mpc_sequencer.market.terms import could_rest, is_stop, terms_refusal
 from mpc_sequencer.market.types import PreparedOrder
 
-Row = tuple[bytes, Order | Withdrawal | Entering]
+Row = tuple[bytes, Order | Withdrawal | DarkOrder | Entering]
 
 
 class Entry:
@@ -36,23 +38,29 @@ class Entry:
     def run(self, batch: Iterable[PreparedOrder]) -> None:
         """Enter the orders and withdrawals of ``batch``, and the replacements that the cancels left."""
         by_account: dict[bytes, list[Row]] = {}
+        dark_accounts: set[bytes] = set()
         for one in batch:
             action = one.action
-            if isinstance(action, Order | Withdrawal):
+            if isinstance(action, Order | Withdrawal | DarkOrder):
                 by_account.setdefault(action.account, []).append((one.order_id, action))
+            if isinstance(action, DarkOrder):
+                dark_accounts.add(action.account)
         for (account, _), entering in self._cancels.entering.items():
             by_account.setdefault(account, []).append((entering.order_id, entering))
         draw = self._context.draw
-        for rows in by_account.values():
+        together = [row for account in sorted(dark_accounts) for row in by_account.pop(account)]
+        for rows in (together, *by_account.values()):
             for order_id, row in sorted(rows, key=lambda row: draw(row[0])) if len(rows) > 1 else rows:
                 if isinstance(row, Withdrawal):
                     code = self._nonce_refusal(row) or self._withdraw(row)
                     self._context.close(order_id, code, row.account, None)
+                elif isinstance(row, DarkOrder):
+                    self._context.close(order_id, self._enter_dark(order_id, row), row.account, row.market)
                 elif (refused := self._enter(order_id, row)) is not None:
                     order = row.order if isinstance(row, Entering) else row
                     self._context.close(order_id, refused, order.account, order.market)
 
-    def _nonce_refusal(self, action: Order | Withdrawal) -> str | None:
+    def _nonce_refusal(self, action: Order | Withdrawal | DarkOrder) -> str | None:
         key = action.account, action.nonce
         return self._cancels.voided.get(key) or self._context.state.ledger.consume_nonce(*key)
 
@@ -64,6 +72,12 @@ class Entry:
             return types.AMOUNT
         done = state.ledger.withdraw(action.account, action.asset, action.amount_units)
         return types.WITHDRAWN if done else types.BALANCE
+
+    def _enter_dark(self, order_id: bytes, order: DarkOrder) -> str:
+        refused = self._nonce_refusal(order)
+        if refused is None and self._cancels.sweeps(order):
+            refused = types.CANCELLED
+        return refused or enter_dark(self._context, order_id, order)
 
     def _enter(self, order_id: bytes, row: Order | Entering) -> str | None:
         """The code of an order that ends here, or None where it goes on to its market."""
@@ -134,3 +148,8 @@ def enters_receive_market(context: Context, batch: Iterable[PreparedOrder]) -> b
     return bool(by_receipt) and any(
         isinstance(one.action, Order | Replace) and one.action.market in by_receipt for one in batch
     )
+
+
+def enters_dark_market(context: Context, batch: Iterable[PreparedOrder]) -> bool:
+    """Whether some order of ``batch`` is for a dark market."""
+    return any(isinstance(one.action, DarkOrder) and one.action.market in context.state.dark for one in batch)

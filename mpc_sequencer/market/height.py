@@ -1,14 +1,14 @@
 """One height: from prepared orders to fills, outcomes and deltas (docs/protocol-execution.md, "One height").
 
-The steps in their order: expiry, cancels, entry, stops that join, the markets one by one, triggers. The sequence of a
-RECEIVE market comes from outside, so it is asked for and checked when all orders are in and before any book has moved;
-balances and nonces, which have, move back where it is refused.
+The steps in their order: expiry, cancels, entry, stops that join, the markets one by one, triggers, dark markets. The
+sequence of a RECEIVE market comes from outside, so it is asked for and checked when all orders are in and before any
+book has moved; balances, nonces and dark orders, which have, move back where it is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core.actions import LIMIT as LIMIT_KIND
 from mpc_sequencer.core.actions import MARKET, STOP
@@ -16,11 +16,15 @@ from mpc_sequencer.market import types
 from mpc_sequencer.market.auction import run_auction
 from mpc_sequencer.market.cancels import Cancels
 from mpc_sequencer.market.context import Context
-from mpc_sequencer.market.entry import Entry, batch_accounts, enters_receive_market
+from mpc_sequencer.market.dark import DarkWord, loaded_desk, step_dark
+from mpc_sequencer.market.entry import Entry, batch_accounts, enters_dark_market, enters_receive_market
 from mpc_sequencer.market.matching import run_continuous
 from mpc_sequencer.market.openorder import JOINED, OpenOrder
 from mpc_sequencer.market.state import State
 from mpc_sequencer.market.types import AUCTION, RECEIVE, SHUFFLE, Market, Precedence, PreparedOrder
+
+if TYPE_CHECKING:
+    from mpc_sequencer.dark.desk import Parties
 
 COLUMNS_ORDERS_MIN: Final = 400
 """Smaller batches are faster one by one."""
@@ -33,6 +37,8 @@ def run_height(
     coin: bytes,
     batch: Sequence[PreparedOrder],
     precedence: Precedence | None,
+    words: Sequence[DarkWord] = (),
+    parties: Parties | None = None,
 ) -> Context:
     """Execute ``batch`` (distinct order ids), whatever its order. Raises ``ValueError``, changing nothing, where a
     RECEIVE market needs ``precedence`` and does not get it."""
@@ -57,6 +63,7 @@ def run_height(
             order.settled()
     for market_id in {row[0] for row in context.clearing} | {order.market for order in context.waiting}:
         state.orders.trigger(market_id, state.reference_prices_ticks[market_id])
+    step_dark(context, words, parties)
     return context
 
 
@@ -68,8 +75,9 @@ def _accept(
     if not enters_receive_market(context, batch):
         _enter(context, batch, expired)
         return {}
-    ledger = context.state.ledger
+    state, ledger = context.state, context.state.ledger
     savepoint = ledger.savepoint(batch_accounts(batch) | {order.account for order in expired})
+    desk_before = state.desk.dump() if state.desk is not None and enters_dark_market(context, batch) else None
     try:
         _enter(context, batch, expired)
         return {
@@ -79,6 +87,8 @@ def _accept(
         }
     except BaseException:
         ledger.roll_back(savepoint)
+        if desk_before is not None:
+            state.desk = loaded_desk(state.markets, desk_before)
         raise
 
 

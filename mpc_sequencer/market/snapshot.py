@@ -8,16 +8,18 @@ stop waits that its price has met.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
+from msgspec.structs import asdict, astuple
 
 from mpc_sequencer.core.actions import LIMIT, Order
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.limits import MARKETS_MAX, OPEN_ORDERS_PER_ACCOUNT_MAX
 from mpc_sequencer.core.types import ZERO_HASH, Address, Hash32, Uint, Value
+from mpc_sequencer.market.dark import deposit_units, dump_desk, load_desk
 from mpc_sequencer.market.fees import lock_asset, lock_units
 from mpc_sequencer.market.nonces import NonceState
 from mpc_sequencer.market.openorder import OpenOrder, of_value
@@ -26,13 +28,17 @@ from mpc_sequencer.market.stops import is_triggered
 from mpc_sequencer.market.terms import is_stop, may_rest, terms_refusal
 from mpc_sequencer.market.types import (
     AUCTION,
+    DARK,
     NONCE_CONSUMED,
+    POLICY_NAMES,
     STATUS_RESTING,
     STATUS_WAITING,
     AccountValue,
     AssetId,
+    DarkGrid,
     Market,
     OrderValue,
+    PlainTerms,
     PriceTicks,
 )
 
@@ -40,13 +46,13 @@ _BEFORE_ALL_MS: Final = -1
 
 
 class Snapshot(Value, frozen=True):
-    """A state with the terms it runs under; markets by id, assets ascending, accounts by address, orders by id,
-    reference prices and last sequences in the order of the markets."""
+    """A state without dark markets, with the terms it runs under; markets by id, assets ascending, accounts by
+    address, orders by id, reference prices and last sequences in the order of the markets."""
 
     version: Literal[3]
     domain_separator: Hash32
     fee_account: Address
-    markets: Annotated[tuple[Market, ...], Meta(max_length=MARKETS_MAX)]
+    markets: Annotated[tuple[PlainTerms, ...], Meta(max_length=MARKETS_MAX)]
     assets: tuple[AssetId, ...]
     reference_prices_ticks: tuple[PriceTicks, ...]
     sequences: tuple[Uint, ...]
@@ -54,14 +60,48 @@ class Snapshot(Value, frozen=True):
     orders: tuple[tuple[Hash32, OrderValue], ...]
 
 
-def snapshot_of(state: State, domain_separator: bytes) -> Snapshot:
-    """The state as a canonical value; equal states give equal encodings."""
+class DarkSnapshot(Value, frozen=True):
+    """A state some of whose markets are dark. ``grids`` in the order of the markets; ``desk`` is their orders and
+    batches, encoded, so that only who has such markets loads what computes them."""
+
+    version: Literal[4]
+    plain: Snapshot
+    grids: Annotated[tuple[DarkGrid | None, ...], Meta(max_length=MARKETS_MAX)]
+    desk: bytes
+
+
+_DARK_VERSION: Final = encode((4,))[1:]
+"""As the second byte of a snapshot's array."""
+
+
+def dump_state(state: State, domain_separator: bytes) -> bytes:
+    """The state's canonical encoding: equal states give equal bytes."""
+    plain = _snapshot_of(state, domain_separator)
+    if state.desk is None:
+        return encode(plain)
+    grids = tuple(market.dark for market in state.markets.values())
+    return encode(DarkSnapshot(4, plain, grids, dump_desk(state.desk)))
+
+
+def load_state(data: bytes) -> tuple[State, bytes]:
+    """The state whose :func:`dump_state` is ``data``, and its domain separator. Raises ``ValueError`` (of which a
+    :class:`~mpc_sequencer.core.errors.ProtocolError` is one) where it describes none that heights could reach."""
+    if data[1:2] != _DARK_VERSION:
+        snapshot: Snapshot = decode(Snapshot, data, bytes_max=len(data))
+        return _state_of(snapshot, [None] * len(snapshot.markets), b""), snapshot.domain_separator
+    dark: DarkSnapshot = decode(DarkSnapshot, data, bytes_max=len(data))
+    if len(dark.grids) != len(dark.plain.markets) or not any(dark.grids):
+        raise ValueError("the terms of dark markets and the markets differ in number, or no market is dark")
+    return _state_of(dark.plain, dark.grids, dark.desk), dark.plain.domain_separator
+
+
+def _snapshot_of(state: State, domain_separator: bytes) -> Snapshot:
     accounts = ((account, state.ledger.value(account)) for account in state.ledger.handles.addresses)
     return Snapshot(
         version=3,
         domain_separator=domain_separator,
         fee_account=state.fee_account,
-        markets=tuple(state.markets.values()),
+        markets=tuple(PlainTerms(*astuple(market)[:-1]) for market in state.markets.values()),
         assets=tuple(sorted(state.assets)),
         reference_prices_ticks=tuple(state.reference_prices_ticks.values()),
         sequences=tuple(state.sequences.values()),
@@ -70,19 +110,9 @@ def snapshot_of(state: State, domain_separator: bytes) -> Snapshot:
     )
 
 
-def dump_snapshot(snapshot: Snapshot) -> bytes:
-    """The canonical encoding."""
-    return encode(snapshot)
-
-
-def load_snapshot(data: bytes) -> Snapshot:
-    """Decode a snapshot; raises :class:`~mpc_sequencer.core.errors.ProtocolError`."""
-    return decode(Snapshot, data, bytes_max=len(data))
-
-
-def state_of(snapshot: Snapshot) -> State:
-    """The state a snapshot describes. Raises ``ValueError`` where it describes none that heights could reach."""
-    markets, assets = checked_terms(snapshot.markets, snapshot.assets, snapshot.fee_account)
+def _state_of(snapshot: Snapshot, grids: Sequence[DarkGrid | None], desk: bytes) -> State:
+    listed = [Market(**asdict(terms), dark=grid) for terms, grid in zip(snapshot.markets, grids, strict=True)]
+    markets, assets = checked_terms(listed, snapshot.assets, snapshot.fee_account)
     for name, ids in (
         ("markets", [market.id for market in snapshot.markets]),
         ("assets", snapshot.assets),
@@ -92,7 +122,8 @@ def state_of(snapshot: Snapshot) -> State:
         _check_ascending(name, ids)
     if not len(snapshot.reference_prices_ticks) == len(snapshot.sequences) == len(markets):
         raise ValueError("reference prices or last sequences and markets differ in number")
-    state = State(markets, assets, snapshot.fee_account)
+    dark = any(market.policy == DARK for market in listed)
+    state = State(markets, assets, snapshot.fee_account, load_desk(markets, desk) if dark else None)
     for market_id, price_ticks in zip(markets, snapshot.reference_prices_ticks, strict=True):
         state.set_reference_price(market_id, price_ticks)
     for account, value in snapshot.accounts:
@@ -105,8 +136,8 @@ def state_of(snapshot: Snapshot) -> State:
 
 def _restore_orders(state: State, snapshot: Snapshot) -> None:
     for market in state.markets.values():
-        if market.policy == AUCTION and state.sequences[market.id]:
-            raise ValueError(f"auction market {market.id} counts the orders that came to rest")
+        if market.policy in (AUCTION, DARK) and state.sequences[market.id]:
+            raise ValueError(f"{POLICY_NAMES[market.policy]} market {market.id} counts the orders that came to rest")
     nonces = {
         account: NonceState(value.highest_nonce, int.from_bytes(value.window, "big"))
         for account, value in snapshot.accounts
@@ -171,6 +202,12 @@ def _check_locks(state: State, snapshot: Snapshot) -> None:
         market = state.markets[order.market]
         amount = lock_units(market, order.side, order.price_ticks, order.remaining_lots)
         locked[order.account, lock_asset(market, order.side)] += amount
+    for account, market_id, quote_tick_lots, base_lots in () if state.desk is None else state.desk.locks():
+        market = state.markets[market_id]
+        quote_units, base_units = deposit_units(market, quote_tick_lots, base_lots)
+        locked[account, market.quote_asset] += quote_units
+        locked[account, market.base_asset] += base_units
+    locked = +locked  # without zeros
     for account, value in snapshot.accounts:
         for asset, _, amount_bytes in value.balances:
             amount = int.from_bytes(amount_bytes, "big")

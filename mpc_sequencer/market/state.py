@@ -7,7 +7,7 @@ date, in work proportional to what was touched.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.limits import MARKETS_MAX
@@ -15,7 +15,10 @@ from mpc_sequencer.market.accounts import Ledger
 from mpc_sequencer.market.openorder import OpenOrder
 from mpc_sequencer.market.orders import Orders
 from mpc_sequencer.market.tree import ACCOUNT_KIND, MARKET_KIND, ORDER_KIND, StateTree, state_key
-from mpc_sequencer.market.types import ASSET_ID_MAX, AUCTION, RECEIVE, Market, checked_market
+from mpc_sequencer.market.types import ASSET_ID_MAX, AUCTION, DARK, RECEIVE, Market, checked_market
+
+if TYPE_CHECKING:
+    from mpc_sequencer.dark.desk import Desk
 
 ACCOUNT_BYTES: Final = 20
 
@@ -47,12 +50,18 @@ class State:
     """The mutable state of the market engine. Only a height under way and deposits change it."""
 
     __slots__ = (
-        "_touched_markets", "_tree", "assets", "by_receipt", "fee_account", "ledger", "markets", "orders",
-        "reference_prices_ticks", "sequences",
+        "_touched_markets", "_tree", "assets", "by_receipt", "dark", "desk", "fee_account", "ledger", "markets",
+        "orders", "reference_prices_ticks", "sequences",
     )  # fmt: skip
 
-    def __init__(self, markets: Mapping[int, Market], assets: frozenset[int], fee_account: bytes) -> None:
+    def __init__(
+        self, markets: Mapping[int, Market], assets: frozenset[int], fee_account: bytes, desk: Desk | None = None
+    ) -> None:
         self.markets = dict(markets)
+        self.dark = frozenset(market.id for market in markets.values() if market.policy == DARK)
+        """The markets whose batches are computed over shares."""
+        self.desk = desk
+        """Their orders and batches, where there are such markets."""
         self.assets = assets
         self.by_receipt = frozenset(market.id for market in markets.values() if market.policy == RECEIVE)
         """The markets that order by receipt."""
@@ -71,6 +80,10 @@ class State:
     def set_reference_price(self, market_id: int, price_ticks: int) -> None:
         self.reference_prices_ticks[market_id] = price_ticks
         self._touched_markets.add(market_id)
+
+    def touch_dark_markets(self) -> None:
+        """Note that the dark markets' batches may have changed."""
+        self._touched_markets |= self.dark
 
     def next_sequence(self, market_id: int) -> int:
         """The time priority of whoever comes to rest now: 0 under AUCTION."""
@@ -123,4 +136,6 @@ class State:
         price_ticks = self.reference_prices_ticks[market_id]
         if self.markets[market_id].policy == AUCTION:
             return encode((price_ticks,))
+        if self.desk is not None and market_id in self.dark:
+            return encode((price_ticks, *self.desk.leaf(market_id)))
         return encode((price_ticks, self.sequences[market_id]))

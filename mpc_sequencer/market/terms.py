@@ -23,7 +23,7 @@ from mpc_sequencer.core.actions import (
 )
 from mpc_sequencer.core.limits import ICEBERG_PARTS_MAX, PRICE_TICKS_MAX
 from mpc_sequencer.market import types
-from mpc_sequencer.market.types import Market
+from mpc_sequencer.market.types import DARK, Market
 
 _SIDES: Final = frozenset({BUY, SELL})
 _KINDS: Final = frozenset({LIMIT, MARKET, STOP, STOP_LIMIT})
@@ -49,9 +49,9 @@ def could_rest(order: Order) -> bool:
 
 
 def terms_refusal(order: Order, market: Market | None, time_ms: int) -> str | None:
-    """The code of the first term that fails, or None. ``market`` is None where it is unknown; ``time_ms`` is the
-    block's."""
-    if market is None:
+    """The code of the first term that fails, or None. ``market`` is None where it is unknown, and a
+    dark one takes no such order; ``time_ms`` is the block's."""
+    if market is None or market.policy == DARK:
         return types.MARKET
     if order.side not in _SIDES:
         return types.SIDE

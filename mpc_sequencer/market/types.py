@@ -169,8 +169,8 @@ class DarkGrid(Value, frozen=True):
     demonstration: Annotated[int, Meta(ge=0, le=1)] = 0
 
 
-class Market(Value, frozen=True):
-    """A market's terms. ``q`` lots are ``q * base_units_per_lot`` base units of ``base_asset`` and cost, at
+class PlainTerms(Value, frozen=True):
+    """What all markets have. ``q`` lots are ``q * base_units_per_lot`` base units of ``base_asset`` and cost, at
     ``p`` ticks, ``p * q * quote_units_per_tick_lot`` base units of ``quote_asset``."""
 
     id: MarketId
@@ -187,6 +187,11 @@ class Market(Value, frozen=True):
     maker_fee_ppm: FeePpm = 0
     """Of what an order trades that rested before, in parts per million of its value in quote units."""
     taker_fee_ppm: FeePpm = 0
+
+
+class Market(PlainTerms, frozen=True):
+    """A market's terms."""
+
     dark: DarkGrid | None = None
     """Of a DARK market, and of no other."""
 
