@@ -216,7 +216,7 @@ class StatusReply(Value, frozen=True, tag=53):
     key_due_ms: Uint | None
     """The key is shared anew from the first block of this time on; None where a session runs or none is planned."""
     dark_phase: Code = ""
-    """What the agreement on dark markets' keys waits for; ``done`` where there are keys, empty without such a market."""
+    """What the agreement on dark markets' keys waits for; ``done`` where there are keys, empty if nothing is dark."""
     dark_keys: tuple[NodeIndex, ...] = ()
     """Members that have a key which dark orders are sealed to."""
     dark: tuple[DarkMarketStatus, ...] = ()

@@ -34,7 +34,7 @@ from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.evidence import MAGIC, decode_file, encode_file, file_name, verify, verify_file
 from mpc_sequencer.core.lognote import log_origin
-from mpc_sequencer.core.messages import CommitShare
+from mpc_sequencer.core.messages import CommitShare, DarkShares
 from mpc_sequencer.core.offences import (
     KIND_NAMES,
     BadCoinShare,
@@ -43,6 +43,7 @@ from mpc_sequencer.core.offences import (
     BrokenReceipt,
     CommitEquivocation,
     CopiedDeal,
+    DarkEquivocation,
     FalseComplaint,
     FalseFinality,
     FinalizeEquivocation,
@@ -52,6 +53,7 @@ from mpc_sequencer.core.offences import (
     NullifyAndFinalize,
     Offence,
     ResultEquivocation,
+    SaidShares,
     SealedBytes,
     accused,
 )
@@ -133,6 +135,12 @@ def a_commit(height: int = 64, node: int = GUILTY, **terms: Any) -> CommitShare:
     return make_commit_share(D, node, make_commit(height, **terms))
 
 
+def said_shares(message: bytes = b"shares", *, number: int = 3, node: int = GUILTY, signer: int = GUILTY) -> SaidShares:
+    """A member's signature over a message of a round of the computation ``X``."""
+    shares = DarkShares(X, node, number, message, NO_SIGNATURE)
+    return SaidShares(shares.message_hash(), D.signers[signer].sign_digest(D.committee.digest(shares.struct_hash())))
+
+
 CONVICTING: dict[str, Callable[[], Offence]] = {
     "two lists of one number": lambda: ListEquivocation(a_list(), a_list(entries=(IDS[1],))),
     "two lists that differ only in their predecessor": lambda: ListEquivocation(a_list(), a_list(prev_hash=Y)),
@@ -182,6 +190,9 @@ CONVICTING: dict[str, Callable[[], Offence]] = {
     "two results of one first height and other ends": lambda: ResultEquivocation(a_share(), a_share(last=65)),
     "two roots of one log": lambda: LogFork(GUILTY, a_note(), a_note(root=Y)),
     "a wrong coin share": lambda: BadCoinShare(signed_bundle(coin_share=WRONG_POINT + revealed()[0].coin_share[33:])),
+    "two messages of one round of a dark batch's computation": lambda: DarkEquivocation(
+        X, GUILTY, 3, said_shares(), said_shares(b"others")
+    ),
     "a coin share that is none": lambda: BadCoinShare(signed_bundle(coin_share=bytes(97))),
 }
 
@@ -383,6 +394,23 @@ NEAR_MISSES: dict[str, tuple[Callable[[], Offence], str]] = {
     ),
     "an order commit with a root put in": (
         lambda: CommitEquivocation(a_commit(), replace(a_commit(), commit=make_commit(64, ciphertext_root=Y))),
+        "evidence.signature",
+    ),
+    # dark batches
+    "one message of a round twice": (
+        lambda: DarkEquivocation(X, GUILTY, 3, said_shares(), said_shares()),
+        "evidence.same",
+    ),
+    "messages of two rounds": (
+        lambda: DarkEquivocation(X, GUILTY, 3, said_shares(), said_shares(b"others", number=4)),
+        "evidence.signature",
+    ),
+    "messages of two computations": (
+        lambda: DarkEquivocation(Y, GUILTY, 3, said_shares(), said_shares(b"others")),
+        "evidence.signature",
+    ),
+    "a message that another member signed": (
+        lambda: DarkEquivocation(X, GUILTY, 3, said_shares(), said_shares(b"others", signer=OTHER)),
         "evidence.signature",
     ),
     # log
