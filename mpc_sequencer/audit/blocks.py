@@ -65,6 +65,8 @@ class Blocks:
         self.refs: list[BlockRef] = [self.last]
         self.finalized_height = 0
         self._places: dict[int, Mapping[bytes, Places]] = {}
+        self._dark_words: dict[int, list[tuple[int, bytes]]] = {}
+        """What the blocks of counting heights lift of dark markets, until it is executed."""
 
     @property
     def _committee(self) -> Committee:
@@ -85,6 +87,11 @@ class Blocks:
         places = self._places.pop(height, {})
         f = self._epochs.at(height).committee.f
         return lambda order_ids: fair_order(order_ids, places, f)
+
+    def take_dark_words(self, height: int) -> list[tuple[int, bytes]]:
+        """What the block of a counting height lifts of dark markets: (member, payload), in their order. To be called
+        once a height."""
+        return self._dark_words.pop(height, [])
 
     def credit(self, height: int) -> None:
         """Credit the deposits that the height's block takes; before it is executed."""
@@ -156,7 +163,7 @@ class Blocks:
         named = {entry.envelope_hash for entry in block.batch}
         self._envelopes.close_block(lifted, named, height)
         messages = ordering.key_message_order(root, self._keys.among(lifted))
-        words = self._keys.words(messages)
+        words, dark_words = self._keys.words(messages), self._keys.dark_words(messages)
         self._keys.close_block(height, header.time_ms, messages)
         for head in block.heads:
             if self._starts(head):
@@ -165,9 +172,10 @@ class Blocks:
         places = self._state.take([entry.order_id for entry in block.batch], self._envelopes.labels)
         if places:
             self._places[height] = places
-        self.counts = bool(block.batch or taken or done or wakes)
+        self.counts = bool(block.batch or taken or done or wakes or self._state.speaks(dark_words))
         if self.counts:
             self._state.count(height)
+            self._dark_words[height] = dark_words
         self._taken[height] = [one for one in taken if one.kind == DEPOSIT]
         for one in taken:
             if one.kind == BOND:

@@ -94,6 +94,8 @@ class Keys:
                 self._recorder.fail(f"rotation.{said[0]}", f"member {message.node}: {said[1]}")
             else:
                 self._said[message_id] = said
+        if message.session == epoch.committee.dark_topic and message.node >= epoch.committee.n:
+            self._recorder.fail("key.member", f"{where}: of dark markets members speak only")
         self.pending[message_id] = message
 
     def among(self, lifted: Iterable[bytes]) -> list[bytes]:
@@ -104,6 +106,11 @@ class Keys:
         """Which members give their word for which handover in the messages that a block lifts."""
         said = [(self.pending[one].node, self._said.get(one)) for one in lifted]
         return [(node, one.digest) for node, one in said if isinstance(one, Handover)]
+
+    def dark_words(self, lifted: Iterable[bytes]) -> list[tuple[int, bytes]]:
+        """What members say of dark markets in the messages that a block lifts: (member, payload), in their order."""
+        topic, messages = self._committee.dark_topic, [self.pending[one] for one in lifted]
+        return [(one.node, one.payload) for one in messages if topic is not None and one.session == topic]
 
     def close_block(self, height: int, time_ms: int, lifted: Sequence[bytes]) -> None:
         """Judge the messages since the last block, and let the session take those that the block lifts, in the order

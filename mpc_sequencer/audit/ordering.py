@@ -241,6 +241,10 @@ class Ordering:
         naming = [head for head in heads if head.due_height == self.last_counting]
         return self.last_counting > 0 and len(naming) > self.f and not self.stands()
 
+    def speaks(self, dark_words: Sequence[tuple[int, bytes]]) -> bool:
+        """Whether what a block lifts of dark markets makes it count: not where the epoch ends."""
+        return bool(dark_words) and self.handover is None
+
     def count(self, height: int) -> None:
         """The height counts."""
         self.uncertified.append(height)

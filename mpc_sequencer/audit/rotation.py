@@ -25,6 +25,7 @@ from mpc_sequencer.audit.epochs import Epoch
 from mpc_sequencer.core import domains, eip712, limits, signing
 from mpc_sequencer.core.codec import decode
 from mpc_sequencer.core.committee import Committee, Member, Origin, Sharing, faults_tolerated
+from mpc_sequencer.core.darkterms import check_dark
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.types import Hash32, KeyMessage, NextCommittee, NextMember, SignatureBytes, Value
 from threshold.dkg import Plan, Result
@@ -78,6 +79,10 @@ def refusal(committee: Committee, target: NextCommittee) -> str | None:
     f = faults_tolerated(n, committee.genesis.markets)
     if f < 1 or not f < target.threshold <= n - f:
         return f"threshold {target.threshold} of {n} members, {f} of which may fail"
+    try:
+        check_dark(n, f, committee.genesis.markets)
+    except ValueError as error:
+        return str(error)
     for member in target.members:
         port = ENDPOINT.fullmatch(member.endpoint)
         if port is None or not 0 < int(port.group(1)) <= PORT_MAX:

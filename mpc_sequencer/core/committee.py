@@ -1,7 +1,7 @@
 """The committee and what its deployment fixes for ever: members, thresholds, keys, markets, the genesis checkpoint.
 
 ``n >= 3f+1`` with ``f`` as large as that allows (``n >= 4f+1`` where a market orders by receipt: fair orders need more
-honest lists); the quorum is ``q = n - f``; ``t`` shares decrypt, with
+honest lists; or where one is dark: lies about shares are corrected then); the quorum is ``q = n - f``; ``t`` shares decrypt, with
 ``f+1 <= t <= q`` (docs/protocol.md, "Roles"). The genesis block id is the tagged hash of the canonical
 :class:`Genesis`, so members that disagree about any part of it never share a block.
 """
@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from mpc_sequencer.core import domains, eip712, limits, signing
 from mpc_sequencer.core.codec import encode
+from mpc_sequencer.core.darkterms import check_dark, dark_markets, size_buckets
 from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.types import (
     ZERO_HASH,
@@ -85,9 +86,12 @@ class Genesis(Value, frozen=True):
 
 
 def faults_tolerated(members: int, markets: Iterable[Market]) -> int:
-    """f of a committee of ``members``: n >= 3f+1, and n >= 4f+1 where a market orders by receipt."""
-    by_receipt = any(market.policy == RECEIVE for market in markets)
-    return (members - 1) // (4 if by_receipt else 3)
+    """f of a committee of ``members``: n >= 3f+1, and n >= 4f+1 where a market orders by receipt, or is dark and no
+    demonstration."""
+    stricter = any(
+        market.policy == RECEIVE or (market.dark is not None and not market.dark.demonstration) for market in markets
+    )
+    return (members - 1) // (4 if stricter else 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,13 @@ class Committee:
         self.n = n
         self.f = faults_tolerated(n, genesis.markets)
         if not self.f:
-            raise ConfigError(f"{n} members tolerate no fault where a market orders by receipt", "use 5 or more")
+            cause = f"{n} members tolerate no fault where a market orders by receipt or is dark"
+            raise ConfigError(cause, "use 5 or more")
+        try:
+            check_dark(n, self.f, genesis.markets)
+        except ValueError as error:
+            advice = "take another grid, or another number of members"
+            raise ConfigError(f"{n} members cannot run a market: {error}", advice) from None
         self.q = n - self.f
         by_receipt = any(market.policy == RECEIVE for market in genesis.markets)
         self.solid = n - 2 * self.f if by_receipt else None
@@ -171,6 +181,11 @@ class Committee:
         self.origin = origin
         self.genesis_id = genesis.block_id() if origin is None else origin.genesis_id
         """The deployment's name, in all epochs."""
+        dark = bool(dark_markets(genesis.markets))
+        self.dark_topic = domains.DARK_TOPIC(self.genesis_id, self.epoch.to_bytes(8, "big")) if dark else None
+        """The session under which members speak of dark markets in this epoch; None where no market is dark."""
+        self.size_buckets = size_buckets(genesis.markets)
+        """The sizes that labels may name, ascending, in bytes."""
         self.anchor_id = self.genesis_id if origin is None else origin.anchor_id
         """The block that the epoch's first one follows."""
         self.anchor_height = 0 if origin is None else origin.anchor_height

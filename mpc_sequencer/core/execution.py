@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.chain import Finality
@@ -28,6 +29,9 @@ from mpc_sequencer.market import (
     genesis_result,
     result_hash,
 )
+
+if TYPE_CHECKING:
+    from mpc_sequencer.dark.desk import Parties
 
 
 class ResultMismatch(Exception):
@@ -57,11 +61,12 @@ class ExecutionValue(Value, frozen=True):
 
 class Execution:
     """Executes opened batches and remembers results until they are certified. ``faults`` is the committee's f, which
-    the order by receipt goes by where a market has it."""
+    the order by receipt goes by where a market has it; ``parties`` compute the batches of dark markets."""
 
-    def __init__(self, engine: Engine, faults: int) -> None:
+    def __init__(self, engine: Engine, faults: int, parties: Parties | None = None) -> None:
         self.engine = engine
         self._faults = faults
+        self._parties = parties
         self.genesis_state_root = engine.state_root()
         self._last_result = genesis_result(self.genesis_state_root)
         self._uncertified: dict[int, bytes] = {}
@@ -124,7 +129,8 @@ class Execution:
         credit_deposits(self.engine, batch.final.taken)
         time_ms = batch.final.block.header.time_ms
         precedence = self._precedence(batch.final)
-        outcome = self.engine.execute(height, time_ms, batch.coin, prepared, precedence)
+        dark = (batch.final.words, self._parties)
+        outcome = self.engine.execute(height, time_ms, batch.coin, prepared, precedence, *dark)
         previous = self._last_result
         result = self._last_result = result_hash(previous, height, outcome.state_root, outcome.fills_root)
         self.executed_height = height

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.darkwords import parties_of
 from mpc_sequencer.core.transcript import INPUT_BOND, INPUT_DEPOSIT, ChainInput
 from mpc_sequencer.market import Engine
 
@@ -16,7 +17,8 @@ def genesis_engine(committee: Committee, inputs: Sequence[ChainInput]) -> tuple[
     Raises ``ValueError`` for a deposit of an asset the genesis does not list, or beyond the supply bound.
     """
     genesis = committee.genesis
-    engine = Engine(genesis.markets, range(len(genesis.assets)), committee.separator, genesis.fee_account)
+    assets = range(len(genesis.assets))
+    engine = Engine(genesis.markets, assets, committee.separator, genesis.fee_account, parties_of(committee))
     bonds_wei: dict[bytes, int] = {}
     for one in inputs:
         if one.kind == INPUT_DEPOSIT:

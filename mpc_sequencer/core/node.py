@@ -26,6 +26,7 @@ from mpc_sequencer.core.chain import Chain
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.convictions import Convictions
 from mpc_sequencer.core.darkside import dark_voice
+from mpc_sequencer.core.darkwords import DarkWords, parties_of
 from mpc_sequencer.core.effects import (
     Append,
     Approve,
@@ -110,7 +111,9 @@ class NodeCore:
         self.application = NodeApplication(self)
         self.simplex = Simplex(committee, node, signer, self.application)
         self.reveal = Reveal(committee, node, signer, domains.ENTROPY(entropy))
-        self.execution = Execution(engine, committee.f)
+        self.execution = Execution(engine, committee.f, parties := parties_of(committee))
+        self.dark = DarkWords(self, parties)
+        self.keybook.wanted = self.dark.wanted
         self.ranges = Ranges(committee, node, signer, self.execution.genesis_state_root)
         self.statements = Statements(self, signer)
         self.gateway = Gateway(self.statements.admit)

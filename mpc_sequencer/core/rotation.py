@@ -42,6 +42,7 @@ from msgspec import Meta
 from mpc_sequencer.core import domains, eip712, limits, signing
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.committee import Committee, Genesis, Member, Origin, Sharing, faults_tolerated
+from mpc_sequencer.core.darkterms import check_dark
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.keys import session_id
 from mpc_sequencer.core.types import (
@@ -112,6 +113,10 @@ def check_next(committee: Committee, target: NextCommittee) -> None:
     f = faults_tolerated(n, committee.genesis.markets)
     if not f:
         raise ProtocolError("rotation.committee", "NextCommittee.members", n, "so many that one may fail")
+    try:
+        check_dark(n, f, committee.genesis.markets)
+    except ValueError as error:
+        raise ProtocolError("rotation.committee", "NextCommittee.members", n, f"able to run: {error}") from None
     if not f + 1 <= target.threshold <= n - f:
         expected = f"f+1 = {f + 1} .. n-f = {n - f}"
         raise ProtocolError("rotation.committee", "NextCommittee.threshold", target.threshold, expected)

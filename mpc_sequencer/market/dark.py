@@ -50,9 +50,9 @@ def new_desk(markets: Mapping[int, Market], parties: Parties | None) -> Desk | N
 
 def check_parties(markets: Mapping[int, Market], parties: Parties) -> None:
     """Raise ``ValueError`` where ``parties`` cannot compute the batches of one of the dark ``markets``."""
-    from mpc_sequencer.dark.desk import dark_params
-
     for market in dark_markets(markets).values():
+        from mpc_sequencer.dark.desk import dark_params
+
         assert market.dark is not None, "checked with the terms"
         dark_params(market.dark, parties)
 

@@ -209,8 +209,8 @@ def make_deployment(
     """A committee of ``n`` and ``traders`` funded accounts, of which the last ``poor_traders`` have a bond for
     POOR_BOND_ORDERS orders only. ``policy`` is the market's. The members hold a sharing of the threshold key from the
     start, or (``generated``) generate it in the first blocks. ``joiners`` more people have keys and no place yet.
-    ``dark`` is another market, whose batches are computed over shares. ``chain_terms`` are the chain's step, and forced orders' delay and spacing, in its blocks; ``fees_ppm`` what the
-    market takes of makers and of takers."""
+    ``dark`` is another market, whose batches are computed over shares. ``chain_terms`` are the chain's step, and forced
+    orders' delay and spacing, in its blocks; ``fees_ppm`` what the market takes of makers and of takers."""
     t = threshold if threshold is not None else n - (n - 1) // (3 if policy != RECEIVE and dark is None else 4)
     dealing = deal(n, t, secret=None, entropy=_draw(seed % DEALINGS, "deal"))
     signers = sorted(

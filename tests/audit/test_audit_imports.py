@@ -20,6 +20,7 @@ ALLOWED = {
             "merkle",
             "signing",
             "committee",
+            "darkterms",
         )
     ),
     "mpc_sequencer.market.types",

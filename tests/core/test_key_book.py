@@ -77,7 +77,7 @@ def test_a_message_that_an_accepted_block_lifts_does_not_give_way() -> None:
     book = cluster.cores[0].keybook
     lifted = junk(cluster, 2, 0, bytes(32))
     book.add(lifted)
-    book.note_lifted([lifted.message_id()])
+    book.note_lifted([lifted.message_id()], 6)
     for number in range(1, 40):
         book.add(junk(cluster, 2, number, number.to_bytes(32, "big")))
     assert book.include(lifted.message_id(), 7) == lifted
