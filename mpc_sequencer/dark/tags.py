@@ -13,15 +13,18 @@ PRSS_KEY: Final = Tag("MPCSEQ/v1/dark/prss-key")  # keys' id 32 || subset || its
 VALIDITY: Final = Tag("MPCSEQ/v1/dark/validity")  # coin 32: seed of the weights that orders are tested with
 TRANSCRIPT: Final = Tag("MPCSEQ/v1/dark/transcript")  # canonical encoding of a transcript
 
-# --- inputs -----------------------------------------------------------------------------------------------------------
+# --- orders -----------------------------------------------------------------------------------------------------------
 ORDER_SEED: Final = Tag("MPCSEQ/v1/dark/order-seed")  # seed 32 || length u32 || terms || what is shared
-ORDER_SECRET: Final = Tag("MPCSEQ/v1/dark/order-secret")  # order seed 32 || party u16 || purpose: salts, ephemeral keys
-BUNDLE: Final = Tag("MPCSEQ/v1/dark/bundle")  # canonical encoding of a bundle, salt included
-BUNDLE_LEAF: Final = Tag("MPCSEQ/v1/dark/bundle-leaf")  # bundle's hash || SHA256(sealed bundle)
-BUNDLE_NODE: Final = Tag("MPCSEQ/v1/dark/bundle-node")
-ACKNOWLEDGED: Final = Tag("MPCSEQ/v1/dark/acknowledged")  # order ids
-DEGREE: Final = Tag("MPCSEQ/v1/dark/degree")  # coin 32: seed of the weights that degrees are checked with
-DEGREE_SHARES: Final = Tag("MPCSEQ/v1/dark/degree-shares")  # a party's shares, 12 bytes each, in the batch's order
+ORDER_SECRET: Final = Tag("MPCSEQ/v1/dark/order-secret")  # order seed 32 || party u16: an ephemeral key
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+DEGREE: Final = Tag("MPCSEQ/v1/dark/degree")  # keys id 32 || market u32 || batch u64 || order ids: seed of the weights
+SESSION: Final = Tag("MPCSEQ/v1/dark/session")  # topic 32 || market u32 || batch u64 || participants u64 || order ids
+COIN: Final = Tag("MPCSEQ/v1/dark/coin")  # session id 32 || the elements that were opened, 12 bytes each
+PRIORITY: Final = Tag("MPCSEQ/v1/dark/priority")  # coin 32 || order id 32: who is served first, ascending
+HELD: Final = Tag("MPCSEQ/v1/dark/held")  # height u64 || order id 32, of each order that is held
+DESK: Final = Tag("MPCSEQ/v1/dark/desk")  # the agreement's digest || a book's
+BOOK: Final = Tag("MPCSEQ/v1/dark/book")  # canonical encoding of a book's state, long parts by their hash
 
 # --- keys of an epoch -------------------------------------------------------------------------------------------------
 DARK_BOX: Final = Tag("MPCSEQ/v1/dark/box")  # keys' id 32 || market u32 || account 20 || nonce u64 || party u16
