@@ -23,6 +23,8 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from msgspec.structs import replace
+
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.codec import decode
 from mpc_sequencer.core.effects import Append, Broadcast, DarkAttemptRecord, Fault, Persist, Send
@@ -30,7 +32,7 @@ from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import DarkShares
 from mpc_sequencer.core.offences import DarkEquivocation, SaidShares
 from mpc_sequencer.core.signing import Signer
-from mpc_sequencer.core.types import NO_SIGNATURE, with_signature
+from mpc_sequencer.core.types import NO_SIGNATURE
 from mpc_sequencer.dark.messages import OutcomeValue
 from mpc_sequencer.dark.run import DarkRun
 from mpc_sequencer.dark.session import Aborted, Blame, Clock, Done, Effect, Say
@@ -233,7 +235,7 @@ class DarkRuns:
             case Say(number, message):
                 unsigned = DarkShares(session, core.node, number, message, NO_SIGNATURE)
                 digest = core.committee.digest(unsigned.struct_hash())
-                said = with_signature(unsigned, self._signer.sign_digest(digest))
+                said = replace(unsigned, signature=self._signer.sign_digest(digest))
                 run.messages[number, core.node] = said
                 core.effects.append(Broadcast(said))
             case Clock(number):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from core_kit import answers, check_safety, submit
+from core_kit import check_safety, submit
 
 from mpc_sequencer.core.actions import BUY, SELL
-from mpc_sequencer.core.effects import Outcomes
 from mpc_sequencer.sim import Cluster, Deployment, make_deployment
 from mpc_sequencer.sim.darktrade import DarkSent, DarkTerms, dark_order
 from mpc_sequencer.sim.deployment import DARK_MARKET

@@ -9,10 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.messages import DarkShares, PeerMessage
 from mpc_sequencer.core.node import NodeCore
-from mpc_sequencer.core.types import NO_SIGNATURE, with_signature
+from mpc_sequencer.core.types import NO_SIGNATURE
 from mpc_sequencer.dark.messages import Word
 from mpc_sequencer.dark.transcript import RoundShares
 from mpc_sequencer.sim.byzantine.base import Behaviour
@@ -69,4 +71,4 @@ class DarkBehaviour(Behaviour):
     def resigned(self, message: DarkShares, shares: bytes) -> DarkShares:
         """Other bytes in the place of a message, under this member's signature."""
         unsigned = DarkShares(message.session, message.party, message.round, shares, NO_SIGNATURE)
-        return with_signature(unsigned, self.sign_digest_of(unsigned.struct_hash()))
+        return replace(unsigned, signature=self.sign_digest_of(unsigned.struct_hash()))
