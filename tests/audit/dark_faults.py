@@ -41,7 +41,8 @@ sys.path.append(str(Path(__file__).parent.parent / "dark"))
 
 from desk_kit import MARKET, account_of
 
-NOTHING = OpenedBox(0, group.generator_multiply_secret(b"\x00" * 31 + b"\x05"), bytes(31) + b"\x01", bytes(31) + b"\x01")
+ONE = bytes(31) + b"\x01"
+NOTHING = OpenedBox(0, group.generator_multiply_secret(ONE), ONE, ONE)
 
 
 def drawn(random: Random) -> bytes:
@@ -152,7 +153,8 @@ def bent_word(random: Random, stage: Stage, party: int, word: Word) -> Word | No
         return None
     if isinstance(word, KeySaid):
         other = group.generator_multiply_secret(drawn(random))
-        return random.choice((replace(word, proof=bytes(64)), replace(word, key=b"\x05" * 33), replace(word, key=other)))
+        changes: tuple[dict[str, bytes], ...] = ({"proof": bytes(64)}, {"key": b"\x05" * 33}, {"key": other})
+        return replace(word, **random.choice(changes))
     if isinstance(word, DealSaid):
         return _bent_deal(random, word)
     if isinstance(word, AnswerSaid):

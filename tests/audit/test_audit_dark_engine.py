@@ -114,11 +114,11 @@ class DarkPair:
         made = dealt(self, random, random.choice(KINDS), market, ADDRESSES[who], nonce, label_hash(LABEL))
         return self._bent(made) if random.random() < 0.2 else made
 
-    def sealed(self) -> list[Action]:
-        """An order that comes when its keys are gone."""
+    def sealed(self) -> DarkOrder:
+        """An order that comes with, or after, the end of its keys."""
         self.nonces["erin"] += 1
         names = ADDRESSES["erin"], self.nonces["erin"], label_hash(LABEL)
-        return [dealt(self, self.random, "valid", DARK_ID, *names)]
+        return dealt(self, self.random, "valid", DARK_ID, *names)
 
     def _bent(self, made: DarkOrder) -> DarkOrder:
         """An order that is refused when it enters, or a bare one."""
@@ -152,7 +152,7 @@ class DarkPair:
             for asset, free, locked in account.rows():
                 assert free >= 0 and locked >= 0
                 sums[asset] += free + locked
-        assert [sums[asset] for asset in (BASE, QUOTE)] == [self.execution.state.supply[asset] for asset in (BASE, QUOTE)]
+        assert sums == self.execution.state.supply
 
 
 def run_history(seed: int, heights: int) -> Counter[str]:
@@ -161,9 +161,10 @@ def run_history(seed: int, heights: int) -> Counter[str]:
     for _ in range(heights):
         pair.time_ms += random.choice((250, 250, 1_000, 4_000, 31_000))
         if random.random() < 0.04:
-            late = pair.sealed() if pair.desk.keys is not None else []
+            late = [pair.sealed() for _ in range(2)] if pair.desk.keys is not None else []
             pair.next_epoch()
-            pair.run(late, pair.company.past[-2:])
+            pair.run(late[:1], pair.company.past[-2:])
+            pair.run(late[1:], [])
         actions = [pair.action() for _ in range(random.choice((0, 0, 1, 3, 6)))]
         pair.run(actions, pair.company.words() if random.random() < 0.9 else [])
     return pair.codes
@@ -173,6 +174,6 @@ def test_auditor_and_engine_agree_on_dark_markets() -> None:
     codes = Counter[str]()
     for seed in range(6):
         codes += run_history(seed, 40)
-    entered = {"dark", "dark_boxes", "dark_keys", "dark_terms", "market", "balance", "cancelled"}
+    entered = {"dark", "dark_boxes", "dark_terms", "dark_keys", "market", "balance", "cancelled"}
     ended = {"filled", "unfilled", "dark_bad", "dark_rejected", "dark_aborted", "dark_epoch"}
     assert entered | {f"update {code}" for code in ended} <= set(codes)
