@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mpc_sequencer.audit.dark_batches import DarkBook, DarkEnds
+from mpc_sequencer.audit.dark_batches import DarkBook
 from mpc_sequencer.audit.dark_keys import PHASE_NAMES, KeyAgreement
 from mpc_sequencer.audit.dark_orders import DarkParties
+from mpc_sequencer.audit.dark_state import DarkEnds
 from mpc_sequencer.core.actions import DarkOrder
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.dark import tags
@@ -72,8 +73,7 @@ class DarkDesk:
             ends += [one for book in before.values() for one in book.abandon()]
             self._begin(parties, {number: book.number for number, book in before.items()})
             for number, book in self.books.items():
-                book.named, book.outcomes = before[number].named, before[number].outcomes
-                book.computations = before[number].computations
+                book.named, book.computed = before[number].named, before[number].computed
         self.keys.begin_height(time_ms)
         for party, payload in words:
             self._hear(party, payload)

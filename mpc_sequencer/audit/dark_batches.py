@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from mpc_sequencer.audit.dark_keys import KeyAgreement, u64
@@ -28,6 +27,17 @@ from mpc_sequencer.audit.dark_orders import (
     weigh,
 )
 from mpc_sequencer.audit.dark_outcomes import Computation, may_settle, price_ticks
+from mpc_sequencer.audit.dark_state import (
+    OPENINGS,
+    REPORTS,
+    RUN,
+    Batch,
+    Computed,
+    DarkEnd,
+    DarkEnds,
+    DarkOrderHeld,
+    Said,
+)
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.actions import DarkOrder
 from mpc_sequencer.core.codec import encode
@@ -37,76 +47,8 @@ from mpc_sequencer.dark.layout import Deposit
 from mpc_sequencer.dark.messages import BAD_OPENED_MAX, OpeningsSaid, OutcomeValue, ReportSaid, ResultSaid
 from mpc_sequencer.market.types import Market
 
-REPORTS: Final = 1
-OPENINGS: Final = 2
-RUN: Final = 3
-
 BatchWord = ReportSaid | OpeningsSaid | ResultSaid
 _SAID_IN: Final = {REPORTS: ReportSaid, OPENINGS: OpeningsSaid, RUN: ResultSaid}
-
-
-@dataclass(frozen=True, slots=True)
-class DarkOrderHeld:
-    """An order that has not ended, and the height at which it came."""
-
-    height: int
-    order_id: bytes
-    action: DarkOrder
-
-
-@dataclass(frozen=True, slots=True)
-class DarkEnd:
-    """How an order ended: a code, and what it traded."""
-
-    order_id: bytes
-    action: DarkOrder
-    code: str
-    side: int = 0
-    lots: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class DarkEnds:
-    """Orders of a batch that ended together, at a price where any traded; ``how`` is for the report: "settled", "void",
-    "epoch", or "dropped" where the batch goes on, or ends for lack of orders."""
-
-    market: int
-    how: str
-    price_ticks: int | None
-    volume_lots: int
-    orders: tuple[DarkEnd, ...]
-
-
-@dataclass(slots=True)
-class _Said:
-    """A word that counted: its hash, the shares of a report, the orders that its openings spoke against, and whether it
-    was full of such."""
-
-    word_hash: bytes
-    shares: Elements | None = None
-    against: frozenset[int] = frozenset()
-    full: bool = False
-    outcome: OutcomeValue | None = None
-
-
-@dataclass(slots=True)
-class _Batch:
-    number: int
-    keys_id: bytes
-    seed: bytes
-    orders: list[DarkOrderHeld]
-    speakers: tuple[int, ...]
-    opened_ms: int
-    phase: int = REPORTS
-    part: int = 0
-    said: dict[int, dict[int, _Said]] = field(default_factory=lambda: {REPORTS: {}, OPENINGS: {}, RUN: {}})
-    """By phase and party, in the order of the log."""
-    off: dict[int, frozenset[int]] = field(default_factory=dict)
-    """In OPENINGS: by order the parties that are off the polynomial of the others."""
-
-    def heard(self) -> dict[int, _Said]:
-        """What counted in the phase."""
-        return self.said[self.phase]
 
 
 class DarkBook:
@@ -121,11 +63,9 @@ class DarkBook:
         self.number = number
         self.waiting: list[DarkOrderHeld] = []
         self._closes_ms = 0
-        self._batch: _Batch | None = None
-        self.computations: list[Computation] = []
-        """Batches whose computation has begun since they were taken from here."""
-        self.outcomes: dict[tuple[int, int], OutcomeValue | None] = {}
-        """By (epoch, batch) what computed batches were decided to have come to; to be taken from here, too."""
+        self._batch: Batch | None = None
+        self.computed: dict[tuple[int, int], Computed] = {}
+        """By (epoch, batch) the batches whose computation has begun, until they are taken from here."""
         self.named: Counter[tuple[int, int, int, str]] = Counter()
         """By (epoch, batch, party, what): what members said that was shown to be wrong."""
 
@@ -165,9 +105,10 @@ class DarkBook:
             return False
         if party not in batch.speakers or party in batch.heard():
             return False
-        said = _Said(hashlib.sha256(payload).digest())
+        said = Said(hashlib.sha256(payload).digest())
         if isinstance(word, ResultSaid):
             said.outcome = word.outcome
+            self.computed[self.parties.epoch, batch.number].hear(party, word.outcome)
         elif isinstance(word, ReportSaid):
             said.shares = elements_in(word.shares, len(batch.orders))
             if word.part != batch.part or said.shares is None or not self._are_places(word.bad):
@@ -188,7 +129,7 @@ class DarkBook:
         places = [getattr(one, "index") for one in opened]  # noqa: B009
         return places == sorted(set(places)) and all(place < len(self._batch.orders) for place in places)
 
-    def _bad_boxes(self, batch: _Batch, keys: KeyAgreement, party: int, word: ReportSaid) -> frozenset[int]:
+    def _bad_boxes(self, batch: Batch, keys: KeyAgreement, party: int, word: ReportSaid) -> frozenset[int]:
         """The orders that a report shows to have a box without a row."""
         bad = set()
         for one in word.bad:
@@ -199,7 +140,7 @@ class DarkBook:
                 self._name(batch, party, "complaint")
         return frozenset(bad)
 
-    def _dealt_off(self, batch: _Batch, keys: KeyAgreement, party: int, word: OpeningsSaid) -> frozenset[int]:
+    def _dealt_off(self, batch: Batch, keys: KeyAgreement, party: int, word: OpeningsSaid) -> frozenset[int]:
         """The orders that a party in dispute shows to have been dealt to it off the polynomial, or as no row."""
         off, shares = set(), self._shares(batch)
         for one in word.opened:
@@ -214,10 +155,10 @@ class DarkBook:
         return frozenset(off)
 
     @staticmethod
-    def _shares(batch: _Batch) -> dict[int, Elements]:
+    def _shares(batch: Batch) -> dict[int, Elements]:
         return {party: said.shares for party, said in batch.said[REPORTS].items() if said.shares is not None}
 
-    def _name(self, batch: _Batch, party: int, what: str) -> None:
+    def _name(self, batch: Batch, party: int, what: str) -> None:
         self.named[self.parties.epoch, batch.number, party, what] += 1
 
     # --- phases ----------
@@ -245,7 +186,7 @@ class DarkBook:
                 ends += self._judge_openings(batch, time_ms)
 
     @staticmethod
-    def _is_over(batch: _Batch, time_ms: int) -> bool:
+    def _is_over(batch: Batch, time_ms: int) -> bool:
         window_ms = limits.DARK_RUN_MS if batch.phase == RUN else limits.DARK_WINDOW_MS
         return time_ms >= batch.opened_ms + window_ms or batch.heard().keys() >= set(batch.speakers)
 
@@ -253,10 +194,10 @@ class DarkBook:
         self.number += 1
         seed = degree_seed(keys.keys_id, self.market.id, self.number, [one.order_id for one in self.waiting])
         speakers = tuple(party for party in range(self.parties.count) if keys.box_keys[party])
-        self._batch = _Batch(self.number, keys.keys_id, seed, self.waiting, speakers, time_ms)
+        self._batch = Batch(self.number, keys.keys_id, seed, self.waiting, speakers, time_ms)
         self.waiting, self._closes_ms = [], 0
 
-    def _judge_reports(self, batch: _Batch, time_ms: int) -> list[DarkEnds]:
+    def _judge_reports(self, batch: Batch, time_ms: int) -> list[DarkEnds]:
         reports = batch.heard()
         again = any(said.full for said in reports.values())
         ends = self._drop(batch, frozenset().union(*(said.against for said in reports.values())))
@@ -280,7 +221,7 @@ class DarkBook:
             self._begin_run(batch, time_ms)
         return ends
 
-    def _judge_openings(self, batch: _Batch, time_ms: int) -> list[DarkEnds]:
+    def _judge_openings(self, batch: Batch, time_ms: int) -> list[DarkEnds]:
         spoken = batch.heard()
         full = {party for party, said in spoken.items() if said.full}
         dropped = frozenset().union(*(said.against for said in spoken.values()))
@@ -299,14 +240,14 @@ class DarkBook:
         self._begin_run(batch, time_ms)
         return ends
 
-    def _begin_run(self, batch: _Batch, time_ms: int) -> None:
+    def _begin_run(self, batch: Batch, time_ms: int) -> None:
         batch.speakers = tuple(sorted(batch.said[REPORTS]))
         batch.said = {REPORTS: {}, OPENINGS: {}, RUN: {}}
         batch.off = {}
         batch.phase, batch.part, batch.opened_ms = RUN, 0, time_ms
-        self.computations.append(self._computation(batch))
+        self.computed[self.parties.epoch, batch.number] = Computed(self._computation(batch))
 
-    def _computation(self, batch: _Batch) -> Computation:
+    def _computation(self, batch: Batch) -> Computation:
         return Computation(
             self.params,
             self.parties.topic,
@@ -318,7 +259,7 @@ class DarkBook:
             tuple(Deposit(one.action.quote_tick_lots, one.action.base_lots) for one in batch.orders),
         )
 
-    def _judge_results(self, batch: _Batch, time_ms: int) -> DarkEnds | None:
+    def _judge_results(self, batch: Batch, time_ms: int) -> DarkEnds | None:
         """How the batch ends; None while that is open."""
         votes = Counter[OutcomeValue]()
         for said in batch.heard().values():
@@ -327,13 +268,10 @@ class DarkBook:
             votes[said.outcome] += 1
             if votes[said.outcome] == self.params.faults_t + 1:
                 return self._settle(batch, said.outcome)
-        if not self._is_over(batch, time_ms):
-            return None
-        self.outcomes[self.parties.epoch, batch.number] = None
-        return self._finish("dark_aborted", "void")
+        return self._finish("dark_aborted", "void") if self._is_over(batch, time_ms) else None
 
-    def _settle(self, batch: _Batch, outcome: OutcomeValue) -> DarkEnds:
-        self.outcomes[self.parties.epoch, batch.number] = outcome
+    def _settle(self, batch: Batch, outcome: OutcomeValue) -> DarkEnds:
+        self.computed[self.parties.epoch, batch.number].decided = outcome
         for party, said in batch.heard().items():
             if said.outcome not in (None, outcome):
                 self._name(batch, party, "result")
@@ -351,7 +289,7 @@ class DarkBook:
         price = price_ticks(self.params, outcome)
         return DarkEnds(self.market.id, "settled", price, outcome.volume_lots, tuple(ends))
 
-    def _drop(self, batch: _Batch, dropped: frozenset[int]) -> list[DarkEnds]:
+    def _drop(self, batch: Batch, dropped: frozenset[int]) -> list[DarkEnds]:
         """End orders that were dealt badly; the others keep their order, and what was said of them."""
         if not dropped:
             return []

@@ -5,7 +5,7 @@ Both deposits are free again, and what an order traded is paid out of them, with
 
 from __future__ import annotations
 
-from mpc_sequencer.audit.dark_batches import DarkEnd, DarkEnds
+from mpc_sequencer.audit.dark_state import DarkEnd, DarkEnds
 from mpc_sequencer.audit.fees import dark_locks, fee_units, value_units
 from mpc_sequencer.audit.height import Height
 from mpc_sequencer.core.actions import AMOUNT_BYTES, BUY

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mpc_sequencer.audit.dark import DarkDesk
-from mpc_sequencer.audit.dark_batches import DarkEnds
 from mpc_sequencer.audit.dark_orders import DarkParties, are_boxes
+from mpc_sequencer.audit.dark_state import DarkEnds
 from mpc_sequencer.core.actions import DarkOrder
 from mpc_sequencer.dark.desk import Ended, Parties, check_boxes
 from mpc_sequencer.market.types import Market
