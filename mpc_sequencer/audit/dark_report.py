@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from mpc_sequencer.audit.dark_runs import DarkRuns
 
 DARK_NOT_PROVABLE: Final = (
-    "That the shares which members opened for a dark batch are of its traders' orders: t+1 of them agree on the outcome.",
+    "That the shares opened for a dark batch are those of its traders' orders: t+1 members agree on the outcome.",
     "That no t+1 members put the boxes of dark orders together in private: it leaves no trace.",
-    "That a trader whose dark order did not trade had ordered nothing that should have: only its own boxes can show it.",
+    "That a dark order which did not trade should not have: only its trader can show what it had ordered.",
 )
 
 FAULTS: Final[Mapping[str, str]] = {
@@ -46,8 +46,8 @@ class DarkCulprit:
 @dataclass(frozen=True, slots=True)
 class DarkMarketReport:
     """One market: batches that were settled, that ended without an outcome, and that ended with their epoch; how orders
-    ended, by outcome code; words that did not count. Of the ``computed`` batches, those whose transcript in this log was
-    replayed to an outcome, and those whose transcript leads to none; the others have none here."""
+    ended, by outcome code; words that did not count. Of the ``computed`` batches that are over, those whose transcript
+    in this log was replayed to an outcome, and those whose transcript leads to none; the others have none here."""
 
     market: int
     settled: int
