@@ -1,9 +1,9 @@
-"""A desk with its parties in one process: heights with words, and computations whose messages are handed over in memory.
+"""A desk with its parties in one process: heights with words, and computations whose messages are passed in memory.
 
 :class:`Floor` drives ``n`` parties over one :class:`~mpc_sequencer.dark.desk.Desk`: :meth:`Floor.order` enters an order
-at the next height, :meth:`Floor.height` executes one, and :meth:`Floor.settle` goes on until nobody owes anything and no
-order waits. What a party says is put through :attr:`Floor.speak`, what it sends in a computation through
-:attr:`Floor.send`: tests make liars and silent parties of honest ones there.
+at the next height, :meth:`Floor.height` executes one, and :meth:`Floor.settle` goes on until no order waits. What a
+party says is put through :attr:`Floor.speak`, what it sends in a computation through :attr:`Floor.send`: tests make
+liars and silent parties of honest ones there.
 """
 
 from __future__ import annotations
@@ -13,19 +13,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from mpc_sequencer.core.actions import BUY, DarkOrder
 from mpc_sequencer.dark.desk import Compute, Desk, Ended, Parties, Task, check_boxes
-from mpc_sequencer.dark.layout import Deposit
+from mpc_sequencer.dark.field import ELEMENT_BYTES, Elements
+from mpc_sequencer.dark.keys import order_context
+from mpc_sequencer.dark.layout import Deposit, Layout, encode_order
 from mpc_sequencer.dark.messages import OutcomeValue, ResultSaid, Word, encode_word
-from mpc_sequencer.dark.orders import seal_dark_order
+from mpc_sequencer.dark.orders import seal_dark_order, seal_shares
 from mpc_sequencer.dark.party import DarkParty, result_of
 from mpc_sequencer.dark.run import DarkRun
 from mpc_sequencer.dark.session import Clock, Effect, Say
+from mpc_sequencer.dark.sharing import seeded, share
 from mpc_sequencer.market.types import DARK, DarkGrid, Market
+from threshold import boxes
 
 GENESIS_ID = bytes(range(32))
 GRID = DarkGrid(
-    ticks=8, price_first_ticks=100, price_step_ticks=5, quantity_bits=4, slack_bits=20, orders_max=256, interval_ms=1_000
+    ticks=8,
+    price_first_ticks=100,
+    price_step_ticks=5,
+    quantity_bits=4,
+    slack_bits=20,
+    orders_max=256,
+    interval_ms=1_000,
 )
 BLOCK_MS = 250
 MARKET = 3
@@ -138,7 +150,6 @@ class Floor:
         market: int = MARKET,
         account: int | None = None,
         deposit: Deposit | None = None,
-        boxes: Callable[[tuple[bytes, ...]], tuple[bytes, ...]] = lambda sealed: sealed,
     ) -> DarkOrder:
         """A sealed order under the desk's keys; its deposit covers it on either side where none is given."""
         keys, grid = self.desk.keys, self.markets[market].dark
@@ -151,7 +162,35 @@ class Floor:
         names = (grid, self.parties.count, self.parties.faults_t, keys, owner, nonce, market)
         sealed = seal_dark_order(*names, side, price_ticks, quantity_lots, deposit, seed)
         lots = deposit.quote_tick_lots, deposit.base_lots
-        return DarkOrder(owner, nonce, bytes(32), market, keys.id, *lots, boxes(sealed))
+        return DarkOrder(owner, nonce, bytes(32), market, keys.id, *lots, sealed)
+
+    def dealt(self, change: Callable[[list[Elements]], None], side: int = BUY, **terms: Any) -> DarkOrder:
+        """An order whose trader deals what ``change`` makes of the parties' shares, each in a box that opens."""
+        action = self.action(side, 110, 3, **terms)
+        keys, params = self.desk.keys, self.desk.book(action.market).params
+        assert keys is not None
+        deposit = Deposit(action.quote_tick_lots, action.base_lots)
+        seed = hashlib.sha256(b"dealt" + action.account).digest()
+        row = encode_order(params, side, 110, 3, deposit, int(seeded(seed, b"mask")(1)[0]))
+        shares = share(row, params.faults_t, params.parties, seeded(seed, b"share"))
+        change(shares)
+        return replace(action, boxes=seal_shares(keys, action.account, action.nonce, action.market, shares, seed))
+
+    def boxed(self, action: DarkOrder, plaintexts: Mapping[int, bytes]) -> DarkOrder:
+        """The order with other plaintexts in some parties' boxes, sealed as they should be."""
+        keys, sealed = self.desk.keys, list(action.boxes)
+        assert keys is not None
+        for party, plaintext in plaintexts.items():
+            context = order_context(action.keys, action.market, action.account, action.nonce, party)
+            ephemeral = hashlib.sha256(b"other" + context).digest()
+            sealed[party] = boxes.seal(keys.box_keys[party], plaintext, ephemeral, context)
+        return replace(action, boxes=tuple(sealed))
+
+    def bad(self, *victims: int, **terms: Any) -> DarkOrder:
+        """An order whose boxes for some parties hold no row: every element is as large as 12 bytes can be."""
+        action = self.action(BUY, 110, 3, **terms)
+        size = ELEMENT_BYTES * Layout.of(self.desk.book(action.market).params).columns
+        return self.boxed(action, dict.fromkeys(victims, b"\xff" * size))
 
     def enter(self, action: DarkOrder) -> bytes:
         """Enter an order at the next height, as the engine does; its id."""
@@ -188,9 +227,8 @@ class Floor:
         """What a party's computation came to; the first that asks has all participants compute."""
         place = task.market, task.batch
         if place not in self.computed:
-            runs = {
-                one: member.run(self.desk, *place) for one, member in self.members.items() if task in self.desk.owes(one)
-            }
+            asked = [one for one in self.members if task in self.desk.owes(one)]
+            runs = {one: self.members[one].run(self.desk, *place) for one in asked}
             self.computed[place] = run_all(runs, self.send)
         return result_of(self.computed[place].runs[party])
 
