@@ -98,7 +98,7 @@ def test_a_subset_has_t_plus_1_dealers_of_its_own_and_deals_are_even(parties: in
         assert len(set(dealers)) == t + 1 and set(dealers) <= set(subset)
     counts = [len(dark_keys.dealt_by(parties, t, dealer)) for dealer in range(parties)]
     assert sum(counts) == (t + 1) * len(subsets(parties, t))
-    assert 1 <= min(counts) and max(counts) <= 2 * sum(counts) / parties and max(counts) <= 512
+    assert min(counts) >= 1 and max(counts) <= 2 * sum(counts) / parties and max(counts) <= 512
     for dealer, receiver in combinations(range(parties), 2):
         dealt = dark_keys.dealt_to(parties, t, dealer, receiver)
         assert all(dealer in subset and receiver in subset for subset in dealt)
