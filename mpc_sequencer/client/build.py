@@ -32,6 +32,7 @@ from mpc_sequencer.core.actions import (
 )
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.darkterms import dark_markets, order_bytes
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.limits import AMOUNT_MAX, SIZE_BUCKETS_BYTES, VALIDITY_MS_MAX
 from mpc_sequencer.core.signing import Signer, check_signer
@@ -66,7 +67,8 @@ def make_label(
     window_ms: tuple[int, int],
     size_bucket_bytes: int = SIZE_BUCKETS_BYTES[0],
 ) -> Label:
-    """The label of an order for this deployment, paid by ``sponsor`` (20 bytes), valid in ``window_ms``. Raises
+    """The label of an order for this deployment, paid by ``sponsor`` (20 bytes), valid in ``window_ms``. Everything but
+    an order for a dark market fits the smallest bucket; for that :func:`dark_bucket_bytes` tells which one does. Raises
     :class:`~.errors.KeyPending` where ``committee`` does not know its threshold key yet."""
     valid_from_ms, valid_until_ms = window_ms
     if valid_until_ms - valid_from_ms > VALIDITY_MS_MAX:
@@ -74,9 +76,9 @@ def make_label(
         raise ProtocolError(
             "label.validity", "label.valid_until_ms", span_ms, f"a span of at most {VALIDITY_MS_MAX} ms"
         )
-    if size_bucket_bytes not in SIZE_BUCKETS_BYTES:
+    if size_bucket_bytes not in committee.size_buckets:
         raise ProtocolError(
-            "wire.bound", "label.size_bucket", size_bucket_bytes, f"one of {SIZE_BUCKETS_BYTES}"
+            "wire.bound", "label.size_bucket", size_bucket_bytes, f"one of {committee.size_buckets}"
         )
     key = require_key(committee)
     label = Label(
@@ -90,6 +92,16 @@ def make_label(
     )
     label.encode()  # refuses what does not fit the wire now, not after the account has signed
     return label
+
+
+def dark_bucket_bytes(committee: Committee, market: int) -> int:
+    """The smallest size bucket that every order for a dark market fits, whatever it says: so that its size tells the
+    market and nothing else. Raises ProtocolError (``market.unknown``) where there is no such dark market."""
+    for one, grid in dark_markets(committee.genesis.markets):
+        if one.id == market:
+            needed = order_bytes(committee.n, committee.f, grid)
+            return min(size for size in committee.size_buckets if size >= needed)
+    raise ProtocolError("market.unknown", "market", market, "a dark market")
 
 
 def limit_order(
