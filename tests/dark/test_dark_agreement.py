@@ -592,8 +592,9 @@ def states() -> list[Agreement]:
     agreement = room.until(Phase.DEALS)
     room = Room(5, 1)
     bad = resealed(agreement, 0, 3, bytes(32 * boxed(0, 3)))
-    while room.agreement.phase is not Phase.DONE:
-        words = room.said({0: bad} if room.agreement.phase is Phase.DEALS else None)
+    for phase in PHASES:
+        assert room.agreement.phase is phase
+        words = room.said({0: bad} if phase is Phase.DEALS else None)
         room.height()
         found.append(room.agreement)
         room.height(words[:2])
