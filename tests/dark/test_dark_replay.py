@@ -7,9 +7,9 @@ from functools import cache
 import pytest
 from dark_kit import refused
 from dark_runs import one_more
+from desk_attacks import agreed, lying_in_run
 from desk_kit import GRID, MARKET, Floor, dark_parties
 from msgspec.structs import replace as changed
-from test_dark_desk_attacks import agreed, lying_in_run
 
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.dark.errors import Undecodable
