@@ -10,6 +10,7 @@ import trio
 from mpc_sequencer.client.errors import NotConnected, TimedOut
 from mpc_sequencer.client.link import MemberLink
 from mpc_sequencer.core.messages import (
+    DarkKeysReply,
     EpochsQuery,
     EpochsReply,
     KeyQuery,
@@ -25,7 +26,7 @@ from mpc_sequencer.core.messages import (
 )
 
 Question = OrderQuery | StatusQuery | KeyQuery | EpochsQuery | ProofQuery | MarketQuery
-Answer = OrderReply | StatusReply | KeyReply | EpochsReply | ProofReply | MarketReply
+Answer = OrderReply | StatusReply | KeyReply | EpochsReply | ProofReply | MarketReply | DarkKeysReply
 REPLY_S_MAX: Final = 10.0
 
 

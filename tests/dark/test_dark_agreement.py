@@ -98,7 +98,7 @@ def test_a_subset_has_t_plus_1_dealers_of_its_own_and_deals_are_even(parties: in
         assert len(set(dealers)) == t + 1 and set(dealers) <= set(subset)
     counts = [len(dark_keys.dealt_by(parties, t, dealer)) for dealer in range(parties)]
     assert sum(counts) == (t + 1) * len(subsets(parties, t))
-    assert 1 <= min(counts) and max(counts) <= 2 * sum(counts) / parties and max(counts) <= 512
+    assert min(counts) >= 1 and max(counts) <= 2 * sum(counts) / parties and max(counts) <= 512
     for dealer, receiver in combinations(range(parties), 2):
         dealt = dark_keys.dealt_to(parties, t, dealer, receiver)
         assert all(dealer in subset and receiver in subset for subset in dealt)
@@ -484,6 +484,17 @@ def test_complaints_before_a_false_one_in_the_same_answer_stand_and_two_victims_
     assert done.blamed == {0, 2} and done.deals[0] is None and done.deals[1] is not None
 
 
+def test_an_answer_whose_dealers_do_not_ascend_is_no_answer() -> None:
+    room = Room(5, 1)
+    agreement = room.until(Phase.DEALS)
+    room.phase({0: resealed(agreement, 0, 2, bytes(32 * boxed(0, 2)))})
+    bad, right = opening(room, 2, 0), opening(room, 2, 1)
+    for opened in ((bad, bad), (right, bad)):
+        words = room.said({2: complaining(*opened)})
+        done = room.agreement.step(room.time_ms + HEIGHT_MS, words)
+        assert done.phase is Phase.DONE and done.blamed == {2} and done.deals[0] is not None
+
+
 def test_a_victim_that_does_not_answer_has_no_keys_and_the_others_go_on_without_it() -> None:
     room = Room(5, 1)
     agreement = room.until(Phase.DEALS)
@@ -592,8 +603,9 @@ def states() -> list[Agreement]:
     agreement = room.until(Phase.DEALS)
     room = Room(5, 1)
     bad = resealed(agreement, 0, 3, bytes(32 * boxed(0, 3)))
-    while room.agreement.phase is not Phase.DONE:
-        words = room.said({0: bad} if room.agreement.phase is Phase.DEALS else None)
+    for phase in PHASES:
+        assert room.agreement.phase is phase
+        words = room.said({0: bad} if phase is Phase.DEALS else None)
         room.height()
         found.append(room.agreement)
         room.height(words[:2])
