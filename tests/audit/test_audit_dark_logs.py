@@ -4,21 +4,28 @@ lied; bent ones are found, each under its code."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace as changed
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mpc_sequencer.audit import execution, verify_log
 from mpc_sequencer.audit.dark_keys import KeyAgreement
 from mpc_sequencer.audit.dark_report import DarkCulprit, DarkMarketReport, DarkReport, dark_report
+from mpc_sequencer.audit.dark_state import DarkEnds
 from mpc_sequencer.audit.report import CODES
 from mpc_sequencer.audit.verify import Audit
+from mpc_sequencer.cli.audit import show_report
+from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.transcript import DarkEntry, KeyEntry, LogEntry, ResultEntry
 from mpc_sequencer.dark import signed
 from mpc_sequencer.dark.messages import ReportSaid, ResultSaid, decode_word, encode_word
 from mpc_sequencer.dark.signed import SignedSaid, SignedTranscript
 from tests.audit.audited_dark_kit import LIAR, MARKET, darkened, transcripts
 from tests.audit.audited_deployment import flip, replace
-from tests.audit.audited_epochs_kit import Log, audited, codes, log_of
+from tests.audit.audited_epochs_kit import Log, audited, codes, log_of, log_seed
+from tests.audit.log_files import write_log
 
 JOINER = 5
 SETTLED, VOID, LAST = 0, 1, 2
@@ -33,6 +40,12 @@ def reported(audit: Audit) -> DarkReport:
 def only_market(report: DarkReport) -> DarkMarketReport:
     [market] = report.markets
     return market
+
+
+def log_of_first_batch() -> Log:
+    """Up to the second batch's transcript."""
+    entries = log_of(darkened())
+    return entries[: transcripts(entries)[VOID]]
 
 
 # --- logs that pass -----------------------------------------------------------------------------------------------
@@ -70,6 +83,17 @@ def test_a_report_is_plain_values() -> None:
     assert values["markets"][0]["without_transcript"] == 0
     assert [one["fault"] for one in values["culprits"]] == ["lie", "lie"]
     assert values["keys"][0]["keys"] == darkened_keys().hex()
+
+
+def test_a_report_shows_dark_markets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = darkened()
+    write_log(tmp_path, [encode(one) for one in log_of_first_batch()], 0, log_seed(run.house.seed, 0), run.house)
+    report = verify_log(tmp_path, run.file)
+    assert report.verdict == "pass" and report.dark is not None
+    assert any("dark batch" in sentence for sentence in report.not_provable)
+    show_report(report)
+    text = "".join(capsys.readouterr().out.split())
+    assert "darkmarkets" in text and "filled:3" in text and "0/411lie1" in text
 
 
 def darkened_keys() -> bytes:
@@ -122,54 +146,35 @@ def test_a_dark_height_with_another_root_is_found(field: str) -> None:
     assert codes(darkened(), [*entries[:at], bent, *entries[at + 1 :]]) == [f"result.{field}"]
 
 
-def settle_otherwise(monkeypatch: pytest.MonkeyPatch, name: str, bend: Callable[[Any, Any], Any]) -> list[str]:
-    """What is found in an honest log by an auditor whose rule differs from the members'."""
-    module, attribute = name.rsplit(".", 1)
-    import importlib
-
-    target: Any = KeyAgreement if module == "KeyAgreement" else importlib.import_module(f"mpc_sequencer.audit.{module}")
-    own = getattr(target, attribute)
-    monkeypatch.setattr(target, attribute, lambda *terms: bend(own, terms))
-    return codes(darkened(), log_of(darkened()))
+def audited_otherwise(patch: pytest.MonkeyPatch, target: object, name: str, bend: Callable[..., Any]) -> list[str]:
+    """What is found in an honest log by an auditor whose rule differs from the members': as if theirs did."""
+    own = getattr(target, name)
+    patch.setattr(target, name, lambda *terms: bend(own, *terms))
+    return list(dict.fromkeys(codes(darkened(), log_of_first_batch())))
 
 
 def test_other_keys_than_the_members_agreed_on_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = settle_otherwise(monkeypatch, "KeyAgreement._make_id", lambda own, terms: flip(own(*terms)))
-    assert found[0] in ("result.state_root", "result.certified")
+    found = audited_otherwise(monkeypatch, KeyAgreement, "_make_id", lambda own, keys: flip(own(keys)))
+    assert found[:2] == ["result.state_root", "result.certified"]
 
 
 def test_a_fill_moved_to_another_order_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The members' results name these fills: an auditor that gives one to another order finds them wrong."""
+    """Two orders that did not trade alike change places."""
 
-    def moved(own: Any, terms: Any) -> Any:
-        height, market, ended = terms
-        if ended.price_ticks is not None and ended.volume_lots > 3:
-            lots = [(one.side, one.lots) for one in ended.orders]
-            turned = [*lots[1:], lots[0]]
-            orders = tuple(
-                replace_end(one, side, traded) for one, (side, traded) in zip(ended.orders, turned, strict=True)
-            )
-            ended = replace_end(ended, orders=orders)
-        return own(height, market, ended)
+    def moved(settle: Callable[..., None], height: Any, market: Any, ended: DarkEnds) -> None:
+        if ended.price_ticks is not None:
+            traded = [(one.side, one.lots) for one in ended.orders]
+            turned = zip(ended.orders, [*traded[1:], traded[0]], strict=True)
+            orders = tuple(changed(one, side=side, lots=lots) for one, (side, lots) in turned)
+            ended = changed(ended, orders=orders)
+        settle(height, market, ended)
 
-    found = settle_otherwise(monkeypatch, "execution.settle_dark", moved)
-    assert {"result.fills_root", "result.state_root"} & set(found) or "result.certified" in found
-
-
-def replace_end(value: Any, side: int = 0, lots: int = 0, **changes: Any) -> Any:
-    from dataclasses import replace as changed
-
-    return changed(value, **(changes or {"side": side, "lots": lots}))
+    found = audited_otherwise(monkeypatch, execution, "settle_dark", moved)
+    assert found[:2] == ["result.state_root", "result.certified"]
 
 
 # --- transcripts --------------------------------------------------------------------------------------------------
 Bend = Callable[[SignedTranscript], SignedTranscript]
-
-
-def log_of_first_batch() -> Log:
-    """Up to the second batch's transcript."""
-    entries = log_of(darkened())
-    return entries[: transcripts(entries)[VOID]]
 
 
 def bent_transcript(number: int, bend: Bend) -> Log:
