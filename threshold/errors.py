@@ -45,6 +45,8 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "coin.length": "A coin share is exactly 97 bytes.",
         "coin.proof": "The proof does not show that the coin share was made with the member's key for the block.",
         "opening.failed": "The ciphertext does not open under this point to what was honestly sealed.",
+        "box.length": "A box is an ephemeral point, a proof and an authenticated body.",
+        "box.proof": "The proof of knowledge of a box's ephemeral key does not hold for this body and context.",
         "dkg.type": "The first byte names no message of key generation or resharing.",
         "dkg.length": "The message's length is not the one its type and the session fix.",
         "dkg.order": "Dealers named in a message ascend strictly.",

@@ -99,12 +99,3 @@ DARK_ORDER_TYPE: Final = StructType(
     "uint64 baseLots,bytes32 boxesHash)"
 )
 DARK_SHARES_TYPE: Final = StructType("DarkShares(bytes32 session,uint16 party,uint16 round,bytes32 sharesHash)")
-DARK_ACKNOWLEDGEMENT_TYPE: Final = StructType(
-    "DarkAcknowledgement(uint64 epoch,uint64 batch,uint32 market,uint16 party,bytes32 orderIdsHash)"
-)
-DARK_COMPLAINT_TYPE: Final = StructType(
-    "DarkComplaint(uint64 epoch,uint64 batch,uint32 market,uint16 party,bytes32 orderId,uint8 kind)"
-)
-DARK_DEGREE_TYPE: Final = StructType(
-    "DarkDegree(uint64 epoch,uint64 batch,uint32 market,uint16 party,bytes32 sharesHash)"
-)

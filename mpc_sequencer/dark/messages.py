@@ -83,10 +83,12 @@ class ReportSaid(Value, frozen=True, tag=4):
 
 
 class OpeningsSaid(Value, frozen=True, tag=5):
-    """A party in dispute opens its boxes of the orders in question, ascending, the first BAD_OPENED_MAX of them."""
+    """A party in dispute opens its boxes of the orders in question, ascending, the first BAD_OPENED_MAX of them.
+    ``part`` counts as in a report."""
 
     market: MarketNumber
     batch: Uint
+    part: Uint
     opened: Annotated[tuple[OpenedBox, ...], Meta(max_length=BAD_OPENED_MAX)]
 
 
@@ -128,7 +130,7 @@ class _Carried(Value, frozen=True):
 
 
 Place = tuple[str, int, int, int]
-"""What a word is about: its kind; market, batch and part of the report, or 0, the attempt at the keys and 0."""
+"""What a word is about: its kind; market, batch and part, or 0, the attempt at the keys and 0."""
 
 
 def encode_word(word: Word) -> bytes:
@@ -146,7 +148,7 @@ def place(word: Word) -> Place:
     """What a word is about; a member has one word at a place."""
     if isinstance(word, KeySaid | DealSaid | AnswerSaid):
         return type(word).__name__, 0, word.attempt, 0
-    return type(word).__name__, word.market, word.batch, word.part if isinstance(word, ReportSaid) else 0
+    return type(word).__name__, word.market, word.batch, 0 if isinstance(word, ResultSaid) else word.part
 
 
 def topic(genesis_id: bytes, epoch: int) -> bytes:

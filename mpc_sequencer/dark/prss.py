@@ -16,16 +16,8 @@ resumes it.
 Streams: a tagged SHA-256 of key, context and label seeds one SHAKE-256 stream per key and label; an element is 160 bits
 of it reduced modulo p.
 
-Agreement: keys are the caller's to carry; :func:`derive_key`, :func:`prss_check` and :func:`blame` say what they are
-and how they are proven consistent. Every member of A sends 32 random bytes to every other member of A, sealed and
-signed; the key is the hash of all in order, unknown outside A as long as all members of A are honest. (Any set of t
-corrupt parties leaves one such A, and one is enough.) Then every party publishes a fingerprint of each key it holds;
-it gives away nothing of a 256-bit key. Where all members of A say the same the key is agreed. (A member that repeats
-the others' fingerprint without the key only makes its own shares wrong, which every opening corrects and names, like
-any lie.) Where they do not, *nobody is blamed yet*: a bad contribution and a false fingerprint look alike. The key is
-thrown away unused, so opening it costs nothing: every member of A publishes the signed contributions it was sent, and
-:func:`blame` names whoever sent two members different bytes, whoever's fingerprint is not that of what it was sent,
-and whoever stays silent. A key under dispute is agreed anew by fresh contributions.
+Keys come from :mod:`mpc_sequencer.dark.agreement`. Whatever t parties are corrupt, the key of the subset that avoids
+them all is the honest dealers' alone.
 
 Timing: see :mod:`mpc_sequencer.dark.field`; keys enter nothing but hash functions.
 """
@@ -34,7 +26,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 from typing import Any, Final
@@ -45,7 +36,7 @@ from numpy.typing import NDArray
 from mpc_sequencer.dark.errors import LabelReused
 from mpc_sequencer.dark.field import UNIFORM_BYTES, Elements, combine, weight_limbs
 from mpc_sequencer.dark.params import PRIME, PRIME_BITS
-from mpc_sequencer.dark.tags import PRSS_CONTEXT, PRSS_FINGERPRINT, PRSS_KEY, PRSS_STREAM
+from mpc_sequencer.dark.tags import PRSS_CONTEXT, PRSS_STREAM
 
 Subset = tuple[int, ...]
 """Indices of n - t parties, ascending."""
@@ -95,14 +86,9 @@ class PrssKeys:
         """The keys in the order of :func:`subsets_of`."""
         return self._keys
 
-    def fingerprints(self, session: bytes) -> dict[Subset, bytes]:
-        """What the party publishes for :func:`prss_check`."""
-        own = subsets_of(self.parties, self.faults_t, self.party)
-        return {subset: fingerprint(session, subset, key) for subset, key in zip(own, self._keys, strict=True)}
-
 
 def prss_context(session: bytes, epoch: int, market: int, batch: int, attempt: int) -> bytes:
-    """The context of one attempt at one batch; ``session`` is the 32-byte name of the agreement on the keys.
+    """The context of one attempt at one batch; ``session`` is the 32-byte id of the agreed keys.
 
     The market is in it: markets of one epoch number their batches alike, and two that share a mask show the
     difference of what it hides.
@@ -189,93 +175,7 @@ def _factors(parties: int, t: int, party: int) -> tuple[NDArray[np.float64], NDA
     return weight_limbs(random, _UNIFORM_LIMBS), weight_limbs(zero, _UNIFORM_LIMBS)
 
 
-# --- agreement on the keys ----------------------------------------------------------------------------------------
-
-
-def derive_key(session: bytes, subset: Subset, contributions: Mapping[int, bytes]) -> bytes:
-    """The key of a subset out of the 32 bytes that each of its members contributed."""
-    if set(contributions) != set(subset) or any(len(one) != KEY_BYTES for one in contributions.values()):
-        raise ValueError(f"contributions of {sorted(contributions)}, expected {KEY_BYTES} bytes of each of {subset}")
-    return PRSS_KEY(_session(session), _named(subset), *(contributions[member] for member in subset))
-
-
-def fingerprint(session: bytes, subset: Subset, key: bytes) -> bytes:
-    """32 bytes that equal keys share and that give away nothing else of them."""
-    return PRSS_FINGERPRINT(_session(session), _named(subset), key)
-
-
-@dataclass(frozen=True)
-class KeyCheck:
-    """What the published fingerprints say. Keys may be used only where ``agreed`` names every subset."""
-
-    agreed: frozenset[Subset]
-    disputed: Mapping[Subset, Mapping[bytes, frozenset[int]]]
-    """Of a subset whose members differ: who published which fingerprint."""
-    silent: frozenset[int]
-    """Parties that did not publish exactly one fingerprint for each of their subsets: theirs to answer for."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether every key is proven consistent among all its holders."""
-        return not self.disputed and not self.silent
-
-
-def prss_check(parties: int, faults_t: int, published: Mapping[int, Mapping[Subset, bytes]]) -> KeyCheck:
-    """Compare what every party published (:meth:`PrssKeys.fingerprints`): who sees the same concludes the same.
-
-    A subset with a silent member is neither agreed nor disputed: it waits for that member, or for its replacement.
-    """
-    silent = frozenset(
-        party for party in range(parties) if set(published.get(party, ())) != set(subsets_of(parties, faults_t, party))
-    )
-    agreed, disputed = [], {}
-    for subset in subsets(parties, faults_t):
-        said: dict[bytes, set[int]] = {}
-        for member in subset:
-            if member not in silent:
-                said.setdefault(published[member][subset], set()).add(member)
-        if len(said) > 1:
-            disputed[subset] = {one: frozenset(members) for one, members in said.items()}
-        elif said and not silent.intersection(subset):
-            agreed.append(subset)
-    return KeyCheck(frozenset(agreed), disputed, silent)
-
-
-def blame(
-    session: bytes,
-    subset: Subset,
-    fingerprints: Mapping[int, bytes],
-    opened: Mapping[int, Mapping[int, bytes]],
-) -> dict[int, str]:
-    """Who broke the agreement on a disputed key, each with why; the caller has verified the senders' signatures.
-
-    ``opened[reader][sender]`` are the bytes that ``sender`` signed for ``reader``; a reader opens those of all members,
-    its own contribution included. An honest member is never named: it contributes the same to everybody, publishes the
-    fingerprint of what it was sent, and opens all of it. The result is not empty where fingerprints differ.
-    """
-    blamed: dict[int, str] = {}
-    sent: dict[int, set[bytes]] = {member: set() for member in subset}
-    for reader in subset:
-        contributions = opened.get(reader, {})
-        for sender in subset:
-            if sender in contributions:
-                sent[sender].add(contributions[sender])
-        whole = set(contributions) == set(subset) and all(len(one) == KEY_BYTES for one in contributions.values())
-        if reader not in fingerprints or not whole:
-            blamed[reader] = "silent"
-        elif fingerprint(session, subset, derive_key(session, subset, contributions)) != fingerprints[reader]:
-            blamed[reader] = "fingerprint"
-    for sender, different in sent.items():
-        if len(different) > 1:
-            blamed[sender] = "contribution"
-    return blamed
-
-
 def _session(session: bytes) -> bytes:
     if len(session) != 32:
         raise ValueError(f"a session's name of {len(session)} bytes, expected 32")
     return session
-
-
-def _named(subset: Subset) -> bytes:
-    return b"".join(member.to_bytes(2, "big") for member in subset)

@@ -15,8 +15,7 @@ Sealed share of dealer i for receiver j, whose session key is B = bG:
 The proof makes the sealing plaintext-aware: nobody can deal under another's E, and so cannot have kB published by an
 honest receiver who complains about the copy.
 
-Opened point. D = b E opens one sealed share to everybody. That it is the right point is shown by a Chaum-Pedersen proof
-(CRYPTO '92) of log_G B = log_E D, in the compact form (c, z) with A = zG - cB, A' = zE - cD:
+Opened point. D = b E opens one sealed share to everybody, with a proof that it is the right point (`ecies`):
 
     statement = H_"MPCSEQ/v1/dkg/opened/statement"(session || i || j || B || E || proof of E || D)
     c = H_"MPCSEQ/v1/dkg/opened/challenge"(statement || A || A')
@@ -45,22 +44,13 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
-from nacl.bindings import (
-    crypto_aead_chacha20poly1305_ietf_decrypt as _aead_decrypt,
-)
-from nacl.bindings import (
-    crypto_aead_chacha20poly1305_ietf_encrypt as _aead_encrypt,
-)
-from nacl.exceptions import CryptoError
-
-from threshold import group, tags
+from threshold import ecies, group, tags
 from threshold.dkg.wire import Deal, Feldman, Opened, SealedShare
 from threshold.errors import UsageError
-from threshold.group import GENERATOR, SCALAR_BYTES, Point
+from threshold.group import SCALAR_BYTES, Point
 from threshold.hash_to_curve import pedersen_generator
 from threshold.shamir import evaluate_in_exponent
 
-_NONCE: Final = bytes(12)  # one key, one message: E is fresh
 _WEIGHT_BYTES: Final = 16
 _PAD: Final = bytes(SCALAR_BYTES - _WEIGHT_BYTES)
 
@@ -74,11 +64,6 @@ def u16(index: int) -> bytes:
 def pedersen_point() -> Point:
     """H, parsed."""
     return group.parse_point(pedersen_generator(), "pedersen generator")
-
-
-@cache
-def _generator_point() -> Point:
-    return group.parse_point(GENERATOR, "generator")
 
 
 def key_statement(session: bytes, receiver: int, key: bytes) -> bytes:
@@ -130,7 +115,7 @@ def seal_values(
 ) -> bytes:
     """The body of a sealed share; `point` is kB, 33 bytes."""
     key = _body_key(point, ephemeral, session, dealer, receiver)
-    return _aead_encrypt(b"".join(values), None, _NONCE, key)
+    return ecies.encrypt_body(key, b"".join(values))
 
 
 def open_values(deal: Deal, session: bytes, dealer: int, receiver: int, point: bytes) -> tuple[bytes, ...] | None:
@@ -140,9 +125,8 @@ def open_values(deal: Deal, session: bytes, dealer: int, receiver: int, point: b
     """
     sealed = deal.sealed[receiver]
     key = _body_key(point, sealed.ephemeral, session, dealer, receiver)
-    try:
-        opened = _aead_decrypt(sealed.body, None, _NONCE, key)
-    except CryptoError:
+    opened = ecies.decrypt_body(key, sealed.body)
+    if opened is None:
         return None
     values = tuple(opened[at : at + SCALAR_BYTES] for at in range(0, len(opened), SCALAR_BYTES))
     return values if values_match(deal, receiver, values) else None
@@ -158,10 +142,6 @@ def _opened_statement(
     return tags.DKG_OPENED_STATEMENT(session, u16(dealer), u16(receiver), key, *parts)
 
 
-def _opened_challenge(statement: bytes, a: bytes, a2: bytes) -> bytes:
-    return group.reduce_scalar(tags.DKG_OPENED_CHALLENGE(statement, a, a2))
-
-
 def prove_opened(
     session: bytes, dealer: int, receiver: int, secret: bytes, deal: Deal, nonce_seed: bytes
 ) -> Opened:
@@ -174,22 +154,16 @@ def prove_opened(
     point = group.multiply_secret(sealed.point, secret)
     statement = _opened_statement(session, dealer, receiver, key, sealed, point)
     nonce = group.reduce_scalar(tags.DKG_OPENED_NONCE(nonce_seed, statement))
-    commitments = group.generator_multiply_secret(nonce), group.multiply_secret(sealed.point, nonce)
-    c = _opened_challenge(statement, *commitments)
-    z = group.scalar_multiply_add_secret(secret, c, nonce)
+    c, z = ecies.prove_opened(secret, sealed.point, statement, nonce, tags.DKG_OPENED_CHALLENGE)
     return Opened(dealer, point, c, z, group.parse_point(point, "opened.point"))
 
 
 def verify_opened(session: bytes, receiver: int, key: bytes, key_point: Point, deal: Deal, opened: Opened) -> bool:
     """Whether the proof shows that the opened point is b E for the receiver's key B. Public values only."""
     sealed = deal.sealed[receiver]
-    minus_c = group.negate_scalar(opened.c)
-    a = group.add([group.multiply(_generator_point(), opened.z), group.multiply(key_point, minus_c)])
-    a2 = group.add([group.multiply(sealed.point, opened.z), group.multiply(opened.point, minus_c)])
-    if a is None or a2 is None:
-        return False
     statement = _opened_statement(session, opened.dealer, receiver, key, sealed, opened.encoded)
-    return _opened_challenge(statement, group.encode_point(a), group.encode_point(a2)) == opened.c
+    points = key_point, sealed.point, opened.point
+    return ecies.verify_opened(*points, statement, opened.c, opened.z, tags.DKG_OPENED_CHALLENGE)
 
 
 # -- Feldman after Pedersen -------------------------------------------------------------------------------

@@ -22,10 +22,10 @@ from typing import Final
 
 from threshold import group
 from threshold.dkg.plan import Kind, Role
+from threshold.ecies import AEAD_TAG_BYTES
 from threshold.errors import ThresholdError, show
 from threshold.group import POINT_BYTES, SCALAR_BYTES, SCHNORR_BYTES, Point
 
-AEAD_TAG_BYTES: Final = 16
 HASH_BYTES: Final = 32
 INDEX_BYTES: Final = 2
 OPENED_BYTES: Final = INDEX_BYTES + POINT_BYTES + 2 * SCALAR_BYTES
