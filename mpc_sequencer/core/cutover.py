@@ -60,6 +60,8 @@ def succession(core: NodeCore) -> tuple[Committee, bytes]:
         records=tuple(_inherited(core)),
     )
     core.keygen.shares.end()
+    if core.dark is not None:
+        core.dark.end()
     return following, encode(snapshot)
 
 

@@ -25,6 +25,7 @@ from mpc_sequencer.core.catchup import CatchUp
 from mpc_sequencer.core.chain import Chain
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.convictions import Convictions
+from mpc_sequencer.core.darkside import dark_voice
 from mpc_sequencer.core.darkwords import DarkWords, parties_of
 from mpc_sequencer.core.effects import (
     Append,
@@ -139,6 +140,7 @@ class NodeCore:
         """When a joiner last offered its messages; 0 where it has a new one."""
         self.effects: list[Effect] = []
         self.keygen = KeySessions(self, signer, secrets, secret, entropy)
+        self.dark = dark_voice(self, signer, secrets, entropy)
 
     # --- the shell's side ---------------------------------------------------------------------------------------
     def start(self, now_ms: int) -> list[Effect]:
@@ -240,6 +242,7 @@ class NodeCore:
             or self.peers.has_work()
             or self.catchup.has_work()
             or self.keygen.has_work()
+            or (self.dark is not None and self.dark.has_work())
         )
 
     def work(self, now_ms: int) -> list[Effect]:
@@ -259,6 +262,8 @@ class NodeCore:
         self.peers.work(now_ms)
         self.catchup.work(now_ms)
         self.keygen.work()
+        if self.dark is not None:
+            self.dark.work()
         return self.collect()
 
     def flush(self, now_ms: int) -> list[Effect]:
@@ -269,6 +274,8 @@ class NodeCore:
         self.retry_final(now_ms)
         self.standing.flush()
         self.keygen.flush()
+        if self.dark is not None:
+            self.dark.flush(now_ms)
         self.statements.list_key_messages()
         if self.node >= self.committee.n and now_ms - self.offered_ms >= OFFER_MS:
             self.offered_ms = now_ms
@@ -339,7 +346,7 @@ class NodeCore:
         if self.chain.ended:
             wanted = (self.fetcher.next_due_ms(), self.catchup.next_due_ms(), now_ms + limits.FETCH_RETRY_MS)
             return max(min(at_ms, *(one for one in wanted if one is not None)), now_ms + 1)
-        fetches = (self.fetcher.next_due_ms(), self.catchup.next_due_ms())
+        fetches = (self.fetcher.next_due_ms(), self.catchup.next_due_ms(), self.dark and self.dark.runs.due_ms())
         for due in (self.own_lists.due_ms(), deadline_ms, *fetches):
             if due is not None and due < at_ms:
                 at_ms = due

@@ -35,8 +35,7 @@ from mpc_sequencer.dark.field import Elements, to_bytes
 from mpc_sequencer.dark.params import PRIME, DarkParams
 from mpc_sequencer.dark.primitives import Shared
 from mpc_sequencer.dark.program import Opening, Program, ProgramFault, Round
-from mpc_sequencer.dark.prss import Prss, PrssKeys, blame, derive_key, prss_check, prss_context, subsets_of
-from mpc_sequencer.dark.prss import fingerprint as fingerprint_of
+from mpc_sequencer.dark.prss import Prss, PrssKeys, prss_context, subsets_of
 from mpc_sequencer.dark.rule import DarkOutcome, PlainOrder, clear_openly
 from mpc_sequencer.dark.session import Begin, Blame, DarkSession, Done, Heard, Say
 from mpc_sequencer.dark.transcript import RoundShares
@@ -225,40 +224,6 @@ def test_of_four_a_key_that_others_do_not_have_ends_the_batch() -> None:
     run = run_local(programs(4, 1, with_another_key(4, 1, (2,))), 1)
     assert not run.outcomes
     assert {run.aborts[party].code for party in (0, 1, 3)} == {"undecodable"}
-
-
-@pytest.mark.parametrize(("parties", "faults_t"), [(5, 1), (9, 2)])
-@pytest.mark.parametrize("how", ["contribution", "fingerprint", "silent"])
-def test_keys_that_differ_are_found_before_they_are_used_and_the_one_who_did_it_is_named(
-    parties: int, faults_t: int, how: str
-) -> None:
-    """Every subset that the corrupt party is in, whatever way it cheats there."""
-    corrupt, session = 2, SESSION
-    fingerprints: dict[int, dict[tuple[int, ...], bytes]] = {party: {} for party in range(parties)}
-    sent: dict[tuple[int, ...], dict[int, dict[int, bytes]]] = {}
-    for party in range(parties):
-        for subset in subsets_of(parties, faults_t, party):
-            received = {sender: bytes([sender + 1]) * 32 for sender in subset}
-            if how == "contribution" and party == subset[-1] != corrupt and corrupt in subset:
-                received[corrupt] = bytes(32)
-            sent.setdefault(subset, {})[party] = received
-            print_of = fingerprint_of(session, subset, derive_key(session, subset, received))
-            fingerprints[party][subset] = bytes(32) if how == "fingerprint" and party == corrupt else print_of
-    if how == "silent":
-        del fingerprints[corrupt]
-    check = prss_check(parties, faults_t, fingerprints)
-    touched = set(subsets_of(parties, faults_t, corrupt))
-    assert not check.complete
-    assert check.agreed.isdisjoint(touched) or how == "contribution"
-    if how == "silent":
-        assert check.silent == {corrupt}
-        return
-    assert check.disputed
-    for subset in check.disputed:
-        said = {party: fingerprints[party][subset] for party in subset}
-        assert set(blame(session, subset, said, sent[subset])) == {corrupt}
-    for subset in set(sent) - touched:
-        assert subset in check.agreed
 
 
 # --- what a party may keep of another's messages ----------------------------------------------------------------------
