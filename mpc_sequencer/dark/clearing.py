@@ -3,9 +3,10 @@
 Steps, with n parties, N orders, P ticks; rounds in brackets, for searches of a and b levels:
 
 1. *Masks* [2]: all random bits that the comparisons will need. They depend on no input: :func:`prepare` may run before
-   the batch is known, under the same attempt's shared randomness.
-2. *Validity* [1]: one opening of degree 2t per order, 0 where the order's row is well-formed. With r, the weights of
-   the linear checks and g drawn from the coin after the inputs are fixed, and e the 2P entries of the row::
+   the batch is known, under the same attempt's shared randomness. *Coin* [1, beside the masks]: a few values that
+   nobody knows before are opened. Inputs are fixed and answered for by then, so they depend on it no more.
+2. *Validity* [1, beside the masks]: one opening of degree 2t per order, 0 where the order's row is well-formed. With r,
+   the weights of the linear checks and g drawn from the coin, and e the 2P entries of the row::
 
        <r,e>^2 - <r^2,e><1,e>  =  - sum over i < j of e_i e_j (r_i - r_j)^2      at most one entry is not 0
        sum over the bit columns of g_j (b_j^2 - b_j)                             every bit is one
@@ -25,13 +26,14 @@ Steps, with n parties, N orders, P ticks; rounds in brackets, for searches of a 
 
 What becomes public is exactly: which orders are malformed (and the value of 2), whether the batch is crossed, the
 crossing position, the cut, the fills. :class:`mpc_sequencer.dark.program.ProgramFault` where an opened value is none
-that an honest run gives. Rounds in all: ``2 + 5a + 5b`` behind :func:`prepare`, one more with it (:func:`run`).
+that an honest run gives. Rounds in all: ``2 + 5a + 5b`` behind :func:`prepare`, one more with it and the coin
+(:func:`run`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import comb
 from typing import TYPE_CHECKING, Final, cast
@@ -63,6 +65,8 @@ if TYPE_CHECKING:
     from mpc_sequencer.dark.field import Elements
 
 COIN_BYTES: Final = 32
+COIN_ELEMENTS: Final = 3
+"""What is opened to draw a batch's coin from: 282 bits."""
 LEVELS_MAX: Final = 6
 """Of a search, where the plan chooses."""
 COMPARISONS_WANTED: Final = 100
@@ -143,11 +147,23 @@ def clear(params: DarkParams, plan: Plan, shared: Shared, batch: Batch, stock: M
     return (yield from _match(params, plan, shared, batch, stock, valid))
 
 
-def run(params: DarkParams, plan: Plan, shared: Shared, batch: Batch) -> Program[DarkOutcome]:
-    """:func:`prepare` and :func:`clear`, with the orders' validity tested beside the masks' making."""
+def run(
+    params: DarkParams, plan: Plan, shared: Shared, draw: Callable[[Elements], Batch]
+) -> Program[tuple[bytes, DarkOutcome]]:
+    """A whole batch: the coin is opened and the orders' validity tested beside the masks' making, and ``draw`` makes the
+    batch of what was opened. The coin and the outcome."""
+    stock, (batch, valid) = yield from gather(prepare(params, plan, shared), _drawn(params, shared, draw))
+    return batch.coin, (yield from _match(params, plan, shared, batch, stock, valid))
+
+
+def _drawn(
+    params: DarkParams, shared: Shared, draw: Callable[[Elements], Batch]
+) -> Program[tuple[Batch, NDArray[np.bool_]]]:
+    """Open :data:`COIN_ELEMENTS` values that nobody knows, and test the orders by them. 2 rounds."""
+    opened = yield from reveal(shared.prss.random(COIN_ELEMENTS, "coin"), shared.faults_t, "coin")
+    batch = draw(opened)
     batch.check(params)
-    stock, valid = yield from gather(prepare(params, plan, shared), validity(params, shared, batch))
-    return (yield from _match(params, plan, shared, batch, stock, valid))
+    return batch, (yield from validity(params, shared, batch))
 
 
 def _match(

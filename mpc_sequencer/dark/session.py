@@ -32,6 +32,7 @@ keeps the signed form of what is blamed as evidence.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Literal, TypeVar
 
@@ -145,13 +146,23 @@ Effect = Say | Clock | Blame | Done[Any] | Aborted
 
 
 class DarkSession(Generic[T]):
-    """Party ``party``'s run of ``program`` under the 32-byte ``session_id``, which names one attempt alone."""
+    """Party ``party``'s run of ``program`` under the 32-byte ``session_id``, which names one attempt alone. Of
+    ``parties``, who are no ``participants`` (all, where not given) are neither awaited nor heard."""
 
-    def __init__(self, session_id: bytes, party: int, parties: int, faults_t: int, program: Program[T]) -> None:
+    def __init__(
+        self,
+        session_id: bytes,
+        party: int,
+        parties: int,
+        faults_t: int,
+        program: Program[T],
+        participants: Iterable[int] | None = None,
+    ) -> None:
         self.session_id = session_id
         self.party = party
         self.parties = parties
         self.faults_t = faults_t
+        self.participants = frozenset(range(parties) if participants is None else participants)
         self.round = -1
         self.ended = False
         self._timed = -1
@@ -197,7 +208,7 @@ class DarkSession(Generic[T]):
         return effects + self._advance()
 
     def _hear(self, party: int, message: bytes) -> list[Effect]:
-        if not 0 <= party < self.parties or party == self.party or party in self.convicted:
+        if party not in self.participants or party == self.party or party in self.convicted:
             return []
         try:
             shares: RoundShares = decode(RoundShares, message, bytes_max=MESSAGE_BYTES_MAX)
@@ -257,8 +268,8 @@ class DarkSession(Generic[T]):
             return self._convict(party, MALFORMED, self.round, str(error))
         return []
 
-    def _awaited(self) -> set[int]:
-        return set(range(self.parties)) - self.convicted - set(self._shares)
+    def _awaited(self) -> frozenset[int]:
+        return self.participants - self.convicted - set(self._shares)
 
     def _advance(self, final: bool = False) -> list[Effect]:
         """End rounds as long as they can be ended. ``final``: the current round's time is over, now or never."""

@@ -23,6 +23,7 @@ SESSION: Final = Tag("MPCSEQ/v1/dark/session")  # topic 32 || market u32 || batc
 COIN: Final = Tag("MPCSEQ/v1/dark/coin")  # session id 32 || the elements that were opened, 12 bytes each
 PRIORITY: Final = Tag("MPCSEQ/v1/dark/priority")  # coin 32 || order id 32: who is served first, ascending
 HELD: Final = Tag("MPCSEQ/v1/dark/held")  # height u64 || order id 32, of each order that is held
+DESK: Final = Tag("MPCSEQ/v1/dark/desk")  # the agreement's digest || a book's
 BOOK: Final = Tag("MPCSEQ/v1/dark/book")  # canonical encoding of a book's state, long parts by their hash
 
 # --- keys of an epoch -------------------------------------------------------------------------------------------------
