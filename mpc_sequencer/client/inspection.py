@@ -104,7 +104,7 @@ def inspect_envelope(committee: Committee, data: bytes, now_ms: int) -> Inspecti
 
 def _check_sealing(committee: Committee, envelope: Envelope) -> object:
     key = committee.sealing_key
-    return check(key, envelope.label, envelope.ciphertext, buckets=limits.SIZE_BUCKETS_BYTES)
+    return check(key, envelope.label, envelope.ciphertext, buckets=committee.size_buckets)
 
 
 def _check_sponsor(committee: Committee, envelope: Envelope, label: Label) -> None:
