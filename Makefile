@@ -12,7 +12,7 @@ help:
 	@echo "make demo       run a committee of four on real orders, settle, audit (about two minutes)"
 	@echo "make settle     deposit, withdraw, force, rotate, freeze and exit; compare engine and contract (about three minutes)"
 	@echo "make test       lint, type-check and run all tests"
-	@echo "make soak       simulate committees under all faults, 10,000 runs (some 40 minutes on two cores; goes on where it was stopped)"
+	@echo "make soak       simulate committees under all faults, 10,000 runs (some 55 minutes on two quiet cores; goes on where it was stopped)"
 	@echo "make chaos      kill members of a trading committee for three minutes, compare what they leave"
 	@echo "make bench      measure the cryptography, latency over regions, cost by committee size, the market (about three minutes)"
 	@echo "make vectors    write the vectors of the cryptography again"
@@ -56,7 +56,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# 10,000 runs: seeds by committee size, more of the small ones, which cost a seventh of the large.
+# 10,000 runs: seeds by committee size, more of the small ones, which cost less than a quarter of the large.
 SOAK ?= --first-seed 0 --faults all
 
 soak: $(VENV)/dev.stamp

@@ -259,6 +259,8 @@ CHECKING: constant(uint256) = 4  # a result in parts is begun, nothing of it is 
 APPLYING: constant(uint256) = 8  # all its parts are checked
 PAUSED: constant(uint256) = 16  # a pause was called; `pauses` knows whether it lasts
 FORCED: constant(uint256) = 32  # there may be forced entries that no commit covers; spares a commit the look
+# A bit of an asset's word in `tokens`.
+EXITING: constant(uint256) = 1 << 161
 
 # flags 8 || commit epoch 28 || epoch 28 || forced head 48 || l1 head 48 || commit height 48 || result height 48
 head: uint256
@@ -279,7 +281,8 @@ forced_entries: HashMap[uint256, uint256]
 # epoch -> usable block 64 || quorum 16 || number of signers 16 || address whose code holds them 160
 signer_sets: HashMap[uint256, uint256]
 
-# asset id -> token address, with bit 160 set where the id is listed
+# asset id -> token address, with bit 160 set where the id is listed, and EXITING once all is frozen: an exit looks at
+# this word alone
 tokens: uint256[ASSETS_MAX]
 # asset -> account -> withdrawable << 128 | free
 balances: HashMap[uint256, HashMap[address, uint256]]
@@ -1007,6 +1010,8 @@ def freeze():
     assert late, "freeze: nothing is late"
     head.flags |= FROZEN
     self._put_head(head)
+    for i: uint256 in range(self.queue >> 208, bound=ASSETS_MAX):
+        self.tokens[i] |= EXITING
     log Frozen(forced=convert(head.forced_head, uint64))
 
 
@@ -1016,13 +1021,17 @@ def exit(asset: uint16, account: address):
     """
     @notice Frozen only: pays `account`'s whole balance of `asset` to `account` itself. Anyone may call.
     """
-    assert (self.head >> 248) & FROZEN != 0, "exit: not frozen"
+    token: uint256 = 0
+    if convert(asset, uint256) < ASSETS_MAX:
+        token = self.tokens[asset]
+    if token & EXITING == 0:
+        assert (self.head >> 248) & FROZEN != 0, "exit: not frozen"
     slot: uint256 = self.balances[convert(asset, uint256)][account]
     assert slot != 0, "exit: nothing to pay"
     amount: uint256 = (slot & AMOUNT_MAX) + (slot >> 128)
     self.balances[convert(asset, uint256)][account] = 0
     log Exited(asset=asset, account=account, amount=amount)
-    self._pay(self.tokens[asset], account, amount)
+    self._pay(token, account, amount)
 
 
 @external

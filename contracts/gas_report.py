@@ -56,8 +56,8 @@ TERMS: Final = Terms(
     commits_required=True,
 )
 AIMS: Final = {"commit": 60_000, "balance": 8_000, "exit": 60_000}
-"""Gas at most: a commit at 3 of 4, a further balance that exists, an exit to who holds some of the token (a token pays
-17,000 more for a new holder, the chain 25,000 for a new account)."""
+"""Gas at most: a commit at 3 of 4, a further balance that exists, an exit of a token, to a new holder as well (who costs
+17,000 more; the coin to an account that the chain has never seen costs 25,000 more by the chain's own rule)."""
 
 Commit = tuple[int, int, bytes, bytes, int, int]
 

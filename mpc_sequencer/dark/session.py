@@ -19,7 +19,9 @@
   every round it speaks in time. A party that was found to lie, to send malformed messages or two of them, is
   *convicted*: it is neither waited for nor heard. An erasure costs the decoder half of what an error costs, and with
   each convicted party one liar less is possible among the rest, so a convicted one never takes away from what can be
-  corrected. More than t convicted abort the session: what it rests on does not hold.
+  corrected. More than t convicted abort the session, even where the last round decodes: what it rests on does not
+  hold. A party that finds itself convicted (a trader dealt it a wrong share, say) goes on as an observer: it must not
+  count its own shares either, or one more wrong share than the decoder reckons with could change a value.
 * *What is safe.* With at most t corrupt parties a value is either the true one at every honest party or refused (see
   :mod:`mpc_sequencer.dark.decoding`), so parties that count different messages still compute the same.
 * *One life.* A session never resumes: who restarts has logged the attempt and sits it out. Its masks depend on the
@@ -115,7 +117,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """``party`` did wrong, or said nothing, in ``round``; ``step`` names the openings."""
+    """``party`` did wrong, or said nothing, in ``round``; ``step`` names its openings where it is the current round."""
 
     party: int
     fault: Fault
@@ -250,7 +252,9 @@ class DarkSession(Generic[T]):
         self._step = step
         payload = payload_of(step)
         early = self._heard[self.round]
-        self._shares = {self.party: np.concatenate([_NOTHING, *(opening.shares for opening in step.openings)])}
+        self._shares = {}
+        if self.party not in self.convicted:
+            self._shares[self.party] = np.concatenate([_NOTHING, *(opening.shares for opening in step.openings)])
         effects: list[Effect] = [Say(self.round, encode(RoundShares(self.session_id, self.round, payload)))]
         for party in sorted(early):
             self._early_bytes[party] -= len(early[party])
@@ -279,8 +283,7 @@ class DarkSession(Generic[T]):
             if waiting - self.absent and not final:
                 return effects + self._clock()
             if len(self.convicted) > self.faults_t:
-                detail = f"{len(self.convicted)} parties convicted, expected at most {self.faults_t}"
-                return effects + self._abort("undecodable", detail)
+                return effects + self._too_many()
             try:
                 values, liars = open_round(
                     self._step, self._shares, self.parties, self.faults_t - len(self.convicted)
@@ -310,6 +313,8 @@ class DarkSession(Generic[T]):
         self._said += [Said(self.round, party, heard[party]) for party in sorted(self._shares)]
         for liar in sorted(liars):
             effects += self._convict(liar, LIE, self.round, "shares off the polynomial of the others")
+        if len(self.convicted) > self.faults_t:
+            return effects + self._too_many()
         try:
             step = self._program.send(values)
         except StopIteration as ended:
@@ -324,7 +329,11 @@ class DarkSession(Generic[T]):
     def _convict(self, party: int, fault: Fault, number: int, detail: str) -> list[Effect]:
         self.convicted.add(party)
         self._shares.pop(party, None)
-        return [Blame(party, fault, number, self._name(), detail)]
+        return [Blame(party, fault, number, self._name() if number == self.round else "", detail)]
+
+    def _too_many(self) -> list[Effect]:
+        detail = f"{len(self.convicted)} parties convicted, expected at most {self.faults_t}"
+        return self._abort("undecodable", detail)
 
     def _abort(self, code: AbortCode, detail: str) -> list[Effect]:
         self.ended = True

@@ -23,6 +23,7 @@ from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.types import Hash32, Value
 from mpc_sequencer.dark.decoding import Decoder
+from mpc_sequencer.dark.errors import Undecodable
 from mpc_sequencer.dark.field import ELEMENT_BYTES, Elements, from_bytes, to_bytes
 from mpc_sequencer.dark.tags import TRANSCRIPT
 
@@ -37,6 +38,9 @@ PAYLOAD_BYTES_MAX: Final = 1 << 18
 """Bytes of one party's message of one round: 21,845 elements."""
 MESSAGE_BYTES_MAX: Final = PAYLOAD_BYTES_MAX + 64
 TRANSCRIPT_BYTES_MAX: Final = 1 << 26
+
+MESSAGES_MAX: Final = ROUNDS_MAX * limits.COMMITTEE_MEMBERS_MAX
+"""Messages of one transcript: a reader makes no more objects of it, however small each is said to be."""
 
 RoundNumber = Annotated[int, Meta(ge=0, lt=ROUNDS_MAX)]
 PartyIndex = Annotated[int, Meta(ge=0, lt=limits.COMMITTEE_MEMBERS_MAX)]
@@ -62,7 +66,7 @@ class Transcript(Value, frozen=True):
     """All messages that counted in a session, by round, then party."""
 
     session_id: Hash32
-    said: tuple[Said, ...]
+    said: Annotated[tuple[Said, ...], Meta(max_length=MESSAGES_MAX)]
 
     def encode(self) -> bytes:
         """The canonical encoding, for the log."""
@@ -107,7 +111,7 @@ def open_round(
 ) -> tuple[tuple[Elements, ...], frozenset[int]]:
     """The values that a round opens, and who lied about any of them, from what each party sent (all openings' shares in
     one vector). Openings of one degree are decoded together. ``faults_t`` bounds the liars among ``received``. Raises
-    :class:`mpc_sequencer.dark.errors.Undecodable`."""
+    :class:`Undecodable`."""
     ends = np.cumsum([0] + [len(opening.shares) for opening in step.openings])
     spans = [slice(int(start), int(end)) for start, end in pairwise(ends)]
     values: list[Elements | None] = [None] * len(spans)
@@ -141,10 +145,19 @@ class Replayed(Generic[T]):
 def replay(transcript: Transcript, program: Program[T], parties: int, faults_t: int) -> Replayed[T]:
     """Run ``program``, made on any shares of the right shape (zeros), on what the transcript opened.
 
-    Raises ProtocolError ``dark.transcript`` where rounds are missing or left over or a payload has another length,
-    ``dark.length`` or ``dark.element`` for malformed payloads, and what the decoder and the program raise.
+    Raises ProtocolError ``dark.transcript`` where rounds are missing or left over, or a message is of a party that the
+    committee has not; ``dark.length`` or ``dark.element`` for malformed payloads; :class:`Undecodable` where a round
+    does not decode or shows more than ``faults_t`` liars in all, as no session counts such; and what the program
+    raises.
+
+    It knows of the liars that the shares show and not of the parties that were convicted of malformed or contradicting
+    messages, which no transcript has. So it reckons with ``faults_t`` liars where the session reckoned with fewer, and
+    refuses a round that only this made decodable: more silent parties beside convicted ones than ``faults_t`` in all.
     """
     rounds = transcript.rounds()
+    last = max((one.party for one in transcript.said), default=0)
+    if last >= parties:
+        raise ProtocolError("dark.transcript", "Said.party", last, f"below {parties}")
     liars: frozenset[int] = frozenset()
     opened: list[tuple[str, Elements]] = []
     try:
@@ -157,6 +170,8 @@ def replay(transcript: Transcript, program: Program[T], parties: int, faults_t: 
             received = {party: from_bytes(payload, size) for party, payload in said.items() if party not in liars}
             values, found = open_round(step, received, parties, faults_t - len(liars))
             liars |= found
+            if len(liars) > faults_t:
+                raise Undecodable(f"{len(liars)} liars, expected at most {faults_t}", suspects=liars)
             opened.extend((opening.name, value) for opening, value in zip(step.openings, values, strict=True))
             step = program.send(values)
     except StopIteration as ended:

@@ -140,6 +140,7 @@ def _compare_ledger(contract: ContractFacts) -> list[Finding]:
     found = []
     changes = add_changes(one.changes for one in contract.posted)
     places = contract.balances.keys() | changes.keys() | contract.deposited.keys()
+    places |= contract.claimed.keys() | contract.exited.keys()
     sums: dict[int, int] = dict.fromkeys(contract.held, 0)
     for place in sorted(places):
         free, withdrawable = contract.balances.get(place, (0, 0))

@@ -286,20 +286,22 @@ class Ledger:
     def _touch(self, account: bytes) -> int:
         handle = self.handles.of.get(account)
         if handle is None or handle >= self._capacity:
-            handle = self.handles.take(account)
-            if handle >= self._capacity:
+            if len(self.handles.addresses) >= self._capacity:
                 self._grow()
+            handle = self.handles.take(account)
         self.touched.add(handle)
         return handle
 
     def _grow(self) -> None:
-        """Room for all handles; new arrays, for there may be views of the old ones."""
-        more = max(_CAPACITY_LEAST, len(self.handles.addresses) * 2) - self._capacity
+        """Room for all handles and more; new arrays, for there may be views of the old ones. All of them or, where
+        there is no memory for them, none: a height that ends here is rolled back."""
+        more = max(_CAPACITY_LEAST, len(self.handles.addresses) * 2 + 2) - self._capacity
+        highest = self.highest + array("q", bytes(8 * more))
+        windows = self.windows + bytes(NONCE_WINDOW_BYTES * more)
+        balances = {asset: held + bytes(ROW_BYTES * more) for asset, held in self.balances.items()}
+        changes = {asset: held + bytes(AMOUNT_PLACES * more) for asset, held in self.changes.items()}
+        self.highest, self.windows, self.balances, self.changes = highest, windows, balances, changes
         self._capacity += more
-        self.highest = self.highest + array("q", bytes(8 * more))
-        self.windows = self.windows + bytes(NONCE_WINDOW_BYTES * more)
-        self.balances = {asset: held + bytes(ROW_BYTES * more) for asset, held in self.balances.items()}
-        self.changes = {asset: held + bytes(AMOUNT_PLACES * more) for asset, held in self.changes.items()}
 
     def _account(self, handle: int) -> Account:
         balances: dict[int, tuple[int, int]] = {}
@@ -346,11 +348,11 @@ class Ledger:
 
     def _change(self, handle: int, asset: int, amount: int) -> None:
         """Note a change of free + locked."""
+        self.marks_of(asset).add(handle)  # first: a change without its mark would outlive a roll-back
         held = self.changes.get(asset) or self.changes_of(asset)
         start = handle * AMOUNT_PLACES
         before = int.from_bytes(held[start : start + AMOUNT_PLACES], "little", signed=True)
         held[start : start + AMOUNT_PLACES] = _amount(before + amount)
-        self.marks_of(asset).add(handle)
 
     def _take_changes(self, asset: int, handles: list[int]) -> list[int]:
         if len(handles) < _MANY:

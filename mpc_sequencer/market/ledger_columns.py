@@ -35,8 +35,8 @@ Amounts = Any
 def exact(column: Amounts, factor: int) -> Amounts:
     """``column`` to be multiplied by ``factor`` and summed. Its amounts are 0 or more, and together below SAFE where
     they are of int64."""
-    if column.dtype != object and int(column.sum()) * factor >= SAFE:
-        return column.astype(object)
+    if column.dtype != object and max(int(column.sum()), 1) * factor >= SAFE:
+        return column.astype(object)  # of zeros, too: int64 is multiplied by no larger factor
     return column
 
 

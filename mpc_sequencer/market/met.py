@@ -15,7 +15,7 @@ from mpc_sequencer.market import types
 from mpc_sequencer.market.book import Level
 from mpc_sequencer.market.columns import fee_parts, lock_parts
 from mpc_sequencer.market.context import Context
-from mpc_sequencer.market.ledger_columns import Ints, Trades, exact, scaled
+from mpc_sequencer.market.ledger_columns import SAFE, Amounts, Ints, Trades, exact, scaled
 from mpc_sequencer.market.openorder import OpenOrder
 from mpc_sequencer.market.types import Fill, Market, Update
 
@@ -38,15 +38,18 @@ class Met:
     def settle(self, context: Context, market: Market, price_ticks: int, trades: Trades) -> None:
         """Trade at ``price_ticks``: the book and fees follow, and ``trades`` has what is to be paid and freed."""
         self.price_ticks = price_ticks
-        before = np.frombuffer(self.level.left_lots, dtype=np.int64)[self.places]
         handles = np.frombuffer(self.level.handles, dtype=np.int64)[self.places]
-        left = before - self.lots
+        before: Amounts = np.frombuffer(self.level.left_lots, dtype=np.int64)[self.places]
+        lots: Amounts = self.lots
+        if self.level.lots >= SAFE:  # an int64 holds the open lots of each order, but not of all
+            before, lots = before.astype(object), lots.astype(object)
+        left = before - lots
         first = self.level.first()
         base, quote = market.base_asset, market.quote_asset
         fee, unit = fee_parts(market, market.maker_fee_ppm), market.quote_units_per_tick_lot
-        values = exact(scaled(self.lots, price_ticks), unit + fee.whole + 1)
+        values = exact(scaled(lots, price_ticks), unit + fee.whole + 1)
         fees = values * fee.whole + fee.floors(values)
-        bases = scaled(self.lots, market.base_units_per_lot)
+        bases = scaled(lots, market.base_units_per_lot)
         if first.side == BUY:
             lock = lock_parts(market)
             total = exact(scaled(before, first.price_ticks), unit + lock.whole + 1)

@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.nesting import hold_nesting
 
 FRAME_BYTES_MAX: Final = 4 << 20
 BATCH_BYTES_MAX: Final = 256 << 20
@@ -150,6 +151,7 @@ def from_text(kind: Any, text: str | bytes, *, bytes_max: int = FRAME_BYTES_MAX)
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     if len(data) > bytes_max:
         raise ProtocolError("match.size", "frame", f"{len(data)} bytes", f"at most {bytes_max} bytes")
+    hold_nesting()
     try:
         value = msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.types import NO_SIGNATURE
+from mpc_sequencer.dark import degree as degree_module
 from mpc_sequencer.dark.bundles import PreparedOrder, open_delivery, prepare_row, seal_bundles, unseal
 from mpc_sequencer.dark.degree import (
     DegreeShares,
@@ -179,6 +181,21 @@ def test_an_opened_bundle_that_the_trader_did_not_sign_for_counts_for_nothing() 
     assert deal.judge(forged, true).shown == {0}  # the false one does not take the place of the true one
 
 
+def test_a_bundle_that_is_logged_again_and_again_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A party may fill the log with the one bundle that the check asks it for."""
+    deal, checked = Deal(committee_of(5, 1)), []
+    deal.shares[0] = (deal.shares[0] + 1) % PRIME
+    original = degree_module.check_opened
+
+    def counted(*arguments: Any) -> bytes:
+        checked.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(degree_module, "check_opened", counted)
+    assert deal.judge(*[deal.opened(1, 0)] * 5, *[deal.opened(2, 1)] * 5).shown == {0}
+    assert len(checked) == 1
+
+
 def test_two_wrong_shares_of_five_are_on_no_polynomial_and_the_order_is_dropped() -> None:
     assert Deal(committee_of(5, 1), {0: wrong_for(1, 3)}).judge() == Verdict((1, 2), (0,), frozenset(), frozenset())
 
@@ -192,6 +209,13 @@ def test_a_liar_beside_a_wrong_share_saves_nobody() -> None:
     nine.shares[0] = (nine.shares[0] + 5) % PRIME
     assert disputes(nine.of.context.params, nine.shares)[0][1] == {0, 8}
     assert nine.judge(nine.opened(1, 8), nine.opened(1, 0)) == Verdict((0, 2), (1,), frozenset({0}), frozenset({0}))
+
+
+def test_nobody_is_blamed_for_silence_about_an_order_that_was_dropped() -> None:
+    """Its trader dealt badly: what the other odd one was dealt is not known, and no longer matters."""
+    deal = Deal(committee_of(9, 2), {1: wrong_for(7, 8)})
+    assert deal.judge(deal.opened(1, 8)) == Verdict((0, 2), (1,), frozenset(), frozenset())
+    assert deal.judge().mute == {7, 8}
 
 
 def test_too_few_shares_start_no_batch() -> None:

@@ -24,147 +24,48 @@ any one re-randomisation taken away the same statistics must see it.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import combinations
 from math import sqrt
 from typing import Any
 
 import numpy as np
 import pytest
-from dark_runs import COIN, book_batches, dealt_keys, lockstep, params_of, shared_of, shares_of
+from dark_runs import COIN, book_batches, lockstep, shared_of, shares_of
+from dark_views import (
+    BITS,
+    BOOK,
+    DEPOSIT,
+    FAULTS_T,
+    FIRST,
+    IDLE,
+    PARAMS,
+    PARTIES,
+    PLAN,
+    SAMPLES,
+    SECOND,
+    View,
+    encoded,
+    known,
+    observe,
+    own,
+    sharing,
+    supposed_shares,
+)
 
-from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.dark import primitives
-from mpc_sequencer.dark.clearing import Batch, Plan, run, validity
+from mpc_sequencer.dark.clearing import Batch, run, validity
 from mpc_sequencer.dark.field import Elements, SharedRows, inverse_sqrt_blum, to_bytes
-from mpc_sequencer.dark.layout import Deposit, Layout, encode_order
-from mpc_sequencer.dark.params import PRIME, DarkParams
+from mpc_sequencer.dark.layout import Layout
+from mpc_sequencer.dark.params import PRIME
 from mpc_sequencer.dark.primitives import Shared, are_zero, nonnegative, prepare_masks
 from mpc_sequencer.dark.program import Program, reveal
-from mpc_sequencer.dark.prss import KEY_BYTES, Prss, PrssKeys, Subset, prss_context, subsets, subsets_of
-from mpc_sequencer.dark.rule import PlainOrder
-from mpc_sequencer.dark.sharing import interpolate
-
-CONTEXT = prss_context(bytes(32), 1, 1, 1, 0)
-PARTIES, FAULTS_T = 5, 1
-BLIND: Subset = (1, 2, 3, 4)
-"""The key that the coalition, party 0 alone, does not hold."""
-SEEN = 3
-"""Parties that are run: their shares determine all polynomials of degree 2t, so the other two's are a repetition."""
-SAMPLES = 600
-PARAMS = params_of(ticks=3, orders_max=8, bits=2)
-BITS = 6
-TRADED = [PlainOrder(BUY, 1, 2), PlainOrder(SELL, 1, 1)]
-IDLE = [PlainOrder(BUY, 0, 2), PlainOrder(SELL, 2, 2), PlainOrder(SELL, 2, 0)]
-"""With any of them the same trades at tick 1."""
-DEPOSIT = Deposit(quote_tick_lots=8, base_lots=3)
-FIRST, SECOND = "first", "second"
-
-# --- one polynomial, and what a coalition knows of it -----------------------------------------------------------------
-
-
-def coefficients(shares: Sequence[Elements]) -> tuple[Elements, Elements]:
-    """The value at 0 and the leading coefficient of polynomials of degree 2 through three shares."""
-    one, two, three = shares
-    return (3 * one - 3 * two + three) % PRIME, (one - 2 * two + three) * ((PRIME + 1) // 2) % PRIME
-
-
-class Blinded(Prss):
-    """What the coalition knows of a party's shared randomness: everything but the stream of :data:`BLIND`."""
-
-    def _streams(self, kind: int, bits: int, count: int, size: int, label: str) -> list[Any]:
-        streams = super()._streams(kind, bits, count, size, label)
-        own = subsets_of(PARTIES, FAULTS_T, self.party)
-        return [stream * 0 if subset == BLIND else stream for subset, stream in zip(own, streams, strict=True)]
-
-
-def sources(kind: type[Prss] = Prss) -> list[Prss]:
-    keys = dealt_keys(PARTIES, FAULTS_T)
-    return [kind(keys[party], PARTIES, FAULTS_T, party, CONTEXT) for party in range(SEEN)]
-
-
-@dataclass
-class View:
-    """Of every opening by name: value and leading coefficient, and both less what the hypothesis explains."""
-
-    value: dict[str, Elements] = field(default_factory=dict)
-    lead: dict[str, Elements] = field(default_factory=dict)
-    unexplained: dict[str, Elements] = field(default_factory=dict)
-    joined: list[tuple[Elements, Elements]] = field(default_factory=list)
-    """The coalition's own shares of what it joined: less, equal."""
-
-
-def observe(make: Callable[[Shared, int], Program[Any]], suppose: Callable[[Shared, int], Program[Any]]) -> View:
-    """Run a program, and beside it what the coalition supposes the others compute; both are sent what was opened."""
-    view = View()
-    with recorded_joins(view):
-        real = [make(Shared(source, FAULTS_T), party) for party, source in enumerate(sources())]
-        supposed = [suppose(Shared(source, FAULTS_T), party) for party, source in enumerate(sources(Blinded))]
-        steps, guesses = [next(one) for one in real], [next(one) for one in supposed]
-        while True:
-            opened = []
-            for at, opening in enumerate(steps[0].openings):
-                shares = [step.openings[at].shares for step in steps]
-                guessed = [guess.openings[at].shares for guess in guesses]
-                assert (shares[0] == guessed[0]).all()
-                view.value[opening.name], view.lead[opening.name] = coefficients(shares)
-                assert opening.degree == 2 or not view.lead[opening.name].any()
-                view.unexplained[opening.name] = (view.lead[opening.name] - coefficients(guessed)[1]) % PRIME
-                opened.append(view.value[opening.name])
-            try:
-                steps = [one.send(tuple(opened)) for one in real]
-            except StopIteration:
-                return view
-            guesses = [one.send(tuple(opened)) for one in supposed]
-
-
-@contextmanager
-def recorded_joins(view: View) -> Iterator[None]:
-    original = primitives._join
-
-    def join(shared: Shared, less: Elements, equal: Elements, name: str) -> Program[Any]:
-        result = yield from original(shared, less, equal, name)
-        if shared.prss.party == 0 and not isinstance(shared.prss, Blinded):
-            view.joined += [(less, equal), result]
-        return result
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(primitives, "_join", join)
-        yield
-
-
-def own(kind: str, count: int, label: str) -> Elements:
-    """The coalition's share of shared randomness."""
-    return getattr(sources()[0], kind)(count, label)
-
-
-def known(kind: str, count: int, *rest: Any) -> tuple[Elements, Elements]:
-    """Value and leading coefficient of what the coalition's keys contribute."""
-    return coefficients([getattr(source, kind)(count, *rest) for source in sources(Blinded)])
-
+from mpc_sequencer.dark.prss import Prss
 
 # --- the components, each on many samples of one input ----------------------------------------------------------------
 
 Features = dict[str, Elements]
 NONE = 1 << 20
 """An attack that came to nothing."""
-
-
-def sharing(value: int, seed: int) -> list[Elements]:
-    """Shares of many samples of one value."""
-    return shares_of(np.array([value] * SAMPLES, dtype=object), PARTIES, FAULTS_T, seed)
-
-
-def supposed_shares(share: Elements, value: int | Elements, party: int) -> Elements:
-    """What ``party`` holds if the coalition's share is ``share`` and the value ``value``."""
-    return (value + (share - value) * (party + 1)) % PRIME
-
-
-def encoded(params: DarkParams, order: PlainOrder) -> Elements:
-    """The order's row under a deposit that is the same for all."""
-    return encode_order(params, order.side, 1 + order.tick, order.quantity_lots, DEPOSIT, 7)
 
 
 def validity_features(which: str) -> Features:
@@ -399,97 +300,3 @@ def test_every_kind_of_doubled_opening_of_a_batch_is_one_of_those_above() -> Non
     assert doubled == searches | {"masks/bits/0", "masks/pairs", "validity", "crossed/reduced", "crossed"}
     plain = {name for name, (degree, _) in seen.shares.items() if degree == 1}
     assert plain == {"crossing/0/veiled", "cut/0/veiled", "fills"}
-
-
-# --- what is exact ----------------------------------------------------------------------------------------------------
-
-PLAN = Plan.of(PARAMS, 1, 1)
-BOOK = ([*TRADED, IDLE[0]], [2, 0, 1])
-
-
-class Stirred(Prss):
-    """Draws the kinds of randomness named in ``stirred`` from other keys than the rest."""
-
-    def __init__(self, keys: PrssKeys, others: PrssKeys, stirred: Sequence[str]) -> None:
-        arguments = (keys.parties, keys.faults_t, keys.party, CONTEXT)
-        super().__init__(keys, *arguments)
-        self._other, self._stirred = Prss(others, *arguments), stirred
-
-    def zero(self, count: int, label: str) -> Elements:
-        return self._other.zero(count, label) if "zero" in self._stirred else super().zero(count, label)
-
-    def random(self, count: int, label: str) -> Elements:
-        return self._other.random(count, label) if "random" in self._stirred else super().random(count, label)
-
-    def bounded(self, count: int, bits: int, label: str) -> Elements:
-        source = self._other if "bounded" in self._stirred else super()
-        return source.bounded(count, bits, label)
-
-
-def stirred_run(parties: int, faults_t: int, blind: Subset, stirred: Sequence[str]) -> Any:
-    """A batch in which the key of ``blind`` is another one for what is ``stirred``."""
-    params = params_of(parties, faults_t, ticks=3, orders_max=8, bits=2)
-    programs = []
-    for keys, batch in zip(dealt_keys(parties, faults_t), book_batches(params, *BOOK), strict=True):
-        held = dict(zip(subsets_of(parties, faults_t, keys.party), keys.in_order(), strict=True))
-        held.update({blind: bytes(KEY_BYTES)} if blind in held else {})
-        others = PrssKeys(parties, faults_t, keys.party, held)
-        programs.append(run(params, Plan.of(params, 1, 1), Shared(Stirred(keys, others, stirred), faults_t), batch))
-    return lockstep(programs, faults_t)
-
-
-BLINDS = [(5, 1, blind) for blind in subsets(5, 1)] + [(9, 2, subsets(9, 2)[at]) for at in (0, 17)]
-
-
-@pytest.mark.parametrize(("parties", "faults_t", "blind"), BLINDS)
-def test_the_key_outside_any_coalition_re_randomises_every_doubled_opening(
-    parties: int, faults_t: int, blind: Subset
-) -> None:
-    plain, other = (stirred_run(parties, faults_t, blind, stirred) for stirred in ((), ("zero",)))
-    assert plain.outcome == other.outcome
-    for (name, values), (_, others) in zip(plain.opened, other.opened, strict=True):
-        assert (values == others).all(), name
-    for name, (degree, shares) in plain.shares.items():
-        for party, (one, two) in enumerate(zip(shares, other.shares[name][1], strict=True)):
-            moves = degree == 2 * faults_t and party in blind
-            assert ((one != two) if moves else (one == two)).all(), (name, party)
-
-
-@pytest.mark.parametrize(("parties", "faults_t", "blind"), BLINDS[::3])
-def test_the_key_outside_any_coalition_masks_every_value_that_the_outcome_does_not_tell(
-    parties: int, faults_t: int, blind: Subset
-) -> None:
-    plain, other = (stirred_run(parties, faults_t, blind, stirred) for stirred in ((), ("random", "bounded")))
-    assert plain.outcome == other.outcome
-    told = {"validity", "crossing/0", "cut/0", "fills"}
-    for (name, values), (_, others) in zip(plain.opened, other.opened, strict=True):
-        assert (values == others).all() if name in told else (values != others).all(), name
-
-
-@pytest.mark.parametrize(("parties", "faults_t"), [(5, 1), (9, 2)])
-def test_polynomials_of_the_fills_say_nothing_beside_the_fills(parties: int, faults_t: int) -> None:
-    """Books of the same outcome, dealt so that the coalition has the same shares: the same shares of all parties."""
-    params = params_of(parties, faults_t, ticks=3, orders_max=8, bits=2)
-    plan = Plan.of(params, 1, 1)
-    draw, columns = random.Random(31), Layout.of(params).columns
-    held = [np.array([draw.randrange(PRIME) for _ in range(3 * columns)], dtype=object) for _ in range(faults_t)]
-    seen = []
-    for idle in IDLE:
-        whole = np.concatenate([encoded(params, order) for order in (*TRADED, idle)])
-        # party -1 stands at point 0
-        fixed = {-1: whole, **dict(enumerate(held))}
-        programs = []
-        for party, shared in enumerate(shared_of(parties, faults_t)):
-            part = held[party] if party < faults_t else interpolate(fixed, party + 1)
-            rows = SharedRows.from_bytes(to_bytes(part), 3, columns)
-            batch = Batch(rows, (DEPOSIT,) * 3, COIN, (2, 0, 1))
-            programs.append(run(params, plan, shared, batch))
-        seen.append(lockstep(programs, faults_t))
-    assert seen[0].outcome[0].crossed
-    for other in seen[1:]:
-        assert other.outcome == seen[0].outcome
-        for one, two in zip(seen[0].shares["fills"][1], other.shares["fills"][1], strict=True):
-            assert (one == two).all()
-    degree, shares = seen[0].shares["fills"]
-    assert degree == faults_t
-    assert len({tuple(one) for one in shares}) == parties  # they are sharings, not the values themselves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,8 @@ def test_a_height_that_was_never_settled_is_found_where_all_is_to_be_settled() -
         ({"balances": {(USDT, BOB): (921, 9)}}, {"settle.balance", "settle.withdrawable"}),
         ({"claimed": {(USDT, BOB): 19}}, {"settle.withdrawable", "settle.history"}),
         ({"deposited": {(BTC, CAROL): 8}}, {"settle.history"}),
+        ({"exited": {(USDT, CAROL): 1}}, {"settle.history"}),
+        ({"claimed": {(USDT, CAROL): 1}}, {"settle.withdrawable", "settle.history"}),
         ({"held": {BTC: 106}}, {"settle.held"}),
         ({"held": {BTC: 108}}, {"settle.held"}),
     ],
@@ -203,6 +206,17 @@ def test_the_figures_count_what_was_compared() -> None:
     assert (figures["results_compared"], figures["results_by_epoch"]) == (2, {"0": 1, "1": 1})
     assert (figures["heights_compared"], figures["changes_compared"], figures["balances_compared"]) == (4, 5, 5)
     assert figures["exit"]["paid_units"] == {"0": 107, "1": 970} and figures["findings"] == []
+
+
+def test_operators_find_every_code_in_their_page() -> None:
+    root = Path(__file__).parents[2]
+    made = {
+        code
+        for path in (root / "mpc_sequencer" / "devnet").glob("*.py")
+        for code in re.findall(r'"(settle\.[a-z]+)"', path.read_text(encoding="utf-8"))
+    }
+    page = (root / "docs" / "settlement-operations.md").read_text(encoding="utf-8")
+    assert made and made == set(re.findall(r"`(settle\.[a-z]+)`", page))
 
 
 def test_an_unknown_scenario_is_refused_by_name() -> None:

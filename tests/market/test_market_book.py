@@ -82,6 +82,19 @@ def test_places_that_were_left_are_given_up_and_the_first_stays_first():
     assert (level.lots, level.count, book.first(1, 9)) == (397 + 398, 2, orders[-3])
 
 
+def test_an_order_that_keeps_a_place_has_its_own_lots_there():
+    book = Book(shows_anew=True)
+    first, last = (desk.open_order(name, 1, 9, 8) for name in "ab")
+    for order in (first, last):
+        book.add(order)
+    smaller = desk.open_order("c", 1, 9, 5)
+    book.swap(first, smaller)
+    ((_, level),) = book.levels(1)
+    assert (list(level.left_lots), level.lots, level.orders()) == ([5, 8], 13, [smaller, last])
+    book.remove(smaller)
+    assert (list(level.left_lots), level.lots) == ([0, 8], 8)
+
+
 def test_a_refused_nonce_makes_no_account():
     ledger = Ledger()
     assert ledger.consume_nonce(desk.ACCOUNTS[0], 2**20 + 1) == "nonce_too_high"

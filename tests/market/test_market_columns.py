@@ -271,6 +271,25 @@ def test_a_resting_price_far_above_the_columns_is_held_too(monkeypatch):
     assert one.balance(desk.ACCOUNTS[1], desk.QUOTE) == (2**120 + 2**63, 0)
 
 
+@pytest.mark.parametrize("fees", [(0, 0), (100_000, 0), (1, 100_000)])
+@pytest.mark.parametrize("units", [2**62, 2**63 - 1])
+def test_units_that_no_int64_holds_stop_no_batch(monkeypatch, units, fees):
+    """One tick-lot costs, with its fee, more than 2^63 units; and of some batches no buy, or nothing, trades."""
+    maker_ppm, taker_ppm = fees
+    market = Market(
+        1, desk.BASE, desk.QUOTE, units, units, 12, "BASE/QUOTE", 1, maker_fee_ppm=maker_ppm, taker_fee_ppm=taker_ppm
+    )
+    one, other = (desk.engine((market,), amount=2**120) for _ in "12")
+    batches = (
+        [desk.sell(1, 1, 10, 1)],
+        [desk.buy(0, 1, 9, 2), desk.sell(1, 2, 11, 1)],
+        [desk.buy(0, 2, 10, 1), desk.sell(1, 3, 9, 1)],
+    )
+    for height, batch in enumerate(batches, 1):
+        run_both(monkeypatch, one, other, height, batch, desk.COIN)
+        assert one.dump() == other.dump()
+
+
 def test_a_large_batch_goes_through_columns_by_itself(monkeypatch):
     taken: list[int] = []
     enter = columns_module.enter_columns

@@ -139,3 +139,33 @@ def test_changes_of_many_are_taken_once_and_exactly():
     assert columns.take_changes(ledger, BASE, handles) == [0, 0, 0]
     ledger.receive(bytes(20), BASE, -5)
     assert columns.take_changes(ledger, BASE, handles) == [-5, 0, 0]
+
+
+class Full(bytearray):
+    """An array for whose successor there is no memory."""
+
+    def __add__(self, _: object) -> bytearray:
+        raise MemoryError
+
+
+@pytest.mark.parametrize("kind", ("balances", "changes"))
+def test_a_ledger_that_finds_no_memory_to_grow_is_what_it_was_and_grows_later(kind):
+    ledger = Ledger()
+    crowd = [bytes([n]) * 20 for n in range(65)]
+    for account in crowd[:64]:
+        ledger.credit(account, BASE, 5)
+        ledger.receive(account, QUOTE, 7)
+    held: dict[int, bytearray] = getattr(ledger, kind)
+    held[QUOTE] = Full(held[QUOTE])
+    savepoint = ledger.savepoint(crowd)
+    with pytest.raises(MemoryError):
+        ledger.consume_nonce(crowd[64], 1)
+    ledger.roll_back(savepoint)
+    assert ledger.get(crowd[64]) is None and len(ledger.highest) == 64
+    assert [ledger.balance(account, QUOTE) for account in crowd] == [(7, 0)] * 64 + [(0, 0)]
+    held = getattr(ledger, kind)
+    held[QUOTE] = bytearray(held[QUOTE])
+    ledger.credit(crowd[64], QUOTE, 9)
+    assert [ledger.balance(account, QUOTE) for account in crowd] == [(7, 0)] * 64 + [(9, 0)]
+    assert {len(array) for array in ledger.balances.values()} == {len(ledger.highest) * 32}
+    assert len(ledger.highest) * 16 == len(ledger.changes[QUOTE]) and not any(ledger.changes[QUOTE])

@@ -5,12 +5,15 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from mpc_sequencer.core.limits import QUANTITY_LOTS_MAX
 from mpc_sequencer.market import Market, kernel
 from mpc_sequencer.market.book import Book
 from mpc_sequencer.market.clearing import ration
 from mpc_sequencer.market.context import Context
+from mpc_sequencer.market.fees import fee_units, lock_asset, lock_units
+from mpc_sequencer.market.ledger_columns import Trades
 from mpc_sequencer.market.met import Met
 from mpc_sequencer.market.state import State
 from mpc_sequencer.market.types import AUCTION
@@ -44,6 +47,47 @@ def test_a_level_whose_lots_no_column_could_hold_is_rationed_like_any_other(coun
         for place, some in zip(met.places.tolist(), met.lots.tolist(), strict=True)
     }
     assert got == ration(asked, sum(asked.values()), available_lots, context.draw)
+
+
+@pytest.mark.parametrize("side", (1, 2))
+@pytest.mark.parametrize(
+    ("count", "price_ticks", "traded_lots"),
+    (
+        (33_000, 1, 1), (33_000, 2**15 + 1, 2**34), (33_000, 2**40, 1), (33_000, 9, 2**48 - 1),
+        (1, 2**14 - 1, 2**48 - 1), (1, 2**14, 2**48 - 1), (3, 2**47, 5),
+    ),
+)  # fmt: skip
+def test_attack_a_level_of_more_than_2_63_lots_frees_and_pays_what_its_orders_do(
+    side, count, price_ticks, traded_lots
+):
+    """Resting orders, all of which trade: together the open lots, or the tick-lots, or the units of one are beyond an
+    int64. (A level taken for less freed and locked units that nobody had.)"""
+    market = replace(desk.SPOT, maker_fee_ppm=33_333, taker_fee_ppm=77_777)
+    state = State({market.id: market}, frozenset(desk.ASSETS), desk.FEES)
+    account, lots = desk.ACCOUNTS[0], QUANTITY_LOTS_MAX
+    orders = [desk.open_order(n, side, price_ticks, lots) for n in range(count)]
+    asset = lock_asset(market, side)
+    locked = lock_units(market, side, price_ticks, lots)
+    state.ledger.credit(account, asset, len(orders) * locked)
+    assert state.ledger.lock(account, asset, len(orders) * locked)
+    for nonce, order in enumerate(orders):
+        order.nonce = nonce
+        state.orders.add(order)
+    context, moves = Context(state, 1, 1, desk.COIN), Trades()
+    trades = kernel._Given(None, kernel._NO_PLACES, [], [])
+    ((_, level),) = state.orders.books[market.id].levels(side)
+    kernel._ration_met(context, level, len(orders) * traded_lots, trades)
+    trades.met[0].settle(context, market, price_ticks, moves)
+    moves.apply(state.ledger)
+    left = lock_units(market, side, price_ticks, lots - traded_lots)
+    value = price_ticks * traded_lots * market.quote_units_per_tick_lot
+    fee = fee_units(value, market.maker_fee_ppm)
+    free = locked - left - value - fee if side == 1 else 0
+    got = traded_lots * market.base_units_per_lot if side == 1 else value - fee
+    other = market.base_asset if side == 1 else market.quote_asset
+    assert state.ledger.balance(account, asset) == (len(orders) * free, len(orders) * left)
+    assert state.ledger.balance(account, other) == (len(orders) * got, 0)
+    assert level.lots == len(orders) * (lots - traded_lots) == sum(level.left_lots)
 
 
 @pytest.mark.parametrize("side", (1, 2))

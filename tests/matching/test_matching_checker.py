@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -167,3 +169,21 @@ def test_frames_have_one_encoding_and_a_bound() -> None:
         with pytest.raises(ProtocolError) as caught:
             from_text(FairBatch, bad)
         assert caught.value.code == code
+
+
+def test_an_engine_s_nested_frame_ends_no_member_whatever_a_library_has_set() -> None:
+    """In a thread whose stack is a quarter of the usual, as a system may give: it holds the bound's levels and not
+    those that the chain's libraries allow."""
+    code = (
+        "import sys, threading; import mpc_sequencer.settlement.ethrpc\n"
+        "from mpc_sequencer.core.errors import ProtocolError\n"
+        "from mpc_sequencer.matching.values import FromEngine, from_text\n"
+        "def parse():\n"
+        "    for text in ('{\"x\":' + '[' * 1_000_000, '{\"x\":' * 200_000):\n"
+        "        try: from_text(FromEngine, text)\n"
+        "        except ProtocolError as error: print(error.code)\n"
+        "print(sys.getrecursionlimit() > 50_000)\n"
+        "threading.stack_size(2 << 20); one = threading.Thread(target=parse); one.start(); one.join()\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (found.returncode, found.stdout.split()) == (0, ["True", "match.frame", "match.frame"]), found.stderr
