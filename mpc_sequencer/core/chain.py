@@ -36,7 +36,6 @@ from mpc_sequencer.core.types import (
     OrderList,
 )
 
-
 LiftedWord = tuple[int, bytes]
 """A member and its word, encoded (:mod:`mpc_sequencer.dark.messages`)."""
 

@@ -83,7 +83,7 @@ class AgreementValue(Value, frozen=True):
     before the epoch's first executed height."""
 
     attempt: Uint
-    phase: Annotated[int, Meta(ge=Phase.KEYS, le=Phase.FAILED)]
+    phase: Annotated[int, Meta(ge=1, le=5)]
     since_ms: Uint | None
     box_keys: Annotated[tuple[PointOrNone, ...], Meta(max_length=COMMITTEE_MEMBERS_MAX)]
     deals: Annotated[tuple[DealtValue, ...], Meta(max_length=COMMITTEE_MEMBERS_MAX)]

@@ -243,9 +243,9 @@ class Book:
         batch = self._under_way()
         shown = {index for report in batch.reports for index in report.bad}
         ended = self._drop(shown)
-        batch = self.state.batch
-        if batch is None:
+        if self.state.batch is None:
             return ended
+        batch = self.state.batch
         if len(batch.reports) < self.params.parties - self.params.faults_t:
             return ended + self._end(codes.DARK_ABORTED)
         if any(report.full for report in batch.reports):
@@ -253,8 +253,8 @@ class Book:
             return ended
         disputed, bad = degree.disputes(self.params, _shares(batch))
         ended += self._drop(bad)
-        batch = self.state.batch
-        if batch is not None:
+        if self.state.batch is not None:
+            batch = self.state.batch
             speakers = frozenset[int]().union(*disputed.values())
             if speakers:
                 self._enter(replace(batch, phase=OPENINGS, part=0, speakers=tuple(sorted(speakers))), time_ms)
@@ -267,9 +267,9 @@ class Book:
         batch = self._under_way()
         full = {said.party for said in batch.openings if said.full}
         ended = self._drop({index for said in batch.openings for index in said.off})
-        batch = self.state.batch
-        if batch is None:
+        if self.state.batch is None:
             return ended
+        batch = self.state.batch
         again = full & frozenset[int]().union(*self.disputed().values())
         if again:
             speakers = tuple(sorted(again))
@@ -356,7 +356,9 @@ class Book:
             under_way: tuple[object, ...] = ()
             if batch is not None:
                 orders = tags.HELD(*(one.height.to_bytes(8, "big") + one.order_id for one in batch.orders))
-                words = tuple((said.party, said.word_hash) for said in (*batch.reports, *batch.openings, *batch.results))
+                said: tuple[ReportState | OpeningsState | ResultState, ...]
+                said = (*batch.reports, *batch.openings, *batch.results)
+                words = tuple((one.party, one.word_hash) for one in said)
                 numbers = (batch.phase, batch.part, batch.opened_ms)
                 under_way = (batch.keys, *numbers, batch.seed, orders, batch.speakers, words)
             summary = (state.market, state.number, state.closes_ms, held, under_way)

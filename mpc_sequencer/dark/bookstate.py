@@ -178,10 +178,11 @@ def _check_batch(state: BookState, batch: BatchState, params: DarkParams, keys: 
         wrong = wrong or any(report.bad or report.full for report in batch.reports)
     else:
         wrong = wrong or bool(batch.reports or batch.openings or batch.part) or len(batch.speakers) < least
-    for said in (*batch.reports, *batch.openings):
-        places = said.bad if isinstance(said, ReportState) else said.off
+    shown = [(report.bad, report.full) for report in batch.reports]
+    shown += [(said.off, said.full) for said in batch.openings]
+    for places, full in shown:
         wrong = wrong or any(one >= other for one, other in pairwise(places))
-        wrong = wrong or bool(places and places[-1] >= len(batch.orders)) or said.full > (len(places) // BAD_OPENED_MAX)
+        wrong = wrong or bool(places and places[-1] >= len(batch.orders)) or full > len(places) // BAD_OPENED_MAX
     if wrong:
         raise ValueError(f"batch {batch.number} of market {state.market} is in a state that none comes to")
     try:
@@ -189,5 +190,6 @@ def _check_batch(state: BookState, batch: BatchState, params: DarkParams, keys: 
         disputed, bad = degree.disputes(params, shares) if batch.phase == OPENINGS else ({}, frozenset[int]())
     except (ProtocolError, Undecodable) as error:
         raise ValueError(f"batch {batch.number} of market {state.market}: {error}") from None
-    if bad or not set(batch.speakers) <= frozenset[int]().union(*disputed.values()) and batch.phase == OPENINGS:
+    undisputed = set(batch.speakers) - frozenset[int]().union(*disputed.values())
+    if bad or (undisputed and batch.phase == OPENINGS):
         raise ValueError(f"batch {batch.number} of market {state.market} is in dispute about nothing")

@@ -150,8 +150,8 @@ def clear(params: DarkParams, plan: Plan, shared: Shared, batch: Batch, stock: M
 def run(
     params: DarkParams, plan: Plan, shared: Shared, draw: Callable[[Elements], Batch]
 ) -> Program[tuple[bytes, DarkOutcome]]:
-    """A whole batch: the coin is opened and the orders' validity tested beside the masks' making, and ``draw`` makes the
-    batch of what was opened. The coin and the outcome."""
+    """A whole batch: the coin is opened and the orders' validity tested beside the masks' making, and ``draw`` makes
+    the batch of what was opened. The coin and the outcome."""
     stock, (batch, valid) = yield from gather(prepare(params, plan, shared), _drawn(params, shared, draw))
     return batch.coin, (yield from _match(params, plan, shared, batch, stock, valid))
 

@@ -1,5 +1,5 @@
-"""How a dark order ends, and why it is not taken: outcome codes of :mod:`mpc_sequencer.market.types`, which explains them.
-They stand here too because that package imports this one."""
+"""How a dark order ends, and why it is not taken: outcome codes that :mod:`mpc_sequencer.market.types` explains. They
+stand here too because that package imports this one."""
 
 from __future__ import annotations
 

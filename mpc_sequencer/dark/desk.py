@@ -133,9 +133,8 @@ class Desk:
     one of them."""
 
     def __init__(self, markets: Mapping[int, Market], parties: Parties) -> None:
-        self._grids: dict[int, DarkGrid] = {
-            number: markets[number].dark for number in sorted(markets) if markets[number].dark is not None
-        }
+        grids = ((number, markets[number].dark) for number in sorted(markets))
+        self._grids: dict[int, DarkGrid] = {number: grid for number, grid in grids if grid is not None}
         self._begin(parties, {number: BookState(number) for number in self._grids})
 
     def _begin(self, parties: Parties, states: Mapping[int, BookState]) -> None:

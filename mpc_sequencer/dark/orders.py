@@ -2,10 +2,11 @@
 
 The rule. The row (:mod:`mpc_sequencer.dark.layout`) is Shamir-shared with degree t. Party j's shares, 12 bytes each,
 are sealed to j's key of the epoch's agreement in a provable box (:mod:`threshold.boxes`) whose context names keys,
-market, account, nonce and j (:func:`mpc_sequencer.dark.keys.order_context`), so that nobody passes a box off as another order's or party's. A
-party without a key gets an empty one. The boxes stand in the signed action, so receipts, lists, fairness, reveal and
-replay protection of a dark order are those of any order, and once it is revealed everybody holds all boxes. A party
-whose box holds no row opens it to everybody (:func:`opens_to_row` judges), and t open boxes tell nothing of the row.
+market, account, nonce and j (:func:`mpc_sequencer.dark.keys.order_context`), so that nobody passes a box off as another
+order's or party's. A party without a key gets an empty one. The boxes stand in the signed action, so receipts, lists,
+fairness, reveal and replay protection of a dark order are those of any order, and once it is revealed everybody holds
+all boxes. A party whose box holds no row opens it to everybody (:func:`judge_opened`); t open boxes tell nothing of the
+row.
 
 Randomness is a value: 32 fresh bytes of the caller. All of sharing, mask and ephemeral keys follow from it *and* from
 what is shared (as RFC 6979 does it for nonces), so that a seed used again by mistake for another order does not put two

@@ -15,7 +15,7 @@ masks of zero, sent what the transcript opens.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from mpc_sequencer.dark.field import LIMBS, Elements, SharedRows, to_bytes
 from mpc_sequencer.dark.layout import Layout
 from mpc_sequencer.dark.primitives import Shared
 from mpc_sequencer.dark.prss import Prss, PrssKeys
-from mpc_sequencer.dark.session import Aborted, Begin, DarkSession, Done, Effect, Event, Expired, Heard, TimedOut
+from mpc_sequencer.dark.session import Begin, DarkSession, Done, Effect, Event, Expired, Heard, TimedOut
 from mpc_sequencer.dark.transcript import Transcript, replay
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What the tests of dark inputs share: a committee with keys, orders, and the rows that cheating traders share."""
+"""What the tests of dark orders share: a small market, and the rows that cheating traders share."""
 
 from __future__ import annotations
 
@@ -9,20 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from nacl.public import PrivateKey
 
 from mpc_sequencer.core.actions import BUY, SELL
-from mpc_sequencer.core.eip712 import domain_separator
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.signing import Signer
-from mpc_sequencer.dark.bundles import PreparedOrder, prepare
 from mpc_sequencer.dark.field import Elements
-from mpc_sequencer.dark.inputs import BatchContext, DarkTerms
 from mpc_sequencer.dark.layout import Deposit, Layout, encode_order
 from mpc_sequencer.dark.params import PRIME, DarkParams
 
-EPOCH, BATCH, MARKET = 3, 17, 2
-FROM_MS, UNTIL_MS, NOW_MS = 1_000_000, 1_060_000, 1_030_000
 SIDES = (BUY, SELL)
 DEPOSIT = Deposit(quote_tick_lots=9_000, base_lots=40)
 
@@ -43,68 +36,6 @@ def small_params(parties: int = 5, faults_t: int = 1, orders_max: int = 64) -> D
 
 def secret(*parts: object) -> bytes:
     return hashlib.sha256(repr(parts).encode()).digest()
-
-
-@dataclass(frozen=True)
-class Committee:
-    """A batch's context with every party's keys."""
-
-    context: BatchContext
-    secrets: tuple[bytes, ...]
-    signers: tuple[Signer, ...]
-
-
-def committee(params: DarkParams | None = None, batch: int = BATCH, orders_max: int = 64) -> Committee:
-    params = params or small_params(orders_max=orders_max)
-    secrets = tuple(secret("seal", party) for party in range(params.parties))
-    signers = tuple(Signer(secret("sign", party)) for party in range(params.parties))
-    context = BatchContext(
-        separator=domain_separator(1, b"\x11" * 20),
-        epoch=EPOCH,
-        batch=batch,
-        market=MARKET,
-        params=params,
-        sealing_keys=tuple(bytes(PrivateKey(one).public_key) for one in secrets),
-        members=tuple(one.address for one in signers),
-    )
-    return Committee(context, secrets, signers)
-
-
-def trader(number: int = 0) -> Signer:
-    return Signer(secret("trader", number))
-
-
-def order(
-    context: BatchContext,
-    *,
-    number: int = 0,
-    nonce: int = 1,
-    side: int = BUY,
-    price_ticks: int = 110,
-    quantity_lots: int = 7,
-    deposit: Deposit = DEPOSIT,
-    seed: bytes = b"",
-) -> PreparedOrder:
-    return prepare(
-        context,
-        trader(number),
-        nonce=nonce,
-        valid_from_ms=FROM_MS,
-        valid_until_ms=UNTIL_MS,
-        side=side,
-        price_ticks=price_ticks,
-        quantity_lots=quantity_lots,
-        deposit=deposit,
-        seed=seed or secret("seed", number, nonce),
-    )
-
-
-def terms(context: BatchContext, number: int = 0, nonce: int = 1, deposit: Deposit = DEPOSIT) -> DarkTerms:
-    """Terms without a root, for :func:`mpc_sequencer.dark.bundles.prepare_row`."""
-    return DarkTerms(
-        *(context.epoch, context.batch, context.market, trader(number).address, nonce, FROM_MS, UNTIL_MS),
-        *(deposit.quote_tick_lots, deposit.base_lots, bytes(32)),
-    )
 
 
 @contextmanager

@@ -12,14 +12,14 @@ import numpy as np
 
 from mpc_sequencer.core.actions import BUY
 from mpc_sequencer.core.codec import decode, encode
-from mpc_sequencer.dark.clearing import Batch
+from mpc_sequencer.dark.clearing import Batch, Plan, run
 from mpc_sequencer.dark.field import Elements, SharedRows, to_bytes
 from mpc_sequencer.dark.layout import Deposit, Layout, encode_order
 from mpc_sequencer.dark.params import PRIME, DarkParams
 from mpc_sequencer.dark.primitives import Shared
 from mpc_sequencer.dark.program import Program
 from mpc_sequencer.dark.prss import Prss, PrssKeys, prss_context, subsets, subsets_of
-from mpc_sequencer.dark.rule import PlainOrder
+from mpc_sequencer.dark.rule import DarkOutcome, PlainOrder
 from mpc_sequencer.dark.session import (
     Aborted,
     Begin,
@@ -117,6 +117,11 @@ def random_book(seed: int, orders: int, ticks: int, quantity_max: int) -> tuple[
         tick = min(max(int(draw.gauss(middle, ticks / 6)), 0), ticks - 1)
         book.append(PlainOrder(side, tick, draw.randint(1, quantity_max)))
     return book, draw.sample(range(orders), orders)
+
+
+def with_coin(params: DarkParams, plan: Plan, shared: Shared, batch: Batch) -> Program[DarkOutcome]:
+    """A whole batch, as parties compute it, whose coin and priority are the batch's, whatever was opened for them."""
+    return (yield from run(params, plan, shared, lambda opened: batch))[1]
 
 
 # --- in lockstep ------------------------------------------------------------------------------------------------------

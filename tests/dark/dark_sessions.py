@@ -13,11 +13,11 @@ from dark_runs import (
     params_of,
     payload_changed,
     shared_of,
+    with_coin,
 )
 
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.dark.clearing import Batch, Plan
-from mpc_sequencer.dark.clearing import run as clearing
 from mpc_sequencer.dark.params import PRIME, DarkParams
 from mpc_sequencer.dark.program import Program
 from mpc_sequencer.dark.rule import DarkOutcome, PlainOrder, clear_openly
@@ -42,7 +42,7 @@ def batches(parties: int) -> list[Batch]:
 def programs(parties: int) -> list[Program[DarkOutcome]]:
     market = params(parties)
     plan = Plan.of(market, 1, 1)
-    return [clearing(market, plan, one, batches(parties)[at]) for at, one in enumerate(shared_of(parties, 1))]
+    return [with_coin(market, plan, one, batches(parties)[at]) for at, one in enumerate(shared_of(parties, 1))]
 
 
 EXPECTED = clear_openly(BOOK, 2, PRIORITY)

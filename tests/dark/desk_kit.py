@@ -1,9 +1,9 @@
-"""A desk with its parties in one process: heights with words, and computations whose messages are handed over in memory.
+"""A desk with its parties in one process: heights with words, and computations whose messages are passed in memory.
 
 :class:`Floor` drives ``n`` parties over one :class:`~mpc_sequencer.dark.desk.Desk`: :meth:`Floor.order` enters an order
-at the next height, :meth:`Floor.height` executes one, and :meth:`Floor.settle` goes on until nobody owes anything and no
-order waits. What a party says is put through :attr:`Floor.speak`, what it sends in a computation through
-:attr:`Floor.send`: tests make liars and silent parties of honest ones there.
+at the next height, :meth:`Floor.height` executes one, and :meth:`Floor.settle` goes on until no order waits. What a
+party says is put through :attr:`Floor.speak`, what it sends in a computation through :attr:`Floor.send`: tests make
+liars and silent parties of honest ones there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ from mpc_sequencer.market.types import DARK, DarkGrid, Market
 
 GENESIS_ID = bytes(range(32))
 GRID = DarkGrid(
-    ticks=8, price_first_ticks=100, price_step_ticks=5, quantity_bits=4, slack_bits=20, orders_max=256, interval_ms=1_000
+    ticks=8,
+    price_first_ticks=100,
+    price_step_ticks=5,
+    quantity_bits=4,
+    slack_bits=20,
+    orders_max=256,
+    interval_ms=1_000,
 )
 BLOCK_MS = 250
 MARKET = 3
@@ -188,9 +194,8 @@ class Floor:
         """What a party's computation came to; the first that asks has all participants compute."""
         place = task.market, task.batch
         if place not in self.computed:
-            runs = {
-                one: member.run(self.desk, *place) for one, member in self.members.items() if task in self.desk.owes(one)
-            }
+            asked = [one for one in self.members if task in self.desk.owes(one)]
+            runs = {one: self.members[one].run(self.desk, *place) for one in asked}
             self.computed[place] = run_all(runs, self.send)
         return result_of(self.computed[place].runs[party])
 

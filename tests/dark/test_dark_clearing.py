@@ -20,13 +20,14 @@ from dark_runs import (
     row_of,
     run_local,
     shared_of,
+    with_coin,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_dark_rule import books
 
 from mpc_sequencer.core.actions import BUY, SELL
-from mpc_sequencer.dark.clearing import Batch, Plan, clear, prepare, run, validity
+from mpc_sequencer.dark.clearing import Batch, Plan, clear, prepare, validity
 from mpc_sequencer.dark.errors import LabelReused
 from mpc_sequencer.dark.field import Elements
 from mpc_sequencer.dark.layout import Deposit, encode_order
@@ -44,7 +45,7 @@ def cleared(
 ) -> tuple[DarkOutcome, Lockstep]:
     """The outcome that all parties share."""
     sources = shared_of(params.parties, params.faults_t, attempt)
-    programs = [run(params, plan, one, batch) for one, batch in zip(sources, batches, strict=True)]
+    programs = [with_coin(params, plan, one, batch) for one, batch in zip(sources, batches, strict=True)]
     seen = lockstep(programs, params.faults_t, tamper)  # type: ignore[arg-type]
     assert all(outcome == seen.outcome[0] for outcome in seen.outcome)
     return seen.outcome[0], seen
@@ -113,7 +114,7 @@ def test_a_larger_batch_clears_as_in_the_plain_over_sessions() -> None:
     params = params_of(ticks=64, orders_max=200, bits=12)
     orders, priority = random_book(3, 200, 64, 4000)
     plan, batches = Plan.of(params, 2, 2), book_batches(params, orders, priority)
-    done = run_local([run(params, plan, one, batches[at]) for at, one in enumerate(shared_of(5, 1))], 1)
+    done = run_local([with_coin(params, plan, one, batches[at]) for at, one in enumerate(shared_of(5, 1))], 1)
     expected = clear_openly(orders, 64, priority)
     assert expected.volume_lots > 0
     assert done.outcomes == dict.fromkeys(range(5), expected)
@@ -332,9 +333,9 @@ def test_fills_of_nothing_in_a_crossed_batch_are_a_fault() -> None:
 def test_one_attempt_s_randomness_serves_one_run() -> None:
     sources = shared_of(5, 1)
     batches = book_batches(PARAMS, CROSSED, [0, 1, 2, 3])
-    lockstep([run(PARAMS, PLAN, one, batches[at]) for at, one in enumerate(sources)], 1)
+    lockstep([with_coin(PARAMS, PLAN, one, batches[at]) for at, one in enumerate(sources)], 1)
     with pytest.raises(LabelReused):
-        next(run(PARAMS, PLAN, sources[0], batches[0]))
+        next(with_coin(PARAMS, PLAN, sources[0], batches[0]))
 
 
 def first_step(batch: Batch) -> Program[DarkOutcome]:

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dark_runs import COIN, book_batches, lockstep, shared_of, shares_of
+from dark_runs import COIN, book_batches, lockstep, shared_of, shares_of, with_coin
 from dark_views import (
     BITS,
     BOOK,
@@ -53,7 +53,7 @@ from dark_views import (
 )
 
 from mpc_sequencer.dark import primitives
-from mpc_sequencer.dark.clearing import Batch, run, validity
+from mpc_sequencer.dark.clearing import Batch, validity
 from mpc_sequencer.dark.field import Elements, SharedRows, inverse_sqrt_blum, to_bytes
 from mpc_sequencer.dark.layout import Layout
 from mpc_sequencer.dark.params import PRIME
@@ -294,7 +294,7 @@ def test_a_mask_without_its_low_bits_is_told_apart(monkeypatch: pytest.MonkeyPat
 def test_every_kind_of_doubled_opening_of_a_batch_is_one_of_those_above() -> None:
     """An opening of a new kind has no removal above: this fails until it has one."""
     batches = book_batches(PARAMS, *BOOK)
-    seen = lockstep([run(PARAMS, PLAN, one, batches[at]) for at, one in enumerate(shared_of(5, 1))], 1)
+    seen = lockstep([with_coin(PARAMS, PLAN, one, batches[at]) for at, one in enumerate(shared_of(5, 1))], 1)
     doubled = {name for name, (degree, _) in seen.shares.items() if degree == 2}
     searches = {f"{one}{part}" for one in ("crossing/0", "cut/0") for part in ("", "/join0")}
     assert doubled == searches | {"masks/bits/0", "masks/pairs", "validity", "crossed/reduced", "crossed"}

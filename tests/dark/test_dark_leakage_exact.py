@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dark_runs import COIN, book_batches, dealt_keys, lockstep, params_of, shared_of
+from dark_runs import COIN, book_batches, dealt_keys, lockstep, params_of, shared_of, with_coin
 from dark_views import (
     BOOK,
     CONTEXT,
@@ -18,7 +18,7 @@ from dark_views import (
     encoded,
 )
 
-from mpc_sequencer.dark.clearing import Batch, Plan, run
+from mpc_sequencer.dark.clearing import Batch, Plan
 from mpc_sequencer.dark.field import Elements, SharedRows, to_bytes
 from mpc_sequencer.dark.layout import Layout
 from mpc_sequencer.dark.params import PRIME
@@ -54,7 +54,8 @@ def stirred_run(parties: int, faults_t: int, blind: Subset, stirred: Sequence[st
         held = dict(zip(subsets_of(parties, faults_t, keys.party), keys.in_order(), strict=True))
         held.update({blind: bytes(KEY_BYTES)} if blind in held else {})
         others = PrssKeys(parties, faults_t, keys.party, held)
-        programs.append(run(params, Plan.of(params, 1, 1), Shared(Stirred(keys, others, stirred), faults_t), batch))
+        shared = Shared(Stirred(keys, others, stirred), faults_t)
+        programs.append(with_coin(params, Plan.of(params, 1, 1), shared, batch))
     return lockstep(programs, faults_t)
 
 
@@ -103,7 +104,7 @@ def test_polynomials_of_the_fills_say_nothing_beside_the_fills(parties: int, fau
             part = held[party] if party < faults_t else interpolate(fixed, party + 1)
             rows = SharedRows.from_bytes(to_bytes(part), 3, columns)
             batch = Batch(rows, (DEPOSIT,) * 3, COIN, (2, 0, 1))
-            programs.append(run(params, plan, shared, batch))
+            programs.append(with_coin(params, plan, shared, batch))
         seen.append(lockstep(programs, faults_t))
     assert seen[0].outcome[0].crossed
     for other in seen[1:]:

@@ -24,13 +24,13 @@ from dark_runs import (
     payload_changed,
     run_local,
     shared_of,
+    with_coin,
 )
 
 import mpc_sequencer.dark.session as session_module
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.dark.clearing import Batch, Plan
-from mpc_sequencer.dark.clearing import run as clearing
 from mpc_sequencer.dark.field import Elements, to_bytes
 from mpc_sequencer.dark.params import PRIME, DarkParams
 from mpc_sequencer.dark.primitives import Shared
@@ -59,7 +59,7 @@ def programs(parties: int, faults_t: int, sources: Sequence[Shared] = ()) -> lis
     params = market(parties, faults_t)
     plan = Plan.of(params, 1, 1)
     shared = sources or shared_of(parties, faults_t)
-    return [clearing(params, plan, one, batches(parties, faults_t)[at]) for at, one in enumerate(shared)]
+    return [with_coin(params, plan, one, batches(parties, faults_t)[at]) for at, one in enumerate(shared)]
 
 
 def steps() -> list[str]:
@@ -292,7 +292,7 @@ def test_fills_that_add_up_and_cannot_be_are_a_fault(values: list[int]) -> None:
     plan = Plan.of(params, 1, 1)
     orders = [PlainOrder(BUY, 3, 4), PlainOrder(SELL, 1, 4), *[PlainOrder(BUY, 0, 0)] * 2]
     held = book_batches(params, orders, [0, 1, 2, 3])
-    made = [clearing(params, plan, one, held[at]) for at, one in enumerate(shared_of(5, 1))]
+    made = [with_coin(params, plan, one, held[at]) for at, one in enumerate(shared_of(5, 1))]
 
     def tamper(name: str, opened: Elements) -> Elements:
         return np.array(values, dtype=object) if name == "fills" else opened

@@ -14,6 +14,7 @@ from dark_runs import (
     run_local,
     shared_of,
     shares_of,
+    with_coin,
 )
 from dark_sessions import (
     EXPECTED,
@@ -28,7 +29,6 @@ from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.limits import COMMITTEE_MEMBERS_MAX
 from mpc_sequencer.dark.clearing import Plan
-from mpc_sequencer.dark.clearing import run as clearing
 from mpc_sequencer.dark.errors import Undecodable
 from mpc_sequencer.dark.field import SharedRows, to_bytes
 from mpc_sequencer.dark.layout import Layout
@@ -52,7 +52,7 @@ def observed() -> Program[DarkOutcome]:
     """The program of somebody without shares."""
     market = params(5)
     rows = SharedRows.from_bytes(bytes(12 * 4 * Layout.of(market).columns), 4, Layout.of(market).columns)
-    return clearing(market, Plan.of(market, 1, 1), shared_of(5, 1, 99)[0], replace(batches(5)[0], rows=rows))
+    return with_coin(market, Plan.of(market, 1, 1), shared_of(5, 1, 99)[0], replace(batches(5)[0], rows=rows))
 
 
 def transcript(hook: Any = None) -> Transcript:
