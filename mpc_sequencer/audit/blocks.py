@@ -377,6 +377,10 @@ class Blocks:
         held_back = self._state.held_back(order_id, time_ms, self._envelopes.labels)
         if held_back is not None:
             return held_back
-        if len(self._state.batch(time_ms, self._envelopes.labels, due)) == limits.BATCH_ORDERS_MAX:
+        batch = self._state.batch(time_ms, self._envelopes.labels, due)
+        if len(batch) == limits.BATCH_ORDERS_MAX:
             return "overfull"
+        large_bytes = sum(ordering.weight(self._envelopes.labels[one]) for one in batch)
+        if large_bytes + ordering.weight(label) > limits.BATCH_LARGE_BYTES_MAX:
+            return "overweight"
         return "credit"

@@ -67,9 +67,9 @@ class Envelopes:
             self._recorder.halt("envelope.early", "a forced order is due")
         key = self._committee.keys
         try:
-            envelope: Envelope = decode(Envelope, body, bytes_max=limits.ENVELOPE_BYTES_MAX)
+            envelope: Envelope = decode(Envelope, body, bytes_max=limits.FORCED_BYTES_MAX)
             label = Label.decode(envelope.label)
-            check(key, envelope.label, envelope.ciphertext, buckets=limits.SIZE_BUCKETS_BYTES)
+            check(key, envelope.label, envelope.ciphertext, buckets=self._committee.size_buckets)
         except (ProtocolError, ThresholdError):
             return bytes(32), None
         order_id = envelope.order_id()
@@ -90,7 +90,7 @@ class Envelopes:
         span_ms = label.valid_until_ms - label.valid_from_ms
         if (
             (label.chain_id, label.settlement, label.key_id) != (key.chain_id, key.settlement, key.key_id)
-            or label.size_bucket not in limits.SIZE_BUCKETS_BYTES
+            or label.size_bucket not in self._committee.size_buckets
             or span_ms > limits.VALIDITY_MS_MAX
         ):
             self._recorder.fail("envelope.label", f"order {order_id.hex()} has {label}")
@@ -106,7 +106,7 @@ class Envelopes:
                 self._committee.sealing_key,
                 order.label_bytes,
                 order.ciphertext or b"",
-                buckets=limits.SIZE_BUCKETS_BYTES,
+                buckets=self._committee.size_buckets,
             )
         except ThresholdError as error:
             self._recorder.fail("envelope.ciphertext", f"order {order_id.hex()}: {error}")

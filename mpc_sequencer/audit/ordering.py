@@ -261,7 +261,7 @@ class Ordering:
             if one.label is None or one.order_id in batch or lifted:
                 continue
             sponsor = one.label.sponsor
-            due_wei = charged_wei.get(sponsor, 0) + limits.ORDER_CHARGE_WEI
+            due_wei = charged_wei.get(sponsor, 0) + price_wei(one.label)
             valid = one.label.valid_from_ms <= time_ms < one.label.valid_until_ms
             if valid and due_wei <= self.bonds_wei.get(sponsor, 0):
                 charged_wei[sponsor] = due_wei
@@ -277,32 +277,39 @@ class Ordering:
         if self.stands():
             return []
         forced, _ = self.forced_batch(time_ms, due)
-        sponsors = {one.order_id: one.label.sponsor for one in due if one.label is not None}
-        ready = self.ready(time_ms, labels, forced, [sponsors[order_id] for order_id in forced])
+        forced_labels = {one.order_id: one.label for one in due if one.label is not None}
+        charged = [forced_labels[order_id] for order_id in forced]
         room = limits.BATCH_ORDERS_MAX - len(forced)
         if self.solid is None or not room:
-            return forced + ready[:room]
+            return forced + self.ready(time_ms, labels, forced, charged, limits.BATCH_LARGE_BYTES_MAX)[:room]
+        ready = self.ready(time_ms, labels, forced, charged)
         settled = precedence.settled(ready, self.places, self.f, self.solid)
         taken = precedence.first_groups(settled, self.places, self.f, room)
-        return forced + [order_id for order_id in settled if order_id in taken]
+        return forced + _light([order_id for order_id in settled if order_id in taken], labels)
 
     def ready(
         self,
         time_ms: int,
         labels: Mapping[bytes, Label],
         forced: Sequence[bytes] = (),
-        charged: Sequence[bytes] = (),
+        charged: Sequence[Label] = (),
+        large_bytes: int | None = None,
     ) -> list[bytes]:
         """Waiting orders but for ``forced`` ones, in the queue's order, that are valid and covered together with those
-        before them and with what sponsors are ``charged`` for forced ones."""
+        before them and with what sponsors are ``charged`` for forced ones; of large ones as many as ``large_bytes``
+        have room for, where it is given."""
         ready: list[bytes] = []
         charged_wei = dict(self.charged_wei)
-        for sponsor in charged:
-            charged_wei[sponsor] = charged_wei.get(sponsor, 0) + limits.ORDER_CHARGE_WEI
+        for label in charged:
+            charged_wei[label.sponsor] = charged_wei.get(label.sponsor, 0) + price_wei(label)
         for order_id in sorted(set(self.queue).difference(forced), key=lambda order_id: self.queue[order_id]):
             label = labels[order_id]
-            due_wei = charged_wei.get(label.sponsor, 0) + limits.ORDER_CHARGE_WEI
+            due_wei = charged_wei.get(label.sponsor, 0) + price_wei(label)
             if label.valid_from_ms <= time_ms and self.bonds_wei.get(label.sponsor, 0) >= due_wei:
+                if large_bytes is not None:
+                    if weight(label) > large_bytes:
+                        continue
+                    large_bytes -= weight(label)
                 charged_wei[label.sponsor] = due_wei
                 ready.append(order_id)
         return ready
@@ -329,9 +336,30 @@ class Ordering:
                 self.lifted_until_ms[order_id] = labels[order_id].valid_until_ms
                 if order_id in self.listings_ms:
                     self._end_listings(order_id)
-            sponsor = labels[order_id].sponsor
-            self.charged_wei[sponsor] = self.charged_wei.get(sponsor, 0) + limits.ORDER_CHARGE_WEI
+            label = labels[order_id]
+            self.charged_wei[label.sponsor] = self.charged_wei.get(label.sponsor, 0) + price_wei(label)
         return places
+
+
+def price_wei(label: Label) -> int:
+    """What a batched order costs: ORDER_CHARGE_WEI for each 256 bytes of its bucket."""
+    return limits.ORDER_CHARGE_WEI * (label.size_bucket // 256)
+
+
+def weight(label: Label) -> int:
+    """What an order counts for among the large ones of its batch, in bytes: its bucket, the smallest one nothing."""
+    return 0 if label.size_bucket <= max(limits.SIZE_BUCKETS_BYTES) else label.size_bucket
+
+
+def _light(batch: Sequence[bytes], labels: Mapping[bytes, Label]) -> list[bytes]:
+    """A batch without the large orders, from the front, that pass what a batch may have of them."""
+    kept: list[bytes] = []
+    large_bytes = 0
+    for order_id in batch:
+        if large_bytes + weight(labels[order_id]) <= limits.BATCH_LARGE_BYTES_MAX:
+            large_bytes += weight(labels[order_id])
+            kept.append(order_id)
+    return kept
 
 
 def _lives(listed_ms: int, time_ms: int) -> bool:

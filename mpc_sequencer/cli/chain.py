@@ -176,7 +176,7 @@ def _envelope(path: Path) -> bytes:
     from mpc_sequencer.core.types import Envelope
     from mpc_sequencer.node import files
 
-    data = files.read_bounded(path, limits.ENVELOPE_BYTES_MAX, "give a sealed order's file")
+    data = files.read_bounded(path, limits.FORCED_BYTES_MAX, "give a sealed order's file, and no larger one")
     try:
         decode(Envelope, data)
     except ProtocolError as error:

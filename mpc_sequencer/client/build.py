@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import astuple
 
 from mpc_sequencer.client.committee_key import require_key
-from mpc_sequencer.client.dark_terms import size_bucket
 from mpc_sequencer.client.terms import OrderTerms, check_action, limit_terms, market_of
 from mpc_sequencer.core import domains
 from mpc_sequencer.core.actions import (
@@ -34,6 +33,7 @@ from mpc_sequencer.core.actions import (
 )
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.darkterms import dark_markets, order_bytes
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.limits import AMOUNT_MAX, VALIDITY_MS_MAX
 from mpc_sequencer.core.signing import Signer, check_signer
@@ -77,8 +77,8 @@ def make_label(
     dark market are larger: name the ``market``, or the bucket. (By default the smallest, which holds all else.) Raises
     :class:`~.errors.KeyPending` where ``committee`` does not know its threshold key yet."""
     if size_bucket_bytes is None:
-        smallest = committee.size_buckets[0]
-        size_bucket_bytes = smallest if market is None else size_bucket(committee, market_of(committee, market))
+        dark = market is not None and market_of(committee, market).dark is not None
+        size_bucket_bytes = dark_bucket_bytes(committee, market) if dark else committee.size_buckets[0]
     valid_from_ms, valid_until_ms = window_ms
     if valid_until_ms - valid_from_ms > VALIDITY_MS_MAX:
         span_ms = valid_until_ms - valid_from_ms
@@ -101,6 +101,16 @@ def make_label(
     )
     label.encode()  # refuses what does not fit the wire now, not after the account has signed
     return label
+
+
+def dark_bucket_bytes(committee: Committee, market: int) -> int:
+    """The smallest size bucket that every order for a dark market fits, whatever it says: so that its size tells the
+    market and nothing else. Raises ProtocolError (``market.unknown``) where there is no such dark market."""
+    for one, grid in dark_markets(committee.genesis.markets):
+        if one.id == market:
+            needed = order_bytes(committee.n, committee.f, grid)
+            return min(size for size in committee.size_buckets if size >= needed)
+    raise ProtocolError("market.unknown", "market", market, "a dark market")
 
 
 def limit_order(

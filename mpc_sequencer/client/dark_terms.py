@@ -11,8 +11,7 @@ matters more than any other choice of a trader:
 * :attr:`DepositRule.SIDE`. The same deposit, of the asset that the order pays with alone. It tells the side.
 * Exact amounts of the trader's own, as a :class:`Deposits`.
 
-All markets' orders are padded to one size per market (:func:`size_bucket`), so a ciphertext's length tells the market's
-grid at most.
+All orders for a market are padded to one size (:func:`mpc_sequencer.client.build.dark_bucket_bytes`).
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from mpc_sequencer.core.actions import (
     SELL,
     DarkOrder,
 )
-from mpc_sequencer.core.darkterms import box_bytes, order_bytes
+from mpc_sequencer.core.darkterms import box_bytes
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.market.dark import deposit_units
 from mpc_sequencer.market.types import DarkGrid, Market
@@ -183,12 +182,3 @@ def check_dark_order(committee: Committee, market: Market, action: DarkOrder) ->
         raise ProtocolError("dark.boxes", "action.boxes", len(action.boxes), f"one for each of {committee.n} members")
     if lengths not in ([size], [0, size]):
         raise ProtocolError("dark.boxes", "action.boxes", f"boxes of {lengths} bytes", f"{size} bytes, or none")
-
-
-def size_bucket(committee: Committee, market: Market) -> int:
-    """The size in bytes that orders for this market are padded to: the smallest bucket that holds any of them."""
-    smallest, *larger = committee.size_buckets
-    if market.dark is None:
-        return smallest
-    needed = order_bytes(committee.n, market.dark)
-    return next(size for size in (smallest, *larger) if size >= needed)

@@ -16,7 +16,7 @@ later. f+1 are counted among the newest committee, and what a member signed is j
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -33,7 +33,7 @@ from mpc_sequencer.client.verdicts import Predicate, is_ended, is_executed, is_f
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.envelopes import check_envelope
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.limits import SUBMIT_ENVELOPES_MAX
+from mpc_sequencer.core.limits import SUBMIT_BYTES_MAX, SUBMIT_ENVELOPES_MAX
 from mpc_sequencer.core.messages import (
     ClientReply,
     ExecutedRow,
@@ -127,8 +127,7 @@ class SequencerClient(MemberClient):
         return [submission_of(record) for record in records]
 
     def _submit_to(self, node: int, orders: Sequence[tuple[bytes, Envelope]]) -> None:
-        for start in range(0, len(orders), SUBMIT_ENVELOPES_MAX):
-            chunk = orders[start : start + SUBMIT_ENVELOPES_MAX]
+        for chunk in requests_of(orders):
             request = self._questions.next_number()
             link = self._links.get(node)
             if link is not None and link.send(Submit(request, tuple(envelope for _, envelope in chunk), True)):
@@ -308,6 +307,20 @@ class SequencerClient(MemberClient):
         if reply.more and reply.updates and link is not None:
             after_height = reply.updates[-1][0]
             link.send(OrderQuery(self._questions.next_number(), reply.order_id, after_height, True))
+
+
+def requests_of(orders: Sequence[tuple[bytes, Envelope]]) -> Iterator[list[tuple[bytes, Envelope]]]:
+    """Orders in groups that a request may hold: SUBMIT_ENVELOPES_MAX, and SUBMIT_BYTES_MAX of ciphertexts."""
+    chunk: list[tuple[bytes, Envelope]] = []
+    size = 0
+    for one in orders:
+        size += len(one[1].ciphertext)
+        if chunk and (len(chunk) == SUBMIT_ENVELOPES_MAX or size > SUBMIT_BYTES_MAX):
+            yield chunk
+            chunk, size = [], len(one[1].ciphertext)
+        chunk.append(one)
+    if chunk:
+        yield chunk
 
 
 def _now_ms() -> int:

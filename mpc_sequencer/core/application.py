@@ -170,7 +170,7 @@ class NodeApplication:
         state = self._core.chain.final_state
         parked = 0
         for order in state.queue:
-            charged = state.charged_wei.get(order.sponsor, 0) + limits.ORDER_CHARGE_WEI
+            charged = state.charged_wei.get(order.sponsor, 0) + order.charge_wei
             ready = order.valid_from_ms <= now_ms and charged <= self._core.bonds_wei.get(order.sponsor, 0)
             if ready and order.valid_until_ms > now_ms:
                 return True

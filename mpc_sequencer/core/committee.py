@@ -1,8 +1,8 @@
 """The committee and what its deployment fixes for ever: members, thresholds, keys, markets, the genesis checkpoint.
 
 ``n >= 3f+1`` with ``f`` as large as that allows (``n >= 4f+1`` where a market orders by receipt: fair orders need more
-honest lists; or where one is dark: lies about shares are corrected then); the quorum is ``q = n - f``; ``t`` shares decrypt, with
-``f+1 <= t <= q`` (docs/protocol.md, "Roles"). The genesis block id is the tagged hash of the canonical
+honest lists; or where one is dark: lies about shares are corrected then); the quorum is ``q = n - f``; ``t`` shares
+decrypt, with ``f+1 <= t <= q`` (docs/protocol.md, "Roles"). The genesis block id is the tagged hash of the canonical
 :class:`Genesis`, so members that disagree about any part of it never share a block.
 """
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.darkterms import dark_markets
 from mpc_sequencer.core.types import KeyMessage
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class DarkWords:
         if self._next is None:
             from mpc_sequencer.dark.desk import Desk
 
-            markets = {market.id: market for market in self._core.committee.genesis.markets if market.dark is not None}
-            self._next = Desk(markets, self.parties)
+            markets = dark_markets(self._core.committee.genesis.markets)
+            self._next = Desk({market.id: market for market, _ in markets}, self.parties)
         return self._next
 
     def wanted(self, message_id: bytes, message: KeyMessage) -> bool:

@@ -73,9 +73,9 @@ def check_sealed(
     check_deployment(committee, label)
     check_span(label)
     checked = check(
-        committee.sealing_key, envelope.label, envelope.ciphertext, buckets=limits.SIZE_BUCKETS_BYTES
+        committee.sealing_key, envelope.label, envelope.ciphertext, buckets=committee.size_buckets
     )
-    facts = OrderFacts(label.valid_from_ms, label.valid_until_ms, label.sponsor)
+    facts = OrderFacts(label.valid_from_ms, label.valid_until_ms, label.sponsor, label.size_bucket)
     return SealedOrder(order_id or envelope.order_id(), envelope.label, facts, checked)
 
 

@@ -36,6 +36,8 @@ CODES: Final[Mapping[str, str]] = {
     "intake.duplicate": "the order was admitted before; the first receipt comes with this code",
     "intake.full": "the member holds as many pending orders as it may",
     "intake.sponsor_full": "the sponsor has as many pending orders as it may",
+    "intake.bytes_full": "the member holds as many bytes of large pending orders as it may",
+    "intake.sponsor_bytes_full": "the sponsor has as many bytes of large pending orders as it may",
     "intake.lists_full": "the member has too many lists outside finalized blocks",
     "intake.recovering": "the member lost its journal and gives no receipts yet",
     "intake.cutover": "the epoch is over and the next one begins here in a moment",

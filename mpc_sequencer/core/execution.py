@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.chain import Finality
 from mpc_sequencer.core.effects import Append, Effect, Feed
 from mpc_sequencer.core.feed import fed_height
 from mpc_sequencer.core.genesis import credit_deposits
+from mpc_sequencer.core.ordering.state import is_large
 from mpc_sequencer.core.reveal_task import OpenedBatch
 from mpc_sequencer.core.transcript import ResultEntry
 from mpc_sequencer.core.types import Hash32, ResultRef, Uint, Value
@@ -32,6 +33,10 @@ from mpc_sequencer.market import (
 
 if TYPE_CHECKING:
     from mpc_sequencer.dark.desk import Parties
+
+
+LARGE_ORDER_WORK: Final = 8
+"""For how many orders' checks those of a large one count: it has a box for each member, with a proof each."""
 
 
 class ResultMismatch(Exception):
@@ -118,8 +123,11 @@ class Execution:
         if not self._preparing:
             return None
         batch, prepared = self._preparing[0]
-        start = len(prepared)
-        for opened in batch.orders[start : start + limits.REVEAL_ORDERS_PER_STEP]:
+        work = 0
+        for opened in batch.orders[len(prepared) :]:
+            work += LARGE_ORDER_WORK if is_large(opened.order.facts.size_bytes) else 1
+            if work > limits.REVEAL_ORDERS_PER_STEP:
+                break
             order = BatchOrder(opened.order.order_id, opened.order.label, opened.plaintext)
             prepared.append(self.engine.prepare(order))
         if len(prepared) < len(batch.orders):

@@ -15,7 +15,7 @@ from mpc_sequencer.core.codec import decode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.envelopes import check_sealed, check_sponsor
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.limits import ENVELOPE_BYTES_MAX
+from mpc_sequencer.core.limits import FORCED_BYTES_MAX
 from mpc_sequencer.core.ordering.inputs import ForcedFacts, ForcedTerms
 from mpc_sequencer.core.types import ZERO_HASH, Envelope
 from threshold import ThresholdError
@@ -38,7 +38,7 @@ class ForcedBook:
     @staticmethod
     def envelope(body: bytes) -> Envelope:
         """The envelope that was queued. Raises ProtocolError where it is none."""
-        envelope: Envelope = decode(Envelope, body, bytes_max=ENVELOPE_BYTES_MAX)
+        envelope: Envelope = decode(Envelope, body, bytes_max=FORCED_BYTES_MAX)
         return envelope
 
     def judge(self, body: bytes) -> ForcedFacts | None:

@@ -8,7 +8,7 @@ out only when all orders of its request are judged, and after their receipts are
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,6 +31,8 @@ ORDERS_PER_TURN: Final = 32
 _TEXT_CHARACTERS: Final = 250
 
 QUEUED_ORDERS_PER_CLIENT_MAX: Final = 4_096
+QUEUED_BYTES_PER_CLIENT_MAX: Final = 4 << 20
+"""Of ciphertexts: as many orders, with room to spare, unless they are large ones."""
 
 Admit = Callable[[Envelope, bytes], tuple[Receipt | None, str]]
 """Admission of a client's envelope with its order id: the receipt, and a code where it is a duplicate."""
@@ -54,6 +56,7 @@ class Gateway:
         self._queues: dict[int, deque[_Request]] = {}
         self._waiting: Counter[bytes] = Counter()
         self._waiting_of: Counter[int] = Counter()
+        self._bytes_of: Counter[int] = Counter()
         self._watchers: dict[bytes, list[int]] = {}
         self._watched: dict[int, set[bytes]] = {}
         self.effects: list[Effect] = []
@@ -62,23 +65,26 @@ class Gateway:
     def submit(self, client: int, submit: Submit) -> None:
         """Queue a submission behind the client's earlier ones; refuse it whole where too much is queued already."""
         waiting = self._waiting_of[client] + len(submit.envelopes)
-        if waiting > QUEUED_ORDERS_PER_CLIENT_MAX:
-            error = ProtocolError(
-                "intake.full", "envelopes", waiting, f"at most {QUEUED_ORDERS_PER_CLIENT_MAX} queued of one client"
-            )
+        size = self._bytes_of[client] + sum(len(envelope.ciphertext) for envelope in submit.envelopes)
+        if waiting > QUEUED_ORDERS_PER_CLIENT_MAX or size > QUEUED_BYTES_PER_CLIENT_MAX:
+            expected = f"at most {QUEUED_ORDERS_PER_CLIENT_MAX} of one client, {QUEUED_BYTES_PER_CLIENT_MAX} bytes"
+            error = ProtocolError("intake.full", "envelopes", f"{waiting} with {size} bytes", expected)
             results = tuple(_refusal(envelope.order_id(), error) for envelope in submit.envelopes)
             self.effects.append(Reply(client, SubmitReply(request=submit.request, results=results)))
             return
         order_ids = [envelope.order_id() for envelope in submit.envelopes]
         self._waiting.update(order_ids)
-        self._waiting_of[client] = waiting
+        self._waiting_of[client], self._bytes_of[client] = waiting, size
         self._queues.setdefault(client, deque()).append(_Request(client, submit, order_ids))
 
     def __contains__(self, order_id: bytes) -> bool:
         """Whether a queued submission brings the order: its body need not be fetched."""
         return order_id in self._waiting
 
-    def _done(self, client: int, order_ids: Sequence[bytes]) -> None:
+    def _done(self, client: int, request: _Request, start: int, stop: int | None) -> None:
+        """Orders of a client's request are judged, or are to be judged no more."""
+        order_ids = request.order_ids[start:stop]
+        self._bytes_of[client] -= sum(len(envelope.ciphertext) for envelope in request.submit.envelopes[start:stop])
         for order_id in order_ids:
             if self._waiting[order_id] == 1:
                 del self._waiting[order_id]
@@ -86,13 +92,14 @@ class Gateway:
                 self._waiting[order_id] -= 1
         self._waiting_of[client] -= len(order_ids)
         if not self._waiting_of[client]:
-            del self._waiting_of[client]
+            del self._waiting_of[client], self._bytes_of[client]
 
     def gone(self, client: int) -> None:
         """A client left: its queue and watches go."""
         for request in self._queues.pop(client, ()):
-            self._done(client, request.order_ids[len(request.results) :])
+            self._done(client, request, len(request.results), None)
         self._waiting_of.pop(client, None)
+        self._bytes_of.pop(client, None)
         for order_id in self._watched.pop(client, ()):
             watchers = self._watchers[order_id]
             watchers.remove(client)
@@ -103,7 +110,7 @@ class Gateway:
         """Go on with the clients of the epoch before: what they have submitted is judged in this one, what they watch
         they are told of."""
         self._queues, self._watchers, self._watched = before._queues, before._watchers, before._watched
-        self._waiting, self._waiting_of = before._waiting, before._waiting_of
+        self._waiting, self._waiting_of, self._bytes_of = before._waiting, before._waiting_of, before._bytes_of
 
     def has_work(self) -> bool:
         return bool(self._queues)
@@ -120,7 +127,7 @@ class Gateway:
         turn = zip(request.submit.envelopes[start:stop], request.order_ids[start:stop], strict=True)
         for envelope, order_id in turn:
             request.results.append(self._judge(client, envelope, order_id, request.submit.watch))
-        self._done(client, request.order_ids[start:stop])
+        self._done(client, request, start, stop)
         if len(request.results) == len(request.submit.envelopes):
             queue.popleft()
             reply = SubmitReply(request=request.submit.request, results=tuple(request.results))

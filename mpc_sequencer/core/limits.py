@@ -14,8 +14,9 @@ UINT_MAX: Final = (1 << 63) - 1  # integers on the wire; larger ones are refused
 SIZE_BUCKETS_BYTES: Final = (256,)
 VALIDITY_MS_MAX: Final = 10 * 60 * 1000  # a label's span, and the life of a listing
 CLIENT_CLOCK_SLACK_MS: Final = 5_000  # how far a client may be ahead of a member when it picks a label's window
-ENVELOPE_BYTES_MAX: Final = 1_024
-ORDER_CHARGE_WEI: Final = 10**12  # flat charge on a sponsor's bond per batched order, never refunded
+ENVELOPE_BYTES_MAX: Final = 58_368  # holds the largest of DARK_SIZE_BUCKETS_BYTES, sealed and signed
+FORCED_BYTES_MAX: Final = 1_024  # of an envelope in the chain's queue: it is forced in where it is no larger
+ORDER_CHARGE_WEI: Final = 10**12  # on a sponsor's bond, per batched order and 256 bytes of its bucket, never refunded
 
 # --- lists, heads, blocks (consensus) -----------------------------------------------------------------------------
 LIST_ENTRIES_MAX: Final = 1_024
@@ -24,6 +25,7 @@ LISTINGS_PER_MEMBER_MAX: Final = 65_536  # live listings of a member for ids tha
 LISTS_PER_BLOCK_MAX: Final = 2 * LISTS_PER_MEMBER_MAX * COMMITTEE_MEMBERS_MAX  # more than all honest members may hold
 INCARNATIONS_MAX: Final = 1  # new incarnations of a member in an epoch
 BATCH_ORDERS_MAX: Final = 512
+BATCH_LARGE_BYTES_MAX: Final = 3 << 20  # buckets of a batch's large orders; evidence about a batch holds all of it
 RECEIVE_WINDOW_ORDERS: Final = 1_024  # solid orders, and as many shaded ones, compared at a time
 BLOCK_TIME_SKEW_MS_MAX: Final = 2_000
 INPUTS_PER_BLOCK_MAX: Final = 256  # chain inputs; the rest of what a checkpoint covers is carried
@@ -69,6 +71,8 @@ HEADER_PATH_MAX: Final = 128  # blocks between a finalized block and the certifi
 # --- intake (local memory) ----------------------------------------------------------------------------------------
 PENDING_ORDERS_MAX: Final = 50_000
 PENDING_ORDERS_PER_SPONSOR_MAX: Final = 5_000
+PENDING_LARGE_BYTES_MAX: Final = 16 << 20  # buckets of large orders, which are those above SIZE_BUCKETS_BYTES
+PENDING_LARGE_BYTES_PER_SPONSOR_MAX: Final = 4 << 20
 KEY_MESSAGES_PER_MEMBER_MAX: Final = 16  # of one author, held and in no list of this member
 KEY_MESSAGES_LISTED_MAX: Final = 12  # of one author in one session: each of six types, and one more
 ORPHAN_LISTS_MAX: Final = 512  # lists of a member that arrived before their predecessor
@@ -80,6 +84,7 @@ CHECKPOINTS_KEPT: Final = 256  # of this member's own chain, to hold a block's c
 # --- messages -----------------------------------------------------------------------------------------------------
 FRAME_BYTES_MAX: Final = 4 << 20
 SUBMIT_ENVELOPES_MAX: Final = 512
+SUBMIT_BYTES_MAX: Final = 512 << 10  # of envelopes that a client sends in one request
 FETCH_IDS_MAX: Final = 1_024
 EPOCH_STARTS_MAX: Final = 8  # in one answer to a client; the largest take some 600 kB
 FETCH_BODIES_BYTES_MAX: Final = 2 << 20

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 BODIES_PER_TURN: Final = 8
 BODIES_QUEUED_PER_MEMBER_MAX: Final = 1_024
+BODIES_QUEUED_BYTES_PER_MEMBER_MAX: Final = 2 * limits.FETCH_BODIES_BYTES_MAX
 ANOTHER_TIME_CODES: Final = frozenset(
     {"sponsor.signature", "signature.encoding", "label.not_yet_valid", "key.pending"}
 )
@@ -61,6 +62,8 @@ DOOR_CODES: Final = frozenset(
         "credit.exhausted",
         "intake.full",
         "intake.sponsor_full",
+        "intake.bytes_full",
+        "intake.sponsor_bytes_full",
         "intake.sequenced",
         "key.pending",
     }
@@ -81,7 +84,8 @@ class PeerHandlers:
     def __init__(self, core: NodeCore) -> None:
         self._core = core
         self._bodies: deque[tuple[int, Envelope, tuple[bytes, bytes]]] = deque()
-        self._queued = [0] * core.committee.n
+        self._queued = [(0, 0)] * core.committee.n
+        """By member: bodies that it has sent and that are not checked yet, and their bytes."""
         self._unchecked: dict[tuple[bytes, int], Block] = {}
         self._slices = SliceBudget()
         self._input_answers = SliceBudget()
@@ -241,8 +245,10 @@ class PeerHandlers:
         for envelope in envelopes:
             order_id = envelope.order_id()
             keys = (order_id, envelope.envelope_hash(order_id))
-            if core.fetcher.wants_body(*keys) and self._queued[node] < BODIES_QUEUED_PER_MEMBER_MAX:
-                self._queued[node] += 1
+            count, size = self._queued[node]
+            room = count < BODIES_QUEUED_PER_MEMBER_MAX and size < BODIES_QUEUED_BYTES_PER_MEMBER_MAX
+            if core.fetcher.wants_body(*keys) and room:
+                self._queued[node] = (count + 1, size + len(envelope.ciphertext))
                 self._bodies.append((node, envelope, keys))
 
     def _on_key_messages(self, node: int, messages: tuple[KeyMessage, ...]) -> None:
@@ -273,7 +279,8 @@ class PeerHandlers:
         """Verify some fetched bodies; list those this member may still list."""
         for _ in range(min(BODIES_PER_TURN, len(self._bodies))):
             node, envelope, keys = self._bodies.popleft()
-            self._queued[node] -= 1
+            count, size = self._queued[node]
+            self._queued[node] = (count - 1, size - len(envelope.ciphertext))
             fetcher = self._core.fetcher
             if not fetcher.wants_body(*keys):
                 continue

@@ -9,7 +9,9 @@ A body that a list of this member names stays, whatever else, until that list is
 it, and a block that lifts the order again, late, cannot be derived without it.
 
 Bounds: PENDING_ORDERS_MAX in all and PENDING_ORDERS_PER_SPONSOR_MAX for one sponsor, so that one sender cannot crowd
-out the others; a sponsor's credit is checked against its bond less what final blocks charged and what is pending.
+out the others; of large orders (for dark markets) also PENDING_LARGE_BYTES_MAX, PENDING_LARGE_BYTES_PER_SPONSOR_MAX for
+one sponsor, by their size buckets; a sponsor's credit is checked against its bond less what final blocks charged and
+what is pending.
 A body that a peer lists passes the same door, else one member could fill the others' pools with orders nobody pays
 for. Only a body that agreement *needs* (a block lifts it or names that variant) is held whatever the bounds say; and
 what an unfinished block needs is *pinned*: it outlives its expiry until that block is final or gone.
@@ -25,10 +27,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec.structs import replace
+
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.envelopes import SealedOrder, check_envelope, check_sealed, check_sponsor
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.ordering.state import OrderFacts, is_large
 from mpc_sequencer.core.past import PastOrder, PastOrders
 from mpc_sequencer.core.types import Envelope, Receipt
 
@@ -63,6 +68,24 @@ class PooledOrder:
         return self.variant_order[0]
 
 
+@dataclass(slots=True)
+class Pending:
+    """What of a sponsor, or of all, is pending: orders, what batching them costs, and bytes of the large ones."""
+
+    orders: int = 0
+    wei: int = 0
+    large_bytes: int = 0
+
+    def add(self, facts: OrderFacts, sign: int = 1) -> None:
+        """Count an order in, or with a ``sign`` of -1 out."""
+        self.orders += sign
+        self.wei += sign * facts.charge_wei
+        self.large_bytes += sign * (facts.size_bytes if is_large(facts.size_bytes) else 0)
+
+
+_NOTHING: Final = Pending()
+
+
 class Pool:
     """Orders by id, with the door's bounds and expiry."""
 
@@ -70,14 +93,19 @@ class Pool:
         self._committee = committee
         self._bonds_wei = bonds_wei
         self._orders: dict[bytes, PooledOrder] = {}
-        self._pending_by_sponsor: dict[bytes, int] = {}
+        self._pending = Pending()
+        self._pending_by_sponsor: dict[bytes, Pending] = {}
         self._past = PastOrders()
         self._sequenced: deque[tuple[int, list[bytes]]] = deque()
         """Orders whose bodies are held, by the height that sequenced them."""
         self._expiry: list[tuple[int, bytes]] = []
         self._by_variant: dict[bytes, bytes] = {}
-        self.pending = 0
         self.charged_wei: dict[bytes, int] = {}
+
+    @property
+    def pending(self) -> int:
+        """Orders that are in no final batch and may yet come into one."""
+        return self._pending.orders
 
     def get(self, order_id: bytes) -> PooledOrder | None:
         return self._orders.get(order_id)
@@ -139,20 +167,34 @@ class Pool:
                 "intake.full", "orders", self.pending, f"fewer than {limits.PENDING_ORDERS_MAX} pending"
             )
         order = check_envelope(self._committee, envelope, now_ms, order_id)
-        self._check_credit(order.facts.sponsor, doors)
+        self._check_credit(order.facts, doors)
+        self._check_bytes(order.facts)
         return self._hold(order, envelope, now_ms)
 
-    def _check_credit(self, sponsor: bytes, doors: int) -> None:
-        waiting = self._pending_by_sponsor.get(sponsor, 0)
-        if waiting >= limits.PENDING_ORDERS_PER_SPONSOR_MAX:
+    def _check_bytes(self, facts: OrderFacts) -> None:
+        """Refuse a large order where bytes of large ones, in all or of its sponsor, would pass their bound."""
+        if not is_large(facts.size_bytes):
+            return
+        sponsors = self._pending_by_sponsor.get(facts.sponsor, _NOTHING).large_bytes + facts.size_bytes
+        if sponsors > (most := limits.PENDING_LARGE_BYTES_PER_SPONSOR_MAX):
+            raise ProtocolError("intake.sponsor_bytes_full", "sponsor", sponsors, f"at most {most} bytes pending")
+        size = self._pending.large_bytes + facts.size_bytes
+        if size > (most := limits.PENDING_LARGE_BYTES_MAX):
+            raise ProtocolError("intake.bytes_full", "orders", size, f"at most {most} bytes pending")
+
+    def _check_credit(self, facts: OrderFacts, doors: int) -> None:
+        sponsor = facts.sponsor
+        waiting = self._pending_by_sponsor.get(sponsor, _NOTHING)
+        if waiting.orders >= limits.PENDING_ORDERS_PER_SPONSOR_MAX:
             raise ProtocolError(
                 "intake.sponsor_full",
                 "sponsor",
-                waiting,
+                waiting.orders,
                 f"fewer than {limits.PENDING_ORDERS_PER_SPONSOR_MAX} pending",
             )
         bond = self._bonds_wei.get(sponsor, 0)
-        needed = self.charged_wei.get(sponsor, 0) + (waiting // doors + 1) * limits.ORDER_CHARGE_WEI
+        committed = -(-(waiting.wei + facts.charge_wei) // doors)  # of one door, rounded up
+        needed = self.charged_wei.get(sponsor, 0) + max(committed, facts.charge_wei)
         if needed > bond:
             raise ProtocolError("credit.exhausted", "sponsor", f"bond of {bond} wei", f"at least {needed} wei")
 
@@ -183,7 +225,7 @@ class Pool:
         pooled.kept_until_ms = now_ms + KEEP_AFTER_EXPIRY_MS  # it may have expired long ago
         if past is not None:
             pooled.sequenced_height, pooled.receipt = past.sequenced_height, past.receipt
-            self._unpend(order.facts.sponsor)
+            self._unpend(order.facts)
             self._note_sequenced(order_id, past.sequenced_height)
         return pooled
 
@@ -197,7 +239,7 @@ class Pool:
             # a block that is final elsewhere may still need it: it is kept as long as its listing could live
             pooled.expired = True
             pooled.kept_until_ms = now_ms + limits.VALIDITY_MS_MAX
-            self._unpend(pooled.order.facts.sponsor)
+            self._unpend(pooled.order.facts)
         if receipt is not None and pooled.receipt is None:
             pooled.receipt, pooled.received_ms = receipt, receipt.received_ms
 
@@ -224,7 +266,8 @@ class Pool:
         check_sponsor(
             self._committee, order.order_id, order.facts.sponsor, envelope.sponsor_signature
         )
-        held.variants[envelope_hash] = envelope
+        body = held.variants[held.first_variant()]  # once in memory, whatever signatures go with it
+        held.variants[envelope_hash] = replace(body, sponsor_signature=envelope.sponsor_signature)
         held.variant_order.append(envelope_hash)
         self._by_variant[envelope_hash] = order.order_id
 
@@ -238,9 +281,8 @@ class Pool:
         )
         self._orders[order.order_id] = pooled
         self._by_variant[envelope_hash] = order.order_id
-        self.pending += 1
-        sponsor = order.facts.sponsor
-        self._pending_by_sponsor[sponsor] = self._pending_by_sponsor.get(sponsor, 0) + 1
+        self._pending.add(order.facts)
+        self._pending_by_sponsor.setdefault(order.facts.sponsor, Pending()).add(order.facts)
         heapq.heappush(self._expiry, (order.facts.valid_until_ms, order.order_id))
         return pooled
 
@@ -262,10 +304,10 @@ class Pool:
             return
         pooled.sequenced_height = height
         self._note_sequenced(order_id, height)
-        sponsor = pooled.order.facts.sponsor
+        facts = pooled.order.facts
         if not pooled.expired:
-            self._unpend(sponsor)
-        self.charged_wei[sponsor] = self.charged_wei.get(sponsor, 0) + limits.ORDER_CHARGE_WEI
+            self._unpend(facts)
+        self.charged_wei[facts.sponsor] = self.charged_wei.get(facts.sponsor, 0) + facts.charge_wei
 
     def _note_sequenced(self, order_id: bytes, height: int) -> None:
         if not self._sequenced or self._sequenced[-1][0] != height:
@@ -296,13 +338,12 @@ class Pool:
         for envelope_hash in pooled.variants:
             del self._by_variant[envelope_hash]
 
-    def _unpend(self, sponsor: bytes) -> None:
-        self.pending -= 1
-        left = self._pending_by_sponsor[sponsor] - 1
-        if left:
-            self._pending_by_sponsor[sponsor] = left
-        else:
-            del self._pending_by_sponsor[sponsor]
+    def _unpend(self, facts: OrderFacts) -> None:
+        self._pending.add(facts, -1)
+        left = self._pending_by_sponsor[facts.sponsor]
+        left.add(facts, -1)
+        if not left.orders:
+            del self._pending_by_sponsor[facts.sponsor]
 
     def expire(self, now_ms: int, executed_height: int, listed_through: int) -> None:
         """Count expired orders as pending no more; forget them later, but never before their batch is executed and the
@@ -319,7 +360,7 @@ class Pool:
             if not pooled.expired:
                 pooled.expired = True
                 if not pooled.sequenced_height:
-                    self._unpend(pooled.order.facts.sponsor)
+                    self._unpend(pooled.order.facts)
             elif self._is_over(pooled, executed_height, listed_through) and pooled.kept_until_ms <= now_ms:
                 heapq.heappop(self._expiry)
                 self._drop(order_id, pooled)

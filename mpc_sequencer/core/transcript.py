@@ -58,7 +58,7 @@ class ChainInput(Value, frozen=True):
     account: Address
     asset: Annotated[int, Meta(ge=0, lt=1 << 16)]
     amount: Amount
-    body: Annotated[bytes, Meta(max_length=limits.ENVELOPE_BYTES_MAX)] = b""
+    body: Annotated[bytes, Meta(max_length=limits.FORCED_BYTES_MAX)] = b""
 
     def chained(self, inputs_hash: bytes) -> bytes:
         """The queue's hash after this entry, where it was ``inputs_hash`` before it."""

@@ -23,7 +23,7 @@ D = make_deployment(4)
 CHAIN = chain_at(D.committee.genesis.checkpoint)
 GROUND = [bytes(16) + i.to_bytes(16, "big") for i in range(400)]
 HONEST = [b"\xff" * 16 + i.to_bytes(16, "big") for i in range(400)]
-FACTS = OrderFacts(START_MS, START_MS + 60_000, b"\x01" * 20)
+FACTS = OrderFacts(START_MS, START_MS + 60_000, b"\x01" * 20, 256)
 
 
 def flood(parent: OrderingState, time_ms: int) -> Derived:

@@ -62,7 +62,7 @@ def test_a_chain_of_stallers_ends_with_the_listings_that_are_due() -> None:
 
 def test_its_end_is_its_expiry_at_the_latest() -> None:
     """Members that list nothing more, as when n-f are heard no more: the staller's validity ends the wait."""
-    late = OrderFacts(START_MS, START_MS + 1_000, b"\x0a" * 20)
+    late = OrderFacts(START_MS, START_MS + 1_000, b"\x0a" * 20, 256)
     run = History(facts={STALLER: late})
     run.block([STALLER, *ORDERS], [], ORDERS, [], [STALLER, *ORDERS])
     run.block(after_ms=900)
@@ -74,8 +74,8 @@ def test_its_end_is_its_expiry_at_the_latest() -> None:
 def test_orders_that_pay_for_nothing_stall_nothing() -> None:
     """Without credit, or not valid yet, an order is no predecessor of any."""
     for fact in (
-        OrderFacts(START_MS, START_MS + 60_000, b"\x0b" * 20),
-        OrderFacts(START_MS + 5_000, START_MS + 60_000, b"\x0a" * 20),
+        OrderFacts(START_MS, START_MS + 60_000, b"\x0b" * 20, 256),
+        OrderFacts(START_MS + 5_000, START_MS + 60_000, b"\x0a" * 20, 256),
     ):
         run = History(facts={STALLER: fact})
         run.block([STALLER, *ORDERS], [], ORDERS, [], [STALLER, *ORDERS])

@@ -61,7 +61,7 @@ class History:
         self.blocks: list[Derived] = []
 
     def fact(self, order_id: bytes) -> OrderFacts:
-        return self.facts.get(order_id) or OrderFacts(START_MS, START_MS + 60_000, SPONSOR)
+        return self.facts.get(order_id) or OrderFacts(START_MS, START_MS + 60_000, SPONSOR, 256)
 
     def block(self, *lists: Sequence[bytes], after_ms: int = 10, leave_out: Sequence[int] = ()) -> Derived:
         """The next block, with one new list of each member (none where empty), of all members but ``leave_out``."""

@@ -26,7 +26,7 @@ N, F, Q = 4, 1, 3
 START_MS = 1_000_000
 GENESIS = Checkpoint(10, ZERO_HASH, 0, ZERO_HASH)
 SPONSOR = b"\x05" * 20
-FACTS = OrderFacts(0, START_MS + 500_000, SPONSOR)
+FACTS = OrderFacts(0, START_MS + 500_000, SPONSOR, 256)
 
 
 def point(number: int, inputs: Sequence[ChainInput] = (), salt: bytes = b"") -> Checkpoint:
@@ -191,9 +191,9 @@ def test_a_forced_order_that_is_invalid_is_done_with_and_the_height_counts() -> 
 @pytest.mark.parametrize("case", ["expired", "not yet", "credit", "twice"])
 def test_what_may_not_be_batched_is_done_with_all_the_same(case: str) -> None:
     facts = {
-        "expired": OrderFacts(0, START_MS, SPONSOR),
-        "not yet": OrderFacts(START_MS + 1, START_MS + 9, SPONSOR),
-        "credit": OrderFacts(0, START_MS + 9, b"\x08" * 20),
+        "expired": OrderFacts(0, START_MS, SPONSOR, 256),
+        "not yet": OrderFacts(START_MS + 1, START_MS + 9, SPONSOR, 256),
+        "credit": OrderFacts(0, START_MS + 9, b"\x08" * 20, 256),
         "twice": FACTS,
     }[case]
     inputs = [forced(b"one"), forced(b"one")]

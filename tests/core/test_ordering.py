@@ -158,7 +158,7 @@ def plans(draw: st.DrawFn) -> tuple[dict[bytes, OrderFacts], list[Plan]]:
     facts = {}
     for order_id in IDS:
         start, span, sponsor = draw(windows)
-        facts[order_id] = OrderFacts(START_MS + start, START_MS + start + span, sponsor)
+        facts[order_id] = OrderFacts(START_MS + start, START_MS + start + span, sponsor, 256)
     blocks, now = [], START_MS
     for _ in range(draw(st.integers(2, 9))):
         now += draw(st.sampled_from([0, 1, 40, 900, 2_999, 3_000, 3_001]))
@@ -201,7 +201,7 @@ def test_derive_is_the_naive_model(given_plan: tuple[dict[bytes, OrderFacts], li
 
 
 def order_facts(**changes: dict[int, OrderFacts]) -> dict[bytes, OrderFacts]:
-    return {order_id: OrderFacts(START_MS - 1, START_MS + 2_500, SPONSORS[1]) for order_id in IDS} | changes  # type: ignore[operator]
+    return {order_id: OrderFacts(START_MS - 1, START_MS + 2_500, SPONSORS[1], 256) for order_id in IDS} | changes  # type: ignore[operator]
 
 
 FACTS = order_facts()
@@ -237,7 +237,7 @@ def test_listings_of_several_blocks_add_up_while_they_live() -> None:
     first = {0: says(1, IDS[0]), 1: says(1), 2: says(1)}
     for later_ms, lifted in ((VALIDITY_MS, True), (VALIDITY_MS + 1, False)):
         second = {1: says(later_ms, IDS[0]), 2: says(later_ms), 3: says(later_ms)}
-        facts = {IDS[0]: OrderFacts(START_MS, START_MS + 9_000, SPONSORS[1])}
+        facts = {IDS[0]: OrderFacts(START_MS, START_MS + 9_000, SPONSORS[1], 256)}
         assert bool(grow([first, second], facts)[1].lifted) is lifted
 
 
@@ -287,7 +287,7 @@ def test_lagging_results_stop_batches_until_one_is_certified() -> None:
 
 
 def test_credit_is_what_ancestors_and_the_batch_left() -> None:
-    facts = {order_id: OrderFacts(START_MS, START_MS + 2_500, SPONSORS[0]) for order_id in IDS}
+    facts = {order_id: OrderFacts(START_MS, START_MS + 2_500, SPONSORS[0], 256) for order_id in IDS}
     block = {n: says(1, *IDS[:5]) for n in (0, 1)} | {2: says(1)}
     first, second = grow([block, {n: says(2) for n in (0, 1, 2)}], facts)
     assert len(first.batch) == 3
@@ -301,7 +301,7 @@ def test_credit_is_what_ancestors_and_the_batch_left() -> None:
     [(0, 100, False, False), (0, 101, True, False), (100, 200, True, False), (101, 200, False, True)],
 )
 def test_windows_are_judged_by_block_time(start: int, end: int, batched: bool, queued: bool) -> None:
-    facts = {IDS[0]: OrderFacts(START_MS + start, START_MS + end, SPONSORS[1])}
+    facts = {IDS[0]: OrderFacts(START_MS + start, START_MS + end, SPONSORS[1], 256)}
     made = grow([{n: says(100, IDS[0]) for n in range(N)}], facts)[0]
     assert (bool(made.batch), bool(made.state.queue)) == (batched, queued)
 

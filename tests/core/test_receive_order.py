@@ -209,7 +209,7 @@ def test_it_waits_no_more_when_f_plus_1_members_have_it_first() -> None:
 
 
 def test_it_waits_no_more_when_the_other_has_expired() -> None:
-    run = History(facts={S: OrderFacts(START_MS, START_MS + 500, SPONSOR)})
+    run = History(facts={S: OrderFacts(START_MS, START_MS + 500, SPONSOR, 256)})
     run.block([S, A], [S, A], [A])
     assert run.block(after_ms=400).batch == ()
     assert run.block(after_ms=100).batch == (A,)
@@ -226,8 +226,8 @@ def test_deferral_goes_through_solid_orders() -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        OrderFacts(START_MS + 5_000, START_MS + 60_000, SPONSOR),
-        OrderFacts(START_MS, START_MS + 60_000, b"\x0b" * 20),
+        OrderFacts(START_MS + 5_000, START_MS + 60_000, SPONSOR, 256),
+        OrderFacts(START_MS, START_MS + 60_000, b"\x0b" * 20, 256),
     ],
     ids=["not yet valid", "without credit"],
 )
@@ -240,7 +240,7 @@ def test_an_order_that_cannot_be_batched_holds_nothing_back(odd: OrderFacts, lis
 
 
 def test_an_order_that_becomes_valid_takes_part_with_the_places_it_has() -> None:
-    run = History(facts={S: OrderFacts(START_MS + 100, START_MS + 60_000, SPONSOR)})
+    run = History(facts={S: OrderFacts(START_MS + 100, START_MS + 60_000, SPONSOR, 256)})
     run.block([S], [S], [])
     assert run.block([A], [A], [A], after_ms=100).batch == (), "s is before a with two, and nobody disagrees enough"
     assert set(run.block([], [], [S], [S, A]).batch) == {S, A}
@@ -271,7 +271,7 @@ def test_a_full_batch_leaves_out_nothing_that_binds_what_it_takes(monkeypatch: p
 
 def test_the_auditor_tells_what_holds_an_order_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "BATCH_ORDERS_MAX", 1)
-    run = History(facts={D: OrderFacts(START_MS + 900, START_MS + 60_000, SPONSOR)})
+    run = History(facts={D: OrderFacts(START_MS + 900, START_MS + 60_000, SPONSOR, 256)})
     everything = [A, B, D, S]
     run.block(everything, everything, everything[:3], [], [])
     assert run.batches() == [(A,)]
@@ -299,7 +299,7 @@ def test_only_a_window_of_shaded_orders_holds_others_back(monkeypatch: pytest.Mo
 
 
 def test_positions_die_with_listings_orders_and_batches() -> None:
-    run = History(facts={A: OrderFacts(START_MS, START_MS + 500, SPONSOR)})
+    run = History(facts={A: OrderFacts(START_MS, START_MS + 500, SPONSOR, 256)})
     run.block([A, B], [A], [C])
     assert set(run.state.positions) == {A, B, C}
     run.block(after_ms=500)
@@ -310,7 +310,7 @@ def test_positions_die_with_listings_orders_and_batches() -> None:
 
 
 def test_a_listing_that_died_gives_no_place() -> None:
-    late = OrderFacts(START_MS, START_MS + 2 * limits.VALIDITY_MS_MAX, SPONSOR)
+    late = OrderFacts(START_MS, START_MS + 2 * limits.VALIDITY_MS_MAX, SPONSOR, 256)
     run = History(facts={A: late})
     run.block([A])
     run.block([], [A], after_ms=limits.VALIDITY_MS_MAX)
@@ -320,7 +320,7 @@ def test_a_listing_that_died_gives_no_place() -> None:
 
 
 def test_what_is_lifted_too_late_leaves_no_positions() -> None:
-    run = History(facts={A: OrderFacts(START_MS, START_MS + 5, SPONSOR)})
+    run = History(facts={A: OrderFacts(START_MS, START_MS + 5, SPONSOR, 256)})
     assert run.block([A], [A], [A]).lifted == (A,)
     assert not run.state.positions
 

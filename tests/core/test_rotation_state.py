@@ -50,7 +50,7 @@ class Log:
 
     def order(self, number: int, *, valid_from_ms: int = 0) -> bytes:
         made = order_id(number)
-        self._facts[made] = OrderFacts(valid_from_ms, START_MS + 10**9, SPONSOR)
+        self._facts[made] = OrderFacts(valid_from_ms, START_MS + 10**9, SPONSOR, 256)
         return made
 
     def word(self, node: int, digest: bytes) -> bytes:

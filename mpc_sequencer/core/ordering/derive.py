@@ -34,7 +34,7 @@ from mpc_sequencer.core.ordering.inputs import (
     wakes,
 )
 from mpc_sequencer.core.ordering.listings import ListingBook
-from mpc_sequencer.core.ordering.state import OrderFacts, OrderingState, Positions, Queued
+from mpc_sequencer.core.ordering.state import OrderFacts, OrderingState, Positions, Queued, is_large
 from mpc_sequencer.core.types import Checkpoint, Head, OrderList, ResultRef
 
 
@@ -161,12 +161,8 @@ def derive(
             key_messages.append(order_id)
             words.append(order)
         elif order.valid_until_ms > time_ms:
-            carry = domains.CARRY(root, order_id)
-            fresh.append(
-                Queued(
-                    order_id, height, carry, order.valid_from_ms, order.valid_until_ms, order.sponsor
-                )
-            )
+            carry, window = domains.CARRY(root, order_id), (order.valid_from_ms, order.valid_until_ms)
+            fresh.append(Queued(order_id, height, carry, *window, order.sponsor, order.size_bytes))
     if missing:
         return Missing(tuple(missing))
     fresh.sort(key=lambda order: order.carry)
@@ -298,17 +294,19 @@ def _fill_batch(
     batch: list[bytes] = []
     rest: list[Queued] = []
     charges: dict[bytes, int] = {}
+    large_bytes = 0
     for order in queue:
         if order.valid_until_ms <= time_ms:
             continue
         if lagging or len(batch) >= room or order.valid_from_ms > time_ms:
             rest.append(order)
             continue
-        sponsor = order.sponsor
-        charged = charges.get(sponsor, parent.charged_wei.get(sponsor, 0)) + limits.ORDER_CHARGE_WEI
-        if charged > bonds_wei.get(sponsor, 0):
+        sponsor, large = order.sponsor, order.size_bytes if is_large(order.size_bytes) else 0
+        charged = charges.get(sponsor, parent.charged_wei.get(sponsor, 0)) + order.charge_wei
+        if charged > bonds_wei.get(sponsor, 0) or large_bytes + large > limits.BATCH_LARGE_BYTES_MAX:
             rest.append(order)
             continue
+        large_bytes += large
         charges[sponsor] = charged
         batch.append(order.order_id)
     return tuple(batch), tuple(rest), parent.charged_wei.update(charges)
@@ -343,7 +341,7 @@ def _ready(
         if not order.valid_from_ms <= time_ms < order.valid_until_ms:
             continue
         sponsor = order.sponsor
-        charged = charges.get(sponsor, parent.charged_wei.get(sponsor, 0)) + limits.ORDER_CHARGE_WEI
+        charged = charges.get(sponsor, parent.charged_wei.get(sponsor, 0)) + order.charge_wei
         if charged <= bonds_wei.get(sponsor, 0):
             charges[sponsor] = charged
             yield order

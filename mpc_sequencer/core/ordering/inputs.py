@@ -192,13 +192,14 @@ def force(
         facts, order_id = seen.facts, seen.order_id
         if facts is None or order_id in batch or (order_id not in queued and is_lifted(order_id)):
             continue
-        charged = charges.get(facts.sponsor, charged_wei.get(facts.sponsor, 0)) + limits.ORDER_CHARGE_WEI
+        charged = charges.get(facts.sponsor, charged_wei.get(facts.sponsor, 0)) + facts.charge_wei
         if not facts.valid_from_ms <= time_ms < facts.valid_until_ms or charged > credit_wei.get(facts.sponsor, 0):
             continue
         charges[facts.sponsor] = charged
         batch[order_id] = None
         if order_id not in queued:
-            fresh.append(Queued(order_id, 0, b"", facts.valid_from_ms, facts.valid_until_ms, facts.sponsor))
+            window = (facts.valid_from_ms, facts.valid_until_ms)
+            fresh.append(Queued(order_id, 0, b"", *window, facts.sponsor, facts.size_bytes))
             bodies[order_id] = one.body
     return Forcing(_settle(chain, done), tuple(batch), tuple(fresh), bodies, charges)
 

@@ -18,6 +18,7 @@ from typing import Final
 from immutables import Map
 from msgspec import Struct
 
+from mpc_sequencer.core import limits
 from mpc_sequencer.core.ordering.chainstate import NO_CHECKPOINT, ChainState, chain_at
 from mpc_sequencer.core.types import ZERO_HASH, OrderList
 
@@ -39,12 +40,27 @@ def list_serial(order_list: OrderList) -> int:
     return order_list.incarnation << LIST_NUMBER_BITS | order_list.number
 
 
+def charge_wei(size_bytes: int) -> int:
+    """What an order of that size bucket costs its sponsor when it is batched."""
+    return limits.ORDER_CHARGE_WEI * (size_bytes // limits.SIZE_BUCKETS_BYTES[0])
+
+
+def is_large(size_bytes: int) -> bool:
+    """Whether an order of that size bucket counts for the bounds in bytes: what is sealed for a dark market."""
+    return size_bytes > limits.SIZE_BUCKETS_BYTES[-1]
+
+
 class OrderFacts(Struct, frozen=True, gc=False):
-    """What ordering needs of an order's label."""
+    """What ordering needs of an order's label. ``size_bytes`` is its bucket."""
 
     valid_from_ms: int
     valid_until_ms: int
     sponsor: bytes
+    size_bytes: int
+
+    @property
+    def charge_wei(self) -> int:
+        return charge_wei(self.size_bytes)
 
 
 class Queued(Struct, frozen=True, gc=False):
@@ -56,6 +72,11 @@ class Queued(Struct, frozen=True, gc=False):
     valid_from_ms: int
     valid_until_ms: int
     sponsor: bytes
+    size_bytes: int
+
+    @property
+    def charge_wei(self) -> int:
+        return charge_wei(self.size_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class QueuedValue(Value, frozen=True):
     valid_from_ms: Uint
     valid_until_ms: Uint
     sponsor: Address
+    size_bytes: Uint
 
 
 class StateValue(Value, frozen=True):
@@ -86,7 +87,9 @@ def value_of(state: OrderingState) -> StateValue:
         lifted=_rows(state.lifted),
         listed=state.listed,
         queue=tuple(
-            QueuedValue(o.order_id, o.lifted_height, o.carry, o.valid_from_ms, o.valid_until_ms, o.sponsor)
+            QueuedValue(
+                o.order_id, o.lifted_height, o.carry, o.valid_from_ms, o.valid_until_ms, o.sponsor, o.size_bytes
+            )
             for o in state.queue
         ),
         expiries=_rows(state.expiries),
@@ -119,7 +122,7 @@ def state_of(value: StateValue) -> OrderingState:
         lifted=Map(value.lifted),
         listed=value.listed,
         queue=tuple(
-            Queued(o.order_id, o.lifted_height, o.carry, o.valid_from_ms, o.valid_until_ms, o.sponsor)
+            Queued(o.order_id, o.lifted_height, o.carry, o.valid_from_ms, o.valid_until_ms, o.sponsor, o.size_bytes)
             for o in value.queue
         ),
         expiries=Map(value.expiries),

@@ -59,7 +59,7 @@ class Memory(Checker):
         yield "block states", len(core.chain._states), limits.VIEWS_AHEAD_MAX
         yield "waiting blocks", len(core.application.waits), limits.VIEWS_AHEAD_MAX
         yield "unchecked blocks", len(core.peers._unchecked), n * UNCHECKED_BLOCKS_MAX
-        yield "bodies to verify", max(core.peers._queued), BODIES_QUEUED_PER_MEMBER_MAX
+        yield "bodies to verify", max(count for count, _ in core.peers._queued), BODIES_QUEUED_PER_MEMBER_MAX
         yield "bodies wanted of one member", max(core.fetcher._gossiped), WANTS_PER_MEMBER_MAX
         yield "bodies wanted", len(core.fetcher._bodies), WANTS_MAX + n * WANTS_PER_MEMBER_MAX
         yield "blocks wanted", len(core.fetcher._blocks), limits.VIEWS_AHEAD_MAX
