@@ -167,18 +167,17 @@ class OrderReply(Value, frozen=True, tag=52):
 
 
 class DarkMarketStatus(Value, frozen=True):
-    """A dark market as a member has it: what its batch waits for, the batch's number, the orders in it and the orders
-    that collect for the next one; the last batch that ended, what it came to (a tick's price, 0 where nothing traded)
-    and its volume."""
+    """A dark market as a member has it: what its batch waits for (``collecting`` where none is under way), the number
+    of the last batch that was closed, the orders in it that are left, and those that collect for the next one. Of the
+    last orders that ended here since this start: height, outcome code of the first of them, price and volume, 0 where
+    nothing traded."""
 
     market: MarketId
     phase: Code
     batch: Uint
     orders: Uint
     collecting: Uint
-    last_batch: Uint
-    last_price_ticks: Uint
-    last_volume_lots: Uint
+    last: tuple[Uint, Code, Uint, Uint] | None
 
 
 class StatusReply(Value, frozen=True, tag=53):
@@ -216,7 +215,7 @@ class StatusReply(Value, frozen=True, tag=53):
     key_due_ms: Uint | None
     """The key is shared anew from the first block of this time on; None where a session runs or none is planned."""
     dark_phase: Code = ""
-    """What the agreement on dark markets' keys waits for; ``done`` where there are keys, empty without such a market."""
+    """What the agreement on dark markets' keys waits for; ``done`` where there are keys, empty if nothing is dark."""
     dark_keys: tuple[NodeIndex, ...] = ()
     """Members that have a key which dark orders are sealed to."""
     dark: tuple[DarkMarketStatus, ...] = ()

@@ -2,8 +2,8 @@
 
 One run per batch that the log says is to be computed. It goes from member to member, off the log:
 
-* *One life.* A record that the attempt is begun is on disk before its first message leaves. An attempt that was begun
-  before a restart is never begun again: this member says that it has no outcome, and the others go on without it. Who
+* *One life.* A record that the attempt is begun is on disk before its first message leaves. What was begun before a
+  restart is never begun again: this member says that it has no outcome, and the others go on without it. Who
   lost its journal begins none of those that the log knew of before it may speak again.
 * *Messages* go to all other members over their authenticated links, signed, and are checked when they come. Of a member
   and round the first one counts; another one beside it convicts its author (:class:`DarkEquivocation`). What comes for a
@@ -23,6 +23,8 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from msgspec.structs import replace
+
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.codec import decode
 from mpc_sequencer.core.effects import Append, Broadcast, DarkAttemptRecord, Fault, Persist, Send
@@ -30,7 +32,7 @@ from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import DarkShares
 from mpc_sequencer.core.offences import DarkEquivocation, SaidShares
 from mpc_sequencer.core.signing import Signer
-from mpc_sequencer.core.types import NO_SIGNATURE, with_signature
+from mpc_sequencer.core.types import NO_SIGNATURE
 from mpc_sequencer.dark.messages import OutcomeValue
 from mpc_sequencer.dark.run import DarkRun
 from mpc_sequencer.dark.session import Aborted, Blame, Clock, Done, Effect, Say
@@ -85,11 +87,11 @@ class DarkRuns:
 
     # --- batches ------------------------------------------------------------------------------------------------
     def compute(self, desk: Desk, party: DarkParty, name: BatchName) -> None:
-        """The log wants this batch computed: begin, unless that was done before."""
+        """The log wants this batch computed: begin, unless that was done before. UsageError where ``party`` cannot."""
         if name in self._attempts or len(self._runs) >= limits.DARK_RUNS_MAX:
             return
-        self._attempt(name)
         run = party.run(desk, *name)
+        self._attempt(name)
         self._runs[run.session_id] = _Run(name, run, self._core.now_ms + limits.DARK_RUN_LOCAL_MS)
         self._queue.append((run.session_id, "begin"))
         for node, held in enumerate(self._early):
@@ -233,7 +235,7 @@ class DarkRuns:
             case Say(number, message):
                 unsigned = DarkShares(session, core.node, number, message, NO_SIGNATURE)
                 digest = core.committee.digest(unsigned.struct_hash())
-                said = with_signature(unsigned, self._signer.sign_digest(digest))
+                said = replace(unsigned, signature=self._signer.sign_digest(digest))
                 run.messages[number, core.node] = said
                 core.effects.append(Broadcast(said))
             case Clock(number):

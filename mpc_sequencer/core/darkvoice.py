@@ -1,19 +1,19 @@
 """What a member says of its epoch's dark markets in the log, and its part in their computations.
 
-What is owed is the desk's to say, a function of the executed heights (:meth:`mpc_sequencer.dark.desk.Desk.owes`). After
-each of them this member says it: words are payloads of key messages under the epoch's dark topic, held and listed like
-its other key messages. A word is a function of the log and of one 32-byte *seed* per epoch, which is in the vault before
-the first word leaves; so after a crash the same word comes again, and of one place there is one word: what the keybook
-holds of this member at that place is not said anew. Where the seed is lost and the member has spoken, it says nothing
-more in the epoch. The seed is erased when the epoch is over, or was another epoch's than the one the member is in: a
-later thief of the disk opens no box of the log.
+What is owed is the desk's to say, a function of the executed heights (:meth:`mpc_sequencer.dark.desk.Desk.owes`).
+After each of them this member says it: words are payloads of key messages under the epoch's dark topic, held and listed
+like its other key messages. A word is a function of the log and of one 32-byte *seed* per epoch, which is in the vault
+before the first word leaves; so after a crash the same word comes again, and of one place there is one word: what the
+keybook holds of this member at that place is not said anew. Where the seed is lost another one is made; the epoch's
+keys do not fit it, so the member sits out what rests on them. The seed is erased when the epoch is over: a later thief
+of the disk opens no box of the log.
 
 Nothing is said while blocks are known to be final that are not at hand here: their words may have settled it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from mpc_sequencer.core import domains
@@ -21,18 +21,34 @@ from mpc_sequencer.core.darkruns import DarkRuns
 from mpc_sequencer.core.effects import EraseSecret, Fault, KeepSecret
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.dark.desk import Compute, Desk, Task
-from mpc_sequencer.dark.messages import Place, ResultSaid, Word, decode_word, encode_word, place, topic
+from mpc_sequencer.dark.messages import (
+    AnswerSaid,
+    DealSaid,
+    KeySaid,
+    Place,
+    ResultSaid,
+    Word,
+    encode_word,
+    place,
+    topic,
+)
 from mpc_sequencer.dark.party import DarkParty
+from threshold import UsageError
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
 
 DARK_SEED_PREFIX: Final = "dark-"
+KEY_KINDS: Final = frozenset(kind.__name__ for kind in (KeySaid, DealSaid, AnswerSaid))
 
 
 def dark_seed_name(epoch: int) -> str:
     """What the vault calls the seed of an epoch's words."""
     return f"{DARK_SEED_PREFIX}{epoch}"
+
+
+def _as_it_is(word: Word) -> Word | None:
+    return word
 
 
 def _is_older(name: str, epoch: int) -> bool:
@@ -61,12 +77,14 @@ class DarkVoice:
         self._unsure_height = -1
         """Up to this height a life that this member does not remember may have begun computations."""
         self._told_lost = False
+        self.bend: Callable[[Word], Word | None] = _as_it_is
+        """Has the last word on a word of this member: what it says instead, None for nothing."""
         core.effects += [EraseSecret(name) for name in sorted(secrets) if _is_older(name, core.committee.epoch)]
 
     @property
     def desk(self) -> Desk:
-        """The markets' state after the last executed height."""
-        desk = self._core.execution.engine.desk
+        """The markets' state after the last executed height, as this epoch's words are judged by."""
+        desk = self._core.dark.desk
         assert desk is not None, "only a deployment with a dark market has a voice for it"
         return desk
 
@@ -101,59 +119,73 @@ class DarkVoice:
 
     def _speak(self, tasks: tuple[Task, ...]) -> None:
         desk = self.desk
-        for market in desk.markets:
-            self.runs.forget(market, desk.leaf(market)[0])
+        self._forget(desk)
         party = self._own_party() if tasks else None
-        if party is None:
-            return
         for task in tasks:
-            if not isinstance(task, Compute):
-                self._say(party.say(desk, task))
-                continue
-            self.runs.compute(desk, party, (task.market, task.batch))
-            result = self.runs.result((task.market, task.batch))
-            if result is not None:
-                self._say(ResultSaid(task.market, task.batch, result[0]))
+            assert party is not None
+            word = self._computed(desk, party, task) if isinstance(task, Compute) else self._owed(desk, party, task)
+            if word is not None:
+                self._say(word)
+
+    def _owed(self, desk: Desk, party: DarkParty, task: Task) -> Word | None:
+        """The word of a task; None where the log holds another seed's key of this member."""
+        try:
+            return party.say(desk, task)
+        except UsageError as error:
+            self._tell_lost(str(error))
+            return None
+
+    def _computed(self, desk: Desk, party: DarkParty, task: Compute) -> Word | None:
+        """What a batch came to here, None while it is computed; the computation begins where it has not."""
+        name = (task.market, task.batch)
+        try:
+            self.runs.compute(desk, party, name)
+        except UsageError as error:
+            self._tell_lost(str(error))
+            self.runs.give_up(name)
+        result = self.runs.result(name)
+        return None if result is None else ResultSaid(task.market, task.batch, result[0])
+
+    def _forget(self, desk: Desk) -> None:
+        """Batches that have ended in the log."""
+        current = {market: desk.leaf(market)[0] for market in desk.markets}
+        for market, batch in current.items():
+            self.runs.forget(market, batch)
+        said = self._said_so_far()
+        said -= {place for place in said if place[0] not in KEY_KINDS and place[2] < current.get(place[1], 0)}
 
     def _say(self, word: Word) -> None:
         """Say a word once: what was said of its place stays."""
-        said = self._said_so_far()
-        if place(word) in said:
+        said, about = self._said_so_far(), place(word)
+        if about in said or not self.desk.wanted(self._core.node, encode_word(word)):
             return
-        payload = encode_word(word)
-        if self.desk.wanted(self._core.node, payload):
-            said.add(place(word))
-            self._core.keygen.voice.say(self.topic, payload)
+        said.add(about)
+        bent = self.bend(word)
+        if bent is not None:
+            self._core.keygen.voice.say(self.topic, encode_word(bent))
 
     def _said_so_far(self) -> set[Place]:
         if self._said is None:
-            own = (one.message for one in self._core.keybook.kept() if one.message.node == self._core.node)
-            self._said = {place(decode_word(one.payload)) for one in own if one.session == self.topic}
+            own = (one for one in self._core.keybook.kept() if one.message.node == self._core.node)
+            self._said = {one.place for one in own if one.place is not None}
         return self._said
 
     # --- the secret side ----------------------------------------------------------------------------------------
-    def _own_party(self) -> DarkParty | None:
-        """This member's secret side; None where it has spoken in this epoch and its seed is lost."""
+    def _own_party(self) -> DarkParty:
+        """This member's secret side. Where its seed was lost another one is made, which the epoch's keys do not fit."""
         if self._party is None:
             if self._seed is None:
-                if self._has_spoken():
-                    self._tell_lost()
-                    return None
                 self._seed = domains.DARK_SEED(self._entropy, self.topic)
                 self._entropy = b""  # the seed cannot be made again when it is erased
                 self._core.effects.append(KeepSecret(self._name, self._seed))
             self._party = DarkParty(self._seed, self._core.node)
         return self._party
 
-    def _has_spoken(self) -> bool:
-        keys = self.desk.keys
-        return bool(self._said_so_far()) or (keys is not None and bool(keys.box_keys[self._core.node]))
-
-    def _tell_lost(self) -> None:
+    def _tell_lost(self, cause: str) -> None:
         if not self._told_lost:
             self._told_lost = True
-            detail = "this member has lost the seed of its words on dark markets: it says none before the next epoch"
-            self._core.effects.append(Fault(self._core.node, "dark.no_seed", detail))
+            detail = f"this member sits out what it is owed to do in dark markets: {cause}"
+            self._core.effects.append(Fault(self._core.node, "dark.no_keys", detail))
 
     def end(self) -> None:
         """The epoch is over: the secret side is overwritten. The vault's seed the next epoch's core erases."""

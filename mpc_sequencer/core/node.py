@@ -140,7 +140,7 @@ class NodeCore:
         """When a joiner last offered its messages; 0 where it has a new one."""
         self.effects: list[Effect] = []
         self.keygen = KeySessions(self, signer, secrets, secret, entropy)
-        self.dark = dark_voice(self, signer, secrets, entropy)
+        self.dark_voice = dark_voice(self, signer, secrets, entropy)
 
     # --- the shell's side ---------------------------------------------------------------------------------------
     def start(self, now_ms: int) -> list[Effect]:
@@ -242,7 +242,7 @@ class NodeCore:
             or self.peers.has_work()
             or self.catchup.has_work()
             or self.keygen.has_work()
-            or (self.dark is not None and self.dark.has_work())
+            or (self.dark_voice is not None and self.dark_voice.has_work())
         )
 
     def work(self, now_ms: int) -> list[Effect]:
@@ -262,8 +262,8 @@ class NodeCore:
         self.peers.work(now_ms)
         self.catchup.work(now_ms)
         self.keygen.work()
-        if self.dark is not None:
-            self.dark.work()
+        if self.dark_voice is not None:
+            self.dark_voice.work()
         return self.collect()
 
     def flush(self, now_ms: int) -> list[Effect]:
@@ -274,8 +274,8 @@ class NodeCore:
         self.retry_final(now_ms)
         self.standing.flush()
         self.keygen.flush()
-        if self.dark is not None:
-            self.dark.flush(now_ms)
+        if self.dark_voice is not None:
+            self.dark_voice.flush(now_ms)
         self.statements.list_key_messages()
         if self.node >= self.committee.n and now_ms - self.offered_ms >= OFFER_MS:
             self.offered_ms = now_ms
@@ -346,7 +346,8 @@ class NodeCore:
         if self.chain.ended:
             wanted = (self.fetcher.next_due_ms(), self.catchup.next_due_ms(), now_ms + limits.FETCH_RETRY_MS)
             return max(min(at_ms, *(one for one in wanted if one is not None)), now_ms + 1)
-        fetches = (self.fetcher.next_due_ms(), self.catchup.next_due_ms(), self.dark and self.dark.runs.due_ms())
+        clocks = None if self.dark_voice is None else self.dark_voice.runs.due_ms()
+        fetches = (self.fetcher.next_due_ms(), self.catchup.next_due_ms(), clocks)
         for due in (self.own_lists.due_ms(), deadline_ms, *fetches):
             if due is not None and due < at_ms:
                 at_ms = due

@@ -161,9 +161,9 @@ class PeerHandlers:
                     core.fetcher.got_inputs(inputs_hash)
                     core.arrivals += 1
             case DarkShares():
-                if core.dark is None:
+                if core.dark_voice is None:
                     raise ProtocolError("dark.none", "PeerMessage", "DarkShares", "a deployment with a dark market")
-                core.dark.runs.heard(node, message)
+                core.dark_voice.runs.heard(node, message)
             case FetchLog():
                 if self._slices.take(node, now_ms):
                     core.effects.append(ServeLog(node, message))
@@ -189,8 +189,8 @@ class PeerHandlers:
             core.effects.append(Send(node, ListMessage(order_list)))
         core.simplex.resend(node)
         core.effects += [Send(node, share) for share in core.ranges.own_shares()]
-        if core.dark is not None:
-            core.dark.runs.welcome(node)
+        if core.dark_voice is not None:
+            core.dark_voice.runs.welcome(node)
         known = node < core.committee.n
         theirs = core.lists.by_hash(node, *core.lists.held_through(node)) if known else None
         if theirs is not None:  # a peer whose disk is an old copy learns it from its own word

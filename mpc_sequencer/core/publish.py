@@ -77,7 +77,7 @@ class Publisher:
                 lasting.add(update.order_id)
         core.gateway.executed(height, rows, lasting)
         core.gateway.filled(height, earlier, lasting)
-        core.board.executed(outcome, rows)
+        core.board.executed(outcome, rows, () if core.dark.desk is None else core.dark.desk.markets)
         if rows or earlier:
             core.effects.append(Outcomes(height, tuple(rows.values()), tuple(earlier.values())))
 

@@ -6,8 +6,8 @@ auditor take up the same words in the same order. Of each kind, market and batch
 word of a member counts; :func:`place` names what a word is about.
 
 What sends members' shares to each other while a batch is computed is
-:class:`mpc_sequencer.core.messages.DarkShares`: signed by its member, not logged until the computation is over, and then
-in the log's transcript with its signature.
+:class:`mpc_sequencer.core.messages.DarkShares`: signed by its member, not logged until the computation is over, and
+then in the log's transcript with its signature.
 """
 
 from __future__ import annotations

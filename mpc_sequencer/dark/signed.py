@@ -48,7 +48,7 @@ class SignedTranscript(Value, frozen=True):
     said: tuple[SignedSaid, ...]
 
     def plain(self) -> Transcript:
-        """Without signatures, for a replay. Raises ProtocolError ``dark.transcript`` where messages are out of order."""
+        """Without signatures, for a replay. Raises ProtocolError ``dark.transcript`` where they are out of order."""
         transcript = Transcript(self.session_id, tuple(Said(one.round, one.party, one.payload) for one in self.said))
         transcript.rounds()
         return transcript
