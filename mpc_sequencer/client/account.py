@@ -78,9 +78,9 @@ class TradingAccount:
         """Seal an order, place it at the desk and submit it, and wait until the connected members answered.
 
         ``nonce`` is by default the next one that no wish here had: name the first one of an account that traded before
-        (:meth:`OrderDesk.next_nonce`). ``deposits`` and ``free_units`` (the account's free balances in base units by asset, where the
-        caller knows them; else they are asked for) are for dark markets. Raises what :meth:`seal`,
-        :meth:`OrderDesk.place` and :meth:`SequencerClient.submit` do."""
+        (:meth:`OrderDesk.next_nonce`). ``deposits`` and ``free_units`` are for dark markets; the latter are the
+        account's free balances in base units by asset, asked for where the caller does not know them. Raises what
+        :meth:`seal`, :meth:`OrderDesk.place` and :meth:`SequencerClient.submit` do."""
         chosen = self.desk.next_nonce() if nonce is None else nonce
         sealed = await self.seal(terms, chosen, deposits=deposits, free_units=free_units)
         view = self.desk.place(sealed)

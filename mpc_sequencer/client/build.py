@@ -77,8 +77,9 @@ def make_label(
     dark market are larger: name the ``market``, or the bucket. (By default the smallest, which holds all else.) Raises
     :class:`~.errors.KeyPending` where ``committee`` does not know its threshold key yet."""
     if size_bucket_bytes is None:
-        dark = market is not None and market_of(committee, market).dark is not None
-        size_bucket_bytes = dark_bucket_bytes(committee, market) if dark else committee.size_buckets[0]
+        size_bucket_bytes = committee.size_buckets[0]
+        if market is not None and market_of(committee, market).dark is not None:
+            size_bucket_bytes = dark_bucket_bytes(committee, market)
     valid_from_ms, valid_until_ms = window_ms
     if valid_until_ms - valid_from_ms > VALIDITY_MS_MAX:
         span_ms = valid_until_ms - valid_from_ms

@@ -29,7 +29,6 @@ from mpc_sequencer.core.actions import (
     SELL,
     DarkOrder,
 )
-from mpc_sequencer.core.darkterms import box_bytes
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.market.dark import deposit_units
 from mpc_sequencer.market.types import DarkGrid, Market
@@ -175,9 +174,12 @@ def check_free(market: Market, deposits: Deposits, free_units: dict[int, int]) -
 def check_dark_order(committee: Committee, market: Market, action: DarkOrder) -> None:
     """Refuse a sealed order that execution would refuse in any state: boxes that are not one for each member, of the
     market's size or empty, or deposits out of bounds."""
+    from mpc_sequencer.dark.orders import box_bytes, params_of  # computes with numpy, which other markets do without
+
     grid = grid_of(market)
     check_deposits(grid, action.quote_tick_lots, action.base_lots)
-    size, lengths = box_bytes(grid), sorted({len(box) for box in action.boxes})
+    size = box_bytes(params_of(grid, committee.n, committee.f))
+    lengths = sorted({len(box) for box in action.boxes})
     if len(action.boxes) != committee.n:
         raise ProtocolError("dark.boxes", "action.boxes", len(action.boxes), f"one for each of {committee.n} members")
     if lengths not in ([size], [0, size]):
