@@ -78,6 +78,7 @@ vectors: $(VENV)/dev.stamp
 	$(BIN)/python tests/vectors/make_sealing.py
 	$(BIN)/python tests/vectors/make_coin.py
 	$(BIN)/python tests/vectors/make_dkg.py
+	$(BIN)/python tests/vectors/make_boxes.py
 
 contracts: $(VENV)/dev.stamp
 	$(BIN)/python contracts/build.py

@@ -2,17 +2,19 @@
 
 Pure: no clock, randomness, sockets or files. :class:`Engine` is the door; the parts behind it are
 ``height`` (the steps of one height), ``clearing`` (the uniform-price auction), ``matching`` (orders one
-after the other), ``book``, ``accounts``, ``nonces``, ``state`` and ``tree``.
+after the other), ``dark`` (batches computed over shares), ``book``, ``accounts``, ``nonces``, ``state`` and ``tree``.
 """
 
 from mpc_sequencer.market.engine import Engine
 from mpc_sequencer.market.types import (
     AUCTION,
+    DARK,
     OUTCOME_CODES,
     POLICY_NAMES,
     RECEIVE,
     SHUFFLE,
     BatchOrder,
+    DarkGrid,
     Fill,
     HeightResult,
     Market,
@@ -27,11 +29,13 @@ from mpc_sequencer.market.types import (
 
 __all__ = [
     "AUCTION",
+    "DARK",
     "OUTCOME_CODES",
     "POLICY_NAMES",
     "RECEIVE",
     "SHUFFLE",
     "BatchOrder",
+    "DarkGrid",
     "Engine",
     "Fill",
     "HeightResult",

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from mpc_sequencer.core.actions import AMOUNT_BYTES, BUY, SELL, DarkOrder
 from mpc_sequencer.core.codec import decode, encode
-from mpc_sequencer.core.limits import AMOUNT_MAX
 from mpc_sequencer.market import types
 from mpc_sequencer.market.context import Context
 from mpc_sequencer.market.fees import fee_units, lock_asset, lock_units
@@ -35,8 +34,8 @@ def dark_markets(markets: Mapping[int, Market]) -> dict[int, Market]:
 
 
 def new_desk(markets: Mapping[int, Market], parties: Parties | None) -> Desk | None:
-    """The desk of a deployment that begins; None where no market is dark. Raises ``ValueError`` where one is and there
-    are no parties, or too few."""
+    """The desk of a deployment, or an epoch, that begins; None where no market is dark. Raises ``ValueError`` where
+    one is and there are no parties, or they cannot compute its batches."""
     dark = dark_markets(markets)
     if not dark:
         return None
@@ -44,17 +43,7 @@ def new_desk(markets: Mapping[int, Market], parties: Parties | None) -> Desk | N
         raise ValueError("a market is dark, and there are no parties to compute its batches")
     from mpc_sequencer.dark.desk import Desk
 
-    check_parties(dark, parties)
     return Desk(dark, parties)
-
-
-def check_parties(markets: Mapping[int, Market], parties: Parties) -> None:
-    """Raise ``ValueError`` where ``parties`` cannot compute the batches of one of the dark ``markets``."""
-    for market in dark_markets(markets).values():
-        from mpc_sequencer.dark.desk import dark_params
-
-        assert market.dark is not None, "checked with the terms"
-        dark_params(market.dark, parties)
 
 
 def dump_desk(desk: Desk) -> bytes:
@@ -73,9 +62,7 @@ def loaded_desk(markets: Mapping[int, Market], value: DeskValue) -> Desk:
     """The desk whose state is ``value``; raises ``ValueError`` where it is none."""
     from mpc_sequencer.dark.desk import Desk
 
-    desk = Desk.load(dark_markets(markets), value)
-    check_parties(markets, desk.parties)
-    return desk
+    return Desk.load(dark_markets(markets), value)
 
 
 def boxes_are_sealed(action: DarkOrder) -> bool:
@@ -95,8 +82,6 @@ def enter_dark(context: Context, order_id: bytes, action: DarkOrder) -> str:
     if refused is not None:
         return refused
     quote_units, base_units = deposit_units(market, action.quote_tick_lots, action.base_lots)
-    if quote_units > AMOUNT_MAX or base_units > AMOUNT_MAX:
-        return types.BALANCE
     if not state.ledger.lock(action.account, market.quote_asset, quote_units):
         return types.BALANCE
     if not state.ledger.lock(action.account, market.base_asset, base_units):
@@ -119,6 +104,7 @@ def step_dark(context: Context, words: Sequence[DarkWord], parties: Parties | No
         return
     for ended in desk.step(desk.parties if parties is None else parties, context.height, context.time_ms, words):
         _settle(context, ended)
+    context.clearing.sort()
     context.state.touch_dark_markets()
 
 

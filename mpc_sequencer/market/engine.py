@@ -20,7 +20,7 @@ from mpc_sequencer.core.limits import UINT_MAX
 from mpc_sequencer.core.merkle import merkle_path, merkle_root
 from mpc_sequencer.core.proofs import FillProof, StateProof
 from mpc_sequencer.market import types
-from mpc_sequencer.market.dark import DarkWord, boxes_are_sealed, check_parties, new_desk
+from mpc_sequencer.market.dark import DarkWord, boxes_are_sealed, new_desk
 from mpc_sequencer.market.height import run_height
 from mpc_sequencer.market.snapshot import dump_state, load_state
 from mpc_sequencer.market.state import ACCOUNT_BYTES, State, checked_terms
@@ -130,8 +130,8 @@ class Engine:
             raise ValueError("an order id appears twice in the batch")
         if any(len(order.order_id) != COIN_BYTES for order in prepared):
             raise ValueError("an order id is not 32 bytes")
-        if parties is not None:
-            check_parties(self._state.markets, parties)
+        if parties is not None and self._state.desk is not None and parties != self._state.desk.parties:
+            new_desk(self._state.markets, parties)
         made = run_height(self._state, height, time_ms, coin, prepared, precedence, words, parties)
         self._last_fills = made.all_fills()
         self._last_leaves = [domains.FILL_LEAF(encode(fill)) for fill in self._last_fills]

@@ -13,15 +13,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from mpc_sequencer.core.actions import BUY, DarkOrder
 from mpc_sequencer.dark.desk import Compute, Desk, Ended, Parties, Task, check_boxes
-from mpc_sequencer.dark.layout import Deposit
+from mpc_sequencer.dark.field import ELEMENT_BYTES, Elements
+from mpc_sequencer.dark.keys import order_context
+from mpc_sequencer.dark.layout import Deposit, Layout, encode_order
 from mpc_sequencer.dark.messages import OutcomeValue, ResultSaid, Word, encode_word
-from mpc_sequencer.dark.orders import seal_dark_order
+from mpc_sequencer.dark.orders import seal_dark_order, seal_shares
 from mpc_sequencer.dark.party import DarkParty, result_of
 from mpc_sequencer.dark.run import DarkRun
 from mpc_sequencer.dark.session import Clock, Effect, Say
+from mpc_sequencer.dark.sharing import seeded, share
 from mpc_sequencer.market.types import DARK, DarkGrid, Market
+from threshold import boxes
 
 GENESIS_ID = bytes(range(32))
 GRID = DarkGrid(
@@ -144,7 +150,6 @@ class Floor:
         market: int = MARKET,
         account: int | None = None,
         deposit: Deposit | None = None,
-        boxes: Callable[[tuple[bytes, ...]], tuple[bytes, ...]] = lambda sealed: sealed,
     ) -> DarkOrder:
         """A sealed order under the desk's keys; its deposit covers it on either side where none is given."""
         keys, grid = self.desk.keys, self.markets[market].dark
@@ -157,7 +162,35 @@ class Floor:
         names = (grid, self.parties.count, self.parties.faults_t, keys, owner, nonce, market)
         sealed = seal_dark_order(*names, side, price_ticks, quantity_lots, deposit, seed)
         lots = deposit.quote_tick_lots, deposit.base_lots
-        return DarkOrder(owner, nonce, bytes(32), market, keys.id, *lots, boxes(sealed))
+        return DarkOrder(owner, nonce, bytes(32), market, keys.id, *lots, sealed)
+
+    def dealt(self, change: Callable[[list[Elements]], None], side: int = BUY, **terms: Any) -> DarkOrder:
+        """An order whose trader deals what ``change`` makes of the parties' shares, each in a box that opens."""
+        action = self.action(side, 110, 3, **terms)
+        keys, params = self.desk.keys, self.desk.book(action.market).params
+        assert keys is not None
+        deposit = Deposit(action.quote_tick_lots, action.base_lots)
+        seed = hashlib.sha256(b"dealt" + action.account).digest()
+        row = encode_order(params, side, 110, 3, deposit, int(seeded(seed, b"mask")(1)[0]))
+        shares = share(row, params.faults_t, params.parties, seeded(seed, b"share"))
+        change(shares)
+        return replace(action, boxes=seal_shares(keys, action.account, action.nonce, action.market, shares, seed))
+
+    def boxed(self, action: DarkOrder, plaintexts: Mapping[int, bytes]) -> DarkOrder:
+        """The order with other plaintexts in some parties' boxes, sealed as they should be."""
+        keys, sealed = self.desk.keys, list(action.boxes)
+        assert keys is not None
+        for party, plaintext in plaintexts.items():
+            context = order_context(action.keys, action.market, action.account, action.nonce, party)
+            ephemeral = hashlib.sha256(b"other" + context).digest()
+            sealed[party] = boxes.seal(keys.box_keys[party], plaintext, ephemeral, context)
+        return replace(action, boxes=tuple(sealed))
+
+    def bad(self, *victims: int, **terms: Any) -> DarkOrder:
+        """An order whose boxes for some parties hold no row: every element is as large as 12 bytes can be."""
+        action = self.action(BUY, 110, 3, **terms)
+        size = ELEMENT_BYTES * Layout.of(self.desk.book(action.market).params).columns
+        return self.boxed(action, dict.fromkeys(victims, b"\xff" * size))
 
     def enter(self, action: DarkOrder) -> bytes:
         """Enter an order at the next height, as the engine does; its id."""

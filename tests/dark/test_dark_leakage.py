@@ -299,4 +299,4 @@ def test_every_kind_of_doubled_opening_of_a_batch_is_one_of_those_above() -> Non
     searches = {f"{one}{part}" for one in ("crossing/0", "cut/0") for part in ("", "/join0")}
     assert doubled == searches | {"masks/bits/0", "masks/pairs", "validity", "crossed/reduced", "crossed"}
     plain = {name for name, (degree, _) in seen.shares.items() if degree == 1}
-    assert plain == {"crossing/0/veiled", "cut/0/veiled", "fills"}
+    assert plain == {"coin", "crossing/0/veiled", "cut/0/veiled", "fills"}  # the coin: of randomness alone

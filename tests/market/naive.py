@@ -4,6 +4,8 @@ It shares no code with the engine but the action types: lists searched from end 
 tried, exact fractions, sets for nonces, and the state root computed anew by its recursive definition. Where
 engine and model differ, one of them does not do what the text says.
 
+Of dark markets it has entry, locks and settlement; which orders a batch ends, and how, a desk of its own says.
+
 One long module, as the text is one: every step of a height is found here by reading on.
 """
 
@@ -19,7 +21,7 @@ BUY, SELL = 1, 2
 LIMIT, MARKET, STOP, STOP_LIMIT = 1, 2, 3, 4
 GTC, IOC, FOK, GTD = 1, 2, 3, 4
 MAKER, TAKER, BOTH = 1, 2, 3  # whom self-trade prevention ends
-AUCTION, SHUFFLE, RECEIVE = 1, 2, 3
+AUCTION, SHUFFLE, RECEIVE, DARK = 1, 2, 3, 4
 ZERO = bytes(32)
 TOP = 2**127 - 1
 
@@ -149,7 +151,7 @@ def allocate(orders, price, draw):
 
 
 class Model:
-    def __init__(self, markets, assets, price_max, fee_account=bytes(20)):
+    def __init__(self, markets, assets, price_max, fee_account=bytes(20), desk=None):
         self.markets = {m.id: m for m in markets}
         self.assets = set(assets)
         self.price_max = price_max
@@ -161,6 +163,8 @@ class Model:
         self.orders: list[Order] = []  # open ones, and those of the height under way
         self.reference = {m.id: m.reference_price_ticks for m in markets}
         self.last_sequence = dict.fromkeys(self.markets, 0)
+        self.desk = desk
+        self.in_dark: dict = {}  # action by order id
 
     # --- money ----------
     def credit(self, account, asset, amount):
@@ -190,9 +194,16 @@ class Model:
         self.locked[o.account, asset] -= amount
         self.credit(o.account, asset, amount)
 
+    def deposits(self, action):
+        """Assets and units that a dark order keeps locked."""
+        m = self.markets[action.market]
+        cost = action.quote_tick_lots * m.quote_units_per_tick_lot
+        fee = ceil(Fraction(cost * max(m.maker_fee_ppm, m.taker_fee_ppm), 10**6))
+        return [(m.quote_asset, cost + fee), (m.base_asset, action.base_lots * m.base_units_per_lot)]
+
     # --- state ----------
     def timed(self, market):
-        return self.markets[market].policy != AUCTION
+        return self.markets[market].policy in (SHUFFLE, RECEIVE)
 
     def state_root(self):
         pairs = []
@@ -217,16 +228,18 @@ class Model:
             pairs.append((2, o.order_id, [*value, o.expires_ms, o.since, o.status]))
         for market in self.markets:
             value = [self.reference[market]]
+            if self.markets[market].policy == DARK:
+                value += self.desk.leaf(market)
             pairs.append((3, market.to_bytes(4, "big"), value + [self.last_sequence[market]] * self.timed(market)))
         return set_root(
             [(tagged("state-key", bytes([k]), name), msgspec.msgpack.encode(value)) for k, name, value in pairs]
         )
 
     # --- the height ----------
-    def execute(self, height, time_ms, coin, prepared, precedence=None):
+    def execute(self, height, time_ms, coin, prepared, precedence=None, words=(), parties=None):
         """``(state_root, fills_root, fills, outcomes, updates, deltas, clearing)`` as plain tuples."""
         self.draw = lambda order_id: tagged("draw", coin, order_id)
-        self.time_ms, self.batch, self.precedence = time_ms, prepared, precedence
+        self.height, self.time_ms, self.batch, self.precedence = height, time_ms, prepared, precedence
         self.outcomes, self.updates, self.withdrawn, self.fills, self.clearing = {}, {}, {}, [], []
         before = {key: self.total(*key) for key in set(self.free) | set(self.locked)}
         for o in self.orders:
@@ -249,6 +262,8 @@ class Model:
             price = self.reference[o.market]
             if o.status == 2 and (price >= o.stop_ticks if o.side == BUY else price <= o.stop_ticks):
                 o.status = 3
+        if self.desk:
+            self.end_dark(height, words, parties or self.desk.parties)
         deltas = []
         for key in set(self.free) | set(self.locked):
             change, out = self.total(*key) - before.get(key, 0), self.withdrawn.get(key, 0)
@@ -370,11 +385,71 @@ class Model:
                 if not code and self.swept(o):
                     code = "cancelled"
                 code = code or self.terms(p.action)
+            elif kind == "DarkOrder":
+                self.outcome(p.order_id, self.enter_dark(p.order_id, p.action))
+                continue
             else:
                 continue
             code = code or self.admit(o)
             if code:
                 self.outcome(o.order_id, code)
+
+    def enter_dark(self, order_id, action):
+        key = action.account, action.nonce
+        code = self.voided.get(key) or self.nonce(*key)
+        if not code and self.swept(action):
+            code = "cancelled"
+        m = self.markets.get(action.market)
+        if not code and not (m and m.policy == DARK):
+            code = "market"
+        code = code or self.desk.refusal(action)
+        if code:
+            return code
+        deposits = self.deposits(action)
+        if any(amount > self.free.get((action.account, asset), 0) for asset, amount in deposits):
+            return "balance"
+        for asset, amount in deposits:
+            assert self.move_to_locked(action.account, asset, amount)
+        self.in_dark[order_id] = action
+        self.desk.accept(order_id, action, self.height, self.time_ms)
+        return "dark"
+
+    def end_dark(self, height, words, parties):
+        for ended in self.desk.step(parties, height, self.time_ms, words):
+            m, price = self.markets[ended.market], ended.price_ticks
+            lots = {BUY: 0, SELL: 0}
+            for one in ended.orders:
+                action = self.in_dark.pop(one.order_id)
+                for asset, amount in self.deposits(action):
+                    self.locked[action.account, asset] -= amount
+                    self.credit(action.account, asset, amount)
+                fee, told = 0, (0, None, 0, 0)
+                if one.lots:
+                    lots[one.side] += one.lots
+                    units = price * one.lots * m.quote_units_per_tick_lot
+                    fee = units * m.taker_fee_ppm // 10**6
+                    sign = 1 if one.side == BUY else -1
+                    self.credit(action.account, m.base_asset, sign * one.lots * m.base_units_per_lot)
+                    self.credit(action.account, m.quote_asset, -sign * units - fee)
+                    if fee:
+                        self.credit(self.fee_account, m.quote_asset, fee)
+                    row = [height, m.id, one.order_id, action.account, one.side, price, one.lots]
+                    self.fills.append([*row, fee.to_bytes(16, "big"), 0])
+                    told = (one.lots, price, price * one.lots, fee)
+                if one.order_id in self.outcomes:
+                    self.outcomes[one.order_id] = (one.order_id, one.code, *told)
+                else:
+                    self.updates[one.order_id] = (one.order_id, one.code, *told, 0)
+            assert lots[BUY] == lots[SELL] == ended.volume_lots
+            if ended.volume_lots:
+                self.reference[m.id] = price
+                self.clearing.append((m.id, price, ended.volume_lots))
+        self.fills = [f for m in sorted(self.markets) for f in self.of_market(m)]
+        self.clearing.sort()
+
+    def of_market(self, market):
+        fills = [f for f in self.fills if f[1] == market]
+        return sorted(fills, key=lambda f: f[2]) if self.markets[market].policy == DARK else fills
 
     def swept(self, o):
         return any(
@@ -399,7 +474,7 @@ class Model:
         rests = a.time_in_force in (GTC, GTD)
         stop = a.kind in (STOP, STOP_LIMIT)
         for code, good in (
-            ("market", lambda: m),
+            ("market", lambda: m and m.policy != DARK),
             ("side", lambda: a.side in (BUY, SELL)),
             ("kind", lambda: a.kind in (LIMIT, MARKET, STOP, STOP_LIMIT)),
             ("time_in_force", lambda: a.time_in_force in (IOC, FOK) or (rests and a.kind in (LIMIT, STOP_LIMIT))),

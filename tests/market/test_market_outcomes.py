@@ -265,8 +265,9 @@ def test_every_code_of_the_table_is_reached_by_these_tests():
         "resting",
         "unfilled",
     }
-    scenarios = (Path(__file__).parent / "test_market_orders.py").read_text()
-    reached |= {code for code in OUTCOME_CODES if f'"{code}"' in scenarios}
+    for name in ("test_market_orders.py", "test_market_dark.py", "test_market_dark_runs.py"):
+        scenarios = (Path(__file__).parent / name).read_text()
+        reached |= {code for code in OUTCOME_CODES if f'"{code}"' in scenarios}
     assert reached == set(OUTCOME_CODES)
 
 
