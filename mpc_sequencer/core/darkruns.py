@@ -6,8 +6,8 @@ One run per batch that the log says is to be computed. It goes from member to me
   restart is never begun again: this member says that it has no outcome, and the others go on without it. Who
   lost its journal begins none of those that the log knew of before it may speak again.
 * *Messages* go to all other members over their authenticated links, signed, and are checked when they come. Of a member
-  and round the first one counts; another one beside it convicts its author (:class:`DarkEquivocation`). What comes for a
-  run that has not begun here is kept, DARK_EARLY_BYTES_MAX of one member, the newest of it; within a run
+  and round the first one counts; another one beside it convicts its author (:class:`DarkEquivocation`). What comes for
+  a run that has not begun here is kept, DARK_EARLY_BYTES_MAX of one member, the newest of it; within a run
   DARK_RUN_BYTES_MAX. On a new link the run's own messages are sent again.
 * *Clocks* are this member's own: a round's is DARK_ROUND_MS from when n - t have spoken, the run's DARK_RUN_LOCAL_MS. A
   time-out is taken up behind the messages that came before it, so that a busy member blames nobody for its own delay.

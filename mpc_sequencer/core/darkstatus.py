@@ -54,7 +54,8 @@ def _market(core: NodeCore, desk: Desk, market: int) -> DarkMarketStatus:
     state = desk.book(market).state
     batch, last = state.batch, core.board.dark.last.get(market)
     phase = COLLECTING if batch is None else PHASES[batch.phase]
-    return DarkMarketStatus(market, phase, state.number, 0 if batch is None else len(batch.orders), len(state.held), last)
+    orders = 0 if batch is None else len(batch.orders)
+    return DarkMarketStatus(market, phase, state.number, orders, len(state.held), last)
 
 
 def dark_keys_reply(core: NodeCore, request: int) -> DarkKeysReply:

@@ -131,8 +131,7 @@ class NodeCore:
         self.heads_seen = 0
         self._pending_final: tuple[bytes, Certificate] | None = None
         self._pending_since_ms = 0
-        self.last_final_ms = 0
-        self.last_batch_orders = 0
+        self.last_final_ms = self.last_batch_orders = 0
         """How many orders the last final block batched."""
         self.farewell: tuple[SettlementShare | CommitShare, ...] = ()
         """This member's signatures over ranges of the epoch before, for members that are still in it."""
@@ -160,8 +159,7 @@ class NodeCore:
         self.log_opened = True
         self.effects.append(Append(GenesisEntry(self.committee.genesis_id, self.log_key)))
         for first in range(0, len(self._inputs), INPUTS_PER_ENTRY):
-            chunk = self._inputs[first : first + INPUTS_PER_ENTRY]
-            self.effects.append(Append(InputsEntry(first, chunk)))
+            self.effects.append(Append(InputsEntry(first, self._inputs[first : first + INPUTS_PER_ENTRY])))
 
     def step(self, event: Event, now_ms: int) -> list[Effect]:
         """Take one event. Never raises for what a peer or client sent."""
@@ -329,8 +327,7 @@ class NodeCore:
         return self.chain.final_state.last_lists[self.node][0]
 
     def _forget_orders(self, now_ms: int) -> None:
-        executed_height = self.execution.executed_height
-        listed_through = self.listed_through()
+        executed_height, listed_through = self.execution.executed_height, self.listed_through()
         self.pool.retire(min(executed_height, self.chain.final_height - limits.BODIES_KEPT_HEIGHTS), listed_through)
         self.pool.expire(now_ms, executed_height, listed_through)
 
@@ -346,9 +343,9 @@ class NodeCore:
         if self.chain.ended:
             wanted = (self.fetcher.next_due_ms(), self.catchup.next_due_ms(), now_ms + limits.FETCH_RETRY_MS)
             return max(min(at_ms, *(one for one in wanted if one is not None)), now_ms + 1)
-        clocks = None if self.dark_voice is None else self.dark_voice.runs.due_ms()
-        fetches = (self.fetcher.next_due_ms(), self.catchup.next_due_ms(), clocks)
-        for due in (self.own_lists.due_ms(), deadline_ms, *fetches):
+        clock_ms = None if self.dark_voice is None else self.dark_voice.runs.due_ms()
+        fetches = (self.fetcher.next_due_ms(), self.catchup.next_due_ms())
+        for due in (self.own_lists.due_ms(), deadline_ms, clock_ms, *fetches):
             if due is not None and due < at_ms:
                 at_ms = due
         later = [self.last_final_ms + limits.HEARTBEAT_MS]

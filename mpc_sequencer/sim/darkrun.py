@@ -8,7 +8,8 @@ was taken in must have ended everywhere within BATCH_MS_MAX.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import ClassVar, Final
 
 from mpc_sequencer.core.actions import BUY, SELL
@@ -47,7 +48,7 @@ class DarkWorkload(Workload):
         at_ms = self.cluster.now_ms
         end_ms = at_ms + LOAD_MS
         while (at_ms := at_ms + self.rng.randint(*DARK_EVERY_MS)) < end_ms:
-            self.cluster.call(at_ms, self.send_dark)
+            self.cluster.call(at_ms, self.send_any)
 
     def keys(self) -> AgreedKeys | None:
         """What a client learns of the first correct member that is up."""
@@ -55,12 +56,16 @@ class DarkWorkload(Workload):
         desk = self.cluster.cores[up[0]].dark.desk if up else None
         return None if desk is None else desk.keys
 
-    def send_dark(self, kind: str | None = None, targets: list[int] | None = None) -> None:
-        """A dark order, where there are keys: three in four are good."""
+    def send_any(self) -> None:
+        """Some dark order to some members."""
+        self.send_dark()
+
+    def send_dark(self, kind: str | None = None, targets: list[int] | None = None) -> bytes | None:
+        """A dark order, where there are keys, and its id: three in four are good."""
         keys, grid = self.keys(), DARK_MARKET.dark
         assert grid is not None
         if keys is None:
-            return
+            return None
         chosen = self.rng.choice(("valid", "known", "known", self.rng.choice(WRONG_KINDS))) if kind is None else kind
         terms = DarkTerms(
             self.rng.choice((BUY, SELL)),
@@ -73,6 +78,7 @@ class DarkWorkload(Workload):
         sent = dark_order(self._deployment, DARK_MARKET, keys, trader, self.cluster.now_ms, terms)
         self.watched.dark[sent.envelope.order_id()] = sent
         self.submit(sent.envelope, self._targets() if targets is None else targets)
+        return sent.envelope.order_id()
 
 
 class DarkHarness(Harness):
@@ -102,16 +108,14 @@ class DarkHarness(Harness):
             self.watched.report("progress", 0, f"no dark keys {KEYS_MS_MAX} ms after the heal; phases {phases}")
             return
         everybody = list(range(self.nodes))
-        for turn in range(PROBES):
-            workload.send_dark(None if turn % 2 else "known", everybody)
-        self._advance(simulation, INTERVAL_MS * 4)
-        if not self._until(simulation, BATCH_MS_MAX, self._all_ended):
+        sent = {workload.send_dark(None if turn % 2 else "known", everybody) for turn in range(PROBES)}
+        if not self._until(simulation, BATCH_MS_MAX, partial(self._all_ended, sent - {None})):
             states = [core.dark.desk and core.dark.desk.book(DARK_MARKET.id).state.number for core in simulation.cores]
             self.watched.report("progress", 0, f"dark batches go on {BATCH_MS_MAX} ms after the heal; {states}")
 
-    def _until(self, simulation: Simulation, most_ms: int, holds: object) -> bool:
+    def _until(self, simulation: Simulation, most_ms: int, holds: Callable[[Simulation], bool]) -> bool:
         ends_ms = simulation.now_ms + most_ms
-        while not holds(simulation):  # type: ignore[operator]
+        while not holds(simulation):
             if simulation.now_ms >= ends_ms:
                 return False
             self._advance(simulation, INTERVAL_MS)
@@ -121,14 +125,13 @@ class DarkHarness(Harness):
         desks = [simulation.cores[node].dark.desk for node in self.watched.correct - simulation.stopped]
         return all(desk is not None and desk.keys is not None for desk in desks)
 
-    def _all_ended(self, simulation: Simulation) -> bool:
-        """Whether no correct member has an order that waits, or knows of one that is not executed."""
-        for node in self.watched.correct - simulation.stopped:
-            core = simulation.cores[node]
-            desk = core.dark.desk
-            if desk is None or any(True for _ in desk.locks()) or core.pool.pending or core.reveal.pending():
-                return False
-        return True
+    def _all_ended(self, sent: set[bytes | None], simulation: Simulation) -> bool:
+        """Whether every correct member has executed the orders ``sent``, and has none that waits."""
+        members = self.watched.correct - simulation.stopped
+        desks = [simulation.cores[node].dark.desk for node in members]
+        if any(desk is None or any(True for _ in desk.locks()) for desk in desks):
+            return False
+        return all(self._certified(simulation, one, members) for one in sent if one is not None)
 
 
 def simulate_dark(seed: int, nodes: int, faults: frozenset[str]) -> RunReport:

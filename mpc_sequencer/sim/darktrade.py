@@ -1,8 +1,8 @@
 """Dark orders of simulated traders: sealed as clients seal them, or with boxes, shares or rows that are wrong.
 
 Kinds: *valid*; *known* (valid, and the run knows its shares); *box* (a party's box does not open to shares); *share*
-(one party's shares are off the polynomial of the others); *row* (well shared, and no order: it says two prices); *keys* (sealed for keys
-that nobody agreed on); *short* (a box too few). Nobody but the run knows what is in them.
+(one party's shares are off the polynomial of the others); *row* (well shared, and no order: it says two prices);
+*keys* (sealed for keys that nobody agreed on); *short* (a box too few). Nobody but the run knows what is in them.
 """
 
 from __future__ import annotations

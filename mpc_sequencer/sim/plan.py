@@ -41,6 +41,7 @@ KEY_FAULT_KINDS: Final = FAULT_KINDS | frozenset(KEY_BEHAVIOURS)
 """Those of a run that begins with a key generation."""
 ROTATION_FAULT_KINDS: Final = KEY_FAULT_KINDS | frozenset(ROTATION_BEHAVIOURS)
 """Those of a run in which the committee is replaced."""
+EVERY_FAULT_KIND: Final = ROTATION_FAULT_KINDS | DARK_FAULT_KINDS
 
 
 CHAIN_LATE_MS_MAX: Final = 2_500
