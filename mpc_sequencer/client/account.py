@@ -43,8 +43,9 @@ KEYS_S_MAX: Final = 60.0
 
 
 class TradingAccount:
-    """``signer``'s orders through ``client``, paid for by ``sponsor`` (by default the account itself). ``random``
-    gives so many secret random bytes, ``now_ms`` the time in Unix milliseconds."""
+    """``signer``'s orders through ``client``, paid for by ``sponsor`` (by default the account itself). ``keys_s`` is
+    how long dark markets' keys are waited for, ``random`` gives so many secret random bytes, ``now_ms`` the time in
+    Unix milliseconds."""
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class TradingAccount:
         *,
         sponsor: Signer | None = None,
         lifetime_ms: int = LIFETIME_MS_DEFAULT,
+        keys_s: float = KEYS_S_MAX,
         random: Callable[[int], bytes] = secrets.token_bytes,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -61,6 +63,7 @@ class TradingAccount:
         self._signer = signer
         self._sponsor = signer if sponsor is None else sponsor
         self._lifetime_ms = lifetime_ms
+        self._keys_s = keys_s
         self._random = random
         self._now_ms = now_ms
         self._refused_keys: set[bytes] = set()
@@ -104,7 +107,7 @@ class TradingAccount:
             picked = await self._deposits(market, terms, deposits, free_units)
             from mpc_sequencer.client.dark_orders import DarkSealing  # computes with numpy
 
-            keys = await self.client.dark_keys(KEYS_S_MAX, again=self._keys_were_refused())
+            keys = await self.client.dark_keys(self._keys_s, again=self._keys_were_refused())
             sealing = DarkSealing(keys, self._random(SECRET_BYTES), picked)
         committee = self.client.committee
         label = self._label(committee, market.id)
