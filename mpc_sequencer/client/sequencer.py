@@ -232,7 +232,7 @@ class SequencerClient(MemberClient):
         elif isinstance(reply, OrdersExecuted):
             self.tracker.executed(node, reply.height, reply.rows, now_ns)
         elif isinstance(reply, OrdersFilled):
-            self.tracker.filled(node, reply.height, reply.rows)
+            self.tracker.filled(node, reply.height, reply.rows, now_ns)
         else:
             self._on_answer(node, reply)
         self._notify()
@@ -302,7 +302,7 @@ class SequencerClient(MemberClient):
             if update.order_id != reply.order_id:
                 fault = ProtocolError("member.sender", "OrderReply.updates", update.order_id, reply.order_id.hex())
                 raise self._fault(node, fault)
-            self.tracker.filled(node, height, (update,))
+            self.tracker.filled(node, height, (update,), time.monotonic_ns())
         link = self._links.get(node)
         if reply.more and reply.updates and link is not None:
             after_height = reply.updates[-1][0]

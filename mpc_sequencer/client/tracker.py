@@ -74,6 +74,7 @@ class OrderRecord:
     """When f+1 members had given a receipt, so at least one honest member is bound."""
     final_ns: int | None = None
     executed_ns: int | None = None
+    ended_ns: int | None = None
     final_reports: dict[int, FinalReport] = field(default_factory=dict, repr=False)
     executed_reports: dict[int, ExecutedReport] = field(default_factory=dict, repr=False)
     again_ns: dict[int, int] = field(default_factory=dict, repr=False)
@@ -199,7 +200,7 @@ class OrderTracker:
                     del reports[node]
             for update, voters in list(record.update_reports.items()):
                 voters &= self._counted
-                self._count_update(record, update)
+                self._count_update(record, update, now_ns)
         for record in list(self.unexecuted.values()):
             self._count_final(record, now_ns)
             self._count_executed(record, now_ns)
@@ -320,9 +321,11 @@ class OrderTracker:
         self.unexecuted.pop(record.order_id, None)
         if record.end is None:
             self.open[record.order_id] = record
+        elif record.ended_ns is None:
+            record.ended_ns = now_ns
         return True
 
-    def filled(self, node: int, height: int, rows: Iterable[ExecutedRow]) -> None:
+    def filled(self, node: int, height: int, rows: Iterable[ExecutedRow], now_ns: int | None = None) -> None:
         """Take a report of what a later height did to open orders: filled them, or ended them."""
         for row in rows:
             record = self.orders.get(row.order_id)
@@ -335,15 +338,16 @@ class OrderTracker:
                 continue
             record.updates_of[node] += 1
             record.update_reports.setdefault(key, set()).add(node)
-            self._count_update(record, key)
+            self._count_update(record, key, now_ns)
 
-    def _count_update(self, record: OrderRecord, update: ExecutedReport) -> None:
+    def _count_update(self, record: OrderRecord, update: ExecutedReport, now_ns: int | None) -> None:
         if len(record.update_reports[update]) < self._enough or update in record.updates:
             return
         record.updates.append(update)
         record.updates.sort()
         if record.end is not None:
             self.open.pop(record.order_id, None)
+            record.ended_ns = now_ns if record.ended_ns is None else record.ended_ns
 
     def _counts(self, node: int) -> bool:
         return self._counted is None or node in self._counted
