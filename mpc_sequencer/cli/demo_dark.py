@@ -55,8 +55,8 @@ def _show(terminal: Console, made: DarkDemo) -> None:
     for problem in summary.problems:
         terminal.print(f"problem: {problem}", markup=False, soft_wrap=True)
     terminal.print(
-        f"any {summary.faults + 1} members that put their shares together see every order; this demo holds all keystores"
-        f" and could\neverything is in {devnet.folder}; try next:\n"
+        f"any {summary.faults + 1} members that put their shares together see every order; whoever runs this demo holds"
+        f" all keystores, and could\neverything is in {devnet.folder}; try next:\n"
         f"  mpcseq audit verify {log_folder(devnet, made.audited_node)} --committee {devnet.committee_path}\n"
         f"  mpcseq devnet up {devnet.folder} --fresh",
         markup=False,
@@ -93,8 +93,8 @@ def _show_batch(terminal: Console, summary: DarkSummary, view: BatchView) -> Non
         )
         for one in unseen
     ]
-    columns = ("order", "trader", "side", "limit", "BTC")
-    terminal.print(table("what nobody saw: the orders that did not trade, as their traders tell", columns, nobody))
+    title = "what nobody saw: the orders that did not trade, as their traders tell"
+    terminal.print(table(title, ("order", "trader", "side", "limit", "BTC"), nobody))
 
 
 def _short(order_id: str) -> str:

@@ -126,8 +126,8 @@ async def _trade_and_settle(
             trading.key_ms = round((time.monotonic() - running.started_s) * 1_000)
         with screen.step("agreeing on the keys of the dark market") as step:
             trading.keys = await client.dark_keys(KEYS_S_MAX)
-            parties = len(trading.keys.parties)
-            step.note = f"keys {trading.keys.id.hex()[:16]} of {parties} members, proven at height {trading.keys.height}"
+            name, parties = trading.keys.id.hex()[:16], len(trading.keys.parties)
+            step.note = f"keys {name} of {parties} members, proven at height {trading.keys.height}"
         traders = [TradingAccount(client, signer) for signer in signers]
         until_s, wave = time.monotonic() + options.duration_s, 0
         while not trading.problems and (wave == 0 or time.monotonic() < until_s):
