@@ -84,7 +84,7 @@ from threshold import (
 
 MAGIC: Final = b"mpc_sequencer evidence v1\n"
 EVIDENCE_BYTES_MAX: Final = 1 << 24
-"""The largest offence, bad shares of a full batch with all its ciphertexts, is some 640 kB at the largest ciphertexts;
+"""The largest offence, bad shares of a full batch with all its ciphertexts, is some 4 MB at the largest ciphertexts;
 an epoch's proof takes some 3 kB among 4 members, and ten times that among 40."""
 EVIDENCE_STARTS_MAX: Final = 1_024
 
