@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
 
 DARK_SEED_PREFIX: Final = "dark-"
+BOXES_PER_STEP: Final = 16  # a few milliseconds of a step of the core
 KEY_KINDS: Final = frozenset(kind.__name__ for kind in (KeySaid, DealSaid, AnswerSaid))
 
 
@@ -77,6 +78,8 @@ class DarkVoice:
         self._unsure_height = -1
         """Up to this height a life that this member does not remember may have begun computations."""
         self._told_lost = False
+        self._opening = False
+        """Boxes of orders may wait to be opened."""
         self.bend: Callable[[Word], Word | None] = _as_it_is
         """Has the last word on a word of this member: what it says instead, None for nothing."""
         core.effects += [EraseSecret(name) for name in sorted(secrets) if _is_older(name, core.committee.epoch)]
@@ -90,10 +93,16 @@ class DarkVoice:
 
     # --- the member's turns -------------------------------------------------------------------------------------
     def has_work(self) -> bool:
-        return self.runs.has_work()
+        return self._opening or self.runs.has_work()
 
     def work(self) -> None:
+        """One step of a run; some boxes of orders that came, so that a report does not open them all at once."""
         self.runs.work()
+        if self._opening and self._party is not None:
+            try:
+                self._opening = self._party.open_some(self.desk, BOXES_PER_STEP)
+            except UsageError:
+                self._opening = False
 
     def flush(self, now_ms: int) -> None:
         """Say what is owed since the last executed height; run clocks."""
@@ -120,7 +129,8 @@ class DarkVoice:
     def _speak(self, tasks: tuple[Task, ...]) -> None:
         desk = self.desk
         self._forget(desk)
-        party = self._own_party() if tasks else None
+        party = self._own_party() if tasks or desk.keys is not None else None
+        self._opening = desk.keys is not None
         for task in tasks:
             assert party is not None
             word = self._computed(desk, party, task) if isinstance(task, Compute) else self._owed(desk, party, task)
@@ -192,4 +202,5 @@ class DarkVoice:
         if self._party is not None:
             self._party.erase()
         self._party = self._seed = None
+        self._opening = False
         self.runs.end()

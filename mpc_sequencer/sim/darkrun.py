@@ -1,8 +1,8 @@
 """Runs with a dark market beside the plain one: traders that seal dark orders, members that lie about them.
 
-Timeline: load and faults as in any run, dark orders among the load as soon as a client can know the keys. After the
-heal the members must agree on keys within KEYS_MS_MAX; then a batch is sent to all of them, and every dark order that
-was taken in must have ended everywhere within BATCH_MS_MAX.
+Timeline: load and faults as in any run, or over a longer time, dark orders among the load as soon as a client can know
+the keys. After the heal the members must agree on keys within KEYS_MS_MAX; then a batch is sent to all of them, and
+every dark order that was taken in must have ended everywhere within BATCH_MS_MAX.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from mpc_sequencer.sim.checkers.audit import Audited
 from mpc_sequencer.sim.checkers.base import Watched
 from mpc_sequencer.sim.checkers.dark import DarkBatches
 from mpc_sequencer.sim.darktrade import WRONG_KINDS, DarkTerms, dark_order
-from mpc_sequencer.sim.deployment import DARK_MARKET, Deployment
+from mpc_sequencer.sim.deployment import DARK_MARKET, START_MS, Deployment
+from mpc_sequencer.sim.generation import Pace
+from mpc_sequencer.sim.network import FAULTS_END_MS, FaultPlan, make_plan
 from mpc_sequencer.sim.run import INTERVAL_MS, Harness, RunReport, on_all_cores
-from mpc_sequencer.sim.simulation import Simulation
+from mpc_sequencer.sim.simulation import Sent, Simulation
 from mpc_sequencer.sim.workload import LOAD_MS, RICH_TRADERS, Workload
 
 KEYS_MS_MAX: Final = 8 * DARK_WINDOW_MS
@@ -32,6 +34,7 @@ BATCH_MS_MAX: Final = 3 * (3 * DARK_WINDOW_MS + DARK_RUN_MS)
 DARK_EVERY_MS: Final = (60, 300)
 PROBES: Final = 6
 LOTS_MAX: Final = 15
+LATER: Final = Pace(begin_ms=2_000, numerator=3, denominator=1)
 
 
 class DarkSimulation(Simulation):
@@ -81,8 +84,34 @@ class DarkWorkload(Workload):
         return sent.envelope.order_id()
 
 
+def dark_plan(seed: int, nodes: int, faults: frozenset[str]) -> FaultPlan:
+    """The plan of any run; two seeds in three have their faults later and further apart, when there are keys and
+    batches under way."""
+    plan = make_plan(seed, nodes, faults)
+    return LATER.moved_plan(plan, lambda outage: outage) if seed % 3 else plan
+
+
 class DarkHarness(Harness):
     """One run."""
+
+    def __init__(
+        self,
+        seed: int,
+        nodes: int,
+        faults: frozenset[str],
+        trace: Callable[[Sent], None] | None = None,
+        *,
+        shared: bool | None = None,
+        plan: FaultPlan | None = None,
+    ) -> None:
+        super().__init__(seed, nodes, faults, trace, shared=shared, plan=plan or dark_plan(seed, nodes, faults))
+
+    def _trouble(self, simulation: Simulation, workload: Workload) -> None:
+        """Load and faults, until the network is whole."""
+        ends_ms = START_MS + max(self.plan.end_ms, FAULTS_END_MS)
+        while simulation.now_ms < ends_ms:
+            workload.schedule()
+            self._advance(simulation, min(LOAD_MS, max(INTERVAL_MS, ends_ms - simulation.now_ms)))
 
     def _deployment(self, *, key_refresh_ms: int = 0, joiners: int = 0, dark: bool = True) -> Deployment:
         return super()._deployment(key_refresh_ms=key_refresh_ms, joiners=joiners, dark=dark)
