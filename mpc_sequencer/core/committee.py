@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from mpc_sequencer.core import domains, eip712, limits, signing
 from mpc_sequencer.core.codec import encode
@@ -81,8 +82,11 @@ class Genesis(Value, frozen=True):
     """Where trading fees go; zero bytes only where every market trades free of fees."""
 
     def block_id(self) -> bytes:
-        """The id of the block of height 0 and view 0."""
-        return domains.GENESIS(encode(self))
+        """The id of the block of height 0 and view 0. (Where no market is dark, markets stand in it without the terms
+        of dark ones: a deployment from before there were any keeps its name.)"""
+        if any(market.dark is not None for market in self.markets):
+            return domains.GENESIS(encode(self))
+        return domains.GENESIS(encode(replace(self, markets=tuple(market.plain() for market in self.markets))))
 
 
 def faults_tolerated(members: int, markets: Iterable[Market]) -> int:
