@@ -22,7 +22,7 @@ from mpc_sequencer.cli.output import console, print_json, table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mpc_sequencer.core.messages import StatusReply
+    from mpc_sequencer.core.messages import DarkMarketStatus, StatusReply
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -118,6 +118,8 @@ def status(
         print_json({"nodes": [status_fields(node, answer) for node, answer in answers.items()]})
     else:
         console().print(status_table(answers))
+        if any(not isinstance(answer, str) and answer.dark_phase for answer in answers.values()):
+            console().print(dark_table(answers))
         for answer in answers.values():
             if isinstance(answer, str):
                 console().print(answer, markup=False, soft_wrap=True)
@@ -139,7 +141,16 @@ def status_fields(node: int, answer: StatusReply | str) -> dict[str, Any]:
     values = {name: value for name, value in msgspec.structs.asdict(answer).items() if name != "request"}
     names = ("height", "market", "price_ticks", "volume_lots")
     values["clearing"] = [dict(zip(names, row, strict=True)) for row in answer.clearing]
+    values["dark"] = [_dark_fields(one) for one in answer.dark]
     return values
+
+
+def _dark_fields(market: DarkMarketStatus) -> dict[str, Any]:
+    import msgspec
+
+    names = ("height", "code", "price_ticks", "volume_lots")
+    last = None if market.last is None else dict(zip(names, market.last, strict=True))
+    return {**msgspec.structs.asdict(market), "last": last}
 
 
 def _state(answer: StatusReply) -> str:
@@ -151,6 +162,21 @@ def _state(answer: StatusReply) -> str:
     if answer.convicted:
         state += ", convicted: " + " ".join(str(member) for member in answer.convicted)
     return state
+
+
+def dark_table(answers: dict[int, StatusReply | str]) -> Table:
+    """All members' dark markets in one table."""
+    rows: list[tuple[object, ...]] = []
+    for node, answer in sorted(answers.items()):
+        if isinstance(answer, str):
+            continue
+        keys = answer.dark_phase if not answer.dark_keys else " ".join(map(str, answer.dark_keys))
+        for one in answer.dark:
+            height, code, price_ticks, volume_lots = one.last or ("", "", "", "")
+            last = (height, code, price_ticks, volume_lots)
+            rows.append((node, keys, one.market, one.phase, one.batch, one.orders, one.collecting, *last))
+    columns = ("node", "dark keys", "market", "phase", "batch", "orders", "collecting")
+    return table("", (*columns, "last height", "outcome", "price", "volume"), rows)
 
 
 def status_table(answers: dict[int, StatusReply | str]) -> Table:

@@ -22,6 +22,7 @@ app = typer.Typer(no_args_is_help=True)
 SEEDS_MAX = 1_000_000
 SEED_MAX = (1 << 63) - 1
 WORKERS_MAX = 1_024
+DARK_SIZES = frozenset({5, 6, 9})
 
 FAULTS_HELP = """
 Faults by name, for --faults; "all", "none", "network", "restarts" and "byzantine" stand for
@@ -52,6 +53,9 @@ inconsistent_dealer (commitments that do not fit), mute_dealer, late_dealer, dou
 another dealer's headers), old_deal (one of another session), lying_complainer, feldman_withholder, bad_feldman,
 bad_extractor, false_ready. There "wipe" may take a member's secrets instead of its disk.
 
+Byzantine with a dark market (--dark), at most f members: dark_liar (wrong shares in some rounds), dark_equivocator
+(others to each half), dark_mute, dark_false_words (keys, deals, reports, results that are false).
+
 Byzantine where the committee is replaced (--keys rotated), at most f of every committee, joiners too: all of these, and
 two_committees (approves another committee as well), other_handover (hands over a sharing that is none), stays_behind
 (votes on in an epoch that is over).
@@ -80,12 +84,12 @@ class Keys(StrEnum):
     ROTATED = "rotated"
 
 
-def _parse_faults(text: str, keys: Keys = Keys.GIVEN) -> frozenset[str]:
+def _parse_faults(text: str, keys: Keys = Keys.GIVEN, *, dark: bool = False) -> frozenset[str]:
     from mpc_sequencer.core.errors import ConfigError
     from mpc_sequencer.sim.plan import parse_faults
 
     try:
-        return parse_faults(text, generated=keys is Keys.GENERATED, rotated=keys is Keys.ROTATED)
+        return parse_faults(text, generated=keys is Keys.GENERATED, rotated=keys is Keys.ROTATED, dark=dark)
     except ValueError as error:
         raise ConfigError(f"--faults: {error}", "for example --faults network,silent") from None
 
@@ -94,11 +98,14 @@ def _parse_faults(text: str, keys: Keys = Keys.GIVEN) -> frozenset[str]:
 def run(
     first_seed: Annotated[int, typer.Option(min=0, max=SEED_MAX - SEEDS_MAX, help="The first seed.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, max=SEEDS_MAX, help="How many seeds, for each size.")] = 100,
-    nodes: Annotated[str, typer.Option(help="Committee sizes, separated by commas.")] = "4,7,13",
+    nodes: Annotated[
+        str | None, typer.Option(help="Committee sizes, separated by commas. Default: 4,7,13; with --dark 5.")
+    ] = None,
     faults: Faults = "all",
     keys: Annotated[
         Keys, typer.Option(help="The threshold key: from the start, of the first blocks, or going to other committees.")
     ] = Keys.GIVEN,
+    dark: Annotated[bool, typer.Option("--dark", help="A dark market beside the plain one; sizes 5, 6 or 9.")] = False,
     workers: Workers = 0,
     state: Annotated[Path | None, typer.Option(help=STATE_HELP)] = None,
     as_json: AsJson = False,
@@ -106,22 +113,40 @@ def run(
     """Run seeds and report every violation. Exit status 1 where there is one."""
     from mpc_sequencer.sim.ledger import Ledger, make_soak
 
-    chosen = _parse_faults(faults, keys)
-    sizes = parse_sizes(nodes)
+    chosen = _parse_faults(faults, keys, dark=dark)
+    sizes = _sizes(nodes, keys, dark)
     tasks = [(seed, size, chosen) for seed in range(first_seed, first_seed + seeds) for size in sizes]
     if state is None:
-        _conclude(_collect(_simulate(tasks, keys, workers or None), len(tasks)), as_json)
+        _conclude(_collect(_simulate(tasks, keys, dark, workers or None), len(tasks)), as_json)
         return
-    with Ledger(state, make_soak(first_seed, sizes, chosen, keys)) as ledger:
+    with Ledger(state, make_soak(first_seed, sizes, chosen, "dark" if dark else keys)) as ledger:
         asked = [(seed, size) for seed, size, _ in tasks]
         earlier = [ledger.finished[one] for one in asked if one in ledger.finished]
         left = [task for task in tasks if task[:2] not in ledger.finished]
-        reports = _simulate(left, keys, workers or None)
+        reports = _simulate(left, keys, dark, workers or None)
         summary = _collect(_noted(reports, ledger), len(tasks), earlier)
     _conclude(summary, as_json)
 
 
-def _simulate(tasks: Sequence[tuple[int, int, frozenset[str]]], keys: Keys, workers: int | None) -> Iterator[RunReport]:
+def _sizes(text: str | None, keys: Keys, dark: bool) -> list[int]:
+    """The committee sizes of the runs; with a dark market those where as many may be faulty as without one."""
+    from mpc_sequencer.core.errors import ConfigError
+
+    if dark and keys is not Keys.GIVEN:
+        raise ConfigError(f"--dark with --keys {keys}", "a run with a dark market has its key from the start")
+    sizes = parse_sizes(text or ("5" if dark else "4,7,13"))
+    if dark and not set(sizes) <= DARK_SIZES:
+        raise ConfigError(f"--dark with {max(set(sizes) - DARK_SIZES)} members", "use 5, 6 or 9")
+    return list(sizes)
+
+
+def _simulate(
+    tasks: Sequence[tuple[int, int, frozenset[str]]], keys: Keys, dark: bool, workers: int | None
+) -> Iterator[RunReport]:
+    if dark:
+        from mpc_sequencer.sim.darkrun import simulate_many_dark
+
+        return simulate_many_dark(tasks, workers=workers)
     from mpc_sequencer.sim.rotated import simulate_many_rotated
     from mpc_sequencer.sim.run import simulate_many
 

@@ -84,7 +84,13 @@ class MarketQuery(Value, frozen=True, tag=38):
     levels: Annotated[int, Meta(ge=0, le=limits.BOOK_LEVELS_MAX)]
 
 
-ClientRequest = Submit | OrderQuery | StatusQuery | KeyQuery | EpochsQuery | ProofQuery | MarketQuery
+class DarkKeysQuery(Value, frozen=True, tag=39):
+    """Ask for the keys that dark orders are sealed to now."""
+
+    request: Uint
+
+
+ClientRequest = Submit | OrderQuery | StatusQuery | KeyQuery | EpochsQuery | ProofQuery | MarketQuery | DarkKeysQuery
 
 
 # --- member to client -------------------------------------------------------------------------------------------
@@ -160,6 +166,20 @@ class OrderReply(Value, frozen=True, tag=52):
     more: bool = False
 
 
+class DarkMarketStatus(Value, frozen=True):
+    """A dark market as a member has it: what its batch waits for (``collecting`` where none is under way), the number
+    of the last batch that was closed, the orders in it that are left, and those that collect for the next one. Of the
+    last orders that ended here since this start: height, outcome code of the first of them, price and volume, 0 where
+    nothing traded."""
+
+    market: MarketId
+    phase: Code
+    batch: Uint
+    orders: Uint
+    collecting: Uint
+    last: tuple[Uint, Code, Uint, Uint] | None
+
+
 class StatusReply(Value, frozen=True, tag=53):
     """A member's view of itself. ``node`` is its number in the committee of ``epoch``; the committee's size where it
     has no place there."""
@@ -194,6 +214,11 @@ class StatusReply(Value, frozen=True, tag=53):
     """Members that have spoken in this phase, and members that are to."""
     key_due_ms: Uint | None
     """The key is shared anew from the first block of this time on; None where a session runs or none is planned."""
+    dark_phase: Code = ""
+    """What the agreement on dark markets' keys waits for; ``done`` where there are keys, empty if nothing is dark."""
+    dark_keys: tuple[NodeIndex, ...] = ()
+    """Members that have a key which dark orders are sealed to."""
+    dark: tuple[DarkMarketStatus, ...] = ()
 
 
 class KeyReply(Value, frozen=True, tag=55):
@@ -245,6 +270,23 @@ class MarketReply(Value, frozen=True, tag=58):
     clearing: tuple[Uint, Uint, Uint] | None
 
 
+class DarkKeysReply(Value, frozen=True, tag=59):
+    """The keys of :class:`mpc_sequencer.dark.agreement.AgreedKeys` in ``epoch``, in the state after ``height``: by
+    party the key that its boxes are sealed to, empty for a party without; the hash of all else that was agreed. No
+    box keys at all where none are agreed on (or no market is dark); ``phase`` says what the agreement waits for. The
+    member's word alone: the id of the keys is in the leaf of each dark market."""
+
+    request: Uint
+    epoch: Uint
+    height: Uint
+    phase: Code
+    attempt: Uint
+    box_keys: Annotated[
+        tuple[Annotated[bytes, Meta(max_length=33)], ...], Meta(max_length=limits.COMMITTEE_MEMBERS_MAX)
+    ]
+    rest_hash: Hash32
+
+
 class Refused(Value, frozen=True, tag=54):
     """The request could not be read; the member closes the connection after it."""
 
@@ -265,5 +307,6 @@ ClientReply = (
     | EpochsReply
     | ProofReply
     | MarketReply
+    | DarkKeysReply
     | Refused
 )

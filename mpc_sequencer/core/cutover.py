@@ -60,6 +60,8 @@ def succession(core: NodeCore) -> tuple[Committee, bytes]:
         records=tuple(_inherited(core)),
     )
     core.keygen.shares.end()
+    if core.dark_voice is not None:
+        core.dark_voice.end()
     return following, encode(snapshot)
 
 

@@ -40,6 +40,7 @@ KEY_ENTROPY: Final = Tag("MPCSEQ/v1/key-entropy")  # boot entropy, then the last
 ENTROPY: Final = Tag("MPCSEQ/v1/entropy")  # boot entropy || counter: randomness handed to the core as a value
 DARK_BOXES: Final = Tag("MPCSEQ/v1/dark-boxes")  # SHA256 of each of an order's boxes, in party order
 DARK_TOPIC: Final = Tag("MPCSEQ/v1/dark-topic")  # genesis id || epoch u64: session of what members say of dark markets
+DARK_SEED: Final = Tag("MPCSEQ/v1/dark-seed")  # boot entropy || dark topic: a member's secret seed of the epoch's words
 DRAW: Final = Tag("MPCSEQ/v1/draw")  # coin || order_id: a batch's random priorities
 STATE_KEY: Final = Tag("MPCSEQ/v1/state-key")  # kind u8 || identifier: a leaf's place in the state tree
 STATE_LEAF: Final = Tag("MPCSEQ/v1/state-leaf")  # key || value

@@ -208,6 +208,14 @@ class CommitRecord(Value, frozen=True, tag=16):
     share: CommitShare
 
 
+class DarkAttemptRecord(Value, frozen=True, tag=17):
+    """This member has begun the computation of a dark batch, or will not: it never begins it (again)."""
+
+    epoch: Uint
+    market: Uint
+    batch: Uint
+
+
 class InputsRecord(Value, frozen=True, tag=15):
     """Chain inputs that continue the queue's hash chain from ``after_hash``; ``checkpoint`` is the one of this member's
     own chain that they lead to, None where it was not told of one with them."""
@@ -235,6 +243,7 @@ Record = (
     | RotationRecord
     | CommitRecord
     | InputsRecord
+    | DarkAttemptRecord
 )
 UNBINDING: Final = (HeadRecord, CertificateRecord)
 """Records that need no sync of their own: they promise nothing that a later one could break."""

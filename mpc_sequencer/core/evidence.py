@@ -29,6 +29,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from mpc_sequencer.core import domains
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ConfigError, ProtocolError
@@ -44,6 +45,7 @@ from mpc_sequencer.core.offences import (
     BrokenReceipt,
     CommitEquivocation,
     CopiedDeal,
+    DarkEquivocation,
     FalseComplaint,
     FalseFinality,
     FinalizeEquivocation,
@@ -82,7 +84,7 @@ from threshold import (
 
 MAGIC: Final = b"mpc_sequencer evidence v1\n"
 EVIDENCE_BYTES_MAX: Final = 1 << 24
-"""The largest offence, bad shares of a full batch with all its ciphertexts, is some 640 kB at the largest ciphertexts;
+"""The largest offence, bad shares of a full batch with all its ciphertexts, is some 4 MB at the largest ciphertexts;
 an epoch's proof takes some 3 kB among 4 members, and ten times that among 40."""
 EVIDENCE_STARTS_MAX: Final = 1_024
 
@@ -134,6 +136,8 @@ def verify(offence: Offence, committee: Committee) -> Verdict:
             detail = _results(offence, committee)
         case CommitEquivocation():
             detail = _commits(offence, committee)
+        case DarkEquivocation():
+            detail = _dark_shares(offence, committee)
         case LogFork():
             detail = _log_fork(offence, committee)
         case BadCoinShare():
@@ -255,6 +259,16 @@ def _key_session(offence: KeyOffence, committee: Committee) -> str:
     for message in (offence.dealt.deal, second):
         _signed(message, committee)
     return judge_deal(offence, session_plan(committee, 0, offence.dealt.attempt))
+
+
+# --- dark batches -------------------------------------------------------------------------------------------------
+def _dark_shares(offence: DarkEquivocation, committee: Committee) -> str:
+    party, number = offence.party, offence.round
+    for said in (offence.first, offence.second):
+        struct_hash = domains.DARK_SHARES_TYPE(offence.session, party, number, said.message_hash)
+        _check_signature(party, struct_hash, said.signature, "DarkShares", committee)
+    _differ("DarkShares.message", offence.first.message_hash, offence.second.message_hash)
+    return f"two messages of round {number} of the computation {offence.session.hex()[:16]}"
 
 
 # --- settlement and log -------------------------------------------------------------------------------------------

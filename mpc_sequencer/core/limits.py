@@ -25,7 +25,7 @@ LISTINGS_PER_MEMBER_MAX: Final = 65_536  # live listings of a member for ids tha
 LISTS_PER_BLOCK_MAX: Final = 2 * LISTS_PER_MEMBER_MAX * COMMITTEE_MEMBERS_MAX  # more than all honest members may hold
 INCARNATIONS_MAX: Final = 1  # new incarnations of a member in an epoch
 BATCH_ORDERS_MAX: Final = 512
-BATCH_LARGE_BYTES_MAX: Final = 3 << 20  # buckets of a batch's large orders; evidence about a batch holds all of it
+BATCH_LARGE_BYTES_MAX: Final = 3 << 20  # buckets of a batch's large orders; BODIES_KEPT_HEIGHTS of them are in memory
 RECEIVE_WINDOW_ORDERS: Final = 1_024  # solid orders, and as many shaded ones, compared at a time
 BLOCK_TIME_SKEW_MS_MAX: Final = 2_000
 INPUTS_PER_BLOCK_MAX: Final = 256  # chain inputs; the rest of what a checkpoint covers is carried
@@ -127,6 +127,17 @@ DARK_ORDERS_PER_ACCOUNT_MAX: Final = 64  # of an account, in one batch: cover ne
 DARK_WINDOW_MS: Final = 4_000  # block time in which a phase of the log waits for members, whoever is silent
 DARK_RUN_MS: Final = 30_000  # block time that a computation has until its batch is void
 DARK_RETRY_MS: Final = 10_000  # until keys are agreed on anew after an agreement that failed
+DARK_ROUNDS_MAX: Final = 128  # of one computation
+DARK_SHARES_BYTES_MAX: Final = (1 << 18) + 64  # a member's shares of one round: 21,845 of them
+DARK_TRANSCRIPT_PARTS_MAX: Final = 2_048  # entries of the log that hold one computation's transcript
+
+# --- dark markets (local) -----------------------------------------------------------------------------------------
+DARK_ROUND_MS: Final = 1_000  # the others of a round are waited for so long once n-t have spoken
+DARK_RUN_LOCAL_MS: Final = 25_000  # a computation that takes longer is given up a little before its batch is void
+DARK_EARLY_BYTES_MAX: Final = 1 << 20  # of one member, for computations that have not begun here; the newest stay
+DARK_RUN_BYTES_MAX: Final = 2 << 20  # of one member, in one computation: twice what the largest takes
+DARK_RUNS_MAX: Final = 8  # computations at a time; a member takes no part in more
+DARK_CLOSED_KEPT: Final = 64  # computations that are over, whose late messages are known for what they are
 
 # --- settlement (consensus) ---------------------------------------------------------------------------------------
 SETTLEMENT_RANGE_HEIGHTS: Final = 64

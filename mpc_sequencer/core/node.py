@@ -25,6 +25,7 @@ from mpc_sequencer.core.catchup import CatchUp
 from mpc_sequencer.core.chain import Chain
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.convictions import Convictions
+from mpc_sequencer.core.darkside import dark_voice
 from mpc_sequencer.core.darkwords import DarkWords, parties_of
 from mpc_sequencer.core.effects import (
     Append,
@@ -130,8 +131,7 @@ class NodeCore:
         self.heads_seen = 0
         self._pending_final: tuple[bytes, Certificate] | None = None
         self._pending_since_ms = 0
-        self.last_final_ms = 0
-        self.last_batch_orders = 0
+        self.last_final_ms = self.last_batch_orders = 0
         """How many orders the last final block batched."""
         self.farewell: tuple[SettlementShare | CommitShare, ...] = ()
         """This member's signatures over ranges of the epoch before, for members that are still in it."""
@@ -139,6 +139,7 @@ class NodeCore:
         """When a joiner last offered its messages; 0 where it has a new one."""
         self.effects: list[Effect] = []
         self.keygen = KeySessions(self, signer, secrets, secret, entropy)
+        self.dark_voice = dark_voice(self, signer, secrets, entropy)
 
     # --- the shell's side ---------------------------------------------------------------------------------------
     def start(self, now_ms: int) -> list[Effect]:
@@ -158,8 +159,7 @@ class NodeCore:
         self.log_opened = True
         self.effects.append(Append(GenesisEntry(self.committee.genesis_id, self.log_key)))
         for first in range(0, len(self._inputs), INPUTS_PER_ENTRY):
-            chunk = self._inputs[first : first + INPUTS_PER_ENTRY]
-            self.effects.append(Append(InputsEntry(first, chunk)))
+            self.effects.append(Append(InputsEntry(first, self._inputs[first : first + INPUTS_PER_ENTRY])))
 
     def step(self, event: Event, now_ms: int) -> list[Effect]:
         """Take one event. Never raises for what a peer or client sent."""
@@ -240,6 +240,7 @@ class NodeCore:
             or self.peers.has_work()
             or self.catchup.has_work()
             or self.keygen.has_work()
+            or (self.dark_voice is not None and self.dark_voice.has_work())
         )
 
     def work(self, now_ms: int) -> list[Effect]:
@@ -259,6 +260,8 @@ class NodeCore:
         self.peers.work(now_ms)
         self.catchup.work(now_ms)
         self.keygen.work()
+        if self.dark_voice is not None:
+            self.dark_voice.work()
         return self.collect()
 
     def flush(self, now_ms: int) -> list[Effect]:
@@ -269,6 +272,8 @@ class NodeCore:
         self.retry_final(now_ms)
         self.standing.flush()
         self.keygen.flush()
+        if self.dark_voice is not None:
+            self.dark_voice.flush(now_ms)
         self.statements.list_key_messages()
         if self.node >= self.committee.n and now_ms - self.offered_ms >= OFFER_MS:
             self.offered_ms = now_ms
@@ -322,8 +327,7 @@ class NodeCore:
         return self.chain.final_state.last_lists[self.node][0]
 
     def _forget_orders(self, now_ms: int) -> None:
-        executed_height = self.execution.executed_height
-        listed_through = self.listed_through()
+        executed_height, listed_through = self.execution.executed_height, self.listed_through()
         self.pool.retire(min(executed_height, self.chain.final_height - limits.BODIES_KEPT_HEIGHTS), listed_through)
         self.pool.expire(now_ms, executed_height, listed_through)
 
@@ -339,8 +343,9 @@ class NodeCore:
         if self.chain.ended:
             wanted = (self.fetcher.next_due_ms(), self.catchup.next_due_ms(), now_ms + limits.FETCH_RETRY_MS)
             return max(min(at_ms, *(one for one in wanted if one is not None)), now_ms + 1)
+        clock_ms = None if self.dark_voice is None else self.dark_voice.runs.due_ms()
         fetches = (self.fetcher.next_due_ms(), self.catchup.next_due_ms())
-        for due in (self.own_lists.due_ms(), deadline_ms, *fetches):
+        for due in (self.own_lists.due_ms(), deadline_ms, clock_ms, *fetches):
             if due is not None and due < at_ms:
                 at_ms = due
         later = [self.last_final_ms + limits.HEARTBEAT_MS]

@@ -22,6 +22,7 @@ from mpc_sequencer.core.types import (
     OrderList,
     PointBytes,
     Receipt,
+    SignatureBytes,
     Value,
     Vote,
 )
@@ -168,6 +169,23 @@ class CommitEquivocation(Value, frozen=True, tag=14):
     second: CommitShare
 
 
+class SaidShares(Value, frozen=True):
+    """What a member signed of its shares of a round: the hash of the message."""
+
+    message_hash: Hash32
+    signature: SignatureBytes
+
+
+class DarkEquivocation(Value, frozen=True, tag=15):
+    """Two different messages of one round of a dark batch's computation."""
+
+    session: Hash32
+    party: NodeIndex
+    round: Annotated[int, Meta(ge=0, lt=limits.DARK_ROUNDS_MAX)]
+    first: SaidShares
+    second: SaidShares
+
+
 Offence = (
     ListEquivocation
     | NotarizeEquivocation
@@ -183,6 +201,7 @@ Offence = (
     | FalseComplaint
     | CopiedDeal
     | CommitEquivocation
+    | DarkEquivocation
 )
 
 KIND_NAMES: Final[dict[type, str]] = {
@@ -200,6 +219,7 @@ KIND_NAMES: Final[dict[type, str]] = {
     FalseComplaint: "false-complaint",
     CopiedDeal: "copied-deal",
     CommitEquivocation: "commit-equivocation",
+    DarkEquivocation: "dark-equivocation",
 }
 
 
@@ -224,3 +244,5 @@ def accused(offence: Offence) -> int:
             return offence.answer.node
         case CopiedDeal():
             return offence.copy.node
+        case DarkEquivocation():
+            return offence.party

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from mpc_sequencer.core import limits
+from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.transcript import ChainInput
 from mpc_sequencer.core.types import (
     Block,
@@ -161,6 +161,24 @@ class InputsMessage(Value, frozen=True, tag=21):
     inputs: Annotated[tuple[ChainInput, ...], Meta(min_length=1, max_length=256)]
 
 
+class DarkShares(Value, frozen=True, tag=22):
+    """A party's shares of one round of a dark batch's computation. ``message`` is the encoded
+    :class:`mpc_sequencer.dark.transcript.RoundShares`; ``session`` and ``round`` are those in it. Signed, so that what
+    it said can be shown; in a member's log once the computation is over (docs/protocol-log.md)."""
+
+    session: Hash32
+    party: NodeIndex
+    round: Annotated[int, Meta(ge=0, lt=limits.DARK_ROUNDS_MAX)]
+    message: Annotated[bytes, Meta(min_length=1, max_length=limits.DARK_SHARES_BYTES_MAX)]
+    signature: SignatureBytes
+
+    def message_hash(self) -> bytes:
+        return domains.KEY_PAYLOAD(self.message)
+
+    def struct_hash(self) -> bytes:
+        return domains.DARK_SHARES_TYPE(self.session, self.party, self.round, self.message_hash())
+
+
 PeerMessage = (
     PeerHello
     | ListMessage
@@ -182,4 +200,5 @@ PeerMessage = (
     | KeyBodies
     | FetchInputs
     | InputsMessage
+    | DarkShares
 )

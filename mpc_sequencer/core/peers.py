@@ -22,6 +22,7 @@ from mpc_sequencer.core.messages import (
     BundleMessage,
     CertificateMessage,
     CommitShare,
+    DarkShares,
     FetchBlock,
     FetchBodies,
     FetchBundle,
@@ -159,6 +160,10 @@ class PeerHandlers:
                     core.chain_view.add(inputs, count - len(inputs), after_hash, inputs_hash)
                     core.fetcher.got_inputs(inputs_hash)
                     core.arrivals += 1
+            case DarkShares():
+                if core.dark_voice is None:
+                    raise ProtocolError("dark.none", "PeerMessage", "DarkShares", "a deployment with a dark market")
+                core.dark_voice.runs.heard(node, message)
             case FetchLog():
                 if self._slices.take(node, now_ms):
                     core.effects.append(ServeLog(node, message))
@@ -184,6 +189,8 @@ class PeerHandlers:
             core.effects.append(Send(node, ListMessage(order_list)))
         core.simplex.resend(node)
         core.effects += [Send(node, share) for share in core.ranges.own_shares()]
+        if core.dark_voice is not None:
+            core.dark_voice.runs.welcome(node)
         known = node < core.committee.n
         theirs = core.lists.by_hash(node, *core.lists.held_through(node)) if known else None
         if theirs is not None:  # a peer whose disk is an old copy learns it from its own word

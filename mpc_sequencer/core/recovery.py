@@ -32,6 +32,7 @@ from mpc_sequencer.core.effects import (
     CertificateRecord,
     CommitReady,
     CommitRecord,
+    DarkAttemptRecord,
     Effect,
     HeldKeyRecord,
     HeldRecord,
@@ -182,6 +183,8 @@ def _records(core: NodeCore) -> Iterable[Record]:
         yield VoteRecord(vote)
     for share in core.ranges.own_commits():
         yield CommitRecord(share)
+    if core.dark_voice is not None:
+        yield from core.dark_voice.runs.records()
 
 
 def _held_orders(core: NodeCore) -> Iterator[Record]:
@@ -320,6 +323,8 @@ def _recall(core: NodeCore, record: Record, open_ids: dict[bytes, int], now_ms: 
             core.standing.recall(record)
         case CommitRecord(share) if share.commit.epoch == core.committee.epoch:
             core.ranges.recall_commit(share)
+        case DarkAttemptRecord() if core.dark_voice is not None:
+            core.dark_voice.runs.recall(record)
         case ProposalRecord(block):
             core.peers.hold_block(block, core.node)
         case _:

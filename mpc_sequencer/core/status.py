@@ -11,8 +11,10 @@ import msgspec
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.actions import AMOUNT_BYTES
+from mpc_sequencer.core.darkstatus import DarkBoard, dark_keys_reply, dark_status
 from mpc_sequencer.core.effects import Recall, Reply
 from mpc_sequencer.core.messages import (
+    DarkKeysQuery,
     EpochsQuery,
     ExecutedRow,
     KeyQuery,
@@ -25,7 +27,7 @@ from mpc_sequencer.core.messages import (
     StatusReply,
 )
 from mpc_sequencer.core.types import Uint, Value
-from mpc_sequencer.market import HeightResult
+from mpc_sequencer.market import Engine, HeightResult
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 OUTCOMES_KEPT: Final = 4_096  # some seconds under load; older ones are on the disk
 CLEARINGS_KEPT: Final = 64
 NO_NOTIONAL: Final = bytes(AMOUNT_BYTES)
-Query = OrderQuery | KeyQuery | EpochsQuery | StatusQuery | MarketQuery
+Query = OrderQuery | KeyQuery | EpochsQuery | StatusQuery | MarketQuery | DarkKeysQuery
 
 
 class BoardValue(Value, frozen=True):
@@ -52,7 +54,7 @@ def answer(core: NodeCore, client: int, query: Query) -> Reply | Recall:
     match query:
         case OrderQuery(number, order_id, after_height, watch):
             if watch:
-                core.gateway.watch(client, order_id, core.execution.engine.open_order(order_id) is not None)
+                core.gateway.watch(client, order_id, _is_open(core.execution.engine, order_id))
             height = core.pool.sequenced_height(order_id)
             reply = core.board.order(number, order_id, height)
             # what this member has forgotten, or executed some time ago, and what came after, its shell may still have
@@ -67,6 +69,18 @@ def answer(core: NodeCore, client: int, query: Query) -> Reply | Recall:
             return Reply(client, core.board.status(number, core))
         case MarketQuery():
             return Reply(client, _market(core, query))
+        case DarkKeysQuery(number):
+            return Reply(client, dark_keys_reply(core, number))
+
+
+def _is_open(engine: Engine, order_id: bytes) -> bool:
+    """Whether later heights may still do something to an order: it is open, or waits for its dark batch."""
+    if engine.open_order(order_id) is not None:
+        return True
+    desk = engine.desk
+    return desk is not None and any(
+        order_id == one.order_id for market in desk.markets for one in desk.book(market).orders()
+    )
 
 
 def _market(core: NodeCore, query: MarketQuery) -> MarketReply:
@@ -122,6 +136,7 @@ class StatusBoard:
         self._peers: set[int] = set()
         self._outcomes: OrderedDict[bytes, tuple[int, ExecutedRow]] = OrderedDict()
         self._clearings: deque[tuple[int, int, int, int]] = deque(maxlen=CLEARINGS_KEPT)
+        self.dark = DarkBoard()
         self.sequenced = 0
         self.sequenced_saved = 0
         """Orders sequenced up to the snapshot that this life began with."""
@@ -158,8 +173,11 @@ class StatusBoard:
         self.settlement_gas += gas_used
         return True
 
-    def executed(self, outcome: HeightResult, rows: dict[bytes, ExecutedRow]) -> None:
+    def executed(
+        self, outcome: HeightResult, rows: dict[bytes, ExecutedRow], dark_markets: tuple[int, ...] = ()
+    ) -> None:
         """Remember a height's outcomes and clearings."""
+        self.dark.executed(outcome, dark_markets)
         self.fills += len(outcome.fills)
         for market, price_ticks, volume_lots in outcome.clearing:
             self._clearings.append((outcome.height, market, price_ticks, volume_lots))
@@ -186,6 +204,7 @@ class StatusBoard:
     def status(self, request: int, core: NodeCore) -> StatusReply:
         """The whole; the shell fills in what only it knows (CPU time, memory)."""
         key_attempt, key_heard, key_expected = core.keygen.progress
+        dark_phase, dark_keys, dark = dark_status(core)
         return StatusReply(
             request=request,
             node=core.node,
@@ -211,4 +230,7 @@ class StatusBoard:
             key_heard=key_heard,
             key_expected=key_expected,
             key_due_ms=None if core.keygen.running is not None else core.keygen.due_ms,
+            dark_phase=dark_phase,
+            dark_keys=dark_keys,
+            dark=dark,
         )

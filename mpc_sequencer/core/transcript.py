@@ -34,11 +34,13 @@ from mpc_sequencer.core.types import (
     Unopenable,
     Value,
 )
+from mpc_sequencer.market.types import MarketId
 from mpc_sequencer.settlement.claims import OrderCommit
 
 SETTLEMENT_DELTAS_BYTES_MAX = 54_000
 INPUTS_PER_ENTRY_MAX = 256
 INPUTS_ENTRY_BYTES_MAX = 48_000
+DARK_PART_BYTES_MAX = 60_000
 INPUT_DEPOSIT = 1
 INPUT_BOND = 2
 INPUT_FORCED = 3
@@ -198,6 +200,20 @@ class KeyEntry(Value, frozen=True, tag=14):
     message: KeyMessage
 
 
+class DarkEntry(Value, frozen=True, tag=18):
+    """A part of the transcript of a dark batch's computation in which this member took part: ``data`` is the next piece
+    of the encoded :class:`mpc_sequencer.dark.signed.SignedTranscript`. All ``parts`` follow each other; parts that a
+    crash cut off do not come any more."""
+
+    epoch: Uint
+    market: MarketId
+    batch: Uint
+    session: Hash32
+    part: Annotated[int, Meta(ge=0, lt=limits.DARK_TRANSCRIPT_PARTS_MAX)]
+    parts: Annotated[int, Meta(ge=1, le=limits.DARK_TRANSCRIPT_PARTS_MAX)]
+    data: Annotated[bytes, Meta(min_length=1, max_length=DARK_PART_BYTES_MAX)]
+
+
 LogEntry = (
     GenesisEntry
     | InputsEntry
@@ -215,6 +231,7 @@ LogEntry = (
     | KeyEntry
     | DeltasEntry
     | CommitEntry
+    | DarkEntry
 )
 
 
@@ -253,3 +270,5 @@ def entry_key(entry: LogEntry) -> tuple[object, ...]:
             return ("settled", last_height)
         case KeyEntry(message):
             return ("key", message.message_id())
+        case DarkEntry(epoch, market, batch, _, part):
+            return ("dark", epoch, market, batch, part)

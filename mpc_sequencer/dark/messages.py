@@ -5,8 +5,9 @@ topic*: signed by their author, listed, and lifted by a final block like any key
 auditor take up the same words in the same order. Of each kind, market and batch (or attempt of the keys) the first
 word of a member counts; :func:`place` names what a word is about.
 
-What sends members' shares to each other while a batch is computed is :class:`DarkShares`: signed by its member, not
-logged until the computation is over, and then in the log's transcript with its signature.
+What sends members' shares to each other while a batch is computed is
+:class:`mpc_sequencer.core.messages.DarkShares`: signed by its member, not logged until the computation is over, and
+then in the log's transcript with its signature.
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from msgspec import Meta
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.actions import MarketNumber
 from mpc_sequencer.core.codec import decode, encode
-from mpc_sequencer.core.types import Hash32, NodeIndex, PointBytes, SignatureBytes, Uint, Value
+from mpc_sequencer.core.types import Hash32, PointBytes, Uint, Value
 from mpc_sequencer.dark.field import ELEMENT_BYTES
-from mpc_sequencer.dark.transcript import MESSAGE_BYTES_MAX
 
 SCALAR_BYTES: Final = 32
 PROOF_BYTES: Final = 64
@@ -154,17 +154,3 @@ def place(word: Word) -> Place:
 def topic(genesis_id: bytes, epoch: int) -> bytes:
     """The session of key messages under which an epoch's members speak of dark markets."""
     return domains.DARK_TOPIC(genesis_id, epoch.to_bytes(8, "big"))
-
-
-class DarkShares(Value, frozen=True):
-    """A party's shares of one round of a computation, from member to member. ``message`` is
-    :class:`mpc_sequencer.dark.transcript.RoundShares`, encoded; ``session`` and ``round`` are those in it."""
-
-    session: Hash32
-    party: NodeIndex
-    round: Annotated[int, Meta(ge=0, lt=1 << 16)]
-    message: Annotated[bytes, Meta(min_length=1, max_length=MESSAGE_BYTES_MAX)]
-    signature: SignatureBytes
-
-    def struct_hash(self) -> bytes:
-        return domains.DARK_SHARES_TYPE(self.session, self.party, self.round, domains.KEY_PAYLOAD(self.message))

@@ -1,16 +1,17 @@
 """A member's secret side of the desk: what it says, and the computations that it takes part in.
 
 Everything secret follows from the epoch's seed (:class:`mpc_sequencer.dark.keyparty.KeyParty`) and the log, so a party
-that restarts says the same words again. What its boxes hold is kept in memory until the market's next batch, so that
-each box is opened once.
+that restarts says the same words again. What its boxes hold is kept in memory while their orders are held, so that each
+box is opened once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NoReturn
 
 from mpc_sequencer.dark import degree
-from mpc_sequencer.dark.bookstate import OPENINGS, REPORTS, BatchState
+from mpc_sequencer.dark.bookstate import OPENINGS, REPORTS, BatchState, HeldOrder
 from mpc_sequencer.dark.desk import Compute, Desk, SayAnswer, SayDeal, SayKey, SayOpenings, SayReport, Task
 from mpc_sequencer.dark.field import ELEMENT_BYTES, SharedRows, to_bytes
 from mpc_sequencer.dark.keyparty import KeyParty
@@ -36,7 +37,7 @@ class DarkParty:
     def __init__(self, seed: bytes | bytearray, party: int) -> None:
         self.party = party
         self._keys = KeyParty(seed, party)
-        self._opened: dict[int, tuple[int, dict[bytes, bytes | None]]] = {}
+        self._opened: dict[int, dict[bytes, bytes | None]] = {}
         self._prss: tuple[bytes, PrssKeys] | None = None
 
     def __repr__(self) -> str:
@@ -103,18 +104,34 @@ class DarkParty:
 
     def _open(self, desk: Desk, market: int) -> dict[bytes, bytes | None]:
         """By order id what this party's boxes of the batch under way hold, None for a bad one."""
-        book = desk.book(market)
-        batch = book.state.batch
+        batch = desk.book(market).state.batch
         assert batch is not None
-        if self._opened.get(market, (0, {}))[0] != batch.number:
-            self._opened[market] = batch.number, {}
-        opened = self._opened[market][1]
-        agreed, secret, _ = self._agreed(desk)
-        key = agreed.box_keys[self.party]
-        for one in batch.orders:
-            if one.order_id not in opened:
-                opened[one.order_id] = open_box(book.params, one.action, self.party, secret, key)
+        opened = self._held(desk, market)
+        self._open_boxes(desk, market, [one for one in batch.orders if one.order_id not in opened])
         return opened
+
+    def _held(self, desk: Desk, market: int) -> dict[bytes, bytes | None]:
+        """What was opened so far of the orders that the market holds now."""
+        held = {one.order_id for one in desk.book(market).orders()}
+        opened = self._opened.get(market, {})
+        self._opened[market] = opened = {order_id: row for order_id, row in opened.items() if order_id in held}
+        return opened
+
+    def _open_boxes(self, desk: Desk, market: int, orders: Iterable[HeldOrder]) -> None:
+        agreed, secret, _ = self._agreed(desk)
+        key, params, opened = agreed.box_keys[self.party], desk.book(market).params, self._opened[market]
+        for one in orders:
+            opened[one.order_id] = open_box(params, one.action, self.party, secret, key)
+
+    def open_some(self, desk: Desk, most: int) -> bool:
+        """Open up to ``most`` boxes of orders that are held, ahead of the report on them; whether more are left."""
+        for market in desk.markets:
+            opened = self._held(desk, market)
+            left = [one for one in desk.book(market).orders() if one.order_id not in opened]
+            self._open_boxes(desk, market, left[:most])
+            if len(left) >= most:
+                return True
+        return False
 
     def _report(self, desk: Desk, market: int) -> ReportSaid:
         batch, params = self._batch(desk, market, REPORTS), desk.book(market).params

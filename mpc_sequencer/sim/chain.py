@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from mpc_sequencer.core.actions import BUY, IOC
 from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.effects import ChainSeen
+from mpc_sequencer.core.limits import FORCED_BYTES_MAX
 from mpc_sequencer.core.transcript import INPUT_BOND, INPUT_DEPOSIT, INPUT_FORCED, ChainInput
 from mpc_sequencer.core.types import Checkpoint, Envelope
 from mpc_sequencer.sim.deployment import Deployment, Trader
@@ -113,7 +114,9 @@ class SimulatedChain:
         if kind == "twice" and self.forced:
             return self.forced[-1].body, b""
         if kind == "listed" and self._sent:
-            return encode(self._sent[self._rng.choice(sorted(self._sent))]), b""
+            listed = encode(self._sent[self._rng.choice(sorted(self._sent))])
+            if len(listed) <= FORCED_BYTES_MAX:  # the contract takes no larger one
+                return listed, b""
         trader = d.traders[-1] if kind == "poor" else self._trader()
         begins_ms = now_ms + (60_000 if kind == "later" else -MARGIN_MS)
         life_ms = MARGIN_MS + (40 if kind == "short" else 120_000)

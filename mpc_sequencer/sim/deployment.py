@@ -22,7 +22,7 @@ from mpc_sequencer.core.signing import Signer, address_of
 from mpc_sequencer.core.transcript import INPUT_BOND, INPUT_DEPOSIT, ChainInput
 from mpc_sequencer.core.types import Checkpoint, Envelope, NextCommittee, NextMember
 from mpc_sequencer.market import AUCTION, RECEIVE, Market
-from mpc_sequencer.market.types import OrderPolicy
+from mpc_sequencer.market.types import DARK, DarkGrid, OrderPolicy
 from mpc_sequencer.settlement.payloads import next_inputs_hash
 from threshold import Label, SecretShare, deal, seal
 
@@ -48,6 +48,28 @@ MARKET: Final = Market(
     reference_price_ticks=618_000,
     symbol="BTCUSDT",
     policy=AUCTION,
+)
+
+
+DARK_MARKET: Final = Market(
+    id=1,
+    base_asset=BASE_ASSET,
+    quote_asset=QUOTE_ASSET,
+    base_units_per_lot=100_000,
+    quote_units_per_tick_lot=100,
+    reference_price_ticks=618_000,
+    symbol="BTCUSDT-DARK",
+    policy=DARK,
+    taker_fee_ppm=250,
+    dark=DarkGrid(
+        ticks=8,
+        price_first_ticks=617_960,
+        price_step_ticks=10,
+        quantity_bits=4,
+        slack_bits=28,
+        orders_max=12,
+        interval_ms=1_500,
+    ),
 )
 
 
@@ -108,7 +130,9 @@ class Deployment:
             ),
         )
 
-    def label(self, sponsor: bytes, now_ms: int, *, life_ms: int = 120_000) -> Label:
+    def label(
+        self, sponsor: bytes, now_ms: int, *, life_ms: int = 120_000, size_bucket: int = SIZE_BUCKET
+    ) -> Label:
         return Label(
             chain_id=CHAIN_ID,
             settlement=SETTLEMENT,
@@ -116,7 +140,7 @@ class Deployment:
             sponsor=sponsor,
             valid_from_ms=now_ms,
             valid_until_ms=now_ms + life_ms,
-            size_bucket=SIZE_BUCKET,
+            size_bucket=size_bucket,
         )
 
     def sigma(self) -> bytes:
@@ -180,13 +204,14 @@ def make_deployment(
     joiners: int = 0,
     chain_terms: tuple[int, int, int] = (1, 0, 0),
     fees_ppm: tuple[int, int] = (0, 0),
+    dark: Market | None = None,
 ) -> Deployment:
     """A committee of ``n`` and ``traders`` funded accounts, of which the last ``poor_traders`` have a bond for
     POOR_BOND_ORDERS orders only. ``policy`` is the market's. The members hold a sharing of the threshold key from the
     start, or (``generated``) generate it in the first blocks. ``joiners`` more people have keys and no place yet.
-    ``chain_terms`` are the chain's step, and forced orders' delay and spacing, in its blocks; ``fees_ppm`` what the
-    market takes of makers and of takers."""
-    t = threshold if threshold is not None else n - (n - 1) // (4 if policy == RECEIVE else 3)
+    ``dark`` is another market, whose batches are computed over shares. ``chain_terms`` are the chain's step, and forced
+    orders' delay and spacing, in its blocks; ``fees_ppm`` what the market takes of makers and of takers."""
+    t = threshold if threshold is not None else n - (n - 1) // (3 if policy != RECEIVE and dark is None else 4)
     dealing = deal(n, t, secret=None, entropy=_draw(seed % DEALINGS, "deal"))
     signers = sorted(
         (Signer(_draw(seed, "consensus", i)) for i in range(n)), key=lambda signer: signer.address
@@ -213,8 +238,9 @@ def make_deployment(
         assets=(address_of(signers[0].public_key), address_of(signers[1].public_key)),
         markets=(
             msgspec.structs.replace(MARKET, policy=policy, maker_fee_ppm=fees_ppm[0], taker_fee_ppm=fees_ppm[1]),
+            *(() if dark is None else (dark,)),
         ),
-        fee_account=FEE_ACCOUNT if any(fees_ppm) else bytes(20),
+        fee_account=FEE_ACCOUNT if any(fees_ppm) or dark is not None else bytes(20),
         checkpoint=Checkpoint(1, _draw(seed, "chain block"), len(inputs), inputs_hash),
         time_ms=START_MS,
         key_refresh_ms=key_refresh_ms,

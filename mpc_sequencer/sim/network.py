@@ -25,7 +25,7 @@ from typing import Final
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.messages import PeerMessage
 from mpc_sequencer.sim.outages import NO_HOST_FAULTS, HostPlan, draw_hosts
-from mpc_sequencer.sim.plan import ROTATION_FAULT_KINDS, MemberFaults, chain_blind, chain_late_ms, member_faults
+from mpc_sequencer.sim.plan import EVERY_FAULT_KIND, MemberFaults, chain_blind, chain_late_ms, member_faults
 
 FAULTS_BEGIN_MS: Final = 200
 FAULTS_END_MS: Final = 3_000
@@ -175,12 +175,12 @@ class FaultPlan:
 def make_plan(
     seed: int, nodes: int, faults: frozenset[str], *, members: MemberFaults | None = None, spare: int | None = None
 ) -> FaultPlan:
-    """Draw the faults of a run. ``faults`` holds names of :data:`ROTATION_FAULT_KINDS`. ``members``: who is faulty,
+    """Draw the faults of a run. ``faults`` holds names of :data:`EVERY_FAULT_KIND`. ``members``: who is faulty,
     where that is not to be drawn, and ``spare`` how many more may be down at a time then."""
     rng = random.Random(f"{seed}/{nodes}/network")
-    unknown = faults - ROTATION_FAULT_KINDS
+    unknown = faults - EVERY_FAULT_KIND
     if unknown:
-        raise ValueError(f"unknown faults {sorted(unknown)}, expected some of {sorted(ROTATION_FAULT_KINDS)}")
+        raise ValueError(f"unknown faults {sorted(unknown)}, expected some of {sorted(EVERY_FAULT_KIND)}")
     members = member_faults(seed, nodes, faults) if members is None else members
     names = sorted(region_round_trips_ms())
     regions = tuple(rng.choice(names) for _ in range(nodes)) if "regions" in faults and rng.random() < 0.4 else ()

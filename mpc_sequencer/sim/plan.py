@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from mpc_sequencer.sim.byzantine import BEHAVIOURS, KEY_BEHAVIOURS, ROTATION_BEHAVIOURS
+from mpc_sequencer.sim.byzantine import BEHAVIOURS, DARK_BEHAVIOURS, KEY_BEHAVIOURS, ROTATION_BEHAVIOURS
 
 NETWORK_FAULTS: Final = frozenset(
     {
@@ -35,10 +35,13 @@ RESTART_FAULTS: Final = frozenset({"restart", "powercut", "torn", "slow_disk", "
 HOST_FAULTS: Final = ("crash", "clock", "wipe")
 """What makes a member faulty though it is honest."""
 FAULT_KINDS: Final = NETWORK_FAULTS | RESTART_FAULTS | frozenset(HOST_FAULTS) | frozenset(BEHAVIOURS)
+DARK_FAULT_KINDS: Final = FAULT_KINDS | frozenset(DARK_BEHAVIOURS)
+"""Those of a run with a dark market."""
 KEY_FAULT_KINDS: Final = FAULT_KINDS | frozenset(KEY_BEHAVIOURS)
 """Those of a run that begins with a key generation."""
 ROTATION_FAULT_KINDS: Final = KEY_FAULT_KINDS | frozenset(ROTATION_BEHAVIOURS)
 """Those of a run in which the committee is replaced."""
+EVERY_FAULT_KIND: Final = ROTATION_FAULT_KINDS | DARK_FAULT_KINDS
 
 
 CHAIN_LATE_MS_MAX: Final = 2_500
@@ -59,17 +62,21 @@ class MemberFaults:
         return frozenset((*self.crashed, *self.beyond_skew, *self.wiped, *(node for node, _ in self.behaviours)))
 
 
-def parse_faults(text: str, *, generated: bool = False, rotated: bool = False) -> frozenset[str]:
+def parse_faults(
+    text: str, *, generated: bool = False, rotated: bool = False, dark: bool = False
+) -> frozenset[str]:
     """``all``, ``none``, or names separated by commas; ``byzantine``, ``network`` and ``restarts`` stand for groups.
-    ``generated``: the run begins with a key generation; ``rotated``: its committee is replaced.
+    ``generated``: the run begins with a key generation; ``rotated``: its committee is replaced; ``dark``: a market is
+    dark.
 
     Raises ``ValueError`` for an unknown name.
     """
     kinds = ROTATION_FAULT_KINDS if rotated else KEY_FAULT_KINDS if generated else FAULT_KINDS
+    kinds = DARK_FAULT_KINDS if dark else kinds
     groups = {
         "all": kinds,
         "none": frozenset[str](),
-        "byzantine": kinds & {*BEHAVIOURS, *KEY_BEHAVIOURS, *ROTATION_BEHAVIOURS},
+        "byzantine": kinds & {*BEHAVIOURS, *KEY_BEHAVIOURS, *ROTATION_BEHAVIOURS, *DARK_BEHAVIOURS},
         "network": NETWORK_FAULTS,
         "restarts": RESTART_FAULTS | {"wipe"},
     }
@@ -85,7 +92,7 @@ def parse_faults(text: str, *, generated: bool = False, rotated: bool = False) -
 def member_faults(seed: int, nodes: int, faults: frozenset[str]) -> MemberFaults:
     """Draw f faulty members (none where ``faults`` names no member fault), or fewer where hosts go down beside them."""
     rng = random.Random(f"{seed}/{nodes}/members")
-    kinds = [name for name in (*BEHAVIOURS, *HOST_FAULTS, *KEY_BEHAVIOURS) if name in faults]
+    kinds = [name for name in (*BEHAVIOURS, *HOST_FAULTS, *KEY_BEHAVIOURS, *DARK_BEHAVIOURS) if name in faults]
     count = (nodes - 1) // 3 if kinds else 0
     if count and faults & RESTART_FAULTS and seed % 4 == 0:
         count = rng.randrange(count)

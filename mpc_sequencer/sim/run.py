@@ -20,7 +20,7 @@ from mpc_sequencer.core.effects import Effect
 from mpc_sequencer.sim.chain import DELAY_BLOCKS, SPACING_BLOCKS, STEP_BLOCKS, ChainFeed, SimulatedChain
 from mpc_sequencer.sim.checkers import CHECKERS, GENERATED_CHECKERS, Checker, Watched
 from mpc_sequencer.sim.cluster import Cluster
-from mpc_sequencer.sim.deployment import START_MS, Deployment, make_deployment
+from mpc_sequencer.sim.deployment import DARK_MARKET, START_MS, Deployment, make_deployment
 from mpc_sequencer.sim.generation import KEY_MS_MAX, establish, generated_plan, key_at
 from mpc_sequencer.sim.host import Host
 from mpc_sequencer.sim.network import FAULTS_END_MS, FaultPlan, make_plan
@@ -116,7 +116,7 @@ class Harness:
     def _watch(self) -> Watched:
         return Watched(self._deployment(), self.plan, {})
 
-    def _deployment(self, *, key_refresh_ms: int = 0, joiners: int = 0) -> Deployment:
+    def _deployment(self, *, key_refresh_ms: int = 0, joiners: int = 0, dark: bool = False) -> Deployment:
         return make_deployment(
             self.nodes,
             seed=self.seed,
@@ -127,6 +127,7 @@ class Harness:
             joiners=joiners,
             chain_terms=(STEP_BLOCKS, DELAY_BLOCKS, SPACING_BLOCKS),
             fees_ppm=FEES_PPM,
+            dark=DARK_MARKET if dark else None,
         )
 
     def _checker_kinds(self) -> tuple[type[Checker], ...]:

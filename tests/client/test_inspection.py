@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc_sequencer.client import inspect_envelope, parse_envelope
-from mpc_sequencer.client.inspection import describe
+from mpc_sequencer.client.inspection import ENVELOPE_FILE_BYTES_MAX, describe
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.envelopes import check_envelope
@@ -90,7 +90,7 @@ def test_the_window_is_judged_at_the_given_time(
         (lambda data: b"\x95" + data[1:] + b"\x01", "wire.type"),
         (lambda data: b"\xdc\x00\x04" + data[1:], "wire.canonical"),
         (lambda data: data[:1] + b"\x02" + data[2:], "wire.type"),
-        (lambda data: b"\0" * 5_000, "wire.size"),
+        (lambda data: bytes(ENVELOPE_FILE_BYTES_MAX + 1), "wire.size"),
         (lambda data: b"0x" + b"zz", "wire.malformed"),
     ],
 )

@@ -22,12 +22,13 @@ from offences_kit import Revealed, reveal
 
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.lognote import log_origin
-from mpc_sequencer.core.messages import CommitShare
+from mpc_sequencer.core.messages import CommitShare, DarkShares
 from mpc_sequencer.core.offences import (
     BadCoinShare,
     BadShares,
     BrokenReceipt,
     CommitEquivocation,
+    DarkEquivocation,
     FalseFinality,
     FinalizeEquivocation,
     ListEquivocation,
@@ -36,6 +37,7 @@ from mpc_sequencer.core.offences import (
     NullifyAndFinalize,
     Offence,
     ResultEquivocation,
+    SaidShares,
 )
 from mpc_sequencer.core.types import FINALIZE, NO_SIGNATURE, NOTARIZE, NULLIFY, Bundle, OrderList, Receipt
 from mpc_sequencer.node.translog import TreeHead, sign_checkpoint
@@ -105,6 +107,12 @@ def a_commit(height: int = 64, node: int = GUILTY, **terms: Any) -> CommitShare:
     return make_commit_share(D, node, make_commit(height, **terms))
 
 
+def said_shares(message: bytes = b"shares", *, number: int = 3, node: int = GUILTY, signer: int = GUILTY) -> SaidShares:
+    """A member's signature over a message of a round of the computation ``X``."""
+    shares = DarkShares(X, node, number, message, NO_SIGNATURE)
+    return SaidShares(shares.message_hash(), D.signers[signer].sign_digest(D.committee.digest(shares.struct_hash())))
+
+
 CONVICTING: dict[str, Callable[[], Offence]] = {
     "two lists of one number": lambda: ListEquivocation(a_list(), a_list(entries=(IDS[1],))),
     "two lists that differ only in their predecessor": lambda: ListEquivocation(a_list(), a_list(prev_hash=Y)),
@@ -154,5 +162,8 @@ CONVICTING: dict[str, Callable[[], Offence]] = {
     "two results of one first height and other ends": lambda: ResultEquivocation(a_share(), a_share(last=65)),
     "two roots of one log": lambda: LogFork(GUILTY, a_note(), a_note(root=Y)),
     "a wrong coin share": lambda: BadCoinShare(signed_bundle(coin_share=WRONG_POINT + revealed()[0].coin_share[33:])),
+    "two messages of one round of a dark batch's computation": lambda: DarkEquivocation(
+        X, GUILTY, 3, said_shares(), said_shares(b"others")
+    ),
     "a coin share that is none": lambda: BadCoinShare(signed_bundle(coin_share=bytes(97))),
 }

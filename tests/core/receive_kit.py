@@ -45,13 +45,15 @@ def names(order_ids: Sequence[bytes]) -> str:
 
 @dataclass
 class History:
-    """Blocks of ``n`` members; ``facts`` has the orders that are not as usual, ``key_ids`` ids of key messages."""
+    """Blocks of ``n`` members; ``facts`` has the orders that are not as usual, ``key_ids`` ids of key messages,
+    ``dark_ids`` those of them that are words of dark markets."""
 
     n: int = 5
     facts: Mapping[bytes, OrderFacts] = field(default_factory=dict)
     bonds_wei: Mapping[bytes, int] = field(default_factory=lambda: {SPONSOR: RICH_WEI})
     by_receipt: bool = True
     key_ids: frozenset[bytes] = frozenset()
+    dark_ids: frozenset[bytes] = frozenset()
 
     def __post_init__(self) -> None:
         self.f = (self.n - 1) // 4
@@ -89,7 +91,7 @@ class History:
             faults=self.f,
             quorum=self.n - self.f,
             bonds_wei=self.bonds_wei,
-            facts=lambda one: KeyFacts() if one in self.key_ids else self.fact(one),
+            facts=lambda one: KeyFacts(dark=one in self.dark_ids) if one in self.key_ids else self.fact(one),
             solid=self.solid if self.by_receipt else None,
         )
         assert isinstance(derived, Derived)
@@ -111,8 +113,11 @@ class History:
         self.auditor.expire(height, now_ms, labels)
         batch = self.auditor.batch(now_ms, labels)
         assert tuple(batch) == derived.batch
+        words = [(0, b"") for one in derived.key_messages if one in self.dark_ids]
+        assert derived.counts == bool(batch or self.auditor.speaks(words))
         places = self.auditor.take(batch, labels)
         self.auditor.uncertified.clear()
+        assert {one: wei for one, wei in self.auditor.charged_wei.items() if wei} == dict(derived.state.charged_wei)
         told = {i: {node: (0, serial, at) for node, serial, at in p} for i, p in derived.positions.items()}
         assert places == told
         waiting = {one.order_id for one in derived.state.queue}
@@ -123,7 +128,8 @@ class History:
 
     def _label(self, order_id: bytes) -> Label:
         fact = self.fact(order_id)
-        return Label(1, b"\x01" * 20, b"\x02" * 32, fact.sponsor, fact.valid_from_ms, fact.valid_until_ms, 256)
+        window = (fact.valid_from_ms, fact.valid_until_ms)
+        return Label(1, b"\x01" * 20, b"\x02" * 32, fact.sponsor, *window, fact.size_bytes)
 
     def batches(self) -> list[tuple[bytes, ...]]:
         return [derived.batch for derived in self.blocks]

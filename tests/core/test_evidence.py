@@ -23,6 +23,7 @@ from convicting_kit import (
     a_share,
     bad_shares,
     revealed,
+    said_shares,
 )
 from core_kit import make_certificate, make_claim, make_commit, make_vote, refused, sign
 from hypothesis import given, settings
@@ -37,6 +38,7 @@ from mpc_sequencer.core.offences import (
     BrokenReceipt,
     CommitEquivocation,
     CopiedDeal,
+    DarkEquivocation,
     FalseComplaint,
     FalseFinality,
     FinalizeEquivocation,
@@ -251,6 +253,23 @@ NEAR_MISSES: dict[str, tuple[Callable[[], Offence], str]] = {
     ),
     "an order commit with a root put in": (
         lambda: CommitEquivocation(a_commit(), replace(a_commit(), commit=make_commit(64, ciphertext_root=Y))),
+        "evidence.signature",
+    ),
+    # dark batches
+    "one message of a round twice": (
+        lambda: DarkEquivocation(X, GUILTY, 3, said_shares(), said_shares()),
+        "evidence.same",
+    ),
+    "messages of two rounds": (
+        lambda: DarkEquivocation(X, GUILTY, 3, said_shares(), said_shares(b"others", number=4)),
+        "evidence.signature",
+    ),
+    "messages of two computations": (
+        lambda: DarkEquivocation(Y, GUILTY, 3, said_shares(), said_shares(b"others")),
+        "evidence.signature",
+    ),
+    "a message that another member signed": (
+        lambda: DarkEquivocation(X, GUILTY, 3, said_shares(), said_shares(b"others", signer=OTHER)),
         "evidence.signature",
     ),
     # log

@@ -67,13 +67,16 @@ def test_a_file_of_another_committee_is_told_apart() -> None:
 
 
 def test_the_largest_evidence_fits_a_file() -> None:
-    """Bad shares of a full batch, every ciphertext as large as an envelope may be."""
+    """Bad shares of a full batch, with as many large ciphertexts as a batch may have, the others as large as small ones
+    may be."""
     from mpc_sequencer.core import limits
     from mpc_sequencer.core.evidence import EVIDENCE_BYTES_MAX
 
     bundle, block, _ = revealed()
     full = limits.BATCH_ORDERS_MAX
-    order = SealedBytes(bytes(101), bytes(limits.ENVELOPE_BYTES_MAX))
+    large = limits.BATCH_LARGE_BYTES_MAX // limits.DARK_SIZE_BUCKETS_BYTES[-1]
+    orders = (SealedBytes(bytes(101), bytes(limits.ENVELOPE_BYTES_MAX)),) * large
+    orders += (SealedBytes(bytes(101), bytes(limits.FORCED_BYTES_MAX)),) * (full - large)
     votes = make_certificate(D, FINALIZE, 1, X, nodes=(0,)).votes * limits.COMMITTEE_MEMBERS_MAX
     largest = BadShares(
         replace(
@@ -84,6 +87,6 @@ def test_the_largest_evidence_fits_a_file() -> None:
         ),
         block.header,
         block.batch[:1] * full,
-        (order,) * full,
+        orders,
     )
     assert len(encode_file(largest, D.committee)) < EVIDENCE_BYTES_MAX

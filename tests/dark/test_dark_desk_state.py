@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable, Sequence
 
 import pytest
+from desk_attacks import agreed, crossed, go_to, wrong_for
 from desk_kit import MARKET, Floor, dark_market, dark_parties, honest
 from msgspec.structs import replace
-from test_dark_desk_attacks import agreed, crossed, go_to, wrong_for
 
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.core.codec import decode, encode

@@ -89,4 +89,19 @@ ROTATION_BEHAVIOURS: Final[dict[str, type[Behaviour]]] = {
 }
 """What only a run in which the committee is replaced may have, beside those."""
 
-__all__ = ["BEHAVIOURS", "KEY_BEHAVIOURS", "ROTATION_BEHAVIOURS", "Behaviour"]
+DARK_BEHAVIOURS: Final = ("dark_liar", "dark_equivocator", "dark_mute", "dark_false_words")
+"""What only a run with a dark market may have."""
+
+
+def dark_behaviours() -> dict[str, type[Behaviour]]:
+    """Those, by name; numpy comes in with them."""
+    from mpc_sequencer.sim.byzantine.dark_equivocator import DarkEquivocator
+    from mpc_sequencer.sim.byzantine.dark_false_words import DarkFalseWords
+    from mpc_sequencer.sim.byzantine.dark_liar import DarkLiar
+    from mpc_sequencer.sim.byzantine.dark_mute import DarkMute
+
+    kinds: tuple[type[Behaviour], ...] = (DarkLiar, DarkEquivocator, DarkMute, DarkFalseWords)
+    return dict(zip(DARK_BEHAVIOURS, kinds, strict=True))
+
+
+__all__ = ["BEHAVIOURS", "DARK_BEHAVIOURS", "KEY_BEHAVIOURS", "ROTATION_BEHAVIOURS", "Behaviour", "dark_behaviours"]

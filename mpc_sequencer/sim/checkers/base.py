@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.effects import Broadcast, Effect, Send
@@ -13,6 +13,9 @@ from mpc_sequencer.sim.chain import SimulatedChain
 from mpc_sequencer.sim.deployment import Deployment
 from mpc_sequencer.sim.network import FaultPlan
 from mpc_sequencer.sim.simulation import Simulation
+
+if TYPE_CHECKING:
+    from mpc_sequencer.sim.darktrade import DarkSent
 
 FINDINGS_MAX: Final = 20
 DETAIL_CHARACTERS_MAX: Final = 300
@@ -45,6 +48,8 @@ class Watched:
     """The run's settlement chain."""
     strict_chain: bool = True
     """Whether nothing but a full block keeps the chain's side waiting: no epoch ends in the run."""
+    dark: dict[bytes, DarkSent] = field(default_factory=dict)
+    """Dark orders that were sent, by id."""
     late: frozenset[int] = frozenset()
     """Who may begin to follow when the key is shared already."""
 

@@ -19,7 +19,9 @@ CLOCK_CODES: Final = frozenset({"block.time"})
 """Refusals that follow from clocks and delays: they accuse nobody."""
 KEY_CODES: Final = frozenset({"dkg.silent", "key.aborted", "key.no_share"})
 """What a key generation says of members that may have been away: :mod:`mpc_sequencer.sim.checkers.keys` judges it."""
-PASSED_CODES: Final = CLOCK_CODES | KEY_CODES
+DARK_CODES: Final = frozenset({"dark.silent", "dark.aborted", "dark.no_keys"})
+"""What a dark batch says of members that may have been away."""
+PASSED_CODES: Final = CLOCK_CODES | KEY_CODES | DARK_CODES
 
 
 Place = tuple[int, int, int, int]
