@@ -109,9 +109,12 @@ class DarkHarness(Harness):
     def _trouble(self, simulation: Simulation, workload: Workload) -> None:
         """Load and faults, until the network is whole."""
         ends_ms = START_MS + max(self.plan.end_ms, FAULTS_END_MS)
-        while simulation.now_ms < ends_ms:
+        while True:
             workload.schedule()
-            self._advance(simulation, min(LOAD_MS, max(INTERVAL_MS, ends_ms - simulation.now_ms)))
+            self._advance(simulation, LOAD_MS)
+            if simulation.now_ms + LOAD_MS > ends_ms:  # no order is sent after the heal
+                self._advance(simulation, max(INTERVAL_MS, ends_ms - simulation.now_ms))
+                return
 
     def _deployment(self, *, key_refresh_ms: int = 0, joiners: int = 0, dark: bool = True) -> Deployment:
         return super()._deployment(key_refresh_ms=key_refresh_ms, joiners=joiners, dark=dark)
