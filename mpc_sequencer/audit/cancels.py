@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mpc_sequencer.audit.height import Height
 from mpc_sequencer.audit.state import OpenOrder
 from mpc_sequencer.audit.terms import may_rest, refusal
-from mpc_sequencer.core.actions import EVERY_MARKET, LIMIT, Action, Cancel, CancelAll, Order, Replace
+from mpc_sequencer.core.actions import EVERY_MARKET, LIMIT, Action, Cancel, CancelAll, DarkOrder, Order, Replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Cancels:
         """The code of an action whose nonce was used up by a Cancel or Replace before the action came to it."""
         return self._voided.get((action.account, action.nonce))
 
-    def swept(self, order: Order) -> bool:
+    def swept(self, order: Order | DarkOrder) -> bool:
         """Whether a CancelAll with a higher nonce ends the order before it enters."""
         bounds = [self._swept.get((order.account, market), 0) for market in (order.market, EVERY_MARKET)]
         return order.nonce < max(bounds)

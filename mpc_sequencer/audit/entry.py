@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mpc_sequencer.audit.cancels import Cancels, Entering
-from mpc_sequencer.audit.fees import lock
+from mpc_sequencer.audit.fees import dark_locks, lock
 from mpc_sequencer.audit.height import Height
 from mpc_sequencer.audit.state import Account, OpenOrder
 from mpc_sequencer.audit.terms import is_stop, may_rest, refusal
 from mpc_sequencer.core import limits
-from mpc_sequencer.core.actions import Action, Order, Withdrawal
+from mpc_sequencer.core.actions import Action, DarkOrder, Order, Withdrawal
 from mpc_sequencer.market.types import AUCTION, STATUS_WAITING
 
 
@@ -34,6 +34,8 @@ class Entry:
                 outcome = self._new_order(order_id, action)
             elif isinstance(action, Withdrawal):
                 outcome = self._withdraw(action)
+            elif isinstance(action, DarkOrder):
+                outcome = self._dark_order(order_id, action)
             elif order_id in entering:
                 outcome = self._replacement(entering[order_id])
             else:
@@ -42,7 +44,7 @@ class Entry:
                 self._height.result.outcomes[order_id] = outcome
 
     # --- one of them: an outcome, None for an order that meets the book in this height ----------
-    def _nonce_refusal(self, action: Order | Withdrawal) -> str | None:
+    def _nonce_refusal(self, action: Order | Withdrawal | DarkOrder) -> str | None:
         voided = self._cancels.voided(action)
         if voided is not None:
             return voided
@@ -83,6 +85,25 @@ class Entry:
             return "waiting"
         self._arrives(made)
         return None
+
+    def _dark_order(self, order_id: bytes, action: DarkOrder) -> str:
+        refused = self._nonce_refusal(action)
+        if refused is not None:
+            return refused
+        if self._cancels.swept(action):
+            return "cancelled"
+        dark, height = self._height.dark, self._height
+        refused = "market" if dark is None else dark.refusal(action)
+        if refused is not None or dark is None:
+            return refused or "market"
+        market, account = height.markets[action.market], height.state.account(action.account)
+        locks = tuple(zip((market.quote_asset, market.base_asset), dark_locks(market, action), strict=True))
+        if any(units > min(limits.AMOUNT_MAX, account.free.get(asset, 0)) for asset, units in locks):
+            return "balance"
+        for asset, units in locks:
+            account.move(asset, free=-units, locked=units)
+        dark.wait(order_id, action, height.result.height, height.time_ms)
+        return "dark"
 
     def _replacement(self, entering: Entering) -> str | None:
         order, place_of = entering.order, entering.place_of

@@ -2,7 +2,8 @@
 
 Orders past their expiry end; what the batch cancels is cancelled; the batch's other orders enter in draw order, and
 triggered stops join them. Then each market that got a new order is cleared with all of its resting orders, or lets its
-new orders meet them one after the other; and its last price triggers stops, which join the next height.
+new orders meet them one after the other; and its last price triggers stops, which join the next height. Last, dark
+markets go on by what members said of them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from msgspec.structs import replace
 
 from mpc_sequencer.audit.auction import auction
 from mpc_sequencer.audit.cancels import Cancels
+from mpc_sequencer.audit.dark import DarkDesk
+from mpc_sequencer.audit.dark_orders import DarkParties, are_boxes
+from mpc_sequencer.audit.dark_settlement import settle_dark
 from mpc_sequencer.audit.entry import Entry
 from mpc_sequencer.audit.height import Executed, Height
 from mpc_sequencer.audit.matching import match, sequence_of
@@ -21,7 +25,7 @@ from mpc_sequencer.audit.ordering import tree_root
 from mpc_sequencer.audit.state import State
 from mpc_sequencer.audit.trades import Traded, book_trades
 from mpc_sequencer.core import domains, eip712, limits, signing
-from mpc_sequencer.core.actions import BUY, LIMIT, MARKET, STOP, Action, SignedAction, label_hash
+from mpc_sequencer.core.actions import BUY, LIMIT, MARKET, STOP, Action, DarkOrder, SignedAction, label_hash
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.market.types import (
@@ -48,13 +52,23 @@ class Execution:
     """Markets, assets and state of one deployment."""
 
     def __init__(
-        self, markets: Iterable[Market], assets: int, separator: bytes, fee_account: bytes = bytes(20)
+        self,
+        markets: Iterable[Market],
+        assets: int,
+        separator: bytes,
+        fee_account: bytes = bytes(20),
+        parties: DarkParties | None = None,
     ) -> None:
+        """``parties`` are the first committee, where a market is dark."""
         self.markets = {market.id: market for market in markets}
         self.assets = assets
         self.state = State(self.markets.values())
         self._separator = separator
         self.fee_account = fee_account
+        self.dark: DarkDesk | None = None
+        if parties is not None:
+            self.dark = DarkDesk(self.markets.values(), parties)
+            self._note_dark(self.dark)
 
     def credit(self, account: bytes, asset: int, amount: int) -> None:
         """A deposit of ``amount`` base units."""
@@ -68,12 +82,15 @@ class Execution:
         coin: bytes,
         batch: Sequence[OpenedOrder],
         precedence: Precedence | None = None,
+        words: Sequence[tuple[int, bytes]] = (),
+        parties: DarkParties | None = None,
     ) -> Executed:
         """Execute a batch of a block of time ``time_ms``. Nothing in a plaintext raises.
 
         ``precedence`` says in which order a market that orders by receipt takes the batch's orders, whose ids it is
         given in draw order. ``ValueError``, which leaves a state to be thrown away, where it is missing then or
-        leaves one out.
+        leaves one out. ``words`` are what the height's members, ``parties``, said of dark markets: (member, payload),
+        as its block lifts them.
         """
         run = Height(
             height,
@@ -84,6 +101,7 @@ class Execution:
             markets=self.markets,
             assets=self.assets,
             fee_account=self.fee_account,
+            dark=self.dark,
         )
         result = run.result
         self._expire(run)
@@ -102,6 +120,7 @@ class Execution:
             market = self.markets[market_id]
             book_trades(run, market, self._trade(run, market, precedence))
         self._trigger()
+        self._step_dark(run, words, parties)
         result.fills_root = tree_root([domains.FILL_LEAF(encode(fill)) for fill in result.fills], domains.FILL_NODE)
         result.deltas = {key: change for key, change in result.deltas.items() if change != (0, 0)}
         result.state_root = self.state.root()
@@ -129,7 +148,29 @@ class Execution:
             signer = signing.recover_address(digest, signed.signature, "signature")
         except ProtocolError:
             return "signature"
-        return signed.action if signer == signed.action.account else "signature"
+        action = signed.action
+        if signer != action.account:
+            return "signature"
+        if isinstance(action, DarkOrder) and self.dark is not None and action.market in self.dark.books:
+            return action if are_boxes(action) else "dark_boxes"
+        return action
+
+    def _step_dark(self, run: Height, words: Sequence[tuple[int, bytes]], parties: DarkParties | None) -> None:
+        """Dark markets go on, and what ended is settled. Their rows stand by order id among the market's."""
+        if self.dark is None:
+            return
+        for ended in self.dark.step(parties or self.dark.parties, run.time_ms, words):
+            settle_dark(run, self.markets[ended.market], ended)
+        dark = [fill for fill in run.result.fills if fill.market in self.dark.books]
+        if dark:
+            others = [fill for fill in run.result.fills if fill.market not in self.dark.books]
+            dark.sort(key=lambda fill: fill.order_id)
+            run.result.fills = sorted(others + dark, key=lambda fill: fill.market)
+        self._note_dark(self.dark)
+
+    def _note_dark(self, dark: DarkDesk) -> None:
+        for market in dark.books:
+            self.state.put_dark_leaf(market, dark.leaf(market))
 
     def _join(self, run: Height) -> None:
         """Triggered stops become new market and limit orders, by draw, as many as a height takes."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import ceil, floor
 
-from mpc_sequencer.core.actions import BUY, Order
+from mpc_sequencer.core.actions import BUY, DarkOrder, Order
 from mpc_sequencer.core.limits import PPM
 from mpc_sequencer.market.types import Market
 
@@ -29,6 +29,16 @@ def lock(market: Market, terms: Order, lots: int) -> tuple[int, int]:
     its limit's worth and the higher of the two fees on it."""
     if terms.side != BUY:
         return market.base_asset, lots * market.base_units_per_lot
-    limit_units = value_units(market, terms.price_ticks, lots)
+    return market.quote_asset, with_highest_fee(market, value_units(market, terms.price_ticks, lots))
+
+
+def with_highest_fee(market: Market, units: int) -> int:
+    """What is locked to pay as many quote units, whoever's fee is on them."""
     highest_ppm = max(market.maker_fee_ppm, market.taker_fee_ppm)
-    return market.quote_asset, limit_units + ceil(Fraction(limit_units * highest_ppm, PPM))
+    return units + ceil(Fraction(units * highest_ppm, PPM))
+
+
+def dark_locks(market: Market, action: DarkOrder) -> tuple[int, int]:
+    """What a dark order locks of the quote and of the base asset."""
+    quote_units = action.quote_tick_lots * market.quote_units_per_tick_lot
+    return with_highest_fee(market, quote_units), action.base_lots * market.base_units_per_lot

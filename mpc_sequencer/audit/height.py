@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from mpc_sequencer.audit.dark import DarkDesk
 from mpc_sequencer.audit.fees import lock
 from mpc_sequencer.audit.state import OpenOrder, State
 from mpc_sequencer.core import domains
@@ -45,12 +46,14 @@ class Height:
         markets: Mapping[int, Market],
         assets: int,
         fee_account: bytes,
+        dark: DarkDesk | None = None,
     ) -> None:
         self.time_ms = time_ms
         self.state = state
         self.markets = markets
         self.assets = assets
         self.fee_account = fee_account
+        self.dark = dark
         self.result = Executed(number)
         self.new: dict[int, dict[bytes, OpenOrder]] = {}
         """Per market that will be cleared: the batch's orders that meet its book now, and stops that join."""

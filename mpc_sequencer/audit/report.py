@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, NoReturn
 
+from mpc_sequencer.audit.dark_report import DarkReport
+
 FINDINGS_MAX: Final = 100
 DETAIL_CHARACTERS_MAX: Final = 400
 
@@ -130,6 +132,12 @@ CODES: Final[Mapping[str, str]] = {
     "settlement.deltas": "a settlement's balance changes are not those of its range",
     "settlement.quorum": "a settlement has fewer than q distinct signers in ascending order",
     "settlement.signature": "a settlement's signature is not its member's",
+    "dark.part": "a part of a dark transcript does not follow the part before it",
+    "dark.transcript": "a dark transcript does not decode, or holds what its computation does not send",
+    "dark.batch": "a dark transcript is of no batch that the log has computed, or a second one",
+    "dark.session": "a dark transcript is of another computation than its batch's",
+    "dark.signature": "a message of a dark transcript is not signed by its member",
+    "dark.outcome": "a dark transcript does not lead to what its keeper has said, or its batch was settled by",
     "settled.range": "a posting is noted for a range that is not settled in the log",
     "receipt.member": "a receipt is by another member than the log's, or of another epoch or incarnation",
     "receipt.signature": "a receipt is not signed by the log's member",
@@ -251,6 +259,8 @@ class Report:
     settlements: int
     epochs: tuple[EpochReport, ...]
     key: KeyReport | None
+    dark: DarkReport | None
+    """None where no market is dark."""
     checks: Mapping[str, int]
     open: Mapping[str, int]
     findings: tuple[Finding, ...]
@@ -266,6 +276,7 @@ class Report:
             "keeper": None if self.keeper is None else self.keeper.hex(),
             "epochs": [epoch.as_dict() for epoch in self.epochs],
             "key": None if self.key is None else self.key.as_dict(),
+            "dark": None if self.dark is None else self.dark.as_dict(),
             "checks": dict(self.checks),
             "open": dict(self.open),
             "findings": [

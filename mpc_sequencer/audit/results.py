@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mpc_sequencer.audit.blocks import Blocks
+from mpc_sequencer.audit.dark_orders import DarkParties
+from mpc_sequencer.audit.epochs import Epochs
 from mpc_sequencer.audit.execution import Executed, Execution
 from mpc_sequencer.audit.report import Recorder
 from mpc_sequencer.audit.reveal import Reveal
@@ -28,12 +30,13 @@ class Results:
     """Own results so far, and what the log's blocks certify."""
 
     def __init__(
-        self, recorder: Recorder, execution: Execution, reveal: Reveal, blocks: Blocks
+        self, recorder: Recorder, execution: Execution, reveal: Reveal, blocks: Blocks, epochs: Epochs
     ) -> None:
         self._recorder = recorder
         self._execution = execution
         self._reveal = reveal
         self._blocks = blocks
+        self._epochs = epochs
         self.receive_order: Callable[[int], Precedence] | None = None
         """What markets that order by receipt go by, made from a height; None where there is no such market."""
         self._last_result = ZERO_HASH
@@ -64,7 +67,9 @@ class Results:
         batch = self._reveal.take(height)
         precedence = None if self.receive_order is None else self.receive_order(height)
         self._blocks.credit(height)
-        executed = self._execution.execute(height, self._blocks.refs[height].time_ms, coin, batch, precedence)
+        words, parties = self._blocks.take_dark_words(height), DarkParties.of(self._epochs.at(height).committee)
+        time_ms = self._blocks.refs[height].time_ms
+        executed = self._execution.execute(height, time_ms, coin, batch, precedence, words, parties)
         self._last_result = result_hash(self._last_result, height, executed.state_root, executed.fills_root)
         self.results[height] = self._last_result
         self.fills += len(executed.fills)

@@ -18,7 +18,7 @@ from typing import Final
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.actions import AMOUNT_BYTES, Order
 from mpc_sequencer.core.codec import encode
-from mpc_sequencer.market.types import AUCTION, STATUS_RESTING, Market, OrderStatus
+from mpc_sequencer.market.types import RECEIVE, SHUFFLE, STATUS_RESTING, Market, OrderStatus
 
 KIND_ACCOUNT: Final = 1
 KIND_ORDER: Final = 2
@@ -107,7 +107,9 @@ class State:
         self.accounts: dict[bytes, Account] = {}
         self.supply: dict[int, int] = {}
         """Per asset: what all accounts hold, free and locked. Only deposits and withdrawals change it."""
-        self.last_sequences = {market.id: 0 for market in markets if market.policy != AUCTION}
+        self.last_sequences = {market.id: 0 for market in markets if market.policy in (SHUFFLE, RECEIVE)}
+        self.dark_leaves: dict[int, tuple[int, bytes, bytes]] = {}
+        """Of each dark market: the last batch that has closed, the id of the keys, the hash of the rest."""
         self.reference_ticks = {market.id: market.reference_price_ticks for market in markets}
         self.open: dict[bytes, OpenOrder] = {}
         self.resting: dict[int, dict[bytes, OpenOrder]] = {market: {} for market in self.reference_ticks}
@@ -162,7 +164,15 @@ class State:
         return {key: value for key, value in made if value is not None}
 
     def _market_pair(self, market: int) -> tuple[bytes, bytes]:
-        return market_pair(market, self.reference_ticks[market], self.last_sequences.get(market))
+        last_sequence = self.last_sequences.get(market)
+        further = self.dark_leaves.get(market, () if last_sequence is None else (last_sequence,))
+        return market_pair(market, self.reference_ticks[market], further)
+
+    def put_dark_leaf(self, market: int, leaf: tuple[int, bytes, bytes]) -> None:
+        """Note where a dark market's orders and batches stand."""
+        if self.dark_leaves.get(market) != leaf:
+            self.dark_leaves[market] = leaf
+            self.touched_markets.add(market)
 
 
 def account_pair(address: bytes, account: Account) -> tuple[bytes, bytes | None]:
@@ -209,10 +219,10 @@ def order_pair(order_id: bytes, order: OpenOrder | None) -> tuple[bytes, bytes |
     )
 
 
-def market_pair(market: int, reference_ticks: int, last_sequence: int | None) -> tuple[bytes, bytes]:
-    """Key and value of a market; an auction market has no last sequence."""
+def market_pair(market: int, reference_ticks: int, further: tuple[int | bytes, ...]) -> tuple[bytes, bytes]:
+    """Key and value of a market; ``further``: the last sequence of a continuous one, a dark one's leaf, or nothing."""
     key = domains.STATE_KEY(bytes((KIND_MARKET,)), market.to_bytes(4, "big"))
-    return key, encode([reference_ticks] if last_sequence is None else [reference_ticks, last_sequence])
+    return key, encode([reference_ticks, *further])
 
 
 def root_by_definition(pairs: Mapping[bytes, bytes], depth: int = 0) -> bytes:

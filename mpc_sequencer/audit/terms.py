@@ -25,7 +25,7 @@ from mpc_sequencer.core.actions import (
     STOP_LIMIT,
     Order,
 )
-from mpc_sequencer.market.types import Market
+from mpc_sequencer.market.types import DARK, Market
 
 MODES: Final = (SELF_TRADE_ALLOWED, CANCEL_MAKER, CANCEL_TAKER, CANCEL_BOTH)
 
@@ -43,7 +43,7 @@ def may_rest(order: Order) -> bool:
 def refusal(order: Order, markets: Mapping[int, Market], time_ms: int) -> str | None:
     """The code of the first term that does not hold, in a block of time ``time_ms``; None where all do."""
     market = markets.get(order.market)
-    if market is None:
+    if market is None or market.policy == DARK:
         return "market"
     if order.side not in (BUY, SELL):
         return "side"

@@ -16,6 +16,9 @@ from pathlib import Path
 from mpc_sequencer.audit.blocks import Blocks
 from mpc_sequencer.audit.chain import ChainReader, check_chain, connect
 from mpc_sequencer.audit.chaininputs import ChainInputs
+from mpc_sequencer.audit.dark_orders import DarkParties
+from mpc_sequencer.audit.dark_report import DARK_NOT_PROVABLE, dark_report
+from mpc_sequencer.audit.dark_runs import DarkRuns
 from mpc_sequencer.audit.envelopes import Envelopes
 from mpc_sequencer.audit.epochs import Epoch, Epochs
 from mpc_sequencer.audit.execution import Execution
@@ -37,6 +40,7 @@ from mpc_sequencer.core.transcript import (
     BlockEntry,
     BundleEntry,
     CommitEntry,
+    DarkEntry,
     DeltasEntry,
     EnvelopeEntry,
     FinalityEntry,
@@ -84,8 +88,10 @@ class Audit:
         self.epochs = Epochs(committee)
         genesis = committee.genesis
         self.execution = execution or Execution(
-            genesis.markets, len(genesis.assets), committee.separator, genesis.fee_account
+            genesis.markets, len(genesis.assets), committee.separator, genesis.fee_account, DarkParties.of(committee)
         )
+        desk = self.execution.dark
+        self.dark_runs = None if desk is None else DarkRuns(self.epochs, self.recorder, desk)
         self.inputs = Inputs(committee, self.recorder, self.execution)
         self.lists = Lists(self.epochs, self.recorder)
         self.envelopes = Envelopes(committee, self.epochs.current.signatures, self.recorder)
@@ -102,7 +108,7 @@ class Audit:
             inputs=self.inputs,
         )
         self.reveal = Reveal(self.epochs, self.recorder, self.blocks, self.envelopes)
-        self.results = Results(self.recorder, self.execution, self.reveal, self.blocks)
+        self.results = Results(self.recorder, self.execution, self.reveal, self.blocks, self.epochs)
         if committee.solid is not None:
             self.results.receive_order = self.blocks.take_precedence
         self.settlement = Settlement(self.epochs, self.recorder)
@@ -121,7 +127,7 @@ class Audit:
         earlier: Sequence[bytes],
     ) -> Report:
         """Audit the log and report."""
-        stopped_early = False
+        stopped_early, desk = False, self.execution.dark
         open_counts: dict[str, int] = {}
         try:
             reader = LogReader(log_dir, self.committee, self.recorder)
@@ -145,12 +151,13 @@ class Audit:
             settlements=self._settlements,
             epochs=tuple(_epoch_report(epoch) for epoch in self.epochs.all),
             key=self.keys.report(),
+            dark=None if desk is None or self.dark_runs is None else dark_report(desk, self.dark_runs),
             checks=dict(sorted(self.recorder.checks.items())),
             open=open_counts,
             findings=tuple(self.recorder.findings),
             stopped_early=stopped_early,
             chain="not checked" if chain is None or stopped_early else "checked",
-            not_provable=NOT_PROVABLE,
+            not_provable=NOT_PROVABLE if desk is None else (*NOT_PROVABLE, *DARK_NOT_PROVABLE),
         )
 
     def _read(self, reader: LogReader, progress: Callable[[int, int], None] | None) -> None:
@@ -177,7 +184,10 @@ class Audit:
         self.envelopes.check_unopened()
         self._check_keeper(self._keeper)
         self._end_epoch(self._receipts, self._keeper)
-        return {"receipts": self._receipts.finish(), "heights": self.results.open_heights()}
+        open_heights = self.results.open_heights()
+        if self.dark_runs is not None:
+            self.dark_runs.finish(open_heights=open_heights > 0)
+        return {"receipts": self._receipts.finish(), "heights": open_heights}
 
     def _check_keeper(self, keeper: bytes) -> None:
         """The log is a member's of one of its epochs, or of somebody whom the last one has agreed to let in."""
@@ -214,6 +224,8 @@ class Audit:
         if entry.genesis != self.committee.genesis_id or self._keeper not in (None, entry.keeper):
             self.recorder.halt("log.genesis", f"genesis {entry.genesis.hex()}, log key {entry.keeper.hex()}")
         self._keeper = entry.keeper
+        if self.dark_runs is not None:
+            self.dark_runs.keeper = entry.keeper
         self._receipts = Receipts(self.epochs, self.recorder, entry.keeper)
 
     def _start(self) -> None:
@@ -258,6 +270,10 @@ class Audit:
             self.settlement.add_settled(entry)
         elif isinstance(entry, ReceiptEntry):
             receipts.add(entry.receipt)
+        elif isinstance(entry, DarkEntry) and self.dark_runs is not None:
+            self.dark_runs.add(entry)
+        elif isinstance(entry, DarkEntry):
+            self.recorder.halt("dark.batch", "no market is dark")
         else:
             self.recorder.halt("log.genesis", f"a second {type(entry).__name__}")
 
@@ -291,8 +307,11 @@ class Audit:
         self.blocks.begin_epoch()
 
     def _execute(self) -> None:
-        for executed in self.results.execute_open():
+        done = self.results.execute_open()
+        for executed in done:
             self.settlement.add_executed(executed)
+        if done and self.dark_runs is not None:
+            self.dark_runs.judge()
 
 
 def _epoch_report(epoch: Epoch) -> EpochReport:

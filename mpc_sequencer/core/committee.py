@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from mpc_sequencer.core import domains, eip712, limits, signing
 from mpc_sequencer.core.codec import encode
@@ -81,17 +82,25 @@ class Genesis(Value, frozen=True):
     """Where trading fees go; zero bytes only where every market trades free of fees."""
 
     def block_id(self) -> bytes:
-        """The id of the block of height 0 and view 0."""
-        return domains.GENESIS(encode(self))
+        """The id of the block of height 0 and view 0. (Where no market is dark, markets stand in it without the terms
+        of dark ones: a deployment from before there were any keeps its name.)"""
+        if any(market.dark is not None for market in self.markets):
+            return domains.GENESIS(encode(self))
+        return domains.GENESIS(encode(replace(self, markets=tuple(market.plain() for market in self.markets))))
 
 
 def faults_tolerated(members: int, markets: Iterable[Market]) -> int:
-    """f of a committee of ``members``: n >= 3f+1, and n >= 4f+1 where a market orders by receipt, or is dark and no
+    """f of a committee of ``members``: n >= 3f+1, and n >= 4f+1 where a market needs more honest members."""
+    return (members - 1) // fault_divisor(markets)
+
+
+def fault_divisor(markets: Iterable[Market]) -> int:
+    """How many members it takes to tolerate another fault: 3, and 4 where a market orders by receipt, or is dark and no
     demonstration."""
     stricter = any(
         market.policy == RECEIVE or (market.dark is not None and not market.dark.demonstration) for market in markets
     )
-    return (members - 1) // (4 if stricter else 3)
+    return 4 if stricter else 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,12 +62,12 @@ class DarkWords:
 
     def wanted(self, message_id: bytes, message: KeyMessage) -> bool:
         """Whether this member may list a word now. No height takes up words once the epoch's handover is agreed."""
-        height = self._core.execution.executed_height
+        desk, height = self.desk, self._core.execution.executed_height
+        if desk is None or self._core.chain.final_state.handover:
+            return False
         if self._judged_height != height:
             self._judged, self._judged_height = {}, height
         found = self._judged.get(message_id)
         if found is None:
-            desk, over = self.desk, bool(self._core.chain.final_state.handover)
-            found = desk is not None and not over and desk.wanted(message.node, message.payload)
-            self._judged[message_id] = found
+            found = self._judged[message_id] = desk.wanted(message.node, message.payload)
         return found

@@ -6,12 +6,16 @@ batches, coins and credits, and the two must say the same of every height.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mpc_sequencer.audit.dark_orders import DarkParties
+from mpc_sequencer.audit.epochs import Epochs
 from mpc_sequencer.audit.execution import Executed, Execution, OpenedOrder
 from mpc_sequencer.audit.verify import Audit
 from mpc_sequencer.core.committee import Committee
+from mpc_sequencer.core.darkwords import parties_of
 from mpc_sequencer.devnet.agreement import (
     Changes,
     ContractFacts,
@@ -34,8 +38,11 @@ class BothExecutions(Execution):
     def __init__(self, committee: Committee) -> None:
         genesis = committee.genesis
         assets = len(genesis.assets)
-        super().__init__(genesis.markets, assets, committee.separator, genesis.fee_account)
-        self._engine = Engine(genesis.markets, range(assets), committee.separator, genesis.fee_account)
+        names = committee.separator, genesis.fee_account
+        super().__init__(genesis.markets, assets, *names, DarkParties.of(committee))
+        self._engine = Engine(genesis.markets, range(assets), *names, parties_of(committee))
+        self.epochs: Epochs | None = None
+        """Of the audit that executes with this."""
         self.facts = EngineFacts()
 
     def credit(self, account: bytes, asset: int, amount: int) -> None:
@@ -49,10 +56,14 @@ class BothExecutions(Execution):
         coin: bytes,
         batch: list[OpenedOrder] | Any,
         precedence: Precedence | None = None,
+        words: Sequence[tuple[int, bytes]] = (),
+        parties: DarkParties | None = None,
     ) -> Executed:
-        audited = super().execute(height, time_ms, coin, batch, precedence)
+        audited = super().execute(height, time_ms, coin, batch, precedence, words, parties)
+        epoch = None if self.epochs is None or parties is None else self.epochs.numbered(parties.epoch)
+        known = None if epoch is None else parties_of(epoch.committee)
         orders = [self._engine.prepare(BatchOrder(one.order_id, one.label, one.plaintext)) for one in batch]
-        made = self._engine.execute(height, time_ms, coin, orders, precedence)
+        made = self._engine.execute(height, time_ms, coin, orders, precedence, words, known)
         changes: Changes = {(asset, account): (total, out) for account, asset, total, out in made.deltas}
         self.facts.heights[height] = changes
         for name, seen, other in (
@@ -78,6 +89,7 @@ def engine_facts(log: Path, committee: Committee) -> tuple[EngineFacts, list[str
     """What the members' engine makes of a log, and the codes of the audit's findings about it."""
     both = BothExecutions(committee.own())
     audit = Audit(committee, both)
+    both.epochs = audit.epochs
     report = audit.run(log, None, None, ())
     return both.finish(), [one.code for one in report.findings]
 

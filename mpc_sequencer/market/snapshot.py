@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
-from msgspec.structs import asdict, astuple
+from msgspec.structs import asdict
 
 from mpc_sequencer.core.actions import LIMIT, Order
 from mpc_sequencer.core.codec import decode, encode
@@ -101,7 +101,7 @@ def _snapshot_of(state: State, domain_separator: bytes) -> Snapshot:
         version=3,
         domain_separator=domain_separator,
         fee_account=state.fee_account,
-        markets=tuple(PlainTerms(*astuple(market)[:-1]) for market in state.markets.values()),
+        markets=tuple(market.plain() for market in state.markets.values()),
         assets=tuple(sorted(state.assets)),
         reference_prices_ticks=tuple(state.reference_prices_ticks.values()),
         sequences=tuple(state.sequences.values()),

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import astuple
 
 from mpc_sequencer.core import domains, limits
 from mpc_sequencer.core.actions import AMOUNT_BYTES, Action
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.types import ZERO_HASH, Address, Hash32, Uint, Value
-from mpc_sequencer.dark.params import DarkParams
+from mpc_sequencer.market.grid import check_grid
 
 ASSET_ID_MAX: Final = (1 << 16) - 1
 MARKET_ID_MAX: Final = (1 << 32) - 1
@@ -193,6 +194,10 @@ class Market(PlainTerms, frozen=True):
     """A market's terms."""
 
     dark: DarkGrid | None = None
+
+    def plain(self) -> PlainTerms:
+        """What all markets have, of this one."""
+        return PlainTerms(*astuple(self)[:-1])
     """Of a DARK market, and of no other."""
 
 
@@ -359,33 +364,8 @@ def checked_market(market: Market) -> Market:
     if (market.policy == DARK) != (market.dark is not None):
         raise ValueError(f"market {market.id} is dark without the terms of a dark market, or has them and is not")
     if market.dark is not None:
-        _check_dark(market, market.dark)
+        check_grid(market.id, market.dark, market.quantity_min_lots, market.quantity_max_lots)
     return market
-
-
-def _check_dark(market: Market, grid: DarkGrid) -> None:
-    """Refuse what no committee could compute. The smallest one that may run the market has the fewest keys, and so the
-    widest bounds; what a committee of its own size bears it checks itself."""
-    try:
-        params = DarkParams(
-            parties=4 if grid.demonstration else 5,
-            faults_t=1,
-            ticks=grid.ticks,
-            quantity_bits=grid.quantity_bits,
-            slack_bits=grid.slack_bits,
-            orders_max=grid.orders_max,
-            price_first_ticks=grid.price_first_ticks,
-            price_step_ticks=grid.price_step_ticks,
-            demonstration=bool(grid.demonstration),
-        )
-    except ValueError as error:
-        raise ValueError(f"market {market.id}: {error}") from None
-    if params.price_last_ticks > limits.PRICE_TICKS_MAX:
-        raise ValueError(f"market {market.id}: its last price is {params.price_last_ticks} ticks")
-    if grid.slack_bits <= grid.quantity_bits:
-        raise ValueError(f"market {market.id}: slack_bits is {grid.slack_bits}, expected more than quantity_bits")
-    if market.quantity_min_lots > 1 or market.quantity_max_lots < (1 << grid.quantity_bits) - 1:
-        raise ValueError(f"market {market.id}: nobody sees the quantities that it bounds")
 
 
 def result_hash(previous: bytes, height: int, state_root: bytes, fills_root: bytes) -> bytes:

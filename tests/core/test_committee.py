@@ -10,6 +10,7 @@ from mpc_sequencer.core import limits
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.types import FINALIZE, NOTARIZE, NULLIFY, Receipt
+from mpc_sequencer.market import DARK, DarkGrid
 from mpc_sequencer.node.snapshots import SNAPSHOT_INTERVAL_MS
 from mpc_sequencer.sim import make_deployment
 
@@ -107,6 +108,19 @@ def test_any_part_of_the_genesis_changes_its_id() -> None:
         msgspec.structs.replace(genesis, members=genesis.members[:6]),
     ]
     assert len({one.block_id() for one in (genesis, *others)}) == 6
+
+
+def test_a_genesis_keeps_its_id_where_no_market_is_dark() -> None:
+    pinned = "e3557f3578ac034a2e3268c7e8d68cfe7b52098ed417366fa995c3778e873b01"
+    genesis = make_deployment(4).committee.genesis
+    assert genesis.block_id().hex() == pinned
+    grid = DarkGrid(
+        ticks=8, price_first_ticks=1, price_step_ticks=1, quantity_bits=8, slack_bits=16, orders_max=8, interval_ms=1
+    )
+    dark = msgspec.structs.replace(genesis.markets[0], policy=DARK, dark=grid)
+    others = [dark, msgspec.structs.replace(dark, dark=msgspec.structs.replace(grid, interval_ms=2))]
+    ids = {msgspec.structs.replace(genesis, markets=(market,)).block_id() for market in others}
+    assert len(ids | {genesis.block_id()}) == 3
 
 
 @pytest.mark.parametrize("kind", [NOTARIZE, FINALIZE])

@@ -256,6 +256,5 @@ def test_once_the_handover_is_agreed_no_word_is_listed() -> None:
     word = key_word(D, core, 2)
     core.keybook.add(word, running=RUNNING)
     assert core.keybook.to_list(RUNNING)
-    core.execution.executed_height += 1
     core.chain.restore(replace(core.chain.final_state, handover=bytes(32)), None)
     assert not core.keybook.to_list(RUNNING) and not core.keybook.waiting(RUNNING)

@@ -484,6 +484,17 @@ def test_complaints_before_a_false_one_in_the_same_answer_stand_and_two_victims_
     assert done.blamed == {0, 2} and done.deals[0] is None and done.deals[1] is not None
 
 
+def test_an_answer_whose_dealers_do_not_ascend_is_no_answer() -> None:
+    room = Room(5, 1)
+    agreement = room.until(Phase.DEALS)
+    room.phase({0: resealed(agreement, 0, 2, bytes(32 * boxed(0, 2)))})
+    bad, right = opening(room, 2, 0), opening(room, 2, 1)
+    for opened in ((bad, bad), (right, bad)):
+        words = room.said({2: complaining(*opened)})
+        done = room.agreement.step(room.time_ms + HEIGHT_MS, words)
+        assert done.phase is Phase.DONE and done.blamed == {2} and done.deals[0] is not None
+
+
 def test_a_victim_that_does_not_answer_has_no_keys_and_the_others_go_on_without_it() -> None:
     room = Room(5, 1)
     agreement = room.until(Phase.DEALS)
@@ -686,6 +697,7 @@ def bent_values() -> list[tuple[str, AgreementValue]]:
         bent("a deal of another attempt", answers, deals=(DealtValue(0, other), *answers.deals[1:])),
         bent("an attempt that the deals are not of", answers, attempt=1),
         bent("a deal of nobody", answers, deals=(*answers.deals, DealtValue(39, dealt.deal))),
+        bent("done, and one beyond the last is blamed", done.dump(), blamed=(5,)),
         bent("done without dealers", done.dump(), deals=()),
         bent("done, and one has spoken", done.dump(), spoken=(1,)),
         bent("failed with keys", failed.dump(), box_keys=done.box_keys),

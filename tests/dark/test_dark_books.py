@@ -24,6 +24,7 @@ import mpc_sequencer.dark
 from mpc_sequencer.core.actions import BUY, SELL, DarkOrder
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.errors import ProtocolError
+from mpc_sequencer.core.peer_messages import DarkShares
 from mpc_sequencer.dark.bookstate import BookState
 from mpc_sequencer.dark.clearing import Batch, Plan
 from mpc_sequencer.dark.desk import DeskValue
@@ -31,7 +32,6 @@ from mpc_sequencer.dark.field import SharedRows, from_bytes
 from mpc_sequencer.dark.layout import Deposit, encode_order
 from mpc_sequencer.dark.messages import (
     DarkFillValue,
-    DarkShares,
     OpenedBox,
     OutcomeValue,
     ReportSaid,

@@ -1,24 +1,31 @@
-"""What an attack on a batch in the log comes to: bad boxes, rows off a polynomial, lies, silence."""
+"""What silence, lies in a computation or about its result, and words out of place come to."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable
 
 import pytest
-from dark_runs import one_more, payload_changed
-from desk_kit import MARKET, Floor, Ran, dark_market, dark_parties, honest
+from dark_runs import one_more
+from desk_attacks import (
+    agreed,
+    bending,
+    codes,
+    crossed,
+    go_to,
+    lying_in_run,
+    phase,
+    silent_in,
+    wrong_for,
+)
+from desk_kit import MARKET, Floor, Ran, honest
 from msgspec.structs import replace
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.dark.bookstate import OPENINGS, REPORTS, RUN
-from mpc_sequencer.dark.desk import Compute, Ended, SayOpenings, SayReport, Task
-from mpc_sequencer.dark.field import ELEMENT_BYTES, Elements
-from mpc_sequencer.dark.keys import order_context
+from mpc_sequencer.dark.desk import Compute
+from mpc_sequencer.dark.field import ELEMENT_BYTES
 from mpc_sequencer.dark.messages import (
-    BAD_OPENED_MAX,
     DarkFillValue,
     OpenedBox,
     OpeningsSaid,
@@ -27,277 +34,7 @@ from mpc_sequencer.dark.messages import (
     Word,
     encode_word,
 )
-from mpc_sequencer.dark.orders import prove_box
-from mpc_sequencer.dark.params import PRIME
-from mpc_sequencer.market.types import DARK_ABORTED, DARK_BAD, DARK_TERMS, FILLED, UNFILLED
-from threshold import boxes
-from threshold.boxes import BOX_OVERHEAD_BYTES
-
-W = TypeVar("W", bound=Word)
-
-
-def agreed(n: int = 5, t: int = 1) -> Floor:
-    floor = Floor(dark_parties(n, t))
-    floor.agree()
-    return floor
-
-
-def crossed(floor: Floor) -> list[bytes]:
-    """Two orders that trade 3 lots."""
-    return [floor.order(BUY, 120, 3), floor.order(SELL, 110, 3)]
-
-
-def codes(ended: Sequence[Ended]) -> dict[bytes, str]:
-    return {one.order_id: one.code for each in ended for one in each.orders}
-
-
-def bending(kind: type[W], who: Sequence[int], bend: Callable[[W], Sequence[Word]]) -> Callable[..., Sequence[bytes]]:
-    """Parties that say something else where they should say one kind of word."""
-
-    def speak(party: int, task: Task, word: Word) -> Sequence[bytes]:
-        if party in who and isinstance(word, kind):
-            return [encode_word(one) for one in bend(word)]
-        return [encode_word(word)]
-
-    return speak
-
-
-def silent_in(kind: type[Word], who: Sequence[int]) -> Callable[..., Sequence[bytes]]:
-    return bending(kind, who, lambda word: [])
-
-
-def wrong_for(*parties: int) -> Callable[[list[Elements]], None]:
-    def change(shares: list[Elements]) -> None:
-        for party in parties:
-            shares[party][2] = (shares[party][2] + 1 + party) % PRIME
-
-    return change
-
-
-def of_degree(degree: int) -> Callable[[list[Elements]], None]:
-    """One column on a polynomial of another degree with the same secret."""
-
-    def change(shares: list[Elements]) -> None:
-        for party, one in enumerate(shares):
-            one[2] = (one[2] + 12345 * (party + 1) ** degree) % PRIME
-
-    return change
-
-
-def phase(floor: Floor) -> int | None:
-    batch = floor.desk.book(MARKET).state.batch
-    return None if batch is None else batch.phase
-
-
-def go_to(floor: Floor, wanted: int, part: int = 0) -> None:
-    for _ in range(60):
-        batch = floor.desk.book(MARKET).state.batch
-        if batch is not None and (batch.phase, batch.part) == (wanted, part):
-            return
-        floor.go()
-    raise AssertionError("the phase does not come")
-
-
-# --- boxes ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("victims", [(2,), (0, 4), (0, 1, 2, 3, 4)])
-def test_an_order_with_a_bad_box_is_dropped_alone_and_at_once(victims: tuple[int, ...]) -> None:
-    floor = agreed()
-    good = crossed(floor)
-    bad = floor.enter(floor.bad(*victims))
-    go_to(floor, RUN)
-    assert codes(floor.ended) == {bad: DARK_BAD}
-    assert [one.price_ticks for one in floor.ended] == [None]
-    assert codes(floor.settle()) == dict.fromkeys(good, FILLED)
-
-
-def test_a_box_that_holds_another_length_is_refused_at_entry() -> None:
-    floor = agreed()
-    action = floor.bad(0)
-    length = len(action.boxes[0]) - BOX_OVERHEAD_BYTES
-    for other in (0, length - 12, length - 1, length + 1, length + 12):
-        assert floor.desk.refusal(floor.boxed(action, {0: bytes(other)})) == DARK_TERMS
-    assert floor.desk.refusal(floor.boxed(action, {0: bytes(length)})) is None
-
-
-def test_a_box_that_opens_to_nothing_is_bad() -> None:
-    """Sealed to another key, so that its holder gets no plaintext at all."""
-    floor = agreed()
-    action = floor.action(BUY, 110, 3)
-    keys = floor.desk.keys
-    assert keys is not None
-    context = order_context(action.keys, MARKET, action.account, action.nonce, 0)
-    nothing = bytes(len(action.boxes[0]) - BOX_OVERHEAD_BYTES)
-    wrong = boxes.seal(keys.box_keys[1], nothing, b"\x05" * 32, context)
-    bad = floor.enter(replace(action, boxes=(wrong, *action.boxes[1:])))
-    assert codes(floor.settle()) == {bad: DARK_BAD}
-
-
-def test_more_bad_boxes_than_a_report_opens_are_all_dropped_in_parts() -> None:
-    floor = agreed()
-    good = crossed(floor)
-    bad = [floor.enter(floor.bad(1)) for _ in range(BAD_OPENED_MAX + 5)]
-    go_to(floor, REPORTS, 1)
-    assert Counter(codes(floor.ended).values()) == {DARK_BAD: BAD_OPENED_MAX}
-    go_to(floor, RUN)
-    assert set(codes(floor.ended)) == set(bad)
-    assert codes(floor.settle()) == dict.fromkeys(good, FILLED)
-
-
-def test_a_full_report_of_false_openings_makes_no_other_part_and_drops_nothing() -> None:
-    floor = agreed()
-    for _ in range(BAD_OPENED_MAX):
-        floor.order()
-    go_to(floor, REPORTS)
-    report = floor.members[0].say(floor.desk, SayReport(MARKET, 1, 0))
-    assert isinstance(report, ReportSaid)
-    lies = tuple(OpenedBox(index, floor.desk.keys.box_keys[0], b"\1" * 32, b"\1" * 32) for index in range(96))  # type: ignore[union-attr]
-    floor.speak = bending(ReportSaid, [0], lambda word: [replace(word, bad=lies)])
-    floor.go()
-    assert phase(floor) == RUN and not floor.ended
-
-
-def true_but_false(floor: Floor, party: int) -> tuple[OpenedBox, ...]:
-    """A party's rightly opened boxes, all of which hold rows."""
-    batch, keys = floor.desk.book(MARKET).state.batch, floor.desk.keys
-    assert batch is not None and keys is not None
-    secret = floor.members[party]._keys.box_secret(keys.topic, keys.attempt)
-    return tuple(prove_box(one.action, party, secret, index, bytes(32)) for index, one in enumerate(batch.orders))
-
-
-def test_t_parties_that_open_their_good_boxes_have_no_order_dropped() -> None:
-    floor = agreed(9, 2)
-    good = crossed(floor)
-    go_to(floor, REPORTS)
-    opened = {party: true_but_false(floor, party) for party in (3, 7)}
-
-    def speak(party: int, task: Task, word: Word) -> Sequence[bytes]:
-        if party in opened and isinstance(word, ReportSaid):
-            word = replace(word, bad=opened[party])
-        return honest(party, task, word)
-
-    floor.speak = speak
-    assert codes(floor.settle()) == dict.fromkeys(good, FILLED)
-
-
-def test_another_s_opening_of_its_box_says_nothing_of_one_s_own() -> None:
-    floor = agreed()
-    bad = floor.enter(floor.bad(1))
-    good = crossed(floor)
-    go_to(floor, REPORTS)
-    honest_report = floor.members[1].say(floor.desk, SayReport(MARKET, 1, 0))
-    assert isinstance(honest_report, ReportSaid) and len(honest_report.bad) == 1
-    floor.speak = bending(ReportSaid, [1, 2], lambda word: [replace(word, bad=())] if word != honest_report else [])
-    floor.height([(2, encode_word(replace(honest_report, shares=bytes(len(honest_report.shares)))))])
-    state = floor.desk.book(MARKET).state.batch
-    assert state is not None and state.reports[0].bad == ()
-    floor.speak = honest
-    assert codes(floor.settle()) == {bad: DARK_BAD, **dict.fromkeys(good, FILLED)}
-
-
-# --- degree ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [(5, 1), (9, 2), (4, 1)])
-def test_a_row_of_a_higher_degree_is_dropped_before_anything_is_computed(size: tuple[int, int]) -> None:
-    floor = agreed_small(*size)
-    good = crossed(floor)
-    bad = floor.enter(floor.dealt(of_degree(size[1] + 1)))
-    go_to(floor, RUN)
-    assert codes(floor.ended) == {bad: DARK_BAD}
-    assert codes(floor.settle()) == dict.fromkeys(good, FILLED)
-
-
-def agreed_small(n: int, t: int) -> Floor:
-    market = dark_market()
-    assert market.dark is not None
-    grid = replace(market.dark, demonstration=int(n < 4 * t + 1))
-    floor = Floor(dark_parties(n, t), {MARKET: dark_market(grid=grid)})
-    floor.agree()
-    return floor
-
-
-@pytest.mark.parametrize("size", [(5, 1), (9, 2), (4, 1)])
-def test_a_wrong_share_is_shown_by_the_party_that_was_dealt_it(size: tuple[int, int]) -> None:
-    floor = agreed_small(*size)
-    good = crossed(floor)
-    bad = floor.enter(floor.dealt(wrong_for(1)))
-    go_to(floor, OPENINGS)
-    assert floor.desk.owes(1) == (SayOpenings(MARKET, 1, 0),) and not floor.desk.owes(0)
-    floor.go()
-    assert codes(floor.ended) == {bad: DARK_BAD} and phase(floor) == RUN
-    assert codes(floor.settle()) == dict.fromkeys(good, FILLED)
-
-
-def test_more_wrong_shares_than_a_word_opens_are_all_shown_in_parts() -> None:
-    """Else its traders could have an honest party convicted in the computation, or the batch aborted."""
-    floor = agreed()
-    good = crossed(floor)
-    bad = [floor.enter(floor.dealt(wrong_for(3))) for _ in range(BAD_OPENED_MAX + 3)]
-    go_to(floor, OPENINGS, 1)
-    assert floor.desk.owes(3) == (SayOpenings(MARKET, 1, 1),)
-    floor.go()
-    assert set(codes(floor.ended)) == set(bad) and phase(floor) == RUN
-    ended = floor.settle()
-    assert codes(ended) == dict.fromkeys(good, FILLED)
-    assert not any(run._session.convicted for run in floor.computed[MARKET, 1].runs.values())
-
-
-@pytest.mark.parametrize("says", ["nothing", "its box", "another's box", "a point that is none"])
-def test_a_liar_in_the_degree_check_has_no_order_dropped(says: str) -> None:
-    floor = agreed()
-    good = crossed(floor)
-
-    def lie(word: ReportSaid) -> list[Word]:
-        return [replace(word, shares=one_more(word.shares))]
-
-    def opens(word: OpeningsSaid) -> list[Word]:
-        assert len(word.opened) == 1
-        (one,) = word.opened
-        if says == "nothing":
-            return [replace(word, opened=())]
-        if says == "another's box":
-            one = replace(one, index=1 - one.index)
-        elif says != "its box":
-            one = replace(one, point=bytes(33))
-        return [replace(word, opened=(one,))]
-
-    report, opening = bending(ReportSaid, [2], lie), bending(OpeningsSaid, [2], opens)
-
-    def speak(party: int, task: Task, word: Word) -> Sequence[bytes]:
-        return (report if isinstance(word, ReportSaid) else opening)(party, task, word)
-
-    floor.speak = speak
-    go_to(floor, OPENINGS)
-    assert floor.desk.owes(2) == (SayOpenings(MARKET, 1, 0),)
-    assert codes(floor.settle()) == dict.fromkeys(good, FILLED)
-
-
-def test_a_liar_cannot_open_other_orders_than_those_in_dispute() -> None:
-    """Its own box of an order about which nobody is in dispute tells nothing, whatever it holds."""
-    floor = agreed()
-    good = crossed(floor)
-    floor.speak = bending(ReportSaid, [2], lambda word: [replace(word, shares=one_more(word.shares))])
-    go_to(floor, OPENINGS)
-    batch = floor.desk.book(MARKET).state.batch
-    assert batch is not None and floor.desk.book(MARKET).disputed() == {0: {2}}
-    floor.height([(2, encode_word(OpeningsSaid(MARKET, 1, 0, true_but_false(floor, 2)[1:])))])
-    assert phase(floor) == RUN and not floor.ended
-    assert codes(floor.settle()) == dict.fromkeys(good, FILLED)
-
-
-def test_too_many_liars_cost_their_batch_alone() -> None:
-    """Beyond t there is no promise for a batch; the next one is as good as any."""
-    floor = agreed()
-    orders = crossed(floor)
-    floor.speak = bending(ReportSaid, [1, 2], lambda word: [replace(word, shares=one_more(word.shares))])
-    floor.settle()
-    floor.speak = honest
-    assert set(codes(floor.ended)) == set(orders)
-    good = crossed(floor)
-    assert codes(floor.settle()) == dict.fromkeys(good, FILLED)
-
+from mpc_sequencer.market.types import DARK_ABORTED, FILLED, UNFILLED
 
 # --- silence --------------------------------------------------------------------------------------------------------
 
@@ -331,6 +68,7 @@ def test_more_silent_parties_void_the_batch_and_the_next_one_is_computed(kind: t
     floor.speak = silent_in(kind, [1, 2] if kind is ReportSaid else [0, 1, 2, 3])
     ended = floor.settle()
     assert codes(ended) == dict.fromkeys(lost, DARK_ABORTED)
+    assert ((MARKET, 1) in floor.computed) == (kind is ResultSaid)  # too few to compute with do not begin
     floor.speak = honest
     good = crossed(floor)
     assert codes(floor.settle()) == dict.fromkeys(good, FILLED)
@@ -350,15 +88,6 @@ def test_a_silent_party_in_dispute_costs_a_window_and_the_order_stays() -> None:
 
 
 # --- the computation ------------------------------------------------------------------------------------------------
-
-
-def lying_in_run(who: Sequence[int], number: int | None = None) -> Callable[..., Sequence[bytes]]:
-    def send(sender: int, receiver: int, at: int, message: bytes) -> Sequence[bytes]:
-        if sender in who and number in (None, at):
-            return [payload_changed(message, one_more)]
-        return [message]
-
-    return send
 
 
 @pytest.mark.parametrize("number", [0, 1, 3, None])

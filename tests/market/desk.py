@@ -175,3 +175,25 @@ def run_received(made: Engine, height: int, actions: Sequence[Action]) -> Height
 
 def codes(result: HeightResult) -> dict[bytes, str]:
     return {outcome.order_id: outcome.code for outcome in result.outcomes}
+
+
+def plain(result: HeightResult) -> tuple[object, ...]:
+    """A result in the slow model's terms."""
+    return (
+        result.state_root,
+        result.fills_root,
+        [
+            (f.height, f.market, f.order_id, f.account, f.side, f.price_ticks, f.quantity_lots, f.fee, f.maker)
+            for f in result.fills
+        ],
+        [
+            (o.order_id, o.code, o.filled_lots, o.price_ticks, o.notional_tick_lots, o.fee_units)
+            for o in result.outcomes
+        ],
+        [
+            (o.order_id, o.code, o.filled_lots, o.price_ticks, o.notional_tick_lots, o.fee_units, o.remaining_lots)
+            for o in result.updates
+        ],
+        list(result.deltas),
+        list(result.clearing),
+    )

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from msgspec.structs import replace
 
 from mpc_sequencer.core.actions import Action, Order, Replace
-from mpc_sequencer.market import Engine, HeightResult, Market, PreparedOrder
+from mpc_sequencer.market import Engine, Market, PreparedOrder
 from tests.market import desk, naive
 from tests.market.traffic import Traffic
 
@@ -104,28 +104,6 @@ def prepared_batch(height: int, verdicts: Sequence[Action | str]) -> list[Prepar
         else desk.prepared((height, i), verdict)
         for i, verdict in enumerate(verdicts)
     ]
-
-
-def plain(result: HeightResult) -> tuple[object, ...]:
-    """A result in the model's terms."""
-    return (
-        result.state_root,
-        result.fills_root,
-        [
-            (f.height, f.market, f.order_id, f.account, f.side, f.price_ticks, f.quantity_lots, f.fee, f.maker)
-            for f in result.fills
-        ],
-        [
-            (o.order_id, o.code, o.filled_lots, o.price_ticks, o.notional_tick_lots, o.fee_units)
-            for o in result.outcomes
-        ],
-        [
-            (o.order_id, o.code, o.filled_lots, o.price_ticks, o.notional_tick_lots, o.fee_units, o.remaining_lots)
-            for o in result.updates
-        ],
-        list(result.deltas),
-        list(result.clearing),
-    )
 
 
 def pair(markets: Sequence[Market], amount: int) -> tuple[Engine, naive.Model]:
@@ -220,9 +198,9 @@ class Histories(RuleBasedStateMachine):
         assert state_root == self.model.state_root()
         seen = self.made.execute(self.height, self.time_ms, coin, batch, desk.received)
         expected = self.model.execute(self.height, self.time_ms, coin, batch, desk.received)
-        for mine, theirs in zip(plain(seen)[2:], expected[2:], strict=True):
+        for mine, theirs in zip(desk.plain(seen)[2:], expected[2:], strict=True):
             assert mine == theirs
-        assert plain(seen) == expected
+        assert desk.plain(seen) == expected
         assert due or batch or seen.state_root == state_root
 
     @rule()
@@ -250,7 +228,7 @@ def test_engine_equals_the_naive_model_height_by_height(markets, history, amount
     for height, (coin, verdicts) in enumerate(history, 1):
         batch = prepared_batch(height, verdicts)
         seen = made.execute(height, desk.TIME_MS + height, coin, batch, desk.received)
-        assert plain(seen) == model.execute(height, desk.TIME_MS + height, coin, batch, desk.received)
+        assert desk.plain(seen) == model.execute(height, desk.TIME_MS + height, coin, batch, desk.received)
 
 
 @settings(max_examples=80, deadline=None)
@@ -340,7 +318,7 @@ def test_engine_equals_the_naive_model_over_dense_histories(policy, seed):
         coin = random.randbytes(32)
         seen = made.execute(height, time_ms, coin, batch, desk.received)
         expected = model.execute(height, time_ms, coin, batch, desk.received)
-        for mine, theirs in zip(plain(seen)[2:], expected[2:], strict=True):
+        for mine, theirs in zip(desk.plain(seen)[2:], expected[2:], strict=True):
             assert mine == theirs
         assert made.state_root() == model.state_root()
         seen_codes |= {outcome.code for outcome in seen.outcomes} | {update.code for update in seen.updates}
