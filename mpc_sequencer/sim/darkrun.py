@@ -17,7 +17,6 @@ from mpc_sequencer.core.limits import DARK_RUN_MS, DARK_WINDOW_MS
 from mpc_sequencer.dark.keys import AgreedKeys
 from mpc_sequencer.sim.byzantine import BEHAVIOURS, Behaviour, dark_behaviours
 from mpc_sequencer.sim.checkers import CHECKERS, Checker
-from mpc_sequencer.sim.checkers.audit import Audited
 from mpc_sequencer.sim.checkers.base import Watched
 from mpc_sequencer.sim.checkers.dark import DarkBatches
 from mpc_sequencer.sim.darktrade import WRONG_KINDS, DarkTerms, dark_order
@@ -120,7 +119,7 @@ class DarkHarness(Harness):
         return super()._deployment(key_refresh_ms=key_refresh_ms, joiners=joiners, dark=dark)
 
     def _checker_kinds(self) -> tuple[type[Checker], ...]:
-        return (*(kind for kind in CHECKERS if kind is not Audited), DarkBatches)
+        return (*CHECKERS, DarkBatches)
 
     def _simulation(self) -> Simulation:
         return DarkSimulation(
