@@ -285,7 +285,7 @@ class DarkBook:
             else:
                 code = "dark_rejected" if index in outcome.rejected else "unfilled"
                 ends.append(DarkEnd(one.order_id, one.action, code))
-        self._batch = None
+        self._over()
         price = price_ticks(self.params, outcome)
         return DarkEnds(self.market.id, "settled", price, outcome.volume_lots, tuple(ends))
 
@@ -301,13 +301,22 @@ class DarkBook:
                 said.shares = said.shares[left]
         batch.off = {place: batch.off[index] for place, index in enumerate(left) if index in batch.off}
         if not left:
-            self._batch = None
+            self._over()
         return [ends]
 
     def _finish(self, code: str, how: str) -> DarkEnds:
         assert self._batch is not None
-        orders, self._batch = self._batch.orders, None
+        orders = self._batch.orders
+        self._over()
         return self._ends(how, [(one, code) for one in orders])
+
+    def _over(self) -> None:
+        """The batch under way has ended."""
+        assert self._batch is not None
+        computed = self.computed.get((self.parties.epoch, self._batch.number))
+        if computed is not None:
+            computed.over = True
+        self._batch = None
 
     def _ends(self, how: str, orders: Iterable[tuple[DarkOrderHeld, str]]) -> DarkEnds:
         ended = tuple(DarkEnd(one.order_id, one.action, code) for one, code in orders)

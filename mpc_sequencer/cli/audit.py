@@ -12,11 +12,18 @@ from mpc_sequencer.cli.options import COMMITTEE_DEFAULT, AsJson, CommitteePath, 
 from mpc_sequencer.cli.output import console, print_fields, print_json, table
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mpc_sequencer.audit.dark_report import DarkReport
     from mpc_sequencer.audit.report import EpochReport, KeyReport, Report
     from mpc_sequencer.node.config import CommitteeFile
 
 app = typer.Typer(no_args_is_help=True)
 EPOCH_COLUMNS: Final = ("epoch", "heights", "members", "threshold", "proven by")
+DARK_COLUMNS: Final = (
+    "market", "settled", "void", "ended with epoch", "orders", "words ignored", "replayed", "without outcome here",
+    "without transcript",
+)  # fmt: skip
 LOG_PARTS: Final = ("checkpoint", "tile")
 
 
@@ -104,6 +111,8 @@ def show_report(report: Report) -> None:
         ]
         columns = ("epoch/member", "as", "code", "times", "attempt/height", "what")
         terminal.print(table("named by the key generation", columns, named))
+    if report.dark is not None:
+        _show_dark(terminal, report.dark)
     if report.findings:
         found = [
             (finding.code, _number(finding.height), _number(finding.entry_index), finding.detail)
@@ -113,6 +122,28 @@ def show_report(report: Report) -> None:
     terminal.print("no log can prove:")
     for sentence in report.not_provable:
         terminal.print(f"  {sentence}", markup=False)
+
+
+def _show_dark(terminal: Console, dark: DarkReport) -> None:
+    """Dark markets: what became of their batches, and which members are named for what they said."""
+    markets = []
+    for one in dark.markets:
+        orders = "\n".join(f"{code}: {count}" for code, count in one.orders.items())
+        ended = one.market, one.settled, one.void, one.ended_with_epoch
+        counts = one.words_ignored, one.replayed, one.without_outcome, one.without_transcript
+        markets.append((*map(str, ended), orders, *map(str, counts)))
+    terminal.print(table("dark markets", DARK_COLUMNS, markets))
+    agreed = [
+        (str(one.epoch), str(one.attempts), one.phase, "" if one.keys is None else one.keys.hex()) for one in dark.keys
+    ]
+    terminal.print(table("keys of dark markets", ("epoch", "attempts", "phase", "keys"), agreed))
+    if dark.culprits:
+        named = [
+            (f"{one.epoch}/{one.node}", _number(one.market), _number(one.batch), one.fault, str(one.times))
+            for one in dark.culprits
+        ]
+        columns = ("epoch/member", "market", "batch", "code", "times")
+        terminal.print(table("named by dark markets", columns, named))
 
 
 def _whose(report: Report) -> str:

@@ -30,7 +30,7 @@ LEDGER_BYTES_MAX: Final = 1 << 30
 PACKAGE: Final = Path(__file__).resolve().parents[1]
 SOURCES: Final = (
     Path(threshold.__file__).resolve().parent,
-    *(PACKAGE / name for name in ("core", "market", "sim", "audit", "settlement")),
+    *(PACKAGE / name for name in ("core", "dark", "market", "sim", "audit", "settlement")),
 )
 """Where everything lies that a run executes."""
 SUFFIXES: Final = (".py", ".json")

@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 import mpc_sequencer.audit
 
 ALLOWED = {
@@ -23,6 +25,26 @@ ALLOWED = {
             "darkterms",
         )
     ),
+    *(
+        f"mpc_sequencer.dark.{name}"
+        for name in (
+            # encodings, sizes, hash tags
+            "errors",
+            "layout",
+            "messages",
+            "params",
+            "signed",
+            "tags",
+            "transcript",
+            # the arithmetic that a replay repeats: the field, decoding, the computation as a program
+            "clearing",
+            "decoding",
+            "field",
+            "primitives",
+            "program",
+            "prss",
+        )
+    ),
     "mpc_sequencer.market.types",
     "mpc_sequencer.settlement.payloads",
     "mpc_sequencer.settlement.chain",
@@ -30,7 +52,7 @@ ALLOWED = {
     "threshold.dkg",
 }
 
-PACKAGES = {"mpc_sequencer", "mpc_sequencer.core", "mpc_sequencer.market", "mpc_sequencer.settlement"}
+PACKAGES = {"mpc_sequencer", *(f"mpc_sequencer.{name}" for name in ("core", "dark", "market", "settlement"))}
 
 
 def imported_modules(source: str) -> set[str]:
@@ -58,6 +80,11 @@ def test_the_auditor_imports_only_encodings_and_threshold() -> None:
             and not name.startswith("mpc_sequencer.audit")
         }
         assert own <= ALLOWED, f"{file.name} imports {sorted(own - ALLOWED)}"
+
+
+@pytest.mark.parametrize("name", ["agreement", "book", "bookstate", "degree", "desk", "facts", "keys", "orders", "run"])
+def test_the_members_rule_of_dark_markets_is_not_the_auditors(name: str) -> None:
+    assert f"mpc_sequencer.dark.{name}" not in ALLOWED
 
 
 def test_the_scan_sees_every_form_of_import() -> None:

@@ -68,6 +68,7 @@ def test_more_silent_parties_void_the_batch_and_the_next_one_is_computed(kind: t
     floor.speak = silent_in(kind, [1, 2] if kind is ReportSaid else [0, 1, 2, 3])
     ended = floor.settle()
     assert codes(ended) == dict.fromkeys(lost, DARK_ABORTED)
+    assert ((MARKET, 1) in floor.computed) == (kind is ResultSaid)  # too few to compute with do not begin
     floor.speak = honest
     good = crossed(floor)
     assert codes(floor.settle()) == dict.fromkeys(good, FILLED)
