@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from mpc_sequencer.cli.errors import EXIT_FAULT_FOUND
-from mpc_sequencer.cli.options import AsJson, Policy, parse_policy
+from mpc_sequencer.cli.options import AsJson, Demonstration, Policy, parse_policy
 from mpc_sequencer.cli.output import console, print_json, table
+from mpc_sequencer.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from mpc_sequencer.demo.run import Outcome
 
+NODES_DEFAULT: Final = 4
+DARK_NODES_DEFAULT: Final = 5
+
 
 def demo(
     duration: Annotated[float, typer.Option(min=1.0, max=3600.0, help="Seconds of trading.")] = 30.0,
-    nodes: Annotated[int, typer.Option(help="Committee members, 4 or more.")] = 4,
+    nodes: Annotated[
+        int | None, typer.Option(help="Committee members, 4 or more. Default: 4, and 5 with --dark.")
+    ] = None,
+    dark: Annotated[
+        bool, typer.Option("--dark", help="A dark market: batches computed over secret shares; then who saw what.")
+    ] = False,
+    demonstration: Demonstration = False,
     policy: Policy = "auction",
     rate: Annotated[
         float | None,
@@ -35,14 +45,31 @@ def demo(
     together only when their batch is final, cleared (at one price, or as --policy says), settled and
     audited. Exit status 0 only if every order became final, the contract's balances are what the fills
     say, and the audit passes.
+
+    With --dark made-up orders trade in a dark market, as many batches as --duration holds; at the end it shows for each
+    batch what all see, what each member saw, and what nobody saw but the traders.
     """
     from mpc_sequencer.demo.run import DemoOptions, run_demo
     from mpc_sequencer.demo.screen import Screen
+    from mpc_sequencer.market.types import DARK
 
     screen = Screen(console(stderr=as_json))
+    if dark or parse_policy(policy) == DARK:
+        if rate is not None:
+            raise ConfigError("--rate is not for a dark market: every trader has one order a batch", "leave it out")
+        if dark and policy.lower() not in ("auction", "dark"):
+            raise ConfigError(f"--dark and --policy {policy} contradict each other", "leave one of them out")
+        from mpc_sequencer.cli.demo_dark import show_dark_demo
+        from mpc_sequencer.demo.dark_run import DarkDemoOptions
+
+        count = DARK_NODES_DEFAULT if nodes is None else nodes
+        show_dark_demo(DarkDemoOptions(duration, count, seed, folder, demonstration), screen, as_json)
+        return
+    if demonstration:
+        raise ConfigError("--demonstration is for dark markets", "leave it out, or use --dark")
     options = DemoOptions(
         duration_s=duration,
-        nodes=nodes,
+        nodes=NODES_DEFAULT if nodes is None else nodes,
         rate_per_s=rate,
         seed=seed,
         folder=folder,

@@ -9,7 +9,16 @@ import typer
 
 from mpc_sequencer.cli.devnet_settle import settle
 from mpc_sequencer.cli.errors import EXIT_FAULT_FOUND
-from mpc_sequencer.cli.options import AsJson, Kdf, Policy, market_names, parse_kdf, parse_policy
+from mpc_sequencer.cli.options import (
+    AsJson,
+    Demonstration,
+    Kdf,
+    Policy,
+    market_names,
+    parse_kdf,
+    parse_policy,
+    warn_demonstration,
+)
 from mpc_sequencer.cli.output import console, print_fields, print_json, table
 
 if TYPE_CHECKING:
@@ -33,6 +42,7 @@ def init(
         int | None, typer.Option(help="Shares that decrypt: f+1 .. n-f. Default: n-f.")
     ] = None,
     policy: Policy = "auction",
+    demonstration: Demonstration = False,
     accounts: Annotated[int, typer.Option(help="Traders' accounts to make keys for.")] = 8,
     base_port: Annotated[
         int, typer.Option(min=1, max=65_535, help="Node i listens on this port + i.")
@@ -58,10 +68,12 @@ def init(
         ports=ports,
         chain_url=None,
         policy=parse_policy(policy),
+        demonstration=demonstration,
         kdf=parse_kdf(kdf),
         key_refresh_ms=round(key_refresh * 1_000),
     )
     committee = devnet.file.committee
+    warn_demonstration(committee)
     written = {
         "folder": str(folder),
         "nodes": committee.n,

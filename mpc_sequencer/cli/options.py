@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -62,7 +63,16 @@ Policy = Annotated[
     str,
     typer.Option(
         help="How a batch's orders meet: auction (one price for all), shuffle (one after the other, drawn by the"
-        " block's coin) or receive (one after the other, as members received them; needs 5 or more nodes)."
+        " block's coin), receive (one after the other, as members received them; needs 5 or more nodes) or dark"
+        " (computed over secret shares, nobody sees an order; needs 5 or more nodes)."
+    ),
+]
+Demonstration = Annotated[
+    bool,
+    typer.Option(
+        "--demonstration",
+        help="With --policy dark: a committee whose liars are detected only, not corrected. One liar can abort any"
+        " batch after it has seen the price.",
     ),
 ]
 TimeoutS = Annotated[float, typer.Option("--timeout", min=0.1, max=3600.0, help="Seconds to wait.")]
@@ -112,7 +122,7 @@ def parse_nodes(text: str | None, n: int) -> list[int]:
 
 
 def parse_policy(text: str) -> int:
-    """``auction``, ``shuffle`` or ``receive`` as an order policy. Raises :class:`ConfigError`."""
+    """``auction``, ``shuffle``, ``receive`` or ``dark`` as an order policy. Raises :class:`ConfigError`."""
     from mpc_sequencer.core.errors import ConfigError
     from mpc_sequencer.market import POLICY_NAMES
 
@@ -121,6 +131,18 @@ def parse_policy(text: str) -> int:
             return policy
     known = ", ".join(POLICY_NAMES.values())
     raise ConfigError(f"--policy is {text!r}, which is no order policy", f"use one of {known}")
+
+
+def warn_demonstration(committee: Committee) -> None:
+    """Say on standard error what a demonstration of a dark market is not, where ``committee`` has one."""
+    if all(market.dark is None or not market.dark.demonstration for market in committee.genesis.markets):
+        return
+    print(
+        f"warning: {committee.n} members that tolerate {committee.f} only detect lies about a dark batch. One liar can"
+        " abort any batch, and whoever speaks last knows by then its price and every fill, though nothing trades."
+        " Never for value.",
+        file=sys.stderr,
+    )
 
 
 def parse_kdf(text: str) -> Profile:

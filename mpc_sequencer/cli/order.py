@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 app.command("seal")(seal)
-WAIT_STATES: Final = ("receipt", "final", "executed")
+WAIT_STATES: Final = ("receipt", "final", "executed", "ended")
 
 
 @app.callback()
@@ -102,7 +102,9 @@ def submit(
     committee: CommitteePath = COMMITTEE_DEFAULT,
     key: KeyFile = None,
     nodes: Annotated[str | None, typer.Option(help="Members to send to, such as 0,2. Default: all.")] = None,
-    wait: Annotated[str, typer.Option(help="Wait for: receipt, final or executed.")] = "executed",
+    wait: Annotated[
+        str, typer.Option(help="Wait for: receipt, final, executed, or ended (where dark, with its batch).")
+    ] = "executed",
     timeout: TimeoutS = 30.0,
     receipts: Annotated[
         Path | None, typer.Option(help="Append the members' receipts to this file (keep it).")
@@ -161,8 +163,9 @@ def record_fields(record: OrderRecord) -> dict[str, Any]:
         ],
         "height": executed[0] if executed else record.final[0] if record.final else None,
         "outcome": executed[1] if executed else None,
+        "end": record.end,
         "filled_lots": record.filled_lots if executed else None,
-        "price_ticks": executed[3] if executed else None,
+        "price_ticks": (executed[3] or record.history()[-1].price_ticks) if executed else None,
         "notional_tick_lots": record.notional_tick_lots if executed else None,
         "fee_units": record.fee_units if executed else None,
         "open_lots": record.open_lots,
@@ -181,13 +184,13 @@ def _show_records(records: list[OrderRecord]) -> None:
                 f"{len(row['receipts'])} of {len(record.nodes)}",
                 *[
                     "" if row[name] is None else row[name]
-                    for name in ("height", "outcome", "filled_lots", "price_ticks", "notional_tick_lots")
+                    for name in ("height", "outcome", "end", "filled_lots", "price_ticks", "notional_tick_lots")
                 ],
                 refusals,
             )
         )
     columns = (
-        *("order", "state", "receipts", "height", "outcome"),
+        *("order", "state", "receipts", "height", "outcome", "end"),
         *("filled lots", "price ticks", "notional tick lots", "refusals"),
     )
     console().print(table("", columns, rows))

@@ -1,4 +1,4 @@
-"""``mpcseq order seal``: one action, signed and sealed, offline."""
+"""``mpcseq order seal``: one action, signed and sealed, offline but for the keys of a dark market."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mpc_sequencer.cli.options import (
     CommitteePath,
     KeyFile,
     PassphraseFile,
+    TimeoutS,
     no_key,
     output_exists,
     read_committee,
@@ -77,6 +78,14 @@ def seal(
     ] = None,
     withdraw: Annotated[Text, typer.Option(help="Withdraw this asset (symbol or id) instead of trading.")] = None,
     amount: Annotated[Text, typer.Option(help="Amount to withdraw, such as 12.5.")] = None,
+    deposit: Annotated[
+        str,
+        typer.Option(
+            help="In a dark market, what the order locks for all to see. hide: both assets, rounded up, so that nobody"
+            " sees its side; side: the asset that it pays with; QUOTE:BASE: these amounts of the two assets."
+        ),
+    ] = "hide",
+    timeout: TimeoutS = 30.0,
     lifetime: Annotated[float, typer.Option(help="Seconds for which the envelope is valid, at most 600.")] = 60.0,
     key_file: Annotated[
         Path | None, typer.Option(help="The account's key (hex or a wallet's JSON). Else MPCSEQ_ACCOUNT_KEY.")
@@ -96,8 +105,10 @@ def seal(
     as_json: AsJson = False,
 ) -> None:
     """Sign and seal one order, cancellation, replacement or withdrawal, offline. Nobody can read it before its place is
-    final."""
-    from mpc_sequencer.cli.sealing import SealOptions, seal_options
+    final, and one in a dark market never: its keys are asked of the members (and the balance, where --deposit is hide).
+    """
+    from mpc_sequencer.cli.sealing import SealOptions, dark_order_of, dark_terms_of, seal_options
+    from mpc_sequencer.core.actions import DarkOrder
     from mpc_sequencer.core.codec import encode
     from mpc_sequencer.node import files
 
@@ -136,7 +147,17 @@ def seal(
         amount=amount,
     )
     assets_path = committee.parent / "assets.json" if assets is None else assets
-    sealed = seal_options(file.committee, options, account, sponsor, assets_path)
+    dark = dark_order_of(file.committee, options)
+    if dark is None:
+        sealed = seal_options(file.committee, options, account, sponsor, assets_path)
+    else:
+        from mpc_sequencer.cli.sealing_dark import DarkSealOptions, parse_deposit, seal_dark
+
+        terms, units = dark_terms_of(file.committee, dark, options, assets_path)
+        picked = parse_deposit(deposit, units)
+        sealed = seal_dark(
+            file, DarkSealOptions(account, sponsor, round(lifetime * 1_000), picked), terms, nonce, timeout
+        )
     data = encode(sealed.envelope)
     files.write_atomically(out, b"0x" + data.hex().encode() + b"\n" if as_hex else data, mode=0o644)
     label = sealed.envelope.decoded_label()
@@ -151,6 +172,12 @@ def seal(
         "valid_from_ms": label.valid_from_ms,
         "valid_until_ms": label.valid_until_ms,
     }
+    if isinstance(sealed.signed.action, DarkOrder):
+        written |= {
+            "quote_tick_lots_locked": sealed.signed.action.quote_tick_lots,
+            "base_lots_locked": sealed.signed.action.base_lots,
+            "keys": sealed.signed.action.keys.hex(),
+        }
     if as_json:
         print_json(written)
     else:

@@ -10,6 +10,7 @@ from typing import Final
 
 from mpc_sequencer.cli.options import market_names
 from mpc_sequencer.client import AssetUnits, MarketUnits, SealedOrder, build, make_label, seal_order, sign_action
+from mpc_sequencer.client.dark_terms import check_dark_terms
 from mpc_sequencer.client.keys import load_assets
 from mpc_sequencer.client.terms import KINDS, SELF_TRADE_MODES, SIDES, TIMES_IN_FORCE, OrderTerms
 from mpc_sequencer.core.actions import EVERY_MARKET, GTC, IOC, MARKET, STOP, STOP_LIMIT, Action
@@ -51,6 +52,23 @@ class SealOptions:
     replace: int | None
     withdraw: str | None
     amount: str | None
+
+
+def dark_order_of(committee: Committee, options: SealOptions) -> Market | None:
+    """The dark market that ``options`` place an order in; None for whatever else they ask for."""
+    if any(one is not None for one in (options.cancel, options.cancel_all, options.withdraw, options.replace)):
+        return None
+    market = find_market(committee, options.market)
+    return None if market.dark is None else market
+
+
+def dark_terms_of(
+    committee: Committee, market: Market, options: SealOptions, assets_path: Path
+) -> tuple[OrderTerms, MarketUnits]:
+    """The terms that ``options`` say, and the market's units. Raises :class:`ConfigError` or a refusal."""
+    terms = _terms(committee, options, assets_path)
+    check_dark_terms(market, terms)
+    return terms, _Reader(market, assets_path).units
 
 
 def seal_options(

@@ -30,7 +30,8 @@ async def submit_and_wait(
     receipts: Path | None,
 ) -> list[OrderRecord]:
     """Follow the epochs, learn the key where it is not known, submit to the present members (or to ``nodes`` of the
-    committee file), and wait for ``receipt``, ``final`` or ``executed``; raises the refusal of a refused order."""
+    committee file), and wait for ``receipt``, ``final``, ``executed`` or ``ended``; raises the refusal of a refused
+    order."""
     with ExitStack() as stack:
         store = None if receipts is None else stack.enter_context(ReceiptStore(receipts, file.committee))
         async with open_sequencer(file.committee, connector_to(file), nodes, receipts=store) as client:
@@ -49,6 +50,8 @@ async def submit_and_wait(
                 await client.wait_final(order_ids, timeout_s)
             elif wait == "executed":
                 await client.wait_executed(order_ids, timeout_s)
+            elif wait == "ended":
+                await client.wait_ended(order_ids, timeout_s)
             return [client.tracker.orders[order_id] for order_id in order_ids]
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import astuple
 
 from mpc_sequencer.client.committee_key import require_key
-from mpc_sequencer.client.terms import OrderTerms, check_action, limit_terms
+from mpc_sequencer.client.terms import OrderTerms, check_action, limit_terms, market_of
 from mpc_sequencer.core import domains
 from mpc_sequencer.core.actions import (
     AMOUNT_BYTES,
@@ -23,6 +23,7 @@ from mpc_sequencer.core.actions import (
     Action,
     Cancel,
     CancelAll,
+    DarkOrder,
     Order,
     Replace,
     SignedAction,
@@ -34,10 +35,13 @@ from mpc_sequencer.core.codec import encode
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.darkterms import dark_markets, order_bytes
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.limits import AMOUNT_MAX, SIZE_BUCKETS_BYTES, VALIDITY_MS_MAX
+from mpc_sequencer.core.limits import AMOUNT_MAX, VALIDITY_MS_MAX
 from mpc_sequencer.core.signing import Signer, check_signer
 from mpc_sequencer.core.types import Envelope
 from threshold import Label, seal
+
+if TYPE_CHECKING:
+    from mpc_sequencer.client.dark_orders import DarkSealing
 
 LIFETIME_MS_DEFAULT: Final = 60_000
 
@@ -65,11 +69,17 @@ def make_label(
     committee: Committee,
     sponsor: bytes,
     window_ms: tuple[int, int],
-    size_bucket_bytes: int = SIZE_BUCKETS_BYTES[0],
+    size_bucket_bytes: int | None = None,
+    *,
+    market: int | None = None,
 ) -> Label:
-    """The label of an order for this deployment, paid by ``sponsor`` (20 bytes), valid in ``window_ms``. Everything but
-    an order for a dark market fits the smallest bucket; for that :func:`dark_bucket_bytes` tells which one does. Raises
+    """The label of an order for this deployment, paid by ``sponsor`` (20 bytes), valid in ``window_ms``. Orders for a
+    dark market are larger: name the ``market``, or the bucket. (By default the smallest, which holds all else.) Raises
     :class:`~.errors.KeyPending` where ``committee`` does not know its threshold key yet."""
+    if size_bucket_bytes is None:
+        size_bucket_bytes = committee.size_buckets[0]
+        if market is not None and market_of(committee, market).dark is not None:
+            size_bucket_bytes = dark_bucket_bytes(committee, market)
     valid_from_ms, valid_until_ms = window_ms
     if valid_until_ms - valid_from_ms > VALIDITY_MS_MAX:
         span_ms = valid_until_ms - valid_from_ms
@@ -116,14 +126,34 @@ def limit_order(
     price_ticks: int,
     quantity_lots: int,
 ) -> Order:
-    """A checked limit order bound to ``label`` that uses none of the other terms; see :func:`place_order`."""
+    """A checked limit order bound to ``label`` that uses none of the other terms; see :func:`place_order`. For a market
+    in the open."""
     terms = limit_terms(market, side, price_ticks, quantity_lots, time_in_force=time_in_force)
-    return place_order(committee, label, terms, account=account, nonce=nonce)
+    return _open_order(committee, label, terms, account, nonce)
 
 
-def place_order(committee: Committee, label: Label, terms: OrderTerms, *, account: bytes, nonce: int) -> Order:
+def place_order(
+    committee: Committee,
+    label: Label,
+    terms: OrderTerms,
+    *,
+    account: bytes,
+    nonce: int,
+    dark: DarkSealing | None = None,
+) -> Order | DarkOrder:
     """A checked order of any kind bound to ``label``. Refuses what execution would refuse, each cause with its code; a
-    GTD order's time is judged at the label's start."""
+    GTD order's time is judged at the label's start. For a dark market ``dark`` says to which keys it is sealed; one in
+    the open makes no use of it."""
+    market = market_of(committee, terms.market)
+    if market.dark is None or dark is None:
+        return _open_order(committee, label, terms, account, nonce)
+    from mpc_sequencer.client.dark_orders import dark_order  # computes with numpy, which other markets do without
+
+    bound = label_hash(label.encode())
+    return dark_order(committee, market, terms, dark, account=account, nonce=nonce, label_hash=bound)
+
+
+def _open_order(committee: Committee, label: Label, terms: OrderTerms, account: bytes, nonce: int) -> Order:
     order = terms.order(account, nonce, label_hash(label.encode()))
     check_action(committee, order, label.valid_from_ms)
     return order

@@ -60,8 +60,8 @@ class WishView:
 
     @property
     def open(self) -> bool:
-        """Whether it rests in the book, or waits for its trigger."""
-        return bool(self.open_lots)
+        """Whether it rests in the book, or waits for its trigger or its dark batch."""
+        return self.code is not None and self.end is None
 
 
 class OrderDesk:

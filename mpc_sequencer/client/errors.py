@@ -36,6 +36,10 @@ class KeyPending(ClientError):
     """The committee's threshold key is not known yet, so nothing can be sealed, checked or sent."""
 
 
+class DarkKeysPending(ClientError):
+    """The keys that dark orders are sealed to are not known yet in this epoch."""
+
+
 class NothingThere(ClientError):
     """A member has no such account, order or fill, or cannot prove it."""
 

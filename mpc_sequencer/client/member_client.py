@@ -8,7 +8,7 @@ What members say is theirs alone until it is proven or f+1 of them say the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -24,6 +24,8 @@ from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ConfigError, ProtocolError
 from mpc_sequencer.core.messages import (
     ClientReply,
+    DarkKeysQuery,
+    DarkKeysReply,
     EpochsQuery,
     EpochsReply,
     KeyQuery,
@@ -41,6 +43,9 @@ from mpc_sequencer.core.messages import (
 from mpc_sequencer.core.resultproof import ResultProof
 from mpc_sequencer.core.types import KeyCertificate
 from threshold import ThresholdError
+
+if TYPE_CHECKING:
+    from mpc_sequencer.client.dark_keys import DarkKeys
 
 FAULTS_KEPT_MAX: Final = 256
 PROOF_S_MAX: Final = 30.0
@@ -69,6 +74,7 @@ class MemberClient:
         self.known: CommitteeKey | None = None
         """The key that a member proved."""
         self._proofs = {first.epoch: KeyProofs(first)}
+        self._dark_keys: DarkKeys | None = None
         self.faults: list[MemberFault] = []
         """Proven misbehaviour of members, the first FAULTS_KEPT_MAX."""
         self._links = self._members.links
@@ -205,6 +211,27 @@ class MemberClient:
         if reply.certificate is not None:
             await self._learn(node, reply.certificate.epoch, timeout_s)
         return reply
+
+    async def dark_keys_reply(self, node: int, timeout_s: float = REPLY_S_MAX) -> DarkKeysReply:
+        """What a member says of the keys that dark orders are sealed to, unproven. Raises :class:`NotConnected` or
+        :class:`TimedOut`."""
+        reply = await self._questions.ask(node, DarkKeysQuery(self._questions.next_number()), timeout_s)
+        if not isinstance(reply, DarkKeysReply):
+            raise self._fault(node, ProtocolError("member.sender", "DarkKeysReply", type(reply).__name__, "keys"))
+        await self._learn(node, reply.epoch, timeout_s)
+        return reply
+
+    async def dark_keys(self, timeout_s: float = 60.0, *, again: bool = False) -> DarkKeys:
+        """The keys that dark orders are sealed to in this epoch, proven by a certified result; kept until the epoch
+        ends, and fetched anew where ``again`` says that they were refused (``dark_keys``).
+
+        Waits while the members agree on them. Raises :class:`~.errors.DarkKeysPending` after ``timeout_s``, and
+        :class:`ProtocolError` ``dark.none`` where no market is dark."""
+        from mpc_sequencer.client.dark_keys import DarkKeySearch
+
+        if again or self._dark_keys is None or self._dark_keys.epoch != self.committee.epoch:
+            self._dark_keys = await DarkKeySearch(self).run(timeout_s)
+        return self._dark_keys
 
     def check_key(self, node: int, certificate: KeyCertificate) -> CommitteeKey:
         """Check a certificate that member ``node`` sent. Raises :class:`MemberFault` naming the member."""

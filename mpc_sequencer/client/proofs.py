@@ -33,7 +33,7 @@ from mpc_sequencer.core.resultproof import (
     Shown,
 )
 from mpc_sequencer.core.rotation import follow
-from mpc_sequencer.core.types import EpochStart, Uint, Value
+from mpc_sequencer.core.types import EpochStart, Hash32, Uint, Value
 from mpc_sequencer.market import Fill, OrderValue
 from mpc_sequencer.market.types import AccountValue, AmountBytes, AssetId, PriceTicks
 from threshold import ThresholdError
@@ -42,16 +42,27 @@ MAGIC: Final = b"mpcseq state proof, version 1\n"
 PROOF_FILE_BYTES_MAX: Final = 1 << 25
 _ARRAY_OF_THREE: Final = 0x93
 _ARRAY_OF_ONE: Final = 0x91
+_ARRAY_OF_FOUR: Final = 0x94
 
 CommitteeOf = Callable[[int], Committee | None]
 """The committee of an epoch, or None where it is not proven."""
 
 
 class MarketValue(Value, frozen=True):
-    """A market's value in the state; ``sequence`` is 0 under AUCTION, where none is kept."""
+    """The value in the state of a market that is not dark; ``sequence`` is 0 under AUCTION, where none is kept."""
 
     reference_price_ticks: PriceTicks
     sequence: Uint
+
+
+class DarkMarketValue(Value, frozen=True):
+    """A dark market's value in the state: the last batch that was closed, the id of the keys that orders are sealed to
+    (32 zero bytes: none are agreed on), and a hash of the orders and batches under way."""
+
+    reference_price_ticks: PriceTicks
+    batch: Uint
+    keys: Hash32
+    hash: Hash32
 
 
 class _PlainAccount(Value, frozen=True):
@@ -64,7 +75,7 @@ class _AuctionMarket(Value, frozen=True):
     reference_price_ticks: PriceTicks
 
 
-Proven = AccountValue | OrderValue | MarketValue | Fill
+Proven = AccountValue | OrderValue | MarketValue | DarkMarketValue | Fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +158,8 @@ def _read(proof: ResultProof, shown: Shown) -> Proven:
         if value[0] == _ARRAY_OF_ONE:
             auction: _AuctionMarket = decode(_AuctionMarket, value)
             return MarketValue(auction.reference_price_ticks, 0)
+        if value[0] == _ARRAY_OF_FOUR:
+            return decode(DarkMarketValue, value)
         return decode(MarketValue, value)
     except ProtocolError as error:
         raise ProtocolError("proof.value", error.field, error.seen, error.expected) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 import trio
@@ -14,11 +14,14 @@ from mpc_sequencer.client.errors import ClientError, MemberFault, NotConnected
 from mpc_sequencer.client.link import connector_to
 from mpc_sequencer.client.sequencer import SequencerClient, open_sequencer
 from mpc_sequencer.core.committee import Committee
-from mpc_sequencer.core.messages import EpochsReply, MarketReply, OrderReply, StatusReply
+from mpc_sequencer.core.messages import DarkMarketStatus, EpochsReply, MarketReply, OrderReply, StatusReply
 from mpc_sequencer.core.resultproof import ResultProof
 from mpc_sequencer.core.types import NextMember
 from mpc_sequencer.node.config import CommitteeFile
 from mpc_sequencer.node.next_committee import members_of
+
+if TYPE_CHECKING:
+    from mpc_sequencer.client.dark_keys import DarkKeys
 
 CONNECT_POLL_S: Final = 0.02
 FOLLOW_S_MAX: Final = 3.0
@@ -75,6 +78,31 @@ async def ask_market(
 
     async with open_sequencer(file.committee, connector_to(file)) as client:
         return await _ask_present(client, range, timeout_s, question)
+
+
+@dataclass(frozen=True, slots=True)
+class DarkView:
+    """What the members show of dark markets: the keys that orders are sealed to, proven, or why there are none, and
+    what most members say of ``market``'s batch; None where none of them says anything."""
+
+    keys: DarkKeys | None
+    pending: str
+    status: DarkMarketStatus | None
+
+
+async def ask_dark(file: CommitteeFile, market: int, timeout_s: float) -> DarkView:
+    """The state of a dark market. Never raises for what members do not say."""
+    async with open_sequencer(file.committee, connector_to(file)) as client:
+        await follow_epochs(client, timeout_s)
+        places = client.roster.places
+        answers = await _ask_over(client, places, timeout_s, lambda one, node, limit_s: one.status(node, limit_s))
+        said = [one for reply in answers.values() if not isinstance(reply, str) for one in reply.dark]
+        said = [one for one in said if one.market == market]
+        status = max(said, key=said.count, default=None)
+        try:
+            return DarkView(await client.dark_keys(timeout_s), "", status)
+        except ClientError as error:
+            return DarkView(None, error.cause, status)
 
 
 @dataclass(frozen=True, slots=True)

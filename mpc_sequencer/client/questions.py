@@ -10,6 +10,7 @@ import trio
 from mpc_sequencer.client.errors import NotConnected, TimedOut
 from mpc_sequencer.client.link import MemberLink
 from mpc_sequencer.core.messages import (
+    DarkKeysQuery,
     DarkKeysReply,
     EpochsQuery,
     EpochsReply,
@@ -25,7 +26,7 @@ from mpc_sequencer.core.messages import (
     StatusReply,
 )
 
-Question = OrderQuery | StatusQuery | KeyQuery | EpochsQuery | ProofQuery | MarketQuery
+Question = OrderQuery | StatusQuery | KeyQuery | EpochsQuery | ProofQuery | MarketQuery | DarkKeysQuery
 Answer = OrderReply | StatusReply | KeyReply | EpochsReply | ProofReply | MarketReply | DarkKeysReply
 REPLY_S_MAX: Final = 10.0
 

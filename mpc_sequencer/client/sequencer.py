@@ -29,7 +29,7 @@ from mpc_sequencer.client.member_client import MemberClient
 from mpc_sequencer.client.questions import REPLY_S_MAX, Answer
 from mpc_sequencer.client.receipts import ReceiptStore, check_receipt
 from mpc_sequencer.client.tracker import LEAVING, ORDERS_MAX, OrderRecord, OrderTracker, Submission
-from mpc_sequencer.client.verdicts import Predicate, is_executed, is_final, refusal_of, submission_of
+from mpc_sequencer.client.verdicts import Predicate, is_ended, is_executed, is_final, refusal_of, submission_of
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.envelopes import check_envelope
 from mpc_sequencer.core.errors import ProtocolError
@@ -162,6 +162,11 @@ class SequencerClient(MemberClient):
         """As :meth:`wait_final`, until f+1 members report the same outcome of each order."""
         return await self._wait_orders(order_ids, is_executed, "executed", timeout_s)
 
+    async def wait_ended(self, order_ids: Iterable[bytes], timeout_s: float) -> list[OrderRecord]:
+        """As :meth:`wait_final`, until f+1 members report how each order ended: one that rests goes on until it is
+        filled or cancelled, one in a dark market until its batch is over."""
+        return await self._wait_orders(order_ids, is_ended, "at their end", timeout_s)
+
     async def _wait_orders(
         self, order_ids: Iterable[bytes], reached: Predicate, state: str, timeout_s: float
     ) -> list[OrderRecord]:
@@ -227,7 +232,7 @@ class SequencerClient(MemberClient):
         elif isinstance(reply, OrdersExecuted):
             self.tracker.executed(node, reply.height, reply.rows, now_ns)
         elif isinstance(reply, OrdersFilled):
-            self.tracker.filled(node, reply.height, reply.rows)
+            self.tracker.filled(node, reply.height, reply.rows, now_ns)
         else:
             self._on_answer(node, reply)
         self._notify()
@@ -282,7 +287,6 @@ class SequencerClient(MemberClient):
             self._on_order(node, reply)
         super()._on_answer(node, reply)
 
-
     def _on_order(self, node: int, reply: OrderReply) -> None:
         row = ExecutedRow(
             order_id=reply.order_id,
@@ -298,7 +302,7 @@ class SequencerClient(MemberClient):
             if update.order_id != reply.order_id:
                 fault = ProtocolError("member.sender", "OrderReply.updates", update.order_id, reply.order_id.hex())
                 raise self._fault(node, fault)
-            self.tracker.filled(node, height, (update,))
+            self.tracker.filled(node, height, (update,), time.monotonic_ns())
         link = self._links.get(node)
         if reply.more and reply.updates and link is not None:
             after_height = reply.updates[-1][0]

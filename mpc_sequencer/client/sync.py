@@ -10,7 +10,7 @@ import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
@@ -27,6 +27,9 @@ from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.messages import MarketReply, OrderReply, StatusReply
 from mpc_sequencer.core.resultproof import ResultProof
 from mpc_sequencer.core.types import Envelope
+
+if TYPE_CHECKING:
+    from mpc_sequencer.client.dark_keys import DarkKeys
 
 START_S_MAX: Final = 10.0
 T = TypeVar("T")
@@ -110,6 +113,14 @@ class SyncSequencerClient:
     def wait_executed(self, order_ids: Iterable[bytes], timeout_s: float) -> list[OrderRecord]:
         """As :meth:`SequencerClient.wait_executed`."""
         return self._call(lambda client: client.wait_executed(order_ids, timeout_s))
+
+    def wait_ended(self, order_ids: Iterable[bytes], timeout_s: float) -> list[OrderRecord]:
+        """As :meth:`SequencerClient.wait_ended`."""
+        return self._call(lambda client: client.wait_ended(order_ids, timeout_s))
+
+    def dark_keys(self, timeout_s: float = 60.0, *, again: bool = False) -> DarkKeys:
+        """As :meth:`SequencerClient.dark_keys`."""
+        return self._call(lambda client: client.dark_keys(timeout_s, again=again))
 
     def status(self, node: int, timeout_s: float = REPLY_S_MAX) -> StatusReply:
         """As :meth:`SequencerClient.status`."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from mpc_sequencer.client.dark_terms import check_dark_order
 from mpc_sequencer.core.actions import (
     BUY,
     EVERY_MARKET,
@@ -34,6 +35,7 @@ from mpc_sequencer.core.actions import (
     Action,
     Cancel,
     CancelAll,
+    DarkOrder,
     Order,
     Replace,
     Withdrawal,
@@ -179,6 +181,8 @@ def check_action(committee: Committee, action: Action, now_ms: int | None = None
         case CancelAll():
             if action.market != EVERY_MARKET:
                 market_of(committee, action.market)
+        case DarkOrder():
+            check_dark_order(committee, market_of(committee, action.market), action)
         case Replace():
             _check_target(action.nonce, action.target_nonce)
             _check_terms(market_of(committee, action.market), action.order(), now_ms)
@@ -216,6 +220,9 @@ def _check_withdrawal(committee: Committee, action: Withdrawal) -> None:
 
 def _check_terms(market: Market, order: Order, now_ms: int | None) -> None:
     """In the order in which execution looks at them."""
+    if market.dark is not None:
+        expected = "a dark order, which `place_order` makes of terms and keys; none is replaced"
+        raise ProtocolError("market.dark", "action.market", market.id, expected)
     _check_uint("action.client_id", order.client_id)
     if order.side not in (BUY, SELL):
         raise ProtocolError("order.side", "action.side", order.side, "1 (buy) or 2 (sell)")

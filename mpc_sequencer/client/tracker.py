@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from mpc_sequencer.client.errors import TooManyOrders
+from mpc_sequencer.client.reports import ExecutedReport, FillReport, FinalReport, report_of
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import ExecutedRow, SubmitResult
 from mpc_sequencer.core.types import Envelope, Receipt
@@ -44,31 +45,7 @@ RESEND_ORDERS_MAX: Final = 128
 """To one member at once, so that a committee that is late is not made later."""
 _RESEND_NS: Final = RESEND_MS * 1_000_000
 
-FinalReport = tuple[int, bytes]
-"""(height, block id)"""
-
-
-class ExecutedReport(NamedTuple):
-    """What a height made of an order; prices in ticks, the notional in tick lots, the fee in quote units."""
-
-    height: int
-    code: str
-    filled_lots: int
-    price_ticks: int
-    notional_tick_lots: int
-    fee_units: int = 0
-    remaining_lots: int = 0
-    """What is open afterwards; 0 where it has ended."""
-
-
-def report_of(height: int, row: ExecutedRow) -> ExecutedReport:
-    """A member's row as a report."""
-    notional, fee = int.from_bytes(row.notional, "big"), int.from_bytes(row.fee, "big")
-    return ExecutedReport(height, row.code, row.filled_lots, row.price_ticks, notional, fee, row.remaining_lots)
-
-
 Report = TypeVar("Report", FinalReport, ExecutedReport)
-FillReport = tuple[int, int, int, int]  # height, lots filled, worst price in ticks, the exact notional in tick lots
 
 
 @dataclass(slots=True)
@@ -97,6 +74,7 @@ class OrderRecord:
     """When f+1 members had given a receipt, so at least one honest member is bound."""
     final_ns: int | None = None
     executed_ns: int | None = None
+    ended_ns: int | None = None
     final_reports: dict[int, FinalReport] = field(default_factory=dict, repr=False)
     executed_reports: dict[int, ExecutedReport] = field(default_factory=dict, repr=False)
     again_ns: dict[int, int] = field(default_factory=dict, repr=False)
@@ -159,7 +137,7 @@ class OrderRecord:
 
     @property
     def open_lots(self) -> int | None:
-        """What is open of it; 0 where it has ended, None before its outcome is known."""
+        """What is open of it; 0 where it has ended or waits in the dark, None before its outcome is known."""
         history = self.history()
         return history[-1].remaining_lots if history else None
 
@@ -167,7 +145,7 @@ class OrderRecord:
     def end(self) -> str | None:
         """The code it ended with; None while it is open, or its outcome is not known."""
         history = self.history()
-        return history[-1].code if history and not history[-1].remaining_lots else None
+        return history[-1].code if history and not history[-1].open else None
 
     def fills(self) -> list[FillReport]:
         """What each height filled of it, as f+1 members reported."""
@@ -207,7 +185,7 @@ class OrderTracker:
         self.contradictions: list[Contradiction] = []
         self.unexecuted: dict[bytes, OrderRecord] = {}
         self.open: dict[bytes, OrderRecord] = {}
-        """Orders that rest, or wait for their trigger."""
+        """Orders that rest, or wait for their trigger or their dark batch."""
         self._counted: frozenset[int] | None = None
         """Members whose reports count; None for whoever reports."""
 
@@ -222,7 +200,7 @@ class OrderTracker:
                     del reports[node]
             for update, voters in list(record.update_reports.items()):
                 voters &= self._counted
-                self._count_update(record, update)
+                self._count_update(record, update, now_ns)
         for record in list(self.unexecuted.values()):
             self._count_final(record, now_ns)
             self._count_executed(record, now_ns)
@@ -341,11 +319,13 @@ class OrderTracker:
             return False
         record.executed, record.executed_ns, record.executed_reports = agreed, now_ns, {}
         self.unexecuted.pop(record.order_id, None)
-        if record.open_lots:
+        if record.end is None:
             self.open[record.order_id] = record
+        elif record.ended_ns is None:
+            record.ended_ns = now_ns
         return True
 
-    def filled(self, node: int, height: int, rows: Iterable[ExecutedRow]) -> None:
+    def filled(self, node: int, height: int, rows: Iterable[ExecutedRow], now_ns: int | None = None) -> None:
         """Take a report of what a later height did to open orders: filled them, or ended them."""
         for row in rows:
             record = self.orders.get(row.order_id)
@@ -358,15 +338,16 @@ class OrderTracker:
                 continue
             record.updates_of[node] += 1
             record.update_reports.setdefault(key, set()).add(node)
-            self._count_update(record, key)
+            self._count_update(record, key, now_ns)
 
-    def _count_update(self, record: OrderRecord, update: ExecutedReport) -> None:
+    def _count_update(self, record: OrderRecord, update: ExecutedReport, now_ns: int | None) -> None:
         if len(record.update_reports[update]) < self._enough or update in record.updates:
             return
         record.updates.append(update)
         record.updates.sort()
         if record.end is not None:
             self.open.pop(record.order_id, None)
+            record.ended_ns = now_ns if record.ended_ns is None else record.ended_ns
 
     def _counts(self, node: int) -> bool:
         return self._counted is None or node in self._counted

@@ -20,10 +20,12 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Final
 
+from mpc_sequencer.client.dark_terms import check_price, price_last_ticks, quantity_lots_max
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.limits import AMOUNT_MAX, PRICE_TICKS_MAX
 from mpc_sequencer.market import Market
+from mpc_sequencer.market.types import DarkGrid
 
 DECIMALS_MAX: Final = 36
 DECIMAL_CHARACTERS_MAX: Final = 96
@@ -121,7 +123,18 @@ class MarketUnits:
         if exact.denominator != 1:
             expected = f"a multiple of {show_decimal(self.tick_size, DECIMALS_MAX)}"
             raise ProtocolError("order.price_tick", field, price, expected)
+        if self.market.dark is not None:
+            self._check_grid(self.market.dark, exact.numerator, price, field)
         return exact.numerator
+
+    def _check_grid(self, grid: DarkGrid, price_ticks: int, price: str | Decimal | int, field: str) -> None:
+        """Refuse a price that a dark market's grid does not have (``order.price``, ``order.price_tick``)."""
+        try:
+            check_price(grid, price_ticks)
+        except ProtocolError as refusal:
+            first, last = self.show_price(grid.price_first_ticks), self.show_price(price_last_ticks(grid))
+            step = show_decimal(self.tick_size * grid.price_step_ticks, DECIMALS_MAX)
+            raise ProtocolError(refusal.code, field, price, f"one of {first} .. {last} in steps of {step}") from None
 
     def quantity_lots(self, quantity: str | Decimal | int, *, field: str = "quantity") -> int:
         """Lots within the market's bounds; refuses what is less than one (``order.dust``), off the lot
@@ -138,8 +151,9 @@ class MarketUnits:
         if exact < market.quantity_min_lots:
             least = self.show_quantity(market.quantity_min_lots)
             raise ProtocolError("order.quantity_min", field, quantity, f"at least {least}")
-        if exact > market.quantity_max_lots:
-            most = self.show_quantity(market.quantity_max_lots)
+        largest = market.quantity_max_lots if market.dark is None else quantity_lots_max(market.dark)
+        if exact > largest:
+            most = self.show_quantity(largest)
             raise ProtocolError("order.quantity_max", field, quantity, f"at most {most}")
         return exact.numerator
 

@@ -54,3 +54,8 @@ def is_final(record: OrderRecord) -> bool:
 def is_executed(record: OrderRecord) -> bool:
     """Whether f+1 members reported its outcome."""
     return record.executed is not None
+
+
+def is_ended(record: OrderRecord) -> bool:
+    """Whether f+1 members reported how it ended: it is neither open nor waits for its dark batch."""
+    return record.end is not None

@@ -12,7 +12,7 @@ from typing import Any, Final
 from msgspec.structs import astuple
 
 from mpc_sequencer.core import domains, eip712
-from mpc_sequencer.core.actions import Action, Cancel, CancelAll, Order, Replace, Withdrawal
+from mpc_sequencer.core.actions import Action, Cancel, CancelAll, DarkOrder, Order, Replace, Withdrawal
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.signing import SIGNATURE_BYTES, check_encoding
@@ -29,6 +29,7 @@ _STRUCTS: Final[dict[type, eip712.StructType]] = {
     Cancel: domains.CANCEL_TYPE,
     CancelAll: domains.CANCEL_ALL_TYPE,
     Replace: domains.REPLACE_TYPE,
+    DarkOrder: domains.DARK_ORDER_TYPE,
 }
 
 
@@ -40,6 +41,8 @@ def typed_data(committee: Committee, action: Action) -> dict[str, Any]:
     values: tuple[int | bytes, ...] = astuple(action)
     if isinstance(action, Withdrawal):
         values = (*values[:-1], action.amount_units)
+    if isinstance(action, DarkOrder):
+        values = (*values[:-1], action.boxes_hash())
     return {
         "types": {
             "EIP712Domain": _DOMAIN_MEMBERS,

@@ -172,9 +172,13 @@ class DarkOrder(Value, frozen=True, tag=6):
         Meta(min_length=1, max_length=limits.COMMITTEE_MEMBERS_MAX),
     ]
 
+    def boxes_hash(self) -> bytes:
+        """What the signed struct has in the boxes' place."""
+        return domains.DARK_BOXES(*(hashlib.sha256(box).digest() for box in self.boxes))
+
     def struct_hash(self) -> bytes:
-        *terms, boxes = astuple(self)
-        return domains.DARK_ORDER_TYPE(*terms, domains.DARK_BOXES(*(hashlib.sha256(box).digest() for box in boxes)))
+        *terms, _ = astuple(self)
+        return domains.DARK_ORDER_TYPE(*terms, self.boxes_hash())
 
 
 Action = Order | Withdrawal | Cancel | CancelAll | Replace | DarkOrder

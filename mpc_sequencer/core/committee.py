@@ -90,12 +90,17 @@ class Genesis(Value, frozen=True):
 
 
 def faults_tolerated(members: int, markets: Iterable[Market]) -> int:
-    """f of a committee of ``members``: n >= 3f+1, and n >= 4f+1 where a market orders by receipt, or is dark and no
+    """f of a committee of ``members``: n >= 3f+1, and n >= 4f+1 where a market needs more honest members."""
+    return (members - 1) // fault_divisor(markets)
+
+
+def fault_divisor(markets: Iterable[Market]) -> int:
+    """How many members it takes to tolerate another fault: 3, and 4 where a market orders by receipt, or is dark and no
     demonstration."""
     stricter = any(
         market.policy == RECEIVE or (market.dark is not None and not market.dark.demonstration) for market in markets
     )
-    return (members - 1) // (4 if stricter else 3)
+    return 4 if stricter else 3
 
 
 @dataclass(frozen=True, slots=True)

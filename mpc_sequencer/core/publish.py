@@ -23,7 +23,7 @@ from mpc_sequencer.core.transcript import (
     input_entries,
 )
 from mpc_sequencer.market import HeightResult
-from mpc_sequencer.market.types import Outcome, Update
+from mpc_sequencer.market.types import IN_DARK, Outcome, Update
 from mpc_sequencer.settlement.payloads import SignedResult, deltas_hash, pack_deltas
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Publisher:
         for one in outcome.outcomes:
             still = core.execution.engine.open_order(one.order_id)
             rows[one.order_id] = _row(one, 0 if still is None else still.remaining_lots)
-            if still is not None:
+            if still is not None or one.code == IN_DARK:
                 lasting.add(one.order_id)
         earlier: dict[bytes, ExecutedRow] = {}
         for update in outcome.updates:

@@ -27,7 +27,7 @@ from mpc_sequencer.core.messages import (
     StatusReply,
 )
 from mpc_sequencer.core.types import Uint, Value
-from mpc_sequencer.market import HeightResult
+from mpc_sequencer.market import Engine, HeightResult
 
 if TYPE_CHECKING:
     from mpc_sequencer.core.node import NodeCore
@@ -54,7 +54,7 @@ def answer(core: NodeCore, client: int, query: Query) -> Reply | Recall:
     match query:
         case OrderQuery(number, order_id, after_height, watch):
             if watch:
-                core.gateway.watch(client, order_id, core.execution.engine.open_order(order_id) is not None)
+                core.gateway.watch(client, order_id, _is_open(core.execution.engine, order_id))
             height = core.pool.sequenced_height(order_id)
             reply = core.board.order(number, order_id, height)
             # what this member has forgotten, or executed some time ago, and what came after, its shell may still have
@@ -71,6 +71,16 @@ def answer(core: NodeCore, client: int, query: Query) -> Reply | Recall:
             return Reply(client, _market(core, query))
         case DarkKeysQuery(number):
             return Reply(client, dark_keys_reply(core, number))
+
+
+def _is_open(engine: Engine, order_id: bytes) -> bool:
+    """Whether later heights may still do something to an order: it is open, or waits for its dark batch."""
+    if engine.open_order(order_id) is not None:
+        return True
+    desk = engine.desk
+    return desk is not None and any(
+        order_id == one.order_id for market in desk.markets for one in desk.book(market).orders()
+    )
 
 
 def _market(core: NodeCore, query: MarketQuery) -> MarketReply:

@@ -78,50 +78,72 @@ def run_demo(options: DemoOptions, screen: Screen, beside: Beside = nullcontext)
     orders = len(plan.orders)
     screen.say(f"{devnet.folder}: {orders} orders in {options.duration_s:g} s, {options.nodes} nodes")
     with ExitStack() as stack:
-        stack.enter_context(terminate_like_interrupt())
-        with screen.step("starting the embedded chain") as step:
-            chain_process = stack.enter_context(start_embedded())
-            chain = ChainClient(chain_process.url)
-            stack.callback(chain.close)
-            step.note = chain_process.url
-        with screen.step("deploying, funding and depositing") as step:
-            devnet = deploy(devnet, chain, DEV_SECRET, funding_of(signers))
-            step.note = f"{ACCOUNTS} accounts, settlement contract 0x{devnet.file.genesis.settlement.hex()}"
-        processes = stack.enter_context(NodeProcesses(devnet))
-        with screen.step("starting the committee") as step:
-            started_s = time.monotonic()
-            processes.start()
-            trio.run(wait_ready, devnet, processes)
-            step.note = f"{options.nodes} processes, ids " + ", ".join(
-                str(node.pid) for node in processes.nodes
-            )
+        running = start_committee(stack, devnet, funding_of(signers), screen)
+        devnet, chain = running.devnet, running.chain
         session = Session(
             devnet,
             chain,
-            processes,
+            running.processes,
             signers,
             plan,
             deposits_of(plan),
             screen,
-            started_s,
+            running.started_s,
             seal_ahead=options.seal_ahead,
             beside=beside,
         )
         trading = trio.run(trade_and_settle, session)
-        survivors = processes.alive()
         problems = list(trading.problems)
-        with screen.step("stopping the nodes"):
-            statuses = processes.stop()
-        problems += [
-            f"node {node} ended with status {statuses[node]}" for node in survivors if statuses[node]
-        ]
-        audited = survivors[0] if survivors else 0
-        report = _audit(devnet, audited, chain_process.url, screen)
-        problems += _audit_problems(report)
+        audited, report = stop_and_audit(running, screen, problems)
         settlements, gas = settlement_gas(chain)
         summary = _summarize(options, trading, problems, (settlements, gas), str(report.get("verdict")))
     _leave_results(devnet, trading, summary, report)
     return Outcome(summary, devnet, audited, report)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A committee that runs, and its chain; ``started_s`` by ``time.monotonic``."""
+
+    devnet: Devnet
+    chain: ChainClient
+    processes: NodeProcesses
+    started_s: float
+
+
+def start_committee(stack: ExitStack, devnet: Devnet, funding: list[Funding], screen: Screen) -> Running:
+    """A chain with everything deployed and funded, and all nodes ready; ``stack`` ends what is started here. Raises
+    :class:`ConfigError` and the chain's errors."""
+    stack.enter_context(terminate_like_interrupt())
+    with screen.step("starting the embedded chain") as step:
+        chain_process = stack.enter_context(start_embedded())
+        chain = ChainClient(chain_process.url)
+        stack.callback(chain.close)
+        step.note = chain_process.url
+    with screen.step("deploying, funding and depositing") as step:
+        devnet = deploy(devnet, chain, DEV_SECRET, funding)
+        step.note = f"{len(funding)} accounts, settlement contract 0x{devnet.file.genesis.settlement.hex()}"
+    processes = stack.enter_context(NodeProcesses(devnet))
+    with screen.step("starting the committee") as step:
+        started_s = time.monotonic()
+        processes.start()
+        trio.run(wait_ready, devnet, processes)
+        count = devnet.file.committee.n
+        step.note = f"{count} processes, ids " + ", ".join(str(node.pid) for node in processes.nodes)
+    return Running(devnet, chain, processes, started_s)
+
+
+def stop_and_audit(running: Running, screen: Screen, problems: list[str]) -> tuple[int, dict[str, Any]]:
+    """Stop the nodes and audit the log of one that lived to the end: its number and the report. What is wrong is added
+    to ``problems``."""
+    survivors = running.processes.alive()
+    with screen.step("stopping the nodes"):
+        statuses = running.processes.stop()
+    problems += [f"node {node} ended with status {statuses[node]}" for node in survivors if statuses[node]]
+    audited = survivors[0] if survivors else 0
+    report = _audit(running.devnet, audited, running.chain.url, screen)
+    problems += _audit_problems(report)
+    return audited, report
 
 
 def _write_folder(options: DemoOptions) -> Devnet:

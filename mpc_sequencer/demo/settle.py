@@ -10,13 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from mpc_sequencer.client.tracker import OrderRecord
 from mpc_sequencer.core.actions import BUY
 from mpc_sequencer.core.committee import Committee
 from mpc_sequencer.core.signing import Signer
-from mpc_sequencer.demo.plan import PlannedOrder
 from mpc_sequencer.settlement.chain import ChainClient
 
 SETTLED_S_MAX: Final = 60.0
@@ -35,10 +34,20 @@ class Withdrawn:
     units: int
 
 
+class Traded(Protocol):
+    """An order of the demo, as far as balances go."""
+
+    @property
+    def account(self) -> int: ...
+
+    @property
+    def side(self) -> int: ...
+
+
 def expected_balances(
     committee: Committee,
     deposits: Balances,
-    sent: Mapping[bytes, PlannedOrder],
+    sent: Mapping[bytes, Traded],
     records: Mapping[bytes, OrderRecord],
     withdrawn: Sequence[Withdrawn],
 ) -> Balances:

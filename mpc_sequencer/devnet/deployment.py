@@ -15,13 +15,14 @@ from typing import Final
 import msgspec
 
 from mpc_sequencer.client.keys import read_account_key
-from mpc_sequencer.core.committee import Genesis
+from mpc_sequencer.core.committee import Committee, Genesis, fault_divisor
+from mpc_sequencer.core.darkwords import parties_of
 from mpc_sequencer.core.eip712 import domain_separator
 from mpc_sequencer.core.errors import ConfigError
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import Checkpoint
 from mpc_sequencer.devnet.layout import ASSETS, Devnet, write_node_config
-from mpc_sequencer.market import RECEIVE, Engine
+from mpc_sequencer.market import Engine
 from mpc_sequencer.node import config
 from mpc_sequencer.settlement.chain import Bond, ChainClient, Deposit
 from mpc_sequencer.settlement.ethrpc import Call
@@ -91,10 +92,9 @@ def deploy(
 
 
 def devnet_terms(genesis: Genesis, secret: bytes) -> Terms:
-    """Terms of a development chain; fair orders need more honest lists, so a larger quorum (core/committee.py)."""
+    """Terms of a development chain; markets that need more honest members need a larger quorum (core/committee.py)."""
     deployer = Signer(secret).address
-    by_receipt = any(market.policy == RECEIVE for market in genesis.markets)
-    divisor = 4 if by_receipt else 3
+    divisor = fault_divisor(genesis.markets)
     return Terms(governor=deployer, guardian=deployer, quorum_divisor=divisor, commits_required=True)
 
 
@@ -105,6 +105,7 @@ def genesis_state_root(genesis: Genesis, chain: ChainClient) -> bytes:
         range(len(genesis.assets)),
         domain_separator(genesis.chain_id, genesis.settlement),
         genesis.fee_account,
+        parties_of(Committee(genesis)),
     )
     for item in chain.inputs(genesis.checkpoint.number)[: genesis.checkpoint.inputs_count]:
         if item.kind == INPUT_DEPOSIT:

@@ -33,6 +33,7 @@ from mpc_sequencer.core.rotation import check_next
 from mpc_sequencer.core.signing import Signer
 from mpc_sequencer.core.types import Checkpoint, NextCommittee, NextMember
 from mpc_sequencer.market import AUCTION, Market
+from mpc_sequencer.market.types import DARK, DarkGrid
 from mpc_sequencer.node import config, files, next_committee, tls
 from mpc_sequencer.node.keystore import NodeSecrets, Profile, create, new_secrets
 from mpc_sequencer.node.startup import INPUTS_FILE
@@ -42,6 +43,8 @@ CHAIN_ID: Final = 31337
 ACCOUNTS_MAX: Final = 1_000
 BASE_PORT_DEFAULT: Final = 7700
 HOST: Final = "127.0.0.1"
+DARK_MEMBERS_MIN: Final = 5
+"""So that one liar's shares are corrected: 4t+1 members with t = 1."""
 
 ASSETS: Final = (AssetUnits(0, "BTC", 8), AssetUnits(1, "USDT", 6))
 BTCUSDT: Final = Market(
@@ -54,6 +57,17 @@ BTCUSDT: Final = Market(
     symbol="BTCUSDT",
     policy=AUCTION,
 )
+
+DARK_GRID: Final = DarkGrid(
+    ticks=32,  # 61,725 .. 61,880 USDT
+    price_first_ticks=617_250,
+    price_step_ticks=50,  # 5 USDT
+    quantity_bits=10,  # up to 1.023 BTC
+    slack_bits=40,
+    orders_max=64,
+    interval_ms=3_000,
+)
+"""Of the market where it is dark. Narrow: every price is two columns of every order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +115,19 @@ def init_devnet(
     ports: Sequence[int],
     chain_url: str | None,
     policy: int = AUCTION,
+    demonstration: bool = False,
     kdf: Profile = "interactive",
     key_refresh_ms: int = 0,
     chain_id: int = CHAIN_ID,
 ) -> Devnet:
-    """Write a new folder: ``nodes`` members (4 or more; 5 where the market's order ``policy`` is RECEIVE),
-    traders' keys (given secrets, or a number of new ones). ``kdf`` is what a guess of the keystores' passphrase costs,
-    and what each start of a node does. The threshold key is shared anew every ``key_refresh_ms`` (0: never).
+    """Write a new folder: ``nodes`` members (4 or more; 5 where the market's order ``policy`` is RECEIVE, or DARK
+    without ``demonstration``), traders' keys (given secrets, or a number of new ones). ``kdf`` is what a guess of the
+    keystores' passphrase costs, and what each start of a node does. The threshold key is shared anew every
+    ``key_refresh_ms`` (0: never).
 
     Raises :class:`ConfigError` for unsafe sizes and for a folder that is not empty; then nothing is written.
     """
-    market = msgspec.structs.replace(BTCUSDT, policy=policy)
+    market = devnet_market(policy, nodes, demonstration)
     f = faults_tolerated(nodes, (market,))
     t = nodes - f if threshold is None else threshold
     _check_sizes(nodes, t, f, accounts, ports)
@@ -151,6 +167,22 @@ def init_devnet(
         create(devnet.node_folder(node) / "keystore.json", node_secrets, passphrase, profile=kdf)
         _write_node(devnet, node, chain_url)
     return devnet
+
+
+def devnet_market(policy: int, nodes: int, demonstration: bool = False) -> Market:
+    """The market of a devnet of so many members, by its order ``policy``. Raises :class:`ConfigError` for a dark one
+    that they could only demonstrate, unless that is asked for, and for a demonstration of anything else."""
+    if policy != DARK:
+        if demonstration:
+            raise ConfigError("--demonstration is for dark markets", "leave it out, or use --policy dark")
+        return msgspec.structs.replace(BTCUSDT, policy=policy)
+    if nodes < DARK_MEMBERS_MIN and not demonstration:
+        raise ConfigError(
+            f"{nodes} members only detect lies about a dark batch: one liar can abort any, after it has seen the price",
+            f"use {DARK_MEMBERS_MIN} or more nodes, or --demonstration where that does not matter",
+        )
+    grid = msgspec.structs.replace(DARK_GRID, demonstration=int(demonstration))
+    return msgspec.structs.replace(BTCUSDT, policy=DARK, dark=grid)
 
 
 def add_joiners(devnet: Devnet, count: int, ports: Sequence[int], *, kdf: Profile = "interactive") -> list[NextMember]:

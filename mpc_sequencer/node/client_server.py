@@ -26,7 +26,7 @@ from mpc_sequencer.node.link_events import (
 )
 
 CLIENT_QUEUE_BYTES_MAX: Final = 8 << 20
-CLIENT_FRAME_BYTES_MAX: Final = 1 << 20  # 512 envelopes of the largest size
+CLIENT_FRAME_BYTES_MAX: Final = 1 << 20  # SUBMIT_ENVELOPES_MAX of the usual size, or SUBMIT_BYTES_MAX of larger ones
 FIRST_REQUEST_TIMEOUT_S: Final = 10.0
 CLIENT_IDLE_TIMEOUT_S: Final = 600.0
 REFUSED_TEXT_CHARACTERS_MAX: Final = 256

@@ -298,7 +298,8 @@ def _show(value: object) -> str:
 
 def _to_json(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
-        return {name: _to_json(getattr(value, name)) for name in value.__struct_fields__}
+        fields = {name: getattr(value, name) for name in value.__struct_fields__}
+        return {name: _to_json(one) for name, one in fields.items() if one is not None}
     if isinstance(value, tuple):
         return [_to_json(item) for item in value]
     return "0x" + value.hex() if isinstance(value, bytes) else value
@@ -342,10 +343,12 @@ class _Reader:
         return Path(os.path.abspath(self._path.parent / value))
 
     def value(self, kind: Any, value: Any, where: str) -> Any:
-        """``value`` as ``kind``: a struct, tuple, bytes, int or str, annotated or not."""
+        """``value`` as ``kind``: a struct, tuple, bytes, int or str, annotated or not, or one of these or None."""
         while hasattr(kind, "__metadata__"):
             kind = typing.get_args(kind)[0]
         origin = typing.get_origin(kind)
+        if origin is types.UnionType:  # ``X | None``: here there is one
+            kind = typing.get_args(kind)[0]
         if (
             isinstance(kind, type)
             and not isinstance(kind, types.GenericAlias)
@@ -375,7 +378,9 @@ class _Reader:
             raise self.wrong(where, value, "an object")
         row = dict(value)
         fields = [
-            self.value(field.type, self.take(row, where, field.name), _join(where, field.name))
+            None
+            if field.default is None and field.name not in row  # what does not apply is left out
+            else self.value(field.type, self.take(row, where, field.name), _join(where, field.name))
             for field in msgspec.structs.fields(kind)
         ]
         self.check_empty(row, where)

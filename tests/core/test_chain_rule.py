@@ -298,7 +298,7 @@ def test_who_names_a_height_that_another_one_has_overtaken_wakes_nobody() -> Non
 def test_input_entries_fit_the_log_and_hold_all_in_order() -> None:
     from mpc_sequencer.core.codec import encode
 
-    inputs = [forced(bytes((i % 256,)) * limits.ENVELOPE_BYTES_MAX) for i in range(300)]
+    inputs = [forced(bytes((i % 256,)) * limits.FORCED_BYTES_MAX) for i in range(300)]
     inputs += [deposit(SPONSOR, 0, i) for i in range(600)]
     entries = list(input_entries(7, inputs))
     assert [one for entry in entries for one in entry.inputs] == inputs

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from core_kit import submit
 from dark_words_kit import dark_deployment, result
+from recovery_kit import audit
 from rotation_kit import ROTATION_MS, approve, target_of
 
 from mpc_sequencer.core import domains, limits, recovery
@@ -102,6 +103,16 @@ def test_words_come_to_execution_with_the_height_that_lifts_them_in_one_order_ev
     assert not any(words for height, of in executions.items() if height not in lifted[0] for _, words, _ in of)
     assert all(core.dark.desk is core.execution.engine.desk for core in cluster.cores)
     assert not cluster.faults
+
+
+def test_the_auditor_sees_the_same_blocks_count() -> None:
+    cluster = cluster_of()
+    d = cluster.deployment
+    for node in range(3):
+        submit(cluster, node, d.order(d.traders[node], cluster.now_ms))
+    agree(cluster)
+    findings = audit(cluster, cluster.logs[0])
+    assert not [one for one in findings if not one.startswith("result.")], "what the heights came to is another matter"
 
 
 def test_words_and_orders_of_one_block_are_executed_together(executions: Executions) -> None:

@@ -697,6 +697,7 @@ def bent_values() -> list[tuple[str, AgreementValue]]:
         bent("a deal of another attempt", answers, deals=(DealtValue(0, other), *answers.deals[1:])),
         bent("an attempt that the deals are not of", answers, attempt=1),
         bent("a deal of nobody", answers, deals=(*answers.deals, DealtValue(39, dealt.deal))),
+        bent("done, and one beyond the last is blamed", done.dump(), blamed=(5,)),
         bent("done without dealers", done.dump(), deals=()),
         bent("done, and one has spoken", done.dump(), spoken=(1,)),
         bent("failed with keys", failed.dump(), box_keys=done.box_keys),

@@ -19,12 +19,13 @@ from desk_attacks import (
     true_but_false,
     wrong_for,
 )
-from desk_kit import MARKET, honest
+from desk_kit import MARKET, Floor, honest
 from msgspec.structs import replace
 
 from mpc_sequencer.core.actions import BUY
-from mpc_sequencer.dark.bookstate import OPENINGS, REPORTS, RUN
+from mpc_sequencer.dark.bookstate import OPENINGS, REPORTS, RUN, HeldOrder
 from mpc_sequencer.dark.desk import SayOpenings, SayReport, Task
+from mpc_sequencer.dark.field import from_bytes, to_bytes
 from mpc_sequencer.dark.keys import order_context
 from mpc_sequencer.dark.messages import (
     BAD_OPENED_MAX,
@@ -34,6 +35,7 @@ from mpc_sequencer.dark.messages import (
     Word,
     encode_word,
 )
+from mpc_sequencer.dark.sharing import interpolate
 from mpc_sequencer.market.types import DARK_BAD, DARK_TERMS, FILLED
 from threshold import boxes
 from threshold.boxes import BOX_OVERHEAD_BYTES
@@ -128,6 +130,12 @@ def test_another_s_opening_of_its_box_says_nothing_of_one_s_own() -> None:
     assert codes(floor.settle()) == {bad: DARK_BAD, **dict.fromkeys(good, FILLED)}
 
 
+def orders_of(floor: Floor) -> Sequence[HeldOrder]:
+    batch = floor.desk.book(MARKET).state.batch
+    assert batch is not None
+    return batch.orders
+
+
 # --- degree ---------------------------------------------------------------------------------------------------------
 
 
@@ -198,16 +206,22 @@ def test_a_liar_in_the_degree_check_has_no_order_dropped(says: str) -> None:
 
 
 def test_a_liar_cannot_open_other_orders_than_those_in_dispute() -> None:
-    """Its own box of an order about which nobody is in dispute tells nothing, whatever it holds."""
+    """It was dealt something else by an accomplice, says what fits, and would have the order dropped when it likes."""
     floor = agreed()
     good = crossed(floor)
-    floor.speak = bending(ReportSaid, [2], lambda word: [replace(word, shares=one_more(word.shares))])
+    floor.height()
+    floor.enter(floor.dealt(wrong_for(2)))  # the last of the three
+    go_to(floor, REPORTS)
+    said = {party: floor.members[party].say(floor.desk, SayReport(MARKET, 1, 0)) for party in range(5)}
+    shares = {party: word.shares for party, word in said.items() if isinstance(word, ReportSaid)}
+    fits = to_bytes(interpolate({party: from_bytes(shares[party], 3) for party in (0, 1)}, 3))
+    lie = one_more(fits[:12]) + fits[12:]
+    floor.speak = bending(ReportSaid, [2], lambda word: [replace(word, shares=lie)])
     go_to(floor, OPENINGS)
-    batch = floor.desk.book(MARKET).state.batch
-    assert batch is not None and floor.desk.book(MARKET).disputed() == {0: {2}}
+    assert floor.desk.book(MARKET).disputed() == {0: {2}}
     floor.height([(2, encode_word(OpeningsSaid(MARKET, 1, 0, true_but_false(floor, 2)[1:])))])
     assert phase(floor) == RUN and not floor.ended
-    assert codes(floor.settle()) == dict.fromkeys(good, FILLED)
+    assert len(orders_of(floor)) == 3 and set(good) < {one.order_id for one in orders_of(floor)}
 
 
 def test_too_many_liars_cost_their_batch_alone() -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpc_sequencer.client.tracker import ExecutedReport, OrderRecord
+from mpc_sequencer.client.reports import ExecutedReport
+from mpc_sequencer.client.tracker import OrderRecord
 from mpc_sequencer.core.actions import BUY, GTC, SELL
 from mpc_sequencer.core.types import Envelope
 from mpc_sequencer.demo.plan import PlannedOrder

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from mpc_sequencer.client.tracker import ExecutedReport, OrderRecord
+from mpc_sequencer.client.reports import ExecutedReport
+from mpc_sequencer.client.tracker import OrderRecord
 from mpc_sequencer.core.types import Envelope, Receipt
 from mpc_sequencer.devnet.findings import (
     LIST_CUT_MS_MAX,

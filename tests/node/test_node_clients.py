@@ -79,9 +79,16 @@ async def test_requests_and_replies_in_order(house: Any) -> None:
         assert [(await anext(asking)).request for _ in requests] == list(range(500))
 
 
-async def test_a_full_submit_fits_the_clients_bound(house: Any) -> None:
-    envelope = Envelope(1, bytes(101), bytes(limits.ENVELOPE_BYTES_MAX), bytes(65))
-    submit = messages.Submit(1, (envelope,) * limits.SUBMIT_ENVELOPES_MAX, True)
+@pytest.mark.parametrize(
+    ("size", "most"),
+    [
+        (limits.FORCED_BYTES_MAX, limits.SUBMIT_ENVELOPES_MAX),
+        (limits.ENVELOPE_BYTES_MAX, limits.SUBMIT_BYTES_MAX // limits.ENVELOPE_BYTES_MAX),
+    ],
+)
+async def test_a_full_submit_fits_the_clients_bound(house: Any, size: int, most: int) -> None:
+    envelope = Envelope(1, bytes(101), bytes(size), bytes(65))
+    submit = messages.Submit(1, (envelope,) * most, True)
     async with member(house) as served, client(house) as asking:
         await asking.send(submit)
         assert (await request_of(served)).request == submit
