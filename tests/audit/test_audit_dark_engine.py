@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
 
+import pytest
 from desk_kit import GRID, dark_parties, party_seed
 from msgspec.structs import replace as bent
 
@@ -163,6 +164,11 @@ def run_history(seed: int, heights: int) -> Counter[str]:
         actions = [pair.action() for _ in range(random.choice((0, 0, 1, 3, 6)))]
         pair.run(actions, pair.company.words() if random.random() < 0.9 else [])
     return pair.codes
+
+
+def test_nobody_executes_a_dark_market_without_its_parties() -> None:
+    with pytest.raises(ValueError, match="dark"):
+        Execution(markets(FEES), 2, SEPARATOR, HOUSE)
 
 
 def test_auditor_and_engine_agree_on_dark_markets() -> None:
