@@ -154,6 +154,9 @@ def test_parties_that_all_say_something_else_void_the_batch_when_the_last_has_sp
 
 BENT: dict[str, Callable[[ResultSaid], ResultSaid]] = {
     "more bought than sold": lambda word: with_fills(word, lambda fill: fill.side == BUY and {"lots": 4}),
+    "more sold than bought": lambda word: with_fills(
+        word, lambda fill: fill.side == BUY and {"lots": 2}, volume_lots=2
+    ),
     "a fill beyond its deposit": lambda word: with_fills(word, lambda fill: {"lots": 4}, volume_lots=4),
     "an order twice": lambda word: with_fills(word, lambda fill: {"order": last_order(word)}),
     "an order that is none": lambda word: with_fills(word, lambda fill: {"order": fill.order * 2}, last=0),
@@ -161,9 +164,8 @@ BENT: dict[str, Callable[[ResultSaid], ResultSaid]] = {
     "another volume": lambda word: outcome_with(word, volume_lots=2),
     "no such tick": lambda word: outcome_with(word, tick=9),
     "tick zero": lambda word: outcome_with(word, tick=0),
-    "no side": lambda word: outcome_with(word, side=0),
+    "no side": lambda word: outcome_with(word, side=0, last=0),
     "a rejected order that trades": lambda word: outcome_with(word, rejected=(0,)),
-    "a fill of more bits than a quantity has": lambda word: with_fills(word, lambda fill: {"lots": 16}, volume_lots=16),
     "rejected orders that are none": lambda word: outcome_with(word, rejected=(2,)),
     "fills of an uncrossed batch": lambda word: outcome_with(word, crossed=0),
     "a last order without a fill": lambda word: outcome_with(word, last=3),
