@@ -13,7 +13,15 @@ from msgspec.structs import replace
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.dark.bookstate import OPENINGS, REPORTS, RUN, BatchState, BookState
+from mpc_sequencer.dark.bookstate import (
+    OPENINGS,
+    REPORTS,
+    RUN,
+    BatchState,
+    BookState,
+    OpeningsState,
+    ResultState,
+)
 from mpc_sequencer.dark.desk import Compute, Desk, DeskValue, Parties, Task
 from mpc_sequencer.dark.messages import ReportSaid, ResultSaid, Word, encode_word
 
@@ -150,6 +158,8 @@ def test_a_leaf_names_every_part_of_a_batch() -> None:
                 {"orders": batch.orders[1:]},
                 {"speakers": (1, 2)},
                 {"reports": batch.reports[1:]},
+                {"openings": (OpeningsState(2, bytes(32), (), 0),)},
+                {"results": (ResultState(2, bytes(32), None),)},
                 {"reports": (replace(batch.reports[0], word_hash=bytes(32)), *batch.reports[1:])},
             )
         ),
