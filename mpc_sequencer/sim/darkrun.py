@@ -17,7 +17,6 @@ from mpc_sequencer.core.limits import DARK_RUN_MS, DARK_WINDOW_MS
 from mpc_sequencer.dark.keys import AgreedKeys
 from mpc_sequencer.sim.byzantine import BEHAVIOURS, Behaviour, dark_behaviours
 from mpc_sequencer.sim.checkers import CHECKERS, Checker
-from mpc_sequencer.sim.checkers.audit import Audited
 from mpc_sequencer.sim.checkers.base import Watched
 from mpc_sequencer.sim.checkers.dark import DarkBatches
 from mpc_sequencer.sim.darktrade import WRONG_KINDS, DarkTerms, dark_order
@@ -109,15 +108,18 @@ class DarkHarness(Harness):
     def _trouble(self, simulation: Simulation, workload: Workload) -> None:
         """Load and faults, until the network is whole."""
         ends_ms = START_MS + max(self.plan.end_ms, FAULTS_END_MS)
-        while simulation.now_ms < ends_ms:
+        while True:
             workload.schedule()
-            self._advance(simulation, min(LOAD_MS, max(INTERVAL_MS, ends_ms - simulation.now_ms)))
+            self._advance(simulation, LOAD_MS)
+            if simulation.now_ms + LOAD_MS > ends_ms:  # no order is sent after the heal
+                self._advance(simulation, max(INTERVAL_MS, ends_ms - simulation.now_ms))
+                return
 
     def _deployment(self, *, key_refresh_ms: int = 0, joiners: int = 0, dark: bool = True) -> Deployment:
         return super()._deployment(key_refresh_ms=key_refresh_ms, joiners=joiners, dark=dark)
 
     def _checker_kinds(self) -> tuple[type[Checker], ...]:
-        return (*(kind for kind in CHECKERS if kind is not Audited), DarkBatches)
+        return (*CHECKERS, DarkBatches)
 
     def _simulation(self) -> Simulation:
         return DarkSimulation(

@@ -3,13 +3,12 @@ for random orders of all kinds beside each other, faulty members, and committees
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 
+from desk_kit import GRID, dark_parties, party_seed
 from msgspec.structs import replace as bent
 
 from mpc_sequencer.audit.execution import Executed, Execution
@@ -38,10 +37,6 @@ from tests.audit.floor_kit import (
     withdrawal,
 )
 from tests.audit.test_audit_engine_agreement import compare
-
-sys.path.append(str(Path(__file__).parent.parent / "dark"))
-
-from desk_kit import GRID, dark_parties, party_seed
 
 KINDS = ("valid", "valid", "valid", "valid", "box", "share", "row")
 DARK_ID, OTHER_DARK_ID = 4, 9

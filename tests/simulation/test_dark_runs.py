@@ -45,7 +45,7 @@ def test_two_runs_of_a_seed_are_the_same() -> None:
 def test_another_order_of_service_than_the_coins_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = run.priority
     monkeypatch.setattr(run, "priority", lambda coin, ids: tuple(reversed(honest(coin, ids))))
-    report = DarkHarness(3, 5, parse_faults("none", dark=True)).run()
+    report = DarkHarness(21, 5, parse_faults("none", dark=True)).run()
     assert {one.checker for one in report.violations} == {"dark"}
     assert all("the rule gives" in one.detail for one in report.violations)
 
