@@ -34,6 +34,7 @@ from mpc_sequencer.dark.messages import (
     Word,
     encode_word,
 )
+from mpc_sequencer.dark.session import Blame
 from mpc_sequencer.market.types import DARK_ABORTED, FILLED, UNFILLED
 
 # --- silence --------------------------------------------------------------------------------------------------------
@@ -125,6 +126,7 @@ def test_who_takes_no_part_is_neither_awaited_nor_heard() -> None:
     assert codes(floor.settle()) == dict.fromkeys(good, FILLED)
     ran: Ran = floor.computed[MARKET, 1]
     assert {said.party for said in ran.runs[0].transcript().said} == {0, 1, 2, 3}
+    assert not any(isinstance(one, Blame) for effects in ran.effects.values() for one in effects)
 
 
 # --- results --------------------------------------------------------------------------------------------------------
