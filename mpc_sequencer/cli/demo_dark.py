@@ -65,7 +65,8 @@ def _show(terminal: Console, made: DarkDemo) -> None:
 
 
 def _show_batch(terminal: Console, summary: DarkSummary, view: BatchView) -> None:
-    units, fills, unseen = summary.units, summary.fills(view), summary.unseen(view)
+    units, unseen = summary.units, summary.unseen(view)
+    unit = units.market.quote_units_per_tick_lot
     came = (
         "nobody traded, and no price is told"
         if view.price_ticks is None
@@ -73,17 +74,24 @@ def _show_batch(terminal: Console, summary: DarkSummary, view: BatchView) -> Non
     )
     terminal.print(f"batch {view.batch}: {len(view.order_ids)} orders, {came}", style="bold", markup=False)
     rows: list[tuple[Any, ...]] = [
-        (_short(one["order_id"]), one["trader"], one["side"], units.show_quantity(one["lots"])) for one in fills
+        (
+            *(_short(one["order_id"]), one["trader"]),
+            units.show_quantity(one["base_lots_locked"]),
+            units.quote.show(one["quote_tick_lots_locked"] * unit),
+            f"{one['side']} {units.show_quantity(one['lots'])}" if one["lots"] else "did not trade",
+        )
+        for one in summary.public(view)
     ]
-    terminal.print(table("what everybody sees: who traded", ("order", "trader", "side", "BTC"), rows))
+    columns = ("order", "trader", "locks BTC", "and USDT", "outcome")
+    terminal.print(table("what everybody sees", columns, rows))
     about = _short(view.parties[0].order_id.hex()) if view.parties else ""
     parties = [
         (one.party, " ".join(one.shares) + " ..", one.elements, f"{100 * one.ones:.2f} %") for one in view.parties
     ]
-    columns = ("member", "its shares", "of", "ones among the bits of all its shares")
-    terminal.print(table(f"what each member saw of order {about}, which is in the next table", columns, parties))
+    heads = ("member", f"its shares of order {about}", "of", "ones among the bits of all its shares")
+    terminal.print(table("what each member saw", heads, parties))
     terminal.print(
-        f"opened to all of them: {view.opened} values in {view.rounds} rounds, masked or part of the outcome\n",
+        f"opened to all members: {view.opened} values in {view.rounds} rounds, masked or part of the outcome\n",
         markup=False,
     )
     nobody = [
@@ -93,7 +101,7 @@ def _show_batch(terminal: Console, summary: DarkSummary, view: BatchView) -> Non
         )
         for one in unseen
     ]
-    title = "what nobody saw: the orders that did not trade, as their traders tell"
+    title = "what nobody saw, as the traders tell"
     terminal.print(table(title, ("order", "trader", "side", "limit", "BTC"), nobody))
 
 

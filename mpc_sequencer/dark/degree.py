@@ -31,7 +31,7 @@ without the log members could come to different verdicts. Per order it is one me
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -99,10 +99,3 @@ def is_dealt_off(
     said = {one: values[index : index + 1] for one, values in shares.items()}
     expected = Decoder(params.parties, params.faults_t, params.faults_t).decode(said, party + 1).values[0]
     return int((row @ column_weights)[0]) % PRIME != int(expected)
-
-
-def mark(kept: Iterable[int], orders: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """``kept`` as marks of rows, for :meth:`mpc_sequencer.dark.field.SharedRows.select`."""
-    marks = np.zeros(orders, dtype=np.bool_)
-    marks[list(kept)] = True
-    return marks

@@ -256,10 +256,6 @@ class SharedRows:
         words = self._limbs[:, first:last].reshape(self.rows, (last - first) * LIMBS)
         return _limbs_to_elements(_product(words, selector))
 
-    def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> SharedRows:
-        """The rows that are marked, or those with the given indices in their order."""
-        return SharedRows(self._limbs[self._mask(rows) if rows.dtype == np.bool_ else rows])
-
     def _mask(self, rows: NDArray[Any]) -> NDArray[Any]:
         if rows.dtype != np.bool_ or rows.shape != (self.rows,):
             raise ValueError(f"rows are {rows.dtype} {rows.shape}, expected bool ({self.rows},)")

@@ -55,16 +55,19 @@ class DarkSummary:
             "problems": list(self.problems),
         }
 
-    def fills(self, view: BatchView) -> list[dict[str, Any]]:
-        """Who traded what: public."""
+    def public(self, view: BatchView) -> list[dict[str, Any]]:
+        """What everybody sees of each order: whose it is, what it locks and, where it traded, what."""
+        fills = {fill.order: fill for fill in view.outcome.fills}
         return [
             {
-                "order_id": view.order_ids[fill.order].hex(),
-                "trader": self.wishes[view.order_ids[fill.order]].account,
-                "side": SIDE_NAMES[fill.side],
-                "lots": fill.lots,
+                "order_id": order_id.hex(),
+                "trader": self.wishes[order_id].account,
+                "base_lots_locked": deposit.base_lots,
+                "quote_tick_lots_locked": deposit.quote_tick_lots,
+                "side": SIDE_NAMES[fills[place].side] if place in fills else None,
+                "lots": fills[place].lots if place in fills else 0,
             }
-            for fill in view.outcome.fills
+            for place, (order_id, deposit) in enumerate(zip(view.order_ids, view.deposits, strict=True))
         ]
 
     def unseen(self, view: BatchView) -> list[dict[str, Any]]:
@@ -91,7 +94,7 @@ class DarkSummary:
                 "price_ticks": view.price_ticks,
                 "volume_lots": view.outcome.volume_lots,
                 "marginal_side": SIDE_NAMES.get(view.outcome.side),
-                "fills": self.fills(view),
+                "orders": self.public(view),
                 "coin": view.outcome.coin.hex(),
             },
             "opened": {"rounds": view.rounds, "values": view.opened},

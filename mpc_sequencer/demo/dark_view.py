@@ -68,6 +68,8 @@ class BatchView:
     batch: int
     session: bytes
     order_ids: tuple[bytes, ...]
+    deposits: tuple[Deposit, ...]
+    """What each order locks, for all to see."""
     rounds: int
     opened: int
     outcome: OutcomeValue
@@ -174,6 +176,7 @@ def _view(
         batch=facts.batch,
         session=facts.session_id(),
         order_ids=facts.order_ids,
+        deposits=facts.deposits,
         rounds=len(sizes),
         opened=sum(sizes.values()),
         outcome=outcome,

@@ -122,7 +122,8 @@ def init_devnet(
 ) -> Devnet:
     """Write a new folder: ``nodes`` members (4 or more; 5 where the market's order ``policy`` is RECEIVE, or DARK
     without ``demonstration``), traders' keys (given secrets, or a number of new ones). ``kdf`` is what a guess of the
-    keystores' passphrase costs, and what each start of a node does. The threshold key is shared anew every ``key_refresh_ms`` (0: never).
+    keystores' passphrase costs, and what each start of a node does. The threshold key is shared anew every
+    ``key_refresh_ms`` (0: never).
 
     Raises :class:`ConfigError` for unsafe sizes and for a folder that is not empty; then nothing is written.
     """

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from mpc_sequencer.client.inspection import ENVELOPE_FILE_BYTES_MAX
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.types import Envelope
 from mpc_sequencer.devnet.layout import Devnet
@@ -193,7 +194,7 @@ def flipped(data: bytes, index: int) -> bytes:
     [
         (lambda p: p.read_bytes()[:-1], "wire.malformed"),
         (lambda p: p.read_bytes() + b"\0", "wire.malformed"),
-        (lambda p: b"\0" * 9_999, "larger than"),
+        (lambda p: b"\0" * (ENVELOPE_FILE_BYTES_MAX + 1), "larger than"),
         (lambda p: edited(p, label=flipped(decode(Envelope, p.read_bytes()).label, 8)), "label.chain"),
         (lambda p: edited(p, label=flipped(decode(Envelope, p.read_bytes()).label, 30)), "label.key"),
         (

@@ -30,7 +30,7 @@ def test_a_devnet_is_written_with_the_policy_asked_for(
 @pytest.mark.parametrize(
     ("options", "cause", "hint"),
     [
-        (("--policy", "fifo"), "no order policy", "use one of auction, shuffle, receive"),
+        (("--policy", "fifo"), "no order policy", "use one of auction, shuffle, receive, dark"),
         (("--policy", "receive", "--nodes", "4"), "orders by receipt", "use 5 or more"),
     ],
 )

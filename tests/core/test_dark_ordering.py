@@ -84,6 +84,13 @@ def test_a_large_order_that_its_bond_does_not_cover_stays_and_smaller_ones_pass(
     assert [one.order_id for one in made.state.queue] == [oid("p")]
 
 
+def test_a_large_order_that_its_bond_does_not_cover_holds_nobody_back_in_receive_order() -> None:
+    """A shaded order without credit for its size takes part in nothing, though it would be covered were it small."""
+    made = History(facts=FACTS, bonds_wei={**BONDS, POOR: 2 * CHARGE})
+    p, a = oid("p"), oid("a")
+    assert made.block([p, a], [p, a], [a]).batch == (a,)
+
+
 @pytest.mark.parametrize("by_receipt", [False, True])
 def test_a_batch_has_so_many_bytes_of_large_orders_and_the_rest_waits_for_the_next(by_receipt: bool) -> None:
     """Large orders of one sponsor hold nobody else's back, and none of them waits for ever."""

@@ -10,7 +10,7 @@ from dark_kit import honest_row, secret, small_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpc_sequencer.dark.degree import combine, degree_seed, disputes, is_dealt_off, mark, weights
+from mpc_sequencer.dark.degree import combine, degree_seed, disputes, is_dealt_off, weights
 from mpc_sequencer.dark.errors import Undecodable
 from mpc_sequencer.dark.field import Elements, SharedRows, to_bytes
 from mpc_sequencer.dark.layout import Layout
@@ -167,9 +167,3 @@ def test_the_closed_batch_decides_the_weights() -> None:
     one = set(weights(small_params(), SEED)[:-1, 0].tolist())
     for terms in changed:
         assert not one & set(weights(small_params(), degree_seed(*terms))[:-1, 0].tolist())
-
-
-def test_kept_orders_select_their_rows() -> None:
-    deal = Deal((5, 1))
-    kept = deal.rows[0].select(mark((0, 2), 3))
-    assert kept.rows == 2 and kept.take(0)[1] == deal.rows[0].take(0)[2]

@@ -113,6 +113,10 @@ def test_who_takes_no_part_is_neither_awaited_nor_heard() -> None:
     floor.speak = silent_in(ReportSaid, [4])
     go_to(floor, RUN)
     assert floor.desk.owes(4) == ()
+    before, said = floor.desk.dump(), encode_word(ResultSaid(MARKET, 1, None))
+    assert not floor.desk.wanted(4, said) and floor.desk.wanted(3, said)
+    floor.height([(4, said)], later_ms=0)
+    assert floor.desk.dump() == before
     with pytest.raises(Exception, match="not asked to compute"):
         floor.members[4].run(floor.desk, MARKET, 1)
     one = floor.members[0].run(floor.desk, MARKET, 1)
@@ -195,7 +199,7 @@ def test_an_inconsistent_outcome_is_void_whoever_says_it(name: str) -> None:
 def test_words_that_do_not_count_leave_the_state_bit_identical() -> None:
     floor = agreed()
     crossed(floor)
-    floor.enter(floor.dealt(wrong_for(1)))
+    floor.enter(floor.dealt(wrong_for(3)))
     refused = 0
     while any(floor.desk.locks()):
         owed = {party: floor.desk.owes(party) for party in range(5)}
@@ -210,6 +214,8 @@ def test_words_that_do_not_count_leave_the_state_bit_identical() -> None:
             wrong += [(1, encode_word(ReportSaid(market, batch, part, bytes(size * ELEMENT_BYTES), ())))]
             wrong += [(1, encode_word(OpeningsSaid(market, batch, part, ())))]
             wrong += [(1, encode_word(ResultSaid(market, batch + part, None)))]
+        if book.batch is not None and book.batch.phase == OPENINGS:
+            wrong += [(1, encode_word(OpeningsSaid(MARKET, number, 0, ())))]  # not in dispute
         if book.batch is not None and book.batch.phase == REPORTS:
             size, part = len(book.batch.orders), book.batch.part
             box = OpenedBox(size, bytes(33), bytes(32), bytes(32))

@@ -176,9 +176,6 @@ def test_sums_and_parts_of_rows(rows: int, columns: int, data: st.DataObject) ->
     column = data.draw(st.integers(0, columns - 1))
     assert shared.take(column).tolist() == plain[:, column].tolist()
     assert (shared.block(slice(first, last)) == plain[:, first:last]).all()
-    assert (shared.select(marked).block(slice(None)) == plain[marked]).all()
-    order = np.array(data.draw(st.permutations(range(rows))), dtype=np.int64)
-    assert (shared.select(order).block(slice(None)) == plain[order]).all()
     assert shared.to_bytes() == to_bytes(plain)
 
 
@@ -190,7 +187,6 @@ def test_rows_of_wrong_shapes_are_refused() -> None:
         lambda: shared.weigh(weights[:, 0]),
         lambda: shared.weigh(weights, slice(0, 3)),
         lambda: shared.column_sums(np.ones(4, dtype=bool)),
-        lambda: shared.select(np.ones(2, dtype=bool)),
         lambda: shared.sum_columns(2, 5),
         lambda: shared.sum_columns(3, 2),
         lambda: SharedRows(np.zeros((3, 4), dtype=np.uint16)),

@@ -44,7 +44,7 @@ NEXT_PARTIES = Parties(PARTIES.genesis_id, 2, PARTIES.members, 1)
 GRID = DarkGrid(
     ticks=8, price_first_ticks=8, price_step_ticks=2, quantity_bits=8, slack_bits=24, orders_max=6, interval_ms=1_000
 )
-DARK_SPOT = Market(4, desk.BASE, desk.QUOTE, 10, 3, 12, "BASE/QUOTE dark", DARK, taker_fee_ppm=2_500, dark=GRID)
+DARK_SPOT = Market(4, desk.BASE, desk.QUOTE, 10, 3, 9, "BASE/QUOTE dark", DARK, taker_fee_ppm=2_500, dark=GRID)
 DARK_CROSS = Market(9, desk.OTHER, desk.QUOTE, 1, 1, 5, "OTHER/QUOTE dark", DARK, dark=replace(GRID, interval_ms=3_000))
 LAST_TICKS = GRID.price_first_ticks + GRID.price_step_ticks * (GRID.ticks - 1)
 

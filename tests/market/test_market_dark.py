@@ -15,6 +15,7 @@ from mpc_sequencer.core import domains
 from mpc_sequencer.core.actions import plain_order
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.limits import DARK_ORDERS_PER_ACCOUNT_MAX, DARK_RUN_MS, DARK_WINDOW_MS
+from mpc_sequencer.core.proofs import state_root_of
 from mpc_sequencer.dark import codes
 from mpc_sequencer.dark.desk import Parties
 from mpc_sequencer.market import AUCTION, DARK, RECEIVE, SHUFFLE, Engine, types
@@ -413,6 +414,7 @@ def test_markets_of_all_policies_trade_in_one_height():
     result = floor.run(both)
     assert [row[0] for row in result.clearing] == [1, 4, 6, 7, 9]
     assert [fill.market for fill in result.fills] == [m for m in (1, 4, 6, 7, 9) for _ in range(2)]
+    assert list(result.fills) == sorted(result.fills, key=lambda fill: (fill.market, fill.order_id))
     assert result.clearing[1] == (4, 12, 4) and result.clearing[4] == (9, 12, 9)
     for asset in desk.ASSETS:
         assert sum(change for _, of, change, _ in result.deltas if of == asset) == 0
@@ -440,9 +442,10 @@ def test_a_dark_markets_leaf_names_price_batch_keys_and_what_waits(floor):
         proof = floor.made.prove_market(4)
         price, batch, keys, state = decode(tuple[int, int, bytes, bytes], proof.value)
         assert proof.value == encode((price, *floor.desk.leaf(4)))
+        assert state_root_of(3, (4).to_bytes(4, "big"), proof) == floor.made.state_root()
         assert keys == floor.desk.keys.id and len(state) == 32
         seen.append((price, batch, state))
-    assert [row[:2] for row in seen] == [(12, 0), (12, 1), (12, 1), (12, 1)]
+    assert [row[:2] for row in seen] == [(9, 0), (9, 1), (9, 1), (12, 1)]
     assert len({state for _, _, state in seen}) == 4
     assert decode(tuple[int, int, bytes, bytes], dark_floor.engine().prove_market(4).value)[1:3] == (0, bytes(32))
 
