@@ -2,6 +2,8 @@
 
 ``build``, ``units``, ``wallet`` and ``inspection`` are pure; ``sequencer`` (trio) and ``sync`` talk to the
 members; ``committee_key`` judges and keeps the threshold key; ``receipts`` keeps what proves a broken promise.
+``account`` places orders in any market, and does what a dark one takes (``dark_keys``, ``dark_terms``,
+``dark_orders``).
 """
 
 from mpc_sequencer.client.build import (

@@ -14,12 +14,13 @@ from mpc_sequencer.client import limit_terms
 from mpc_sequencer.client.account import TradingAccount
 from mpc_sequencer.client.dark_keys import judge_keys
 from mpc_sequencer.client.dark_terms import DepositRule, Deposits
-from mpc_sequencer.client.errors import DarkKeysPending
+from mpc_sequencer.client.errors import DarkKeysPending, NothingThere
 from mpc_sequencer.client.proofs import DarkMarketValue, ProvenState, verify
 from mpc_sequencer.client.sequencer import SequencerClient, open_sequencer
 from mpc_sequencer.core.actions import BUY, DarkOrder
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.core.messages import ClientReply, ClientRequest, DarkKeysQuery, ExecutedRow
+from mpc_sequencer.core.messages import ClientReply, ClientRequest, DarkKeysQuery, ExecutedRow, ProofQuery, ProofReply
+from mpc_sequencer.core.resultproof import ACCOUNT
 from mpc_sequencer.sim.deployment import DARK_MARKET
 
 D = dark_deployment()
@@ -155,6 +156,19 @@ async def test_deposits_that_the_proven_balance_does_not_bear_are_refused_before
             await account.seal(TERMS, 1, free_units=poor)
         assert caught.value.code == "dark.balance" and not members.asked["Submit"]
         assert await account.seal(TERMS, 1, deposits=DepositRule.SIDE, free_units=poor), "one side alone needs no other"
+
+
+async def test_the_side_is_not_hidden_by_a_balance_that_nobody_proves(world: Agreed) -> None:
+    def absent(_: int, request: ClientRequest) -> list[ClientReply]:
+        if not isinstance(request, ProofQuery) or request.kind != ACCOUNT:
+            return []
+        return [ProofReply(request.request, "absent", None)]
+
+    async with client_of(DarkMembers(world, absent)) as client:
+        account = TradingAccount(client, D.traders[0].signer)
+        with pytest.raises(NothingThere):
+            await account.seal(TERMS, 1)
+        assert await account.seal(TERMS, 1, deposits=DepositRule.SIDE)
 
 
 async def test_keys_are_fetched_again_once_an_order_was_refused_for_them(world: Agreed) -> None:
