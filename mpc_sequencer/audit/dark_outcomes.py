@@ -16,6 +16,7 @@ import numpy as np
 from mpc_sequencer.audit.dark_keys import u64
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.dark import clearing, tags
+from mpc_sequencer.dark.errors import Undecodable
 from mpc_sequencer.dark.field import LIMBS, Elements, SharedRows, to_bytes
 from mpc_sequencer.dark.layout import Deposit, Layout
 from mpc_sequencer.dark.messages import DarkFillValue, OutcomeValue
@@ -101,9 +102,23 @@ class _Nothing(Prss):
 def replayed(computation: Computation, transcript: Transcript) -> tuple[OutcomeValue, frozenset[int]]:
     """What a transcript leads to, and the parties whose shares are off what was opened.
 
+    A party that was convicted of a broken message is neither in the transcript nor among the liars that its session
+    still reckoned with. So where too few shares are there to reckon with t liars, it is read with fewer.
+
     Raises what :func:`mpc_sequencer.dark.transcript.replay` does where it leads to nothing: ProtocolError, Undecodable
     or ProgramFault.
     """
+    for liars_most in range(computation.params.faults_t, 0, -1):
+        try:
+            return _replayed(computation, transcript, liars_most)
+        except Undecodable:
+            continue
+    return _replayed(computation, transcript, 0)
+
+
+def _replayed(
+    computation: Computation, transcript: Transcript, liars_most: int
+) -> tuple[OutcomeValue, frozenset[int]]:
     params, ids, session_id = computation.params, computation.order_ids, computation.session_id
     rows = SharedRows(np.zeros((len(ids), Layout.of(params).columns, LIMBS), dtype=np.uint16))
 
@@ -113,7 +128,7 @@ def replayed(computation: Computation, transcript: Transcript) -> tuple[OutcomeV
         return clearing.Batch(rows, computation.deposits, coin, tuple(first_served))
 
     program = clearing.run(params, clearing.Plan.of(params), Shared(_Nothing(), params.faults_t), draw)
-    run = replay(transcript, program, params.parties, params.faults_t)
+    run = replay(transcript, program, params.parties, liars_most)
     coin, found = run.outcome
     outcome = OutcomeValue(
         coin=coin,

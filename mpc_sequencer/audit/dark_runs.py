@@ -150,6 +150,7 @@ class DarkRuns:
             self._recorder.fail("dark.transcript", f"{_named(*name)}: {sorted(strangers)} take no part")
             return
         outcome: OutcomeValue | None = None
+        liars: frozenset[int] = frozenset()
         nothing = ""
         try:
             outcome, liars = replayed(computed.computation, transcript.plain())
@@ -162,25 +163,26 @@ class DarkRuns:
                 return
         else:
             self._recorder.done("dark_replays")
-            for party in liars:
-                self.liars[market, epoch, batch, party] += 1
         tally = self.tallies[market]
         tally.replayed += outcome is not None
         tally.fruitless += outcome is None
-        self._compare(name, computed, outcome, nothing)
+        if self._is_what_was_said(name, computed, outcome, nothing):
+            for party in liars:
+                self.liars[market, epoch, batch, party] += 1
 
-    def _compare(
+    def _is_what_was_said(
         self, name: tuple[int, int, int], computed: Computed, outcome: OutcomeValue | None, nothing: str
-    ) -> None:
-        """What a transcript leads to is what its keeper said, and what was decided."""
+    ) -> bool:
+        """Whether a transcript leads to what its keeper said, and to what was decided; a finding where not."""
         said = computed.said.get(self._keeper(name[1]))
-        if outcome is None:
-            # where lies are only detected, a replay may lack what the keeper knew of who had sent no shares at all
-            if said is not None and computed.computation.params.corrects:
-                detail = f"leads to nothing, and its keeper said an outcome: {nothing}"
-                self._recorder.fail("dark.outcome", f"{_named(*name)}: {detail}")
-        elif said not in (None, outcome) or computed.decided not in (None, outcome):
-            self._recorder.fail("dark.outcome", f"{_named(*name)}: another outcome than was said or decided")
+        if outcome is None and said is not None:
+            detail = f"leads to nothing, and its keeper said an outcome: {nothing}"
+        elif outcome is not None and (said not in (None, outcome) or computed.decided not in (None, outcome)):
+            detail = "another outcome than was said or decided"
+        else:
+            return True
+        self._recorder.fail("dark.outcome", f"{_named(*name)}: {detail}")
+        return False
 
     def _keeper(self, number: int) -> int:
         """The keeper's index in an epoch; -1 where it has none."""

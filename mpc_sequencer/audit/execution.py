@@ -59,13 +59,15 @@ class Execution:
         fee_account: bytes = bytes(20),
         parties: DarkParties | None = None,
     ) -> None:
-        """``parties`` are the first committee, where a market is dark."""
+        """``parties`` are the first committee. ``ValueError`` where there is none and a market is dark."""
         self.markets = {market.id: market for market in markets}
         self.assets = assets
         self.state = State(self.markets.values())
         self._separator = separator
         self.fee_account = fee_account
         self.dark: DarkDesk | None = None
+        if parties is None and any(market.dark is not None for market in self.markets.values()):
+            raise ValueError("a market is dark, and nobody computes its batches")
         if parties is not None:
             self.dark = DarkDesk(self.markets.values(), parties)
             self._note_dark(self.dark)

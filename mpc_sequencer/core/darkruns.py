@@ -27,7 +27,8 @@ from msgspec.structs import replace
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.codec import decode
-from mpc_sequencer.core.effects import Append, Broadcast, DarkAttemptRecord, Fault, Persist, Send
+from mpc_sequencer.core.darkside import DarkAttemptRecord
+from mpc_sequencer.core.effects import Append, Broadcast, Fault, Persist, Send
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.messages import DarkShares
 from mpc_sequencer.core.offences import DarkEquivocation, SaidShares

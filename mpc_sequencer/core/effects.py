@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from mpc_sequencer.core.darkside import DarkAttemptRecord
 from mpc_sequencer.core.feed import FedHeight
 from mpc_sequencer.core.messages import (
     ClientReply,
@@ -206,14 +207,6 @@ class CommitRecord(Value, frozen=True, tag=16):
     """This member's signature over a range's order commit: it signs no other one of that epoch and height."""
 
     share: CommitShare
-
-
-class DarkAttemptRecord(Value, frozen=True, tag=17):
-    """This member has begun the computation of a dark batch, or will not: it never begins it (again)."""
-
-    epoch: Uint
-    market: Uint
-    batch: Uint
 
 
 class InputsRecord(Value, frozen=True, tag=15):

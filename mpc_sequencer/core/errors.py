@@ -160,7 +160,7 @@ CODES: Final[Mapping[str, str]] = {
     "dark.transcript": "a transcript's rounds are not the program's, or out of order",
     "cancel.target": "an action cannot cancel or replace itself",
     "dark.deposit": "a dark order's deposit is out of its market's bounds",
-    "dark.balance": "the free balance does not cover deposits that hide the side, but one that shows it",
+    "dark.balance": "the free balance does not cover deposits that hide the side; those of one asset show it",
     "dark.boxes": "a dark order's boxes are not one of the right size for each member",
     "dark.keys": "the keys of the dark markets are not those that the certified state names",
     "dark.unfunded": "a dark order's deposit does not cover it",

@@ -25,6 +25,7 @@ from msgspec import Meta
 
 from mpc_sequencer.core.chain import Finality
 from mpc_sequencer.core.codec import decode, encode
+from mpc_sequencer.core.darkside import DarkAttemptRecord
 from mpc_sequencer.core.effects import (
     AdmittedRecord,
     Append,
@@ -32,7 +33,6 @@ from mpc_sequencer.core.effects import (
     CertificateRecord,
     CommitReady,
     CommitRecord,
-    DarkAttemptRecord,
     Effect,
     HeldKeyRecord,
     HeldRecord,

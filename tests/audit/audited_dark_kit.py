@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace as changed
 from functools import cache
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -23,8 +21,6 @@ from mpc_sequencer.sim import Cluster, make_deployment
 from mpc_sequencer.sim.darktrade import DarkSent, DarkTerms, dark_order
 from mpc_sequencer.sim.deployment import DARK_MARKET
 from tests.audit.audited_epochs_kit import Log, Rotated, _run, _with_log_keys, rotate
-
-sys.path.append(str(Path(__file__).parent.parent / "core"))
 
 LIAR, LIES_IN = 4, 2
 """A member of the first epoch, and the round of every computation in which its shares are off."""

@@ -1,6 +1,7 @@
-"""Lets the audit tests import helpers of tests/core: `core_kit` and `chain_kit`."""
+"""Lets the audit tests import helpers of tests/core, `core_kit` and `chain_kit`, and of tests/dark, `desk_kit`."""
 
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent.parent / "core"))
+for folder in ("core", "dark"):
+    sys.path.append(str(Path(__file__).parent.parent / folder))

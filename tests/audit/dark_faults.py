@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as changed
-from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
+from desk_kit import MARKET, account_of
 from msgspec.structs import replace
 
 from mpc_sequencer.core.actions import BUY, SELL, DarkOrder
@@ -36,10 +35,6 @@ from mpc_sequencer.dark.sharing import seeded, share
 from mpc_sequencer.market.types import Market
 from tests.audit.dark_twins import Twins
 from threshold import boxes, group
-
-sys.path.append(str(Path(__file__).parent.parent / "dark"))
-
-from desk_kit import MARKET, account_of
 
 ONE = bytes(31) + b"\x01"
 NOTHING = OpenedBox(0, group.generator_multiply_secret(ONE), ONE, ONE)

@@ -6,9 +6,9 @@ same ends, the same refusals and the same leaf of the state.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+
+from desk_kit import BLOCK_MS, Floor, order_id_of
 
 from mpc_sequencer.audit.dark import DarkDesk
 from mpc_sequencer.audit.dark_orders import DarkParties, are_boxes
@@ -16,10 +16,6 @@ from mpc_sequencer.audit.dark_state import DarkEnds
 from mpc_sequencer.core.actions import DarkOrder
 from mpc_sequencer.dark.desk import Ended, Parties, check_boxes
 from mpc_sequencer.market.types import Market
-
-sys.path.append(str(Path(__file__).parent.parent / "dark"))
-
-from desk_kit import BLOCK_MS, Floor, order_id_of
 
 Row = tuple[bytes, str, int, int]
 

@@ -8,13 +8,18 @@ from collections import Counter
 from random import Random
 
 import pytest
+from desk_kit import MARKET, Ran, Send, dark_market, dark_parties, delivered
+from msgspec.structs import replace
 
+from mpc_sequencer.audit.dark_outcomes import replayed
 from mpc_sequencer.core.actions import BUY, SELL
+from mpc_sequencer.core.codec import decode, encode
+from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.dark.bookstate import OPENINGS, REPORTS
+from mpc_sequencer.dark.messages import OutcomeValue
+from mpc_sequencer.dark.transcript import RoundShares
 from tests.audit.dark_faults import RandomTwins
 from tests.audit.dark_twins import Twins
-
-from desk_kit import MARKET, dark_market, dark_parties  # isort: skip
 
 KINDS = ("valid", "valid", "valid", "box", "other", "share", "shares", "row")
 OTHER_MARKET = 8
@@ -102,3 +107,54 @@ def test_desk_and_auditor_agree_on_full_batches(monkeypatch: pytest.MonkeyPatch)
         if refused[-1] is None:
             twins.enter(action)
     assert refused == [None, None, None, "dark_account_full", None]
+
+
+# --- computations -------------------------------------------------------------------------------------------------
+def computed(send: Send) -> tuple[Twins, Ran]:
+    """A batch of two orders that cross, computed with messages as ``send`` has them."""
+    twins = Twins()
+    twins.agree()
+    twins.order(BUY, 120, 7)
+    twins.order(SELL, 110, 4)
+    twins.send = send
+    twins.settle()
+    return twins, twins.computed[MARKET, 1]
+
+
+def replays(twins: Twins, ran: Ran, party: int = 0) -> tuple[OutcomeValue, frozenset[int]]:
+    return replayed(twins.audited.books[MARKET].computed[0, 1].computation, ran.runs[party].transcript())
+
+
+def test_a_replay_comes_to_the_members_outcome_and_names_who_lied() -> None:
+    def send(sender: int, receiver: int, number: int, message: bytes) -> list[bytes]:
+        if sender == 3 and number == 4:
+            said: RoundShares = decode(RoundShares, message)
+            message = encode(replace(said, payload=bytes((said.payload[0] ^ 1,)) + said.payload[1:]))
+        return [message]
+
+    twins, ran = computed(send)
+    assert replays(twins, ran) == (ran.runs[0].outcome(), {3})
+    assert twins.audited.books[MARKET].computed[0, 1].decided == ran.runs[0].outcome()
+
+
+def test_a_run_without_a_convicted_and_a_silent_party_is_replayed() -> None:
+    """A session that has convicted one reckons with no liar more, and ends with three of five."""
+
+    def send(sender: int, receiver: int, number: int, message: bytes) -> list[bytes]:
+        if sender == 3 and number >= 2:
+            return []
+        return [b"broken"] if sender == 4 and number >= 3 else [message]
+
+    twins, ran = computed(send)
+    assert ran.runs[0].outcome() is not None
+    assert {one.party for one in ran.runs[0].transcript().said if one.round > 3} == {0, 1, 2}
+    assert replays(twins, ran) == (ran.runs[0].outcome(), frozenset())
+
+
+def test_a_transcript_that_ends_early_leads_to_nothing() -> None:
+    twins, ran = computed(delivered)
+    transcript = ran.runs[0].transcript()
+    short = replace(transcript, said=tuple(one for one in transcript.said if one.round < transcript.said[-1].round))
+    computation = twins.audited.books[MARKET].computed[0, 1].computation
+    with pytest.raises(ProtocolError, match="no message"):
+        replayed(computation, short)

@@ -3,13 +3,13 @@ for random orders of all kinds beside each other, faulty members, and committees
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 
+import pytest
+from desk_kit import GRID, dark_parties, party_seed
 from msgspec.structs import replace as bent
 
 from mpc_sequencer.audit.execution import Executed, Execution
@@ -38,10 +38,6 @@ from tests.audit.floor_kit import (
     withdrawal,
 )
 from tests.audit.test_audit_engine_agreement import compare
-
-sys.path.append(str(Path(__file__).parent.parent / "dark"))
-
-from desk_kit import GRID, dark_parties, party_seed
 
 KINDS = ("valid", "valid", "valid", "valid", "box", "share", "row")
 DARK_ID, OTHER_DARK_ID = 4, 9
@@ -168,6 +164,11 @@ def run_history(seed: int, heights: int) -> Counter[str]:
         actions = [pair.action() for _ in range(random.choice((0, 0, 1, 3, 6)))]
         pair.run(actions, pair.company.words() if random.random() < 0.9 else [])
     return pair.codes
+
+
+def test_nobody_executes_a_dark_market_without_its_parties() -> None:
+    with pytest.raises(ValueError, match="dark"):
+        Execution(markets(FEES), 2, SEPARATOR, HOUSE)
 
 
 def test_auditor_and_engine_agree_on_dark_markets() -> None:

@@ -21,7 +21,8 @@ from dark_cluster_kit import (
 )
 
 from mpc_sequencer.core.actions import BUY, SELL
-from mpc_sequencer.core.effects import DarkAttemptRecord, PeerUp
+from mpc_sequencer.core.darkside import DarkAttemptRecord
+from mpc_sequencer.core.effects import PeerUp
 from mpc_sequencer.core.errors import ProtocolError
 from mpc_sequencer.core.evidence import verify
 from mpc_sequencer.core.messages import DarkKeysQuery, DarkKeysReply, DarkShares, StatusQuery, StatusReply

@@ -8,7 +8,8 @@ from dark_cluster_kit import resigned
 
 from mpc_sequencer.core import limits
 from mpc_sequencer.core.codec import encode
-from mpc_sequencer.core.effects import FromPeer
+from mpc_sequencer.core.darkside import DarkAttemptRecord
+from mpc_sequencer.core.effects import FromPeer, Persist
 from mpc_sequencer.core.messages import DarkShares
 from mpc_sequencer.core.node import NodeCore
 from mpc_sequencer.core.recovery import dump, recover
@@ -89,8 +90,6 @@ def test_a_flood_of_early_shares_costs_no_more_than_its_bound_and_none_of_anothe
 
 
 def test_an_attempt_outlives_a_snapshot_and_the_journal(core: NodeCore) -> None:
-    from mpc_sequencer.core.effects import DarkAttemptRecord, Persist
-
     core.dark_voice.runs.give_up((1, 4))
     records = [one.record for one in core.collect() if isinstance(one, Persist)]
     assert DarkAttemptRecord(0, 1, 4) in records

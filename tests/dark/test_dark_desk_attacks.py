@@ -34,6 +34,7 @@ from mpc_sequencer.dark.messages import (
     Word,
     encode_word,
 )
+from mpc_sequencer.dark.session import Blame
 from mpc_sequencer.market.types import DARK_ABORTED, FILLED, UNFILLED
 
 # --- silence --------------------------------------------------------------------------------------------------------
@@ -125,6 +126,7 @@ def test_who_takes_no_part_is_neither_awaited_nor_heard() -> None:
     assert codes(floor.settle()) == dict.fromkeys(good, FILLED)
     ran: Ran = floor.computed[MARKET, 1]
     assert {said.party for said in ran.runs[0].transcript().said} == {0, 1, 2, 3}
+    assert not any(isinstance(one, Blame) for effects in ran.effects.values() for one in effects)
 
 
 # --- results --------------------------------------------------------------------------------------------------------
@@ -153,15 +155,18 @@ def test_parties_that_all_say_something_else_void_the_batch_when_the_last_has_sp
 
 
 BENT: dict[str, Callable[[ResultSaid], ResultSaid]] = {
-    "more bought than sold": lambda word: with_fills(word, (0, BUY, 4), (1, SELL, 3)),
-    "a fill beyond its deposit": lambda word: with_fills(word, (0, BUY, 4), (1, SELL, 4), volume_lots=4),
-    "an order twice": lambda word: with_fills(word, (0, BUY, 3), (0, SELL, 3)),
-    "an order that is none": lambda word: with_fills(word, (0, BUY, 3), (2, SELL, 3)),
-    "orders out of order": lambda word: with_fills(word, (1, SELL, 3), (0, BUY, 3)),
+    "more bought than sold": lambda word: with_fills(word, lambda fill: fill.side == BUY and {"lots": 4}),
+    "more sold than bought": lambda word: with_fills(
+        word, lambda fill: fill.side == BUY and {"lots": 2}, volume_lots=2
+    ),
+    "a fill beyond its deposit": lambda word: with_fills(word, lambda fill: {"lots": 4}, volume_lots=4),
+    "an order twice": lambda word: with_fills(word, lambda fill: {"order": last_order(word)}),
+    "an order that is none": lambda word: with_fills(word, lambda fill: {"order": fill.order * 2}, last=0),
+    "orders out of order": lambda word: outcome_with(word, fills=fills_of(word)[::-1]),
     "another volume": lambda word: outcome_with(word, volume_lots=2),
     "no such tick": lambda word: outcome_with(word, tick=9),
     "tick zero": lambda word: outcome_with(word, tick=0),
-    "no side": lambda word: outcome_with(word, side=0),
+    "no side": lambda word: outcome_with(word, side=0, last=0),
     "a rejected order that trades": lambda word: outcome_with(word, rejected=(0,)),
     "rejected orders that are none": lambda word: outcome_with(word, rejected=(2,)),
     "fills of an uncrossed batch": lambda word: outcome_with(word, crossed=0),
@@ -180,8 +185,21 @@ def outcome_with(word: ResultSaid, **changes: object) -> ResultSaid:
     return replace(word, outcome=replace(word.outcome, **changes))
 
 
-def with_fills(word: ResultSaid, *fills: tuple[int, int, int], **changes: object) -> ResultSaid:
-    return outcome_with(word, fills=tuple(DarkFillValue(*fill) for fill in fills), **changes)
+def fills_of(word: ResultSaid) -> tuple[DarkFillValue, ...]:
+    assert word.outcome is not None
+    return word.outcome.fills
+
+
+def last_order(word: ResultSaid) -> int:
+    assert word.outcome is not None
+    return word.outcome.last - 1
+
+
+def with_fills(
+    word: ResultSaid, change: Callable[[DarkFillValue], dict[str, int] | bool], **changes: object
+) -> ResultSaid:
+    fills = tuple(replace(fill, **(change(fill) or {})) for fill in fills_of(word))  # type: ignore[arg-type]
+    return outcome_with(word, fills=fills, **changes)
 
 
 @pytest.mark.parametrize("name", BENT)

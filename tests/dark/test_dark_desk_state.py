@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 
 import pytest
+from dark_runs import one_more
 from desk_attacks import agreed, crossed, go_to, wrong_for
 from desk_kit import MARKET, Floor, dark_market, dark_parties, honest
 from msgspec.structs import replace
@@ -13,7 +14,16 @@ from msgspec.structs import replace
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.core.codec import decode, encode
 from mpc_sequencer.core.errors import ProtocolError
-from mpc_sequencer.dark.bookstate import OPENINGS, REPORTS, RUN, BatchState, BookState
+from mpc_sequencer.dark.bookstate import (
+    OPENINGS,
+    REPORTS,
+    RUN,
+    BatchState,
+    BookState,
+    OpeningsState,
+    ReportState,
+    ResultState,
+)
 from mpc_sequencer.dark.desk import Compute, Desk, DeskValue, Parties, Task
 from mpc_sequencer.dark.messages import ReportSaid, ResultSaid, Word, encode_word
 
@@ -150,6 +160,8 @@ def test_a_leaf_names_every_part_of_a_batch() -> None:
                 {"orders": batch.orders[1:]},
                 {"speakers": (1, 2)},
                 {"reports": batch.reports[1:]},
+                {"openings": (OpeningsState(2, bytes(32), (), 0),)},
+                {"results": (ResultState(2, bytes(32), None),)},
                 {"reports": (replace(batch.reports[0], word_hash=bytes(32)), *batch.reports[1:])},
             )
         ),
@@ -189,6 +201,11 @@ def test_a_book_that_no_desk_comes_to_is_not_loaded(wanted: int) -> None:
     held = state.held[0]
     cheat = floor.bad(1)
     garbled = replace(cheat, boxes=(cheat.boxes[1], *cheat.boxes[1:]))
+    foreign = Floor(dark_parties(epoch=1), {OTHER: dark_market(OTHER), MARKET: dark_market()})
+    foreign.agree()
+    elsewhere = Floor(markets={OTHER: dark_market(OTHER), MARKET: dark_market()})
+    elsewhere.agree()
+    assert elsewhere.desk.keys == floor.desk.keys
     books = [
         replace(state, market=1),
         replace(state, closes_ms=0),
@@ -200,6 +217,8 @@ def test_a_book_that_no_desk_comes_to_is_not_loaded(wanted: int) -> None:
         replace(state, held=(replace(held, action=replace(held.action, boxes=held.action.boxes[1:])),)),
         replace(state, held=(replace(held, action=replace(held.action, base_lots=16)),)),
         replace(state, held=(replace(held, action=garbled),)),
+        replace(state, held=(replace(held, action=foreign.action(BUY, 110, 3)),)),
+        replace(state, held=(replace(held, action=elsewhere.action(BUY, 110, 3, market=OTHER)),)),
         replace(state, number=state.number + 1),
     ]
     changes: list[dict[str, object]] = [
@@ -213,7 +232,9 @@ def test_a_book_that_no_desk_comes_to_is_not_loaded(wanted: int) -> None:
     if wanted == REPORTS:
         one = batch.reports[0]
         changes += [
-            {"speakers": batch.speakers[1:]},
+            {"speakers": batch.speakers[:-1]},
+            {"openings": (OpeningsState(2, bytes(32), (), 0),)},
+            {"results": (ResultState(2, bytes(32), None),)},
             {"reports": (one, one)},
             {"reports": (replace(one, shares=one.shares[:-1]),)},
             {"reports": (replace(one, shares=b"\xff" * len(one.shares)),)},
@@ -222,10 +243,20 @@ def test_a_book_that_no_desk_comes_to_is_not_loaded(wanted: int) -> None:
             {"reports": (replace(one, full=1),)},
         ]
     elif wanted == OPENINGS:
+        at = 12 * next(index for index in range(3) if index not in floor.desk.book(MARKET).disputed())
+
+        def off(one: ReportState) -> ReportState:
+            """Of another order, so that it lies on no polynomial."""
+            shares = one_more(one.shares[at : at + 12])
+            return replace(one, shares=one.shares[:at] + shares + one.shares[at + 12 :])
+
         changes += [
             {"speakers": (1,)},
             {"speakers": (1, 2)},
             {"reports": batch.reports[:3]},
+            {"reports": (batch.reports[0], *batch.reports)},
+            {"reports": tuple(off(one) if one.party < 2 else one for one in batch.reports)},
+            {"results": (ResultState(2, bytes(32), None),)},
             {"reports": (replace(batch.reports[0], bad=(1,)), *batch.reports[1:])},
             {"reports": tuple(replace(one, shares=one.shares[:12] * 3) for one in batch.reports[:4])},
         ]
@@ -233,6 +264,7 @@ def test_a_book_that_no_desk_comes_to_is_not_loaded(wanted: int) -> None:
         changes += [
             {"part": 1},
             {"speakers": (0, 1, 2)},
+            {"speakers": (0, 1, 2, 3), "results": (replace(batch.results[0], party=4),)},
             {"results": (replace(batch.results[0], party=1), *batch.results[1:])},
         ]
     books += [replace(state, batch=replace(batch, **one)) for one in changes]

@@ -14,7 +14,8 @@ from msgspec.structs import replace as changed
 from mpc_sequencer.core.actions import BUY, SELL
 from mpc_sequencer.dark.errors import Undecodable
 from mpc_sequencer.dark.facts import BatchFacts, is_consistent, outcome_value, priority
-from mpc_sequencer.dark.messages import OutcomeValue
+from mpc_sequencer.dark.layout import Deposit
+from mpc_sequencer.dark.messages import DarkFillValue, OutcomeValue
 from mpc_sequencer.dark.orders import params_of
 from mpc_sequencer.dark.rule import DarkOutcome
 from mpc_sequencer.dark.run import DarkRun, replay_batch
@@ -142,3 +143,10 @@ def test_outcomes_of_the_rule_are_consistent_and_keep_all_they_say() -> None:
     for wrong in ({"rejected": (1, 1)}, {"rejected": (4,)}, {"tick": 1}, {"side": 1}, {"volume_lots": 1}, {"last": 1}):
         assert not is_consistent(params, facts.deposits, changed(nobody, **wrong))  # type: ignore[arg-type]
     assert is_consistent(params, (), changed(nobody, rejected=()))
+
+
+@pytest.mark.parametrize(("lots", "holds"), [(7, True), (8, False)])
+def test_a_fill_of_more_bits_than_a_quantity_has_is_none_whatever_is_deposited(lots: int, holds: bool) -> None:
+    fills = (DarkFillValue(0, BUY, 2 * lots), DarkFillValue(1, SELL, lots), DarkFillValue(2, SELL, lots))
+    outcome = OutcomeValue(bytes(32), 1, 1, BUY, 2 * lots, fills, (), 1)
+    assert is_consistent(params_of(GRID, 5, 1), (Deposit(65_000, 15),) * 3, outcome) == holds

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from dark_kit import Agreed, DarkMembers, agreed, dark_deployment, named, own_keys
+from dark_trading_kit import Agreed, DarkMembers, agreed, dark_deployment, named, own_keys
 
 from mpc_sequencer.client import limit_terms
 from mpc_sequencer.client.account import TradingAccount

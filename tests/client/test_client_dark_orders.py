@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from dark_kit import GRID, dark_deployment, own_keys, row_of, sealing
+from dark_trading_kit import GRID, dark_deployment, own_keys, row_of, sealing
 from msgspec.structs import replace
 
 from mpc_sequencer.client import OrderTracker, build, limit_terms, typed_data
