@@ -99,7 +99,6 @@ class Gateway:
         for request in self._queues.pop(client, ()):
             self._done(client, request, len(request.results), None)
         self._waiting_of.pop(client, None)
-        self._bytes_of.pop(client, None)
         for order_id in self._watched.pop(client, ()):
             watchers = self._watchers[order_id]
             watchers.remove(client)

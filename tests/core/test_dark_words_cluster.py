@@ -111,8 +111,7 @@ def test_the_auditor_sees_the_same_blocks_count() -> None:
     for node in range(3):
         submit(cluster, node, d.order(d.traders[node], cluster.now_ms))
     agree(cluster)
-    findings = audit(cluster, cluster.logs[0])
-    assert not [one for one in findings if not one.startswith("result.")], "what the heights came to is another matter"
+    assert not audit(cluster, cluster.logs[0])
 
 
 def test_words_and_orders_of_one_block_are_executed_together(executions: Executions) -> None:

@@ -144,9 +144,13 @@ def test_a_client_queues_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(refusal, SubmitReply)
     assert (refusal.request, [one.code for one in refusal.results]) == (2, ["intake.full"] * 2)
     gate.effects.clear()
+    monkeypatch.setattr(gateway, "ORDERS_PER_TURN", 1)
+    gate.work()  # one of the first client's three: there is room for another
+    gate.submit(1, Submit(5, (envelope(7),), False))
+    assert not gate.effects
     while gate.has_work():
         gate.work()
-    assert len(gate.effects) == 3 and not gate._bytes_of
+    assert len(gate.effects) == 4 and not gate._bytes_of
     for request in range(3):
         gate.submit(1, Submit(request, (envelope(10 + request),), False))
     gate.gone(1)
