@@ -216,9 +216,9 @@ class StatusReply(Value, frozen=True, tag=53):
     """The key is shared anew from the first block of this time on; None where a session runs or none is planned."""
     dark_phase: Code = ""
     """What the agreement on dark markets' keys waits for; ``done`` where there are keys, empty if nothing is dark."""
-    dark_keys: tuple[NodeIndex, ...] = ()
+    dark_keys: Annotated[tuple[NodeIndex, ...], Meta(max_length=limits.COMMITTEE_MEMBERS_MAX)] = ()
     """Members that have a key which dark orders are sealed to."""
-    dark: tuple[DarkMarketStatus, ...] = ()
+    dark: Annotated[tuple[DarkMarketStatus, ...], Meta(max_length=limits.DARK_MARKETS_MAX)] = ()
 
 
 class KeyReply(Value, frozen=True, tag=55):

@@ -194,11 +194,11 @@ class Market(PlainTerms, frozen=True):
     """A market's terms."""
 
     dark: DarkGrid | None = None
+    """Of a DARK market, and of no other."""
 
     def plain(self) -> PlainTerms:
         """What all markets have, of this one."""
         return PlainTerms(*astuple(self)[:-1])
-    """Of a DARK market, and of no other."""
 
 
 class OrderValue(Value, frozen=True):

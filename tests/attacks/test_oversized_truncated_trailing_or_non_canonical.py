@@ -63,7 +63,7 @@ from mpc_sequencer.core.types import (
 from mpc_sequencer.node.framing import FrameSplitter, frame
 from mpc_sequencer.settlement.claims import OrderCommit
 from mpc_sequencer.sim import Cluster, make_deployment
-from mpc_sequencer.sim.deployment import MARKET, START_MS
+from mpc_sequencer.sim.deployment import DARK_MARKET, START_MS
 
 D = make_deployment(4)
 ID = b"\x31" * 32
@@ -111,6 +111,7 @@ def examples() -> tuple[tuple[Any, Any], ...]:
         messages.CommitShare(OrderCommit(0, 16, ID, ID, 7, 1), 3, NO_SIGNATURE),
         messages.FetchInputs(ID),
         messages.InputsMessage(ID, ID, (ChainInput(3, bytes(20), 0, ID, b"envelope"),) * 2),
+        messages.DarkShares(ID, 2, 3, b"shares", NO_SIGNATURE),
     )
     request = (
         messages.Submit(7, (order, order), True),
@@ -120,6 +121,7 @@ def examples() -> tuple[tuple[Any, Any], ...]:
         messages.EpochsQuery(300, 2),
         messages.ProofQuery(300, 4, ID, 70_000),
         messages.MarketQuery(300, 70_000, 200),
+        messages.DarkKeysQuery(300),
     )
     reply = (
         messages.SubmitReply(7, (messages.SubmitResult(ID, receipt, "", "", "", ""),)),
@@ -132,11 +134,15 @@ def examples() -> tuple[tuple[Any, Any], ...]:
         messages.StatusReply(
             *(1, 2, 0, 9, 3, 3, 2, 1, 5, 7, 0, 4, 1, 21_000, (0, 1), (3,), 5, 6, ((1, 0, 618_000, 3),)),
             *("deals", 1, 3, 4, 300),
+            *("keys", (0, 3), (messages.DarkMarketStatus(1, "run", 2, 3, 4, (300, "filled", 618_000, 3)),)),
         ),
         messages.KeyReply(300, key, "done"),
         messages.EpochsReply(300, (start, start), next_committee, next_committee, 300),
         messages.ProofReply(300, "proven", proof),
-        messages.MarketReply(300, 70_000, MARKET, 300, 618_000, ((9, 300, 2),), ((618_001, 9, 1),), (3, 618_000, 9)),
+        messages.MarketReply(
+            *(300, 70_000, DARK_MARKET, 300, 618_000, ((9, 300, 2),), ((618_001, 9, 1),), (3, 618_000, 9))
+        ),
+        messages.DarkKeysReply(300, 1, 70_000, "done", 2, (b"\x02" + ID, b""), ID),
         messages.Refused("wire.type", "field", "seen", "expected"),
     )
     return tuple((kind, one) for kind, ones in zip(KINDS, (peer, request, reply), strict=True) for one in ones)
