@@ -165,6 +165,7 @@ def status_reply(node: int, request: int, **said: Any) -> StatusReply:
     """A member's state, zero but for what is ``said``."""
     empty: dict[str, Any] = dict.fromkeys(StatusReply.__struct_fields__, 0)
     empty |= {"peers_connected": (), "convicted": (), "clearing": (), "key_phase": "done", "key_due_ms": None}
+    empty |= {"dark_phase": "", "dark_keys": (), "dark": ()}
     return StatusReply(**empty | {"request": request, "node": node} | said)
 
 
