@@ -15,6 +15,7 @@ from mpc_sequencer.core.keygen import KeySessions
 from mpc_sequencer.core.keys import SEED_PREFIX
 from mpc_sequencer.core.keyvoice import KeyVoice
 from mpc_sequencer.sim import run as sim_run
+from threshold import ecies
 from threshold.dkg import Participant, Phase, deals, judge, session, wire
 from threshold.dkg.wire import MessageType
 
@@ -102,8 +103,8 @@ def _erases_no_seed(patch: Patch) -> None:
 
 
 def _deals_in_the_clear(patch: Patch) -> None:
-    patch.setattr(deals, "_aead_encrypt", lambda values, *rest: values + bytes(16))
-    patch.setattr(deals, "_aead_decrypt", lambda body, *rest: body[:-16])
+    patch.setattr(ecies, "_aead_encrypt", lambda values, *rest: values + bytes(16))
+    patch.setattr(ecies, "_aead_decrypt", lambda body, *rest: body[:-16])
 
 
 def _never_gives_up_on_a_window(patch: Patch) -> None:
